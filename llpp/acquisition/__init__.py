@@ -1,0 +1,1 @@
+"""Acquisition plug-ins: one file here and one YAML in conf/."""

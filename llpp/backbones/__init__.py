@@ -1,0 +1,1 @@
+"""Backbones plug-ins: one file here and one YAML in conf/."""

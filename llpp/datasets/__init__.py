@@ -1,0 +1,1 @@
+"""Datasets plug-ins: one file here and one YAML in conf/."""

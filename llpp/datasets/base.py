@@ -1,0 +1,137 @@
+"""What every dataset offers: one table of person records, and pixels by row.
+
+N records, K joints. Coordinates are (x, y) image pixels, 0-based, pixel centres at integers. Visibility is
+COCO's code: 0 not labelled, 1 labelled but occluded, 2 labelled and visible.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from llpp.errors import DataError
+
+SPLITS = ("train", "val", "test")
+
+
+@dataclass(frozen=True)
+class Skeleton:
+    """Joint names and their relations, as positions in `joints`."""
+
+    joints: tuple[str, ...]
+    flip_pairs: tuple[tuple[int, int], ...]  # left/right joints that change places in a mirrored image
+    edges: tuple[tuple[int, int], ...]  # limbs to draw
+    torso: tuple[tuple[int, int], ...]  # shoulder–hip diagonals, PCK's normaliser
+
+    @property
+    def flip_order(self) -> list[int]:
+        """(K,) the joint that takes each position after mirroring."""
+        order = list(range(len(self.joints)))
+        for left, right in self.flip_pairs:
+            order[left], order[right] = right, left
+        return order
+
+
+@dataclass(frozen=True)
+class Records:
+    """The annotated persons of a dataset, one per row.
+
+    `boxes` rows are (x, y, width, height) with x, y the smallest pixel centre; NaN means the whole image.
+    `joints` are NaN wherever `visible` is 0, so that unlabelled coordinates cannot count anywhere.
+    """
+
+    ids: tuple[str, ...]
+    images: tuple[str, ...]  # the image a person stands in; persons of one image share a split
+    split: NDArray[np.str_]  # (N,) one of SPLITS
+    joints: NDArray[np.float32]  # (N, K, 2)
+    visible: NDArray[np.uint8]  # (N, K)
+    boxes: NDArray[np.float32]  # (N, 4)
+    box_source: str  # joints | image | annotation
+    initial: NDArray[np.bool_]  # (N,) may be labelled before round 0
+    difficulty: NDArray[np.float32] | None = None  # (N,) known only for synthetic figures
+    ground_truth_boxes: bool = field(default=False)  # boxes that a real unlabelled pool would not have
+
+    def __post_init__(self) -> None:
+        count = len(self.ids)
+        for name in ("images", "split", "joints", "visible", "boxes", "initial"):
+            if len(getattr(self, name)) != count:
+                raise DataError(f"records disagree: {count} ids but {len(getattr(self, name))} {name}")
+        if len(set(self.ids)) != count:
+            repeated = next(i for i in self.ids if self.ids.count(i) > 1)
+            raise DataError(f"sample id {repeated!r} occurs more than once; ids must be unique")
+        home: dict[str, str] = {}
+        for image, split in zip(self.images, self.split.tolist(), strict=True):
+            if home.setdefault(image, split) != split:
+                raise DataError(f"image {image!r} stands in the splits {home[image]} and {split}; splits never share one")
+
+    def rows(self, split: str) -> NDArray[np.int64]:
+        """Rows of a split, in dataset order."""
+        return np.flatnonzero(self.split == split)
+
+
+class PoseDataset(ABC):
+    """Records in memory, pixels on demand."""
+
+    name: str
+    skeleton: Skeleton
+    records: Records
+
+    @abstractmethod
+    def load(self, row: int) -> NDArray[np.uint8]:
+        """Pixels (H, W, 3) RGB of the image that record `row` stands in; raises DataError naming a bad file."""
+
+    def bad_images(self, rows: Iterable[int]) -> dict[int, str]:
+        """Rows whose image cannot be read, with the reason. Reads every one, in threads."""
+
+        def problem(row: int) -> tuple[int, str] | None:
+            try:
+                self.load(row)
+            except DataError as error:
+                return row, str(error)
+            return None
+
+        with ThreadPoolExecutor() as pool:
+            return dict(found for found in pool.map(problem, rows) if found)
+
+
+def torso_length(
+    joints: NDArray[np.float32], visible: NDArray[np.uint8], diagonals: Sequence[tuple[int, int]]
+) -> NDArray[np.float32]:
+    """Longest shoulder–hip diagonal whose two ends are labelled: (N, K, 2), (N, K) → (N,); NaN without one.
+
+    The published code also measures diagonals to unlabelled joints, whose coordinates are meaningless.
+    """
+    longest = np.full(len(joints), np.nan, dtype=np.float32)
+    for a, b in diagonals:
+        length = np.linalg.norm(joints[:, a] - joints[:, b], axis=-1)
+        valid = (visible[:, a] > 0) & (visible[:, b] > 0) & (length > 0)
+        longest = np.where(valid, np.fmax(longest, length), longest).astype(np.float32)
+    return longest
+
+
+def joint_boxes(joints: NDArray[np.float32], visible: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """Hulls of the labelled joints as (x, y, width, height): (N, K, 2), (N, K) → (N, 4); NaN where none is labelled."""
+    known = (visible > 0)[..., None]
+    low = np.where(known, joints, np.inf).min(axis=1)
+    high = np.where(known, joints, -np.inf).max(axis=1)
+    boxes = np.concatenate([low, high - low], axis=1).astype(np.float32)
+    boxes[~np.isfinite(boxes).all(axis=1)] = np.nan
+    return boxes
+
+
+LSP_JOINTS = (
+    "r_ankle", "r_knee", "r_hip", "l_hip", "l_knee", "l_ankle", "r_wrist",
+    "r_elbow", "r_shoulder", "l_shoulder", "l_elbow", "l_wrist", "neck", "head_top",
+)  # fmt: skip
+LSP_SKELETON = Skeleton(
+    joints=LSP_JOINTS,
+    flip_pairs=((0, 5), (1, 4), (2, 3), (6, 11), (7, 10), (8, 9)),
+    edges=(
+        (0, 1), (1, 2), (3, 4), (4, 5), (2, 3), (2, 8), (3, 9),
+        (6, 7), (7, 8), (9, 10), (10, 11), (8, 12), (9, 12), (12, 13),
+    ),
+    torso=((9, 2), (8, 3)),
+)  # fmt: skip

@@ -1,0 +1,21 @@
+"""Errors that a user can cause and mend. Each says what, got, expected and the remedy in one sentence."""
+
+
+class LlppError(Exception):
+    """A problem with the configuration, the data or the run directory; shown without a traceback."""
+
+
+class ConfigError(LlppError):
+    """Settings that cannot work together or with the chosen dataset."""
+
+
+class DataError(LlppError):
+    """Missing, truncated or mistyped dataset files."""
+
+
+class StateError(LlppError):
+    """A run directory that is damaged, in use, or belongs to another configuration."""
+
+
+class TrainingError(LlppError):
+    """Training that cannot go on, such as a loss that is not finite."""

@@ -1,0 +1,1 @@
+"""Heads plug-ins: one file here and one YAML in conf/."""

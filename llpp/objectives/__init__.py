@@ -1,0 +1,1 @@
+"""Objectives plug-ins: one file here and one YAML in conf/."""
