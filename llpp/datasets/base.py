@@ -65,7 +65,9 @@ class Records:
         home: dict[str, str] = {}
         for image, split in zip(self.images, self.split.tolist(), strict=True):
             if home.setdefault(image, split) != split:
-                raise DataError(f"image {image!r} stands in the splits {home[image]} and {split}; splits never share one")
+                raise DataError(
+                    f"image {image!r} stands in the splits {home[image]} and {split}; splits never share one"
+                )
 
     def rows(self, split: str) -> NDArray[np.int64]:
         """Rows of a split, in dataset order."""
@@ -113,7 +115,7 @@ def torso_length(
 
 
 def joint_boxes(joints: NDArray[np.float32], visible: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """Hulls of the labelled joints as (x, y, width, height): (N, K, 2), (N, K) → (N, 4); NaN where none is labelled."""
+    """Hulls of the labelled joints as (x, y, width, height): (N, K, 2), (N, K) → (N, 4); NaN without any."""
     known = (visible > 0)[..., None]
     low = np.where(known, joints, np.inf).min(axis=1)
     high = np.where(known, joints, -np.inf).max(axis=1)

@@ -1,0 +1,18 @@
+"""Top-k of the true loss: an oracle that no labelling job has, as a reference line."""
+
+import numpy as np
+
+from llpp.acquisition.base import Acquisition, highest
+from llpp.types import Candidates
+
+
+class TrueLossAcquisition(Acquisition):
+    """Label what the pose network does get most wrong; only where the pool's labels are known already."""
+
+    needs = frozenset({"true_loss"})
+
+    def select(self, candidates: Candidates, budget: int, rng: np.random.Generator) -> list[str]:
+        """See `Acquisition.select`."""
+        if candidates.true_loss is None:
+            raise ValueError("true_loss needs labels for the whole pool; it is a reference for simulations")
+        return [candidates.ids[i] for i in highest(candidates.true_loss, budget, rng)]

@@ -1,0 +1,32 @@
+"""What a backbone publishes, so that no width is typed twice."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+
+from torch import Tensor, nn
+
+from llpp.errors import ConfigError
+from llpp.types import PoseOutput
+
+
+class Backbone(nn.Module, ABC):
+    """Images → heatmaps and the features that loss heads read."""
+
+    feature_channels: Mapping[int, int]  # stride (input pixels per cell) → channels of that pyramid map
+    penultimate_channels: int
+    heatmap_stride: int  # input pixels per heatmap cell
+    size_multiple: int  # the input's sides must be multiples of this
+
+    @abstractmethod
+    def forward(self, image: Tensor) -> PoseOutput:
+        """(B, 3, H, W) normalised image → raw heatmaps of every stack and the last stack's features."""
+
+    def check_size(self, size: int) -> None:
+        """Raise ConfigError unless images of `size` × `size` pixels fit."""
+        if size <= 0 or size % self.size_multiple:
+            lower = max(1, size // self.size_multiple) * self.size_multiple
+            raise ConfigError(
+                f"crop.size={size} does not fit the backbone, which halves its maps down to stride "
+                f"{self.size_multiple}; use a multiple of {self.size_multiple}, "
+                f"such as {lower} or {lower + self.size_multiple}"
+            )

@@ -1,0 +1,171 @@
+"""Configuration → objects: the only place that knows both."""
+
+import copy
+import logging
+import warnings
+from collections.abc import Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import pytorch_lightning as pl
+from hydra.utils import instantiate
+from omegaconf import DictConfig, OmegaConf
+
+from llpp.backbones.base import Backbone
+from llpp.checkpoints import AtomicCheckpointIO, checkpoint_callbacks
+from llpp.codec import HeatmapCodec
+from llpp.datamodule import Cropping, Loading, PoolDataModule
+from llpp.datasets.base import PoseDataset
+from llpp.errors import ConfigError
+from llpp.heads.base import FeatureSpec
+from llpp.loop import Experiment
+from llpp.metrics import PCK
+from llpp.module import LearningLossModule, Policy
+from llpp.start import Settings
+from llpp.state import digest
+from llpp.transforms import PersonCrop
+
+# Left out of the fingerprint: they name, place, show or speed up a run, and change none of its results.
+NOT_SCIENCE = (
+    "name", "runs", "run_dir", "rounds", "report", "logger", "callbacks", "evaluate_pool",
+    "data.workers", "data.pin_memory", "data.eval_batch_size",
+    "trainer.accelerator", "trainer.devices", "trainer.num_nodes", "trainer.log_every_n_steps",
+    "trainer.enable_progress_bar", "trainer.enable_model_summary", "trainer.profiler",
+    "dataset.root",
+)  # fmt: skip
+
+
+def experiment(cfg: DictConfig) -> Experiment:
+    """Build everything once, so that what cannot work is refused before any training."""
+    _quiet_lightning()
+    if cfg.trainer.get("devices", 1) not in (1, "1", "auto") or cfg.trainer.get("num_nodes", 1) != 1:
+        raise ConfigError(f"trainer.devices={cfg.trainer.devices} is not supported yet; llpp trains on one device")
+    settings = Settings(
+        **{
+            k: cfg[k]
+            for k in ("seed", "rounds", "initial", "budget", "init", "weights", "evaluate_pool", "on_bad_image")
+        }
+    )
+    data = dataset(cfg)
+    make_module = partial(module, cfg, data)
+    make_module(0)
+    acquisition = make(cfg.acquisition)
+    return Experiment(
+        settings=settings,
+        science=science(cfg, data),
+        config=OmegaConf.to_yaml(cfg, resolve=True),
+        run_dir=Path(cfg.run_dir),
+        dataset=data,
+        acquisition=acquisition,
+        make_data=_data_factory(cfg, data),
+        make_module=make_module,
+        make_trainer=_trainer_factory(cfg),
+    )
+
+
+def make(node: Any, **extra: Any) -> Any:
+    """Instantiate a node; only plain containers reach the objects."""
+    return instantiate(node, **extra, _convert_="all")
+
+
+def dataset(cfg: DictConfig) -> PoseDataset:
+    """The dataset of a config, whose splits must not be empty."""
+    data: PoseDataset = make(cfg.dataset)
+    for split in ("train", "val", "test"):
+        if not len(data.records.rows(split)):
+            raise ConfigError(f"dataset {data.name} has no {split} records; give it some in dataset.*")
+    return data
+
+
+def module(cfg: DictConfig, data: PoseDataset, round_number: int) -> LearningLossModule:
+    """A fresh module; the backbone is made first, so one seed gives it the same weights under any head."""
+    joints = data.skeleton.joints
+    backbone: Backbone = make(cfg.backbone, joints=len(joints))
+    backbone.check_size(cfg.crop.size)
+    spec = FeatureSpec(backbone.feature_channels, backbone.penultimate_channels, cfg.crop.size)
+    return LearningLossModule(
+        backbone=backbone,
+        head=make(cfg.head)(spec=spec),
+        objective=make(cfg.objective),
+        pose_loss=make(cfg.pose_loss),
+        codec=HeatmapCodec(**_plain(cfg.codec), stride=backbone.heatmap_stride),
+        pck=PCK(joints, **_plain(cfg.pck)),
+        optimizer=make(cfg.optimizer),
+        scheduler=make(cfg.scheduler) if cfg.scheduler else None,
+        policy=Policy(cfg.head_weight, cfg.detach_from_epoch),
+        crop_size=cfg.crop.size,
+        round_number=round_number,
+    )
+
+
+def science(cfg: DictConfig, data: PoseDataset) -> dict[str, Any]:
+    """The settings that decide results, flat, with a digest of the annotations in place of where they lie."""
+    flat = _flatten(_plain(cfg))
+    kept = {k: v for k, v in flat.items() if not any(k == n or k.startswith(n + ".") for n in NOT_SCIENCE)}
+    table = data.records
+    arrays = (table.joints, table.visible, table.boxes, table.initial)
+    content = [digest([list(table.ids), table.split.tolist()]), *(_array_digest(a) for a in arrays)]
+    return {**kept, "dataset.digest": digest(content)}
+
+
+def _array_digest(values: np.ndarray[Any, Any]) -> str:
+    return digest(np.ascontiguousarray(values).tobytes().hex())
+
+
+def _plain(node: Any) -> dict[str, Any]:
+    return cast(dict[str, Any], OmegaConf.to_container(node, resolve=True))
+
+
+def _flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in tree.items():
+        flat |= _flatten(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
+    return flat
+
+
+def _data_factory(cfg: DictConfig, data: PoseDataset) -> Any:
+    on_device = cfg.crop.resample == "device" or (cfg.crop.resample == "auto" and cfg.trainer.accelerator != "cpu")
+    if cfg.crop.resample not in ("auto", "worker", "device"):
+        raise ConfigError(f"crop.resample={cfg.crop.resample!r} is not known; use auto, worker or device")
+    crop = PersonCrop(cfg.crop.size, cfg.crop.padding, cfg.crop.margin if on_device else None)
+    cropping = Cropping(crop, make(cfg.augmentation), make(cfg.pixel) if cfg.pixel else None)
+    loading = Loading(**_plain(cfg.data))
+
+    def make_data(labelled: Sequence[int], round_number: int) -> PoolDataModule:
+        return PoolDataModule(data, labelled, cropping, loading, cfg.seed, round_number)
+
+    return make_data
+
+
+def _trainer_factory(cfg: DictConfig) -> Any:
+    loggers = [make(node) for node in (cfg.logger or {}).values()]
+
+    def make_trainer(round_dir: Path, key: str) -> pl.Trainer:
+        shown = [make(copy.deepcopy(node)) for node in (cfg.callbacks or {}).values()]
+        return pl.Trainer(
+            **_plain(cfg.trainer),
+            callbacks=[*shown, *checkpoint_callbacks(round_dir, key, best=cfg.weights == "best")],
+            plugins=[AtomicCheckpointIO()],
+            logger=loggers or False,
+            default_root_dir=round_dir,
+            use_distributed_sampler=False,  # the datamodule's own samplers know their rows
+            num_sanity_val_steps=0,
+        )
+
+    return make_trainer
+
+
+def _quiet_lightning() -> None:
+    """Keep what a person should read, drop the rest."""
+    for name in ("pytorch_lightning", "lightning_fabric"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    for message in (
+        r".*does not have many workers.*",  # the number of workers is data.workers, whose default is on purpose
+        r".*Checkpoint directory .* exists and is not empty.*",  # a resumed round
+        r".*isinstance\(treespec, LeafSpec\).*",  # Lightning 2.6 with torch 2.13
+        r".*The number of training batches.*",  # few batches per epoch are normal in a first round
+        r".*Experiment logs directory .* exists.*",
+    ):
+        warnings.filterwarnings("ignore", message)

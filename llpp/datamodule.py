@@ -1,0 +1,159 @@
+"""From dataset rows to batches of person crops.
+
+All that is random about a sample is a function of (seed, round, epoch, id): neither the number of workers nor a
+restart changes it. The sampler hands (epoch, row) to the workers, so they need no state of their own.
+"""
+
+import hashlib
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import pytorch_lightning as pl
+import torch
+from numpy.typing import NDArray
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from llpp.datasets.base import PoseDataset, torso_length
+from llpp.transforms import Augmentation, PersonCrop, Warp, scale_of
+from llpp.types import Batch
+
+Item = dict[str, NDArray[np.generic]]
+PixelAugmentation = Callable[[NDArray[np.uint8], np.random.Generator], NDArray[np.uint8]]
+EVALUATION = -1  # in place of an epoch: no augmentation
+
+
+@dataclass(frozen=True)
+class Loading:
+    """How batches are put together; nothing of it but `batch_size` changes results."""
+
+    batch_size: int = 16
+    eval_batch_size: int = 64
+    workers: int = 0
+    pin_memory: bool = False
+
+
+@dataclass(frozen=True)
+class Cropping:
+    """What happens to an image on its way to the network."""
+
+    crop: PersonCrop
+    augmentation: Augmentation
+    pixel: PixelAugmentation | None = None
+
+
+class CropDataset(Dataset[Item]):
+    """Crops by (epoch, row)."""
+
+    def __init__(self, dataset: PoseDataset, cropping: Cropping, seed: int, round_number: int) -> None:
+        self.dataset, self.cropping = dataset, cropping
+        self.entropy = (seed, round_number)
+        records = dataset.records
+        self.torso = torso_length(records.joints, records.visible, dataset.skeleton.torso)
+        self.flip_order = dataset.skeleton.flip_order
+
+    def __len__(self) -> int:
+        return len(self.dataset.records.ids)
+
+    def __getitem__(self, key: tuple[int, int]) -> Item:
+        epoch, row = key
+        cv2.setNumThreads(0)  # a worker's own threads would fight with the others
+        records = self.dataset.records
+        rng = self._rng(epoch, row) if epoch != EVALUATION else None
+        crop = self.cropping.crop(
+            self.dataset.load(row),
+            records.boxes[row],
+            records.joints[row],
+            records.visible[row],
+            self.cropping.augmentation.draw(rng) if rng else Warp(),
+            self.flip_order,
+        )
+        image = self.cropping.pixel(crop.image, rng) if rng and self.cropping.pixel else crop.image
+        item: Item = {
+            "image": image,
+            "joints": crop.joints,
+            "visible": crop.visible,
+            "row": np.int64(row),  # type: ignore[dict-item]  # stacks like an array
+            "matrix": crop.matrix.astype(np.float32),
+            "normaliser": np.float32(self.torso[row] * scale_of(crop.matrix)),  # type: ignore[dict-item]
+        }
+        if crop.warp is not None:
+            item["warp"] = crop.warp.astype(np.float32)
+        return item
+
+    def _rng(self, epoch: int, row: int) -> np.random.Generator:
+        name = hashlib.blake2b(self.dataset.records.ids[row].encode(), digest_size=8).digest()
+        return np.random.default_rng([*self.entropy, epoch, int.from_bytes(name, "big")])
+
+
+class EpochSampler(Sampler[tuple[int, int]]):
+    """Rows in an order that is a function of (seed, round, epoch); Lightning tells the epoch."""
+
+    def __init__(self, rows: Sequence[int], seed: int, round_number: int) -> None:
+        self.rows, self.entropy, self.epoch = list(rows), (seed, round_number), 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Called by Lightning before each epoch, after a resume too."""
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __iter__(self) -> Iterator[tuple[int, int]]:
+        order = np.random.default_rng([*self.entropy, self.epoch]).permutation(len(self.rows))
+        return iter([(self.epoch, self.rows[i]) for i in order])
+
+
+def collate(items: list[Item]) -> Batch:
+    """Stack items into tensors."""
+    return {key: torch.from_numpy(np.stack([item[key] for item in items])) for key in items[0]}  # type: ignore[return-value]
+
+
+class PoolDataModule(pl.LightningDataModule):
+    """Loaders over the labelled rows of one round, and over any rows for evaluation."""
+
+    def __init__(
+        self,
+        dataset: PoseDataset,
+        labelled: Sequence[int],
+        cropping: Cropping,
+        loading: Loading,
+        seed: int,
+        round_number: int,
+    ) -> None:
+        super().__init__()
+        self.crops = CropDataset(dataset, cropping, seed, round_number)
+        self.loading = loading
+        self.sampler = EpochSampler(labelled, seed, round_number)
+        self.val_rows = dataset.records.rows("val").tolist()
+
+    def train_dataloader(self) -> DataLoader[Item]:
+        """The labelled rows, augmented, in each epoch's own order; a last incomplete batch is left out.
+
+        A batch of one would leave BatchNorm nothing to estimate, and the pairs of an objective nobody to pair.
+        """
+        batch = min(self.loading.batch_size, len(self.sampler))
+        return self._loader(self.sampler, batch, drop_last=True)
+
+    def val_dataloader(self) -> DataLoader[Item]:
+        """The validation split."""
+        return self.rows_loader(self.val_rows)
+
+    def rows_loader(self, rows: Sequence[int]) -> DataLoader[Item]:
+        """Any rows in the given order, each once, without augmentation."""
+        return self._loader([(EVALUATION, row) for row in rows], self.loading.eval_batch_size, drop_last=False)
+
+    def _loader(
+        self, keys: Sequence[tuple[int, int]] | EpochSampler, batch_size: int, drop_last: bool
+    ) -> DataLoader[Item]:
+        return DataLoader(
+            self.crops,
+            batch_size=batch_size,
+            sampler=keys,
+            num_workers=self.loading.workers,
+            persistent_workers=self.loading.workers > 0 and isinstance(keys, EpochSampler),
+            pin_memory=self.loading.pin_memory,
+            collate_fn=collate,
+            drop_last=drop_last,
+        )

@@ -1,0 +1,46 @@
+"""The contract of loss heads: features of the pose network → one predicted loss per image."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from torch import Tensor, nn
+
+from llpp.errors import ConfigError
+from llpp.types import Features
+
+
+@dataclass(frozen=True)
+class FeatureSpec:
+    """What the backbone offers at the crop size of the run."""
+
+    channels: Mapping[int, int]  # stride → channels
+    penultimate: int  # channels of the penultimate map
+    input_size: int  # side of the input, pixels
+
+    def size(self, stride: int) -> int:
+        """Side of the pyramid map at `stride`, cells."""
+        return self.input_size // stride
+
+
+class LossHead(nn.Module, ABC):
+    """Predicts how wrong the pose will be. Works at B = 1; has no BatchNorm, so scores do not depend on the batch."""
+
+    @abstractmethod
+    def forward(self, features: Features) -> Tensor:
+        """Features → (B,) predicted loss; higher means a worse expected pose."""
+
+
+def check_strides(spec: FeatureSpec, strides: Sequence[int]) -> None:
+    """Raise ConfigError unless the backbone has all `strides`."""
+    if missing := [s for s in strides if s not in spec.channels]:
+        raise ConfigError(f"head wants features at strides {missing}; this backbone offers {sorted(spec.channels)}")
+
+
+def fully_connected(inputs: int, widths: Sequence[int]) -> nn.Sequential:
+    """Linear + ReLU per width, then one linear output without activation."""
+    layers: list[nn.Module] = []
+    for width in widths:
+        layers += [nn.Linear(inputs, width), nn.ReLU(inplace=True)]
+        inputs = width
+    return nn.Sequential(*layers, nn.Linear(inputs, 1))

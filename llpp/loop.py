@@ -1,0 +1,189 @@
+"""The rounds: train, test, score, select, commit; a plain function over values and factories."""
+
+import errno
+import logging
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytorch_lightning as pl
+import torch
+from numpy.typing import NDArray
+
+from llpp import outputs
+from llpp.acquisition.base import Acquisition
+from llpp.datamodule import PoolDataModule
+from llpp.datasets.base import PoseDataset
+from llpp.errors import StateError
+from llpp.module import LearningLossModule
+from llpp.scoring import Evaluation, evaluate
+from llpp.start import Settings, check_labels, start_state
+from llpp.state import Pool, Round, Row, RunState, check_same_science, digest, load, lock, save
+from llpp.types import Candidates
+
+log = logging.getLogger(__name__)
+STORAGE_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EPERM, errno.EROFS, errno.EIO}
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """Everything that a run needs, built; no configuration object in sight."""
+
+    settings: Settings
+    science: Mapping[str, Any]
+    config: str  # the resolved config, as YAML
+    run_dir: Path
+    dataset: PoseDataset
+    acquisition: Acquisition
+    make_data: Callable[[Sequence[int], int], PoolDataModule]  # labelled rows, round
+    make_module: Callable[[int], LearningLossModule]  # round
+    make_trainer: Callable[[Path, str], pl.Trainer]  # round directory, key of the round
+    row_of: Mapping[str, int] = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "row_of", {i: row for row, i in enumerate(self.dataset.records.ids)})
+
+    def rows(self, ids: Sequence[str]) -> list[int]:
+        """Rows of known ids."""
+        return [self.row_of[i] for i in ids]
+
+
+def run(experiment: Experiment) -> RunState:
+    """Run all rounds that are not committed yet; the same call resumes after any end."""
+    run_dir, settings = experiment.run_dir, experiment.settings
+    try:
+        run_dir.mkdir(parents=True, exist_ok=True)
+        with lock(run_dir):
+            state = load(run_dir / "state.json")
+            if state is None:
+                state = start_state(settings, experiment.science, experiment.dataset)
+            else:
+                check_same_science(state, experiment.science, run_dir)
+            check_labels(experiment.dataset, state.skipped)
+            outputs.begin(state, run_dir, experiment.config)
+            if state.rounds:
+                log.info("%s: %d of %d rounds are done", run_dir, len(state.rounds), settings.rounds)
+            for number in range(len(state.rounds), settings.rounds):
+                state = run_round(experiment, state, number)
+    except OSError as error:
+        if error.errno not in STORAGE_ERRORS:
+            raise
+        raise StateError(
+            f"cannot write to the run directory {run_dir}: {error.strerror or error}; the last committed round is "
+            "safe. Make room or give permission and start the same command again, or choose another runs=…"
+        ) from error
+    return state
+
+
+def current_pool(experiment: Experiment, state: RunState) -> Pool:
+    """The pool after all committed rounds, without skipped images."""
+    table = experiment.dataset.records
+    ids = (table.ids[r] for r in table.rows("train") if table.ids[r] not in state.skipped)
+    return Pool.start(ids, state.labelled)
+
+
+def run_round(experiment: Experiment, state: RunState, number: int) -> RunState:
+    """Train on the labelled ids, test, select unless it is the last round, commit."""
+    settings, run_dir = experiment.settings, experiment.run_dir
+    round_dir = outputs.round_dir(run_dir, number)
+    pool = current_pool(experiment, state)
+    key = digest([dict(experiment.science), number, pool.labelled])
+    torch.manual_seed(int(np.random.SeedSequence([settings.seed, number]).generate_state(1)[0]))
+    data = experiment.make_data(experiment.rows(pool.labelled), number)
+    module = experiment.make_module(number)
+    if settings.init == "previous" and number > 0:
+        previous = outputs.checkpoint(outputs.round_dir(run_dir, number - 1), settings.weights)
+        module.load_state_dict(outputs.weights(previous))
+    trainer = experiment.make_trainer(round_dir, key)
+    clock = Clock()
+
+    last = outputs.checkpoint(round_dir, "last")
+    trainer.fit(module, data, ckpt_path=last if outputs.belongs(last, key) else None)
+    if settings.weights == "best":
+        module.load_state_dict(outputs.weights(outputs.checkpoint(round_dir, "best")))
+    clock.lap("train")
+
+    table = experiment.dataset.records
+    test_ids = [table.ids[r] for r in table.rows("test") if table.ids[r] not in state.skipped]
+    tested = evaluate(trainer, module, data, experiment.rows(test_ids))
+    outputs.write_scores(round_dir / "test.parquet", test_ids, tested)
+    row = outputs.test_row(number, len(pool.labelled), tested)
+    clock.lap("test")
+
+    selected: list[str] = []
+    if number < settings.rounds - 1:
+        scoring = Scoring(trainer, module, data, round_dir, clock)
+        selected, measured = select(experiment, pool, number, scoring)
+        row |= measured
+    row |= clock.seconds()
+    state = state.commit(Round(number, row, tuple(selected)))
+    save(state, run_dir / "state.json")
+    outputs.write_rounds(state, run_dir)
+    outputs.log_round(trainer, row)
+    log.info("%s", outputs.round_line(row, settings.rounds))
+    return state
+
+
+class Clock:
+    """Seconds between laps."""
+
+    def __init__(self) -> None:
+        self.laps: dict[str, float] = {}
+        self.since = time.perf_counter()
+
+    def lap(self, name: str) -> None:
+        """Add the time since the last lap to `name`."""
+        now = time.perf_counter()
+        self.laps[name] = self.laps.get(name, 0.0) + now - self.since
+        self.since = now
+
+    def seconds(self) -> Row:
+        """The laps as columns of a round's row."""
+        return {f"seconds_{name}": round(value, 3) for name, value in self.laps.items()}
+
+
+@dataclass(frozen=True)
+class Scoring:
+    """A trained round, ready to score its pool."""
+
+    trainer: pl.Trainer
+    module: LearningLossModule
+    data: PoolDataModule
+    round_dir: Path
+    clock: Clock
+
+    def evaluate(self, rows: list[int], keep: frozenset[str] = frozenset()) -> Evaluation:
+        """One pass over `rows`."""
+        return evaluate(self.trainer, self.module, self.data, rows, keep)
+
+
+def select(experiment: Experiment, pool: Pool, number: int, scoring: Scoring) -> tuple[list[str], Row]:
+    """Score the unlabelled pool, select from it, and measure the selected images, whose labels are now known."""
+    settings, needs = experiment.settings, experiment.acquisition.needs
+    wanted = pool.unlabelled if needs or settings.evaluate_pool else ()
+    scores = scoring.evaluate(experiment.rows(wanted), needs & {"embedding"})
+    candidates = Candidates(
+        pool.unlabelled,
+        scores.columns["predicted_loss"] if "predicted_loss" in needs else None,
+        scores.columns["true_loss"] if "true_loss" in needs else None,
+        scores.columns["embedding"] if "embedding" in needs else None,
+        _labelled_embedding(experiment, pool, scoring) if "labelled_embedding" in needs else None,
+    )
+    scoring.clock.lap("score")
+    rng = np.random.default_rng([settings.seed, number])
+    selected = experiment.acquisition.select(candidates, settings.budget, rng)
+    pool.label(selected)  # refuses strangers and repeats of a plug-in before anything is written
+    scoring.clock.lap("select")
+    chosen = scoring.evaluate(experiment.rows(selected), frozenset({"joints"}))
+    if wanted:
+        outputs.write_scores(scoring.round_dir / "scores.parquet", wanted, scores)
+    outputs.write_selection(scoring.round_dir, selected, chosen)
+    scoring.clock.lap("score")
+    return selected, outputs.selection_row(chosen, scores if settings.evaluate_pool else None)
+
+
+def _labelled_embedding(experiment: Experiment, pool: Pool, scoring: Scoring) -> NDArray[np.float32]:
+    return scoring.evaluate(experiment.rows(pool.labelled), frozenset({"embedding"})).columns["embedding"]

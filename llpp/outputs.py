@@ -1,0 +1,163 @@
+"""The files of a run directory: what each holds, and how it is written.
+
+config.yaml   the resolved config           rounds.csv   one row per committed round
+state.json    the commit point               skipped.csv  ids whose image cannot be read, if any
+round_NN/     last.ckpt, test.parquet, and if the round selected: scores.parquet, selected.csv, poses.parquet
+"""
+
+import csv
+import io
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytorch_lightning as pl
+import torch
+
+from llpp.files import replace_text, replace_with
+from llpp.metrics import LossRanking
+from llpp.scoring import PER_IMAGE, Evaluation
+from llpp.state import Row, RunState, save
+
+
+def round_dir(run_dir: Path, number: int) -> Path:
+    """Where round `number` keeps its files."""
+    return run_dir / f"round_{number:02d}"
+
+
+def checkpoint(directory: Path, which: str) -> Path:
+    """The `last` or the `best` weights of a round."""
+    return directory / f"{which}.ckpt"
+
+
+def belongs(path: Path, key: str) -> bool:
+    """Whether a checkpoint is there and was written for the round with this key, not by an earlier experiment."""
+    return path.exists() and _read(path).get("llpp_round") == key
+
+
+def weights(path: Path) -> dict[str, torch.Tensor]:
+    """The module's state dict from a checkpoint."""
+    state: dict[str, torch.Tensor] = _read(path)["state_dict"]
+    return state
+
+
+def _read(path: Path) -> dict[str, Any]:
+    content: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+    return content
+
+
+def begin(state: RunState, run_dir: Path, config: str) -> None:
+    """Write what a run has before its first round, or write it again."""
+    replace_text(run_dir / "config.yaml", config)
+    save(state, run_dir / "state.json")
+    write_rounds(state, run_dir)
+    if state.skipped:
+        rows = [{"id": i, "reason": reason} for i, reason in state.skipped.items()]
+        replace_text(run_dir / "skipped.csv", to_csv(rows))
+
+
+def write_rounds(state: RunState, run_dir: Path) -> None:
+    """Write `rounds.csv` from the state."""
+    if state.rounds:
+        replace_text(run_dir / "rounds.csv", to_csv([r.row for r in state.rounds]))
+
+
+def to_csv(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Rows as CSV; a column that a row lacks, or whose value is unknown, is empty."""
+    columns = list(dict.fromkeys(name for row in rows for name in row))
+    text = io.StringIO()
+    writer = csv.DictWriter(text, columns, restval="", lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue()
+
+
+def write_scores(path: Path, ids: Sequence[str], scores: Evaluation) -> None:
+    """Write id and every column of an evaluation as Parquet."""
+    columns: dict[str, Any] = {"id": pa.array(list(ids), pa.string())}
+    for name, values in scores.columns.items():
+        flat = values.reshape(len(values), -1)
+        column = pa.array(flat.reshape(-1))
+        columns[name] = column if values.ndim == 1 else pa.FixedSizeListArray.from_arrays(column, flat.shape[1])
+    table = pa.table(columns)
+    replace_with(path, lambda part: pq.write_table(table, part))
+
+
+def write_selection(directory: Path, selected: Sequence[str], chosen: Evaluation) -> None:
+    """Write `selected.csv` in order of selection and `poses.parquet` with the predicted joints, image pixels."""
+    predicted = chosen.columns["predicted_loss"].tolist()
+    rows = [
+        {"rank": rank, "id": i, "predicted_loss": f"{value:.6g}"}
+        for rank, (i, value) in enumerate(zip(selected, predicted, strict=True), start=1)
+    ]
+    replace_text(directory / "selected.csv", to_csv(rows))
+    write_scores(directory / "poses.parquet", selected, chosen)
+
+
+def _known(value: float | None) -> float | None:
+    return None if value is None or math.isnan(value) else value
+
+
+def test_row(number: int, labelled: int, tested: Evaluation) -> Row:
+    """The columns that every round has."""
+    joints = {f"test_pck_{name}": v for name, v in tested.pck.items() if name not in ("mean", "undefined")}
+    ranking = loss_ranking(tested)
+    return {
+        "round": number,
+        "labelled": labelled,
+        "test_pck": _known(tested.pck["mean"]),
+        **{name: _known(value) for name, value in joints.items()},
+        "test_undefined": int(tested.pck["undefined"]),
+        "test_loss": tested.mean("true_loss"),
+        "loss_spearman": _known(ranking["spearman"]),
+        "loss_pair_accuracy": _known(ranking["pair_accuracy"]),
+        "failure_auroc": _known(ranking["auroc"]),
+    }
+
+
+def loss_ranking(scores: Evaluation) -> dict[str, float]:
+    """How well predicted losses order the true ones, over the rows where those are known."""
+    metric = LossRanking()
+    predicted, true, pck = (torch.from_numpy(scores.columns[name]) for name in PER_IMAGE)
+    known = torch.isfinite(true)
+    metric.update(predicted[known], true[known], pck[known])
+    return metric.compute()
+
+
+def selection_row(chosen: Evaluation, pool: Evaluation | None) -> Row:
+    """The columns of a round that selects: the selected images beside the whole unlabelled pool."""
+    return {
+        "selected": len(chosen.columns["true_loss"]),
+        "selected_pck": _known(chosen.pck["mean"]),
+        "pool_pck": _known(pool.pck["mean"]) if pool else None,
+        "selected_loss_mean": chosen.mean("true_loss"),
+        "selected_loss_std": chosen.std("true_loss"),
+        "pool_loss_mean": pool.mean("true_loss") if pool else None,
+    }
+
+
+def log_round(trainer: pl.Trainer, row: Row) -> None:
+    """Send a round's measurements to the run's loggers as `round/…`."""
+    values = {f"round/{name}": value for name, value in row.items() if value is not None}
+    for logger in trainer.loggers:
+        logger.log_metrics(values, step=trainer.global_step)
+        logger.save()
+
+
+def round_line(row: Row, rounds: int) -> str:
+    """A round in one line that a person can read."""
+    parts = [f"round {int(row['round'] or 0) + 1}/{rounds}", f"{row['labelled']} labelled"]
+    parts.append(_shown("test PCK", row["test_pck"]))
+    parts.append(_shown("ρ(predicted, true loss)", row["loss_spearman"]))
+    if "selected_pck" in row:
+        pool = "" if row["pool_pck"] is None else f" (pool {row['pool_pck']:.3f})"
+        parts.append(f"{row['selected']} selected, " + _shown("PCK", row["selected_pck"]) + pool)
+    seconds = sum(v for k, v in row.items() if k.startswith("seconds_") and v is not None)
+    return " · ".join([*parts, f"{seconds:.0f} s"])
+
+
+def _shown(name: str, value: float | None) -> str:
+    return f"{name} –" if value is None else f"{name} {value:.3f}"

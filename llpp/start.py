@@ -1,0 +1,87 @@
+"""Before round 0: are the images readable, do the sizes fit, and which ids are labelled at the start?"""
+
+import logging
+from collections.abc import Container, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+
+from llpp.datasets.base import PoseDataset
+from llpp.errors import ConfigError, DataError
+from llpp.state import RunState
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The shape of a run."""
+
+    seed: int
+    rounds: int  # models trained; all but the last select
+    initial: int  # ids labelled before round 0
+    budget: int  # ids selected per round
+    init: Literal["fresh", "previous"] = "fresh"  # weights a round starts from
+    weights: Literal["last", "best"] = "last"  # weights that test and score: after the last epoch, or best val/pck
+    evaluate_pool: bool = True  # measure the whole pool's PCK and loss in every selecting round
+    on_bad_image: Literal["stop", "skip"] = "stop"
+
+    def __post_init__(self) -> None:
+        for name, least in (("seed", 0), ("rounds", 1), ("initial", 2), ("budget", 1)):
+            if getattr(self, name) < least:
+                raise ConfigError(f"{name}={getattr(self, name)} is too small; the least is {least}")
+        for name, known in (
+            ("init", ("fresh", "previous")),
+            ("weights", ("last", "best")),
+            ("on_bad_image", ("stop", "skip")),
+        ):
+            if getattr(self, name) not in known:
+                raise ConfigError(f"{name}={getattr(self, name)!r} is not known; use {' or '.join(known)}")
+
+
+def start_state(settings: Settings, science: Mapping[str, Any], dataset: PoseDataset) -> RunState:
+    """Check every image, and draw the ids that are labelled before round 0."""
+    table = dataset.records
+    rows = range(len(table.ids))
+    check_sizes(settings, int((table.initial & (table.split == "train")).sum()), len(table.rows("train")))
+    bad = dataset.bad_images(rows)
+    if bad and settings.on_bad_image == "stop":
+        more = f" (and {len(bad) - 1} more like it)" if len(bad) > 1 else ""
+        raise DataError(f"{bad[min(bad)]}{more}; mend or remove it, or set on_bad_image=skip to go on without it")
+    for row in sorted(bad):
+        log.warning("skipped %s: %s", table.ids[row], bad[row])
+    usable = [r for r in table.rows("train").tolist() if table.initial[r] and r not in bad]
+    check_sizes(settings, len(usable), sum(r not in bad for r in table.rows("train").tolist()))
+    rng = np.random.default_rng([settings.seed])
+    chosen = [usable[i] for i in rng.permutation(len(usable))[: settings.initial]]
+    skipped = {table.ids[row]: bad[row] for row in sorted(bad)}
+    return RunState(dict(science), tuple(table.ids[r] for r in chosen), skipped)
+
+
+def check_sizes(settings: Settings, usable: int, train: int) -> None:
+    """Raise ConfigError unless the rounds fit the training set: `usable` ids for the start, `train` in all."""
+    if settings.initial > usable:
+        raise ConfigError(
+            f"initial={settings.initial} exceeds the {usable} training ids that may be labelled before round 0; "
+            "lower initial"
+        )
+    left, selections = train - settings.initial, settings.rounds - 1
+    for done in range(selections):
+        if settings.budget > left - done * settings.budget:
+            raise ConfigError(
+                f"budget={settings.budget} exceeds the unlabelled pool ({left - done * settings.budget} left after "
+                f"round {done}, {train} training ids in all); lower budget or rounds"
+            )
+
+
+def check_labels(dataset: PoseDataset, skipped: Container[str]) -> None:
+    """Raise ConfigError if there are training records that a simulated oracle cannot label."""
+    table = dataset.records
+    rows = [r for r in table.rows("train").tolist() if table.ids[r] not in skipped]
+    without = [r for r in rows if not (table.visible[r] > 0).any()]
+    if without:
+        raise ConfigError(
+            f"{len(without)} of {len(rows)} training records have no labelled joint, {table.ids[without[0]]!r} among "
+            "them; a simulated run, acquisition=true_loss above all, needs labels for the whole pool: leave them out"
+        )

@@ -1,0 +1,151 @@
+"""The rounds of a run as values, and the one file that makes them real.
+
+A round exists if and only if it stands in `state.json`; everything else in a run directory can be rebuilt from
+it or thrown away.
+"""
+
+import fcntl
+import hashlib
+import json
+import os
+import socket
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from llpp.errors import ConfigError, StateError
+from llpp.files import replace_text
+
+VERSION = 1
+Row = dict[str, float | int | None]
+
+
+@dataclass(frozen=True)
+class Pool:
+    """The training ids, parted into labelled (in order of acquisition) and unlabelled (in dataset order)."""
+
+    labelled: tuple[str, ...]
+    unlabelled: tuple[str, ...]
+
+    @classmethod
+    def start(cls, ids: Iterable[str], labelled: Iterable[str]) -> "Pool":
+        """The pool in which `labelled` of `ids` are labelled; StateError on an id that is not there."""
+        return cls((), tuple(ids)).label(labelled)
+
+    def label(self, ids: Iterable[str]) -> "Pool":
+        """Move ids to the labelled part; StateError on strangers and repeats."""
+        chosen = tuple(ids)
+        if len(set(chosen)) != len(chosen):
+            raise StateError(f"{len(chosen) - len(set(chosen))} of {len(chosen)} ids would be labelled twice")
+        if strangers := set(chosen) - set(self.unlabelled):
+            raise StateError(
+                f"{len(strangers)} ids to label are not in the unlabelled pool, {sorted(strangers)[0]!r} among them; "
+                "has the dataset changed since this run was started?"
+            )
+        taken = set(chosen)
+        return Pool(self.labelled + chosen, tuple(i for i in self.unlabelled if i not in taken))
+
+
+@dataclass(frozen=True)
+class Round:
+    """One committed round: its measurements and the ids it selected, first the one to label first."""
+
+    number: int
+    row: Row
+    selected: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class RunState:
+    """All that a run has to remember."""
+
+    science: Mapping[str, Any]  # the settings that decide its results, flat
+    initial: tuple[str, ...]  # ids labelled before round 0
+    skipped: Mapping[str, str]  # ids whose image cannot be read → why
+    rounds: tuple[Round, ...] = ()
+
+    @property
+    def labelled(self) -> tuple[str, ...]:
+        """Ids labelled so far, in order of acquisition."""
+        return self.initial + tuple(i for r in self.rounds for i in r.selected)
+
+    def commit(self, finished: Round) -> "RunState":
+        """The state with one more round."""
+        if finished.number != len(self.rounds):
+            raise StateError(f"round {finished.number} cannot follow {len(self.rounds)} committed rounds")
+        return replace(self, rounds=(*self.rounds, finished))
+
+
+def digest(value: Any) -> str:
+    """SHA-256 of a JSON value, independent of the order of keys."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
+
+
+def save(state: RunState, path: Path) -> None:
+    """Replace the state file; called by rank 0 only."""
+    body = asdict(state)
+    replace_text(path, json.dumps({"llpp_state": VERSION, "sha256": digest(body), **body}, indent=1))
+
+
+def load(path: Path) -> RunState | None:
+    """Read a state file, None if there is none; StateError if it is damaged or from a newer version."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return None
+    except UnicodeDecodeError as error:
+        raise _damaged(path, "it is not text") from error
+    try:
+        body = json.loads(text)
+        version, checksum = body.pop("llpp_state"), body.pop("sha256")
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise _damaged(path, "it is not a complete state file") from error
+    if version != VERSION:
+        raise StateError(f"{path} has version {version}, this llpp reads {VERSION}; update llpp or start a new run")
+    if digest(body) != checksum:
+        raise _damaged(path, "its checksum does not fit its content")
+    rounds = tuple(Round(r["number"], r["row"], tuple(r["selected"])) for r in body["rounds"])
+    return RunState(body["science"], tuple(body["initial"]), body["skipped"], rounds)
+
+
+def _damaged(path: Path, reason: str) -> StateError:
+    return StateError(
+        f"{path} is damaged: {reason}; restore it from a backup, or delete {path.parent} to start again"
+    )
+
+
+def check_same_science(state: RunState, science: Mapping[str, Any], run_dir: Path) -> None:
+    """Raise ConfigError, naming what differs, if a run was started with other settings."""
+    old, new = state.science, science
+    changed = [k for k in sorted({*old, *new}) if old.get(k) != new.get(k)]
+    if not changed:
+        return
+    shown = ", ".join(f"{k}: {old.get(k)!r} → {new.get(k)!r}" for k in changed[:5])
+    more = f" and {len(changed) - 5} more" if len(changed) > 5 else ""
+    raise ConfigError(
+        f"{run_dir} was started with a different config ({shown}{more}); choose another name=… or delete it"
+    )
+
+
+@contextmanager
+def lock(run_dir: Path) -> Iterator[None]:
+    """Hold a run directory; StateError if a live process holds it. A dead owner's lock is free at once.
+
+    The kernel drops the lock with its process, however that ends; the file's text only tells who it is.
+    """
+    path = run_dir / "lock"
+    with path.open("a+", encoding="utf-8") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            file.seek(0)
+            owner = file.read().strip() or "another process"
+            raise StateError(
+                f"{run_dir} is in use by {owner}; wait for it, stop it, or choose another name=… or seed=…"
+            ) from error
+        file.truncate(0)
+        file.write(f"process {os.getpid()} on {socket.gethostname()}\n")
+        file.flush()
+        yield

@@ -1,0 +1,180 @@
+"""Person crops by one affine matrix that composes crop, rotation, scale, shift and mirroring.
+
+Matrices are (3, 3) and map (x, y, 1) in pixels, pixel centres at integers. Joints move by the very matrix that
+moves the pixels, whether those are resampled in the worker (`warp_image`) or on the device (`resample`).
+"""
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional
+
+Matrix = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Warp:
+    """One draw of the geometric augmentation; the default leaves a crop as it is."""
+
+    rotation: float = 0.0  # degrees, clockwise on the screen
+    scale: float = 1.0  # > 1 enlarges the person
+    shift: tuple[float, float] = (0.0, 0.0)  # share of the crop's side
+    flip: bool = False
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """Ranges from which warps are drawn."""
+
+    rotation: float = 0.0  # degrees, uniform in ±rotation
+    scale: float = 0.0  # log-uniform in 1 / (1 + scale) … 1 + scale
+    shift: float = 0.0  # share of the crop's side, uniform in ±shift on each axis
+    flip: float = 0.0  # probability of mirroring
+
+    def draw(self, rng: np.random.Generator) -> Warp:
+        """A warp; equal generators give equal warps."""
+        turn, size, dx, dy = rng.uniform(-1.0, 1.0, size=4).tolist()
+        return Warp(
+            rotation=turn * self.rotation,
+            scale=float((1.0 + self.scale) ** size),
+            shift=(dx * self.shift, dy * self.shift),
+            flip=bool(rng.random() < self.flip),
+        )
+
+
+def translation(x: float, y: float) -> Matrix:
+    """Move by (x, y) pixels."""
+    return np.array([[1.0, 0.0, x], [0.0, 1.0, y], [0.0, 0.0, 1.0]])
+
+
+def crop_matrix(box: NDArray[np.float32], size: int, padding: float) -> Matrix:
+    """Image pixels → pixels of a square crop of `size` around `box` (x, y, width, height).
+
+    The crop's side is the box's longer one × padding, so people keep their proportions.
+    """
+    x, y, width, height = (float(v) for v in box)
+    side = max(width, height, 1.0) * padding
+    scale = np.diag([size / side, size / side, 1.0])
+    centre = (size - 1) / 2
+    upright: Matrix = translation(centre, centre) @ scale @ translation(-(x + width / 2), -(y + height / 2))
+    return upright
+
+
+def warp_matrix(warp: Warp, size: int) -> Matrix:
+    """Pixels of an upright crop → pixels of the augmented one, turning about the crop's centre."""
+    angle, centre = np.deg2rad(warp.rotation), (size - 1) / 2
+    cos, sin = np.cos(angle) * warp.scale, np.sin(angle) * warp.scale
+    turn = np.array([[cos, -sin, 0.0], [sin, cos, 0.0], [0.0, 0.0, 1.0]])
+    mirror = np.diag([-1.0 if warp.flip else 1.0, 1.0, 1.0])
+    shift = translation(centre + warp.shift[0] * size, centre + warp.shift[1] * size)
+    matrix: Matrix = shift @ turn @ mirror @ translation(-centre, -centre)
+    return matrix
+
+
+def move_points(points: NDArray[np.float32], matrix: Matrix) -> NDArray[np.float32]:
+    """Apply a matrix to (..., 2) points; NaN stays NaN."""
+    return (points @ matrix[:2, :2].T + matrix[:2, 2]).astype(np.float32)
+
+
+def move_joints(
+    joints: NDArray[np.float32], visible: NDArray[np.uint8], matrix: Matrix, flip_order: list[int] | None
+) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
+    """Move (K, 2) joints; with `flip_order` (a mirrored image) left and right change names."""
+    moved = move_points(joints, matrix)
+    return (moved, visible) if flip_order is None else (moved[flip_order], visible[flip_order])
+
+
+def scale_of(matrix: Matrix) -> float:
+    """Pixels out per pixel in, of a similarity."""
+    return float(np.sqrt(abs(np.linalg.det(matrix[:2, :2]))))
+
+
+def warp_image(image: NDArray[np.uint8], matrix: Matrix, size: int) -> NDArray[np.uint8]:
+    """One bilinear resampling of (H, W, 3) to (size, size, 3), zero outside the image.
+
+    Images shrunk more than twofold are first averaged by a whole factor, because bilinear sampling would alias.
+    """
+    factor = int(1.0 / max(scale_of(matrix), 1e-6))
+    if factor > 1:
+        height, width = (max(1, -(-side // factor)) for side in image.shape[:2])
+        fx, fy = image.shape[1] / width, image.shape[0] / height
+        image = np.asarray(cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA), dtype=np.uint8)
+        grow = np.array([[fx, 0.0, (fx - 1) / 2], [0.0, fy, (fy - 1) / 2], [0.0, 0.0, 1.0]])
+        matrix = matrix @ grow
+    return np.asarray(cv2.warpAffine(image, matrix[:2], (size, size), flags=cv2.INTER_LINEAR), dtype=np.uint8)
+
+
+def resample(images: Tensor, matrices: Tensor, size: int) -> Tensor:
+    """The same resampling for a batch on its device.
+
+    Args:
+        images: (B, H, W, 3) uint8.
+        matrices: (B, 3, 3) pixels of `images` → pixels of the result.
+        size: side of the result, pixels.
+
+    Returns:
+        (B, 3, size, size) float32 in 0 … 255, zero outside the images.
+    """
+    height, width = images.shape[1:3]
+    inverse = torch.linalg.inv(matrices.double())
+    # grid_sample's coordinates run from -1 to 1 between the outer edges of the outer pixels
+    to_pixels = inverse.new_tensor([[size / 2, 0, (size - 1) / 2], [0, size / 2, (size - 1) / 2], [0, 0, 1]])
+    to_unit = inverse.new_tensor(
+        [[2 / width, 0, (1 - width) / width], [0, 2 / height, (1 - height) / height], [0, 0, 1]]
+    )
+    theta = (to_unit @ inverse @ to_pixels)[:, :2].float()
+    grid = functional.affine_grid(theta, [len(images), 3, size, size], align_corners=False)
+    pixels = images.permute(0, 3, 1, 2).float()
+    return functional.grid_sample(pixels, grid, padding_mode="zeros", align_corners=False)
+
+
+@dataclass(frozen=True)
+class Crop:
+    """Pixels and joints of one person."""
+
+    image: NDArray[np.uint8]  # (side, side, 3)
+    joints: NDArray[np.float32]  # (K, 2) pixels of the final crop
+    visible: NDArray[np.uint8]  # (K,)
+    matrix: Matrix  # image pixels → pixels of the final crop
+    warp: Matrix | None  # pixels of `image` → pixels of the final crop, if the device is to resample
+
+
+@dataclass(frozen=True)
+class PersonCrop:
+    """Cut a square person crop and move its joints along.
+
+    `margin` None resamples once, here. A number cuts an upright crop larger by that factor, which `resample`
+    turns into the final one on the device; beyond the margin the result is black.
+    """
+
+    size: int = 256  # pixels
+    padding: float = 1.25  # crop side / longer box side
+    margin: float | None = None
+
+    def __call__(
+        self,
+        image: NDArray[np.uint8],
+        box: NDArray[np.float32],
+        joints: NDArray[np.float32],
+        visible: NDArray[np.uint8],
+        warp: Warp,
+        flip_order: list[int],
+    ) -> Crop:
+        """Crop `image` (H, W, 3) around `box`, or take it whole where the box is NaN."""
+        if np.isnan(box).any():
+            height, width = image.shape[:2]
+            box = np.array([-0.5, -0.5, width, height], dtype=np.float32)
+        upright = crop_matrix(box, self.size, self.padding)
+        augmented = warp_matrix(warp, self.size)
+        matrix = augmented @ upright
+        joints, visible = move_joints(joints, visible, matrix, flip_order if warp.flip else None)
+        if self.margin is None:
+            return Crop(warp_image(image, matrix, self.size), joints, visible, matrix, None)
+        side = int(np.ceil(self.size * self.margin))
+        border = (side - self.size) / 2
+        pixels = warp_image(image, translation(border, border) @ upright, side)
+        return Crop(pixels, joints, visible, matrix, augmented @ translation(-border, -border))
