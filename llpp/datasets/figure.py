@@ -105,9 +105,8 @@ def capsules(start: Array, end: Array, radii: Array) -> Array:
     heading = np.arctan2(along[:, 1], along[:, 0])[:, None]
     side = np.arccos(np.clip((radii[:, 0] - radii[:, 1]) / reach, -0.95, 0.95))[:, None]
     angles = np.concatenate([heading + side * (2 * TURN - 1), heading + side + (2 * np.pi - 2 * side) * TURN], axis=1)
-    polygons: Array = np.repeat(radii[:, ::-1], 8, axis=1)[..., None] * np.stack(
-        [np.cos(angles), np.sin(angles)], axis=-1
-    )
+    circle = np.stack([np.cos(angles), np.sin(angles)], axis=-1)
+    polygons: Array = np.repeat(radii[:, ::-1], 8, axis=1)[..., None] * circle
     polygons[:, :8] += end[:, None]
     polygons[:, 8:] += start[:, None]
     return polygons
