@@ -10,15 +10,18 @@ from typing import Any, cast
 
 import numpy as np
 import pytorch_lightning as pl
+import torch
+from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
 from llpp.backbones.base import Backbone
 from llpp.checkpoints import AtomicCheckpointIO, checkpoint_callbacks
 from llpp.codec import HeatmapCodec
 from llpp.datamodule import Cropping, Loading, PoolDataModule
 from llpp.datasets.base import PoseDataset
-from llpp.errors import ConfigError
+from llpp.errors import ConfigError, LlppError
 from llpp.heads.base import FeatureSpec
 from llpp.loop import Experiment
 from llpp.metrics import PCK
@@ -30,7 +33,7 @@ from llpp.transforms import PersonCrop
 # Left out of the fingerprint: they name, place, show or speed up a run, and change none of its results.
 NOT_SCIENCE = (
     "name", "runs", "run_dir", "rounds", "report", "logger", "callbacks", "evaluate_pool",
-    "data.workers", "data.pin_memory", "data.eval_batch_size",
+    "threads", "data.workers", "data.pin_memory", "data.eval_batch_size",
     "trainer.accelerator", "trainer.devices", "trainer.num_nodes", "trainer.log_every_n_steps",
     "trainer.enable_progress_bar", "trainer.enable_model_summary", "trainer.profiler",
     "dataset.root",
@@ -48,6 +51,8 @@ def experiment(cfg: DictConfig) -> Experiment:
             for k in ("seed", "rounds", "initial", "budget", "init", "weights", "evaluate_pool", "on_bad_image")
         }
     )
+    if cfg.threads:
+        torch.set_num_threads(cfg.threads)
     data = dataset(cfg)
     make_module = partial(module, cfg, data)
     make_module(0)
@@ -77,6 +82,17 @@ def dataset(cfg: DictConfig) -> PoseDataset:
         if not len(data.records.rows(split)):
             raise ConfigError(f"dataset {data.name} has no {split} records; give it some in dataset.*")
     return data
+
+
+def dataset_of_run(run_dir: Path) -> PoseDataset:
+    """The dataset of a run, built again from its config.yaml; LlppError where that is impossible by now."""
+    try:
+        return dataset(cast(DictConfig, OmegaConf.load(run_dir / "config.yaml")))
+    except InstantiationException as error:  # Hydra wraps what a constructor raises
+        cause = error.__cause__
+        raise cause if isinstance(cause, LlppError) else ConfigError(f"{run_dir}: {error}") from error
+    except (OSError, OmegaConfBaseException) as error:
+        raise ConfigError(f"{run_dir / 'config.yaml'} does not describe a dataset any more: {error}") from error
 
 
 def module(cfg: DictConfig, data: PoseDataset, round_number: int) -> LearningLossModule:

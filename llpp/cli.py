@@ -2,6 +2,7 @@
 
 import argparse
 import logging
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -63,6 +64,8 @@ def conf_dir() -> Path:
 
 def run(arguments: list[str]) -> int:
     """Hydra composes the config, then the rounds begin."""
+    # waiting threads that spin make small nets many times slower as soon as another process wants the cores
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     import hydra
 
     sys.argv = ["llpp run", *arguments]
@@ -76,15 +79,20 @@ def job(cfg: "DictConfig") -> None:
     from hydra.types import RunMode
 
     from llpp import build, loop
+    from llpp import report as reports
 
+    log = logging.getLogger(__name__)
     try:
-        state = loop.run(build.experiment(cfg))
+        experiment = build.experiment(cfg)
+        state = loop.run(experiment)
+        log.info("%s: %d rounds done", cfg.run_dir, len(state.rounds))
+        if cfg.report:
+            page = reports.write([experiment.run_dir], experiment.run_dir, lambda _: experiment.dataset)
+            log.info("the report is %s", page)
     except LlppError as error:
         if HydraConfig.get().mode == RunMode.MULTIRUN:
             raise  # Hydra goes on with the other jobs and fails at the end
         fail(str(error))
-    else:
-        logging.getLogger(__name__).info("%s: %d rounds done", cfg.run_dir, len(state.rounds))
 
 
 def report(arguments: list[str]) -> int:
@@ -92,5 +100,12 @@ def report(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="llpp report", description=report.__doc__)
     parser.add_argument("folders", nargs="+", type=Path, metavar="DIR", help="a run directory, or a folder of them")
     parser.add_argument("--output", type=Path, help="where to write (default: the first DIR)")
-    parser.parse_args(arguments)
+    chosen = parser.parse_args(arguments)
+
+    from llpp import build
+    from llpp import report as reports
+
+    page = reports.write(chosen.folders, chosen.output or chosen.folders[0], build.dataset_of_run)
+    reports.print_tables(chosen.folders)
+    print(page)
     return 0

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from llpp.datasets.base import PoseDataset, torso_length
+from llpp.seeds import Stream, generator
 from llpp.transforms import Augmentation, PersonCrop, Warp, scale_of
 from llpp.types import Batch
 
@@ -84,7 +85,7 @@ class CropDataset(Dataset[Item]):
 
     def _rng(self, epoch: int, row: int) -> np.random.Generator:
         name = hashlib.blake2b(self.dataset.records.ids[row].encode(), digest_size=8).digest()
-        return np.random.default_rng([*self.entropy, epoch, int.from_bytes(name, "big")])
+        return generator(Stream.SAMPLE, *self.entropy, epoch, int.from_bytes(name, "big"))
 
 
 class EpochSampler(Sampler[tuple[int, int]]):
@@ -101,7 +102,7 @@ class EpochSampler(Sampler[tuple[int, int]]):
         return len(self.rows)
 
     def __iter__(self) -> Iterator[tuple[int, int]]:
-        order = np.random.default_rng([*self.entropy, self.epoch]).permutation(len(self.rows))
+        order = generator(Stream.ORDER, *self.entropy, self.epoch).permutation(len(self.rows))
         return iter([(self.epoch, self.rows[i]) for i in order])
 
 

@@ -20,6 +20,7 @@ from llpp.datasets.base import PoseDataset
 from llpp.errors import StateError
 from llpp.module import LearningLossModule
 from llpp.scoring import Evaluation, evaluate
+from llpp.seeds import Stream, generator
 from llpp.start import Settings, check_labels, start_state
 from llpp.state import Pool, Round, Row, RunState, check_same_science, digest, load, lock, save
 from llpp.types import Candidates
@@ -91,7 +92,7 @@ def run_round(experiment: Experiment, state: RunState, number: int) -> RunState:
     round_dir = outputs.round_dir(run_dir, number)
     pool = current_pool(experiment, state)
     key = digest([dict(experiment.science), number, pool.labelled])
-    torch.manual_seed(int(np.random.SeedSequence([settings.seed, number]).generate_state(1)[0]))
+    torch.manual_seed(int(generator(Stream.WEIGHTS, settings.seed, number).integers(2**63)))
     data = experiment.make_data(experiment.rows(pool.labelled), number)
     module = experiment.make_module(number)
     if settings.init == "previous" and number > 0:
@@ -173,7 +174,7 @@ def select(experiment: Experiment, pool: Pool, number: int, scoring: Scoring) ->
         _labelled_embedding(experiment, pool, scoring) if "labelled_embedding" in needs else None,
     )
     scoring.clock.lap("score")
-    rng = np.random.default_rng([settings.seed, number])
+    rng = generator(Stream.SELECT, settings.seed, number)
     selected = experiment.acquisition.select(candidates, settings.budget, rng)
     pool.label(selected)  # refuses strangers and repeats of a plug-in before anything is written
     scoring.clock.lap("select")

@@ -64,9 +64,10 @@ class LearningLossModule(pl.LightningModule):
         round_number: int,
     ) -> None:
         super().__init__()
+        self.backbone, self.head = backbone, head
         # images arrive as (H, W, 3): in this layout they need no copy, and convolutions are faster on CPU and GPU
-        self.backbone = backbone.to(memory_format=torch.channels_last)
-        self.head, self.objective = head.to(memory_format=torch.channels_last), objective
+        self.to(memory_format=torch.channels_last)
+        self.objective = objective
         self.pose_loss, self.codec, self.policy = pose_loss, codec, policy
         self.val_pck = pck
         self.optimizer_factory, self.scheduler_factory = optimizer, scheduler

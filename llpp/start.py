@@ -5,10 +5,9 @@ from collections.abc import Container, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-import numpy as np
-
 from llpp.datasets.base import PoseDataset
 from llpp.errors import ConfigError, DataError
+from llpp.seeds import Stream, generator
 from llpp.state import RunState
 
 log = logging.getLogger(__name__)
@@ -53,7 +52,7 @@ def start_state(settings: Settings, science: Mapping[str, Any], dataset: PoseDat
         log.warning("skipped %s: %s", table.ids[row], bad[row])
     usable = [r for r in table.rows("train").tolist() if table.initial[r] and r not in bad]
     check_sizes(settings, len(usable), sum(r not in bad for r in table.rows("train").tolist()))
-    rng = np.random.default_rng([settings.seed])
+    rng = generator(Stream.START, settings.seed)
     chosen = [usable[i] for i in rng.permutation(len(usable))[: settings.initial]]
     skipped = {table.ids[row]: bad[row] for row in sorted(bad)}
     return RunState(dict(science), tuple(table.ids[r] for r in chosen), skipped)

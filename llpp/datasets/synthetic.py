@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from llpp.datasets import figure as body
+from llpp.datasets.backdrop import Looks, backdrop
 from llpp.datasets.base import LSP_JOINTS, LSP_SKELETON, PoseDataset, Records, joint_boxes
 from llpp.errors import ConfigError
 
@@ -54,6 +55,11 @@ class Figure:
     occluders: tuple[Occluder, ...]
     key: tuple[int, int, int]  # dataset seed, number of the group, number in the group
 
+    @property
+    def looks(self) -> Looks:
+        """What the background takes up from the figure."""
+        return Looks(self.difficulty, self.unit, self.colours)
+
 
 class SyntheticFigures(PoseDataset):
     """Figures in four groups; `hard_*` is each one's share of hard figures, `initial` + `pool` the training split."""
@@ -86,12 +92,17 @@ class SyntheticFigures(PoseDataset):
             for i, hard in enumerate(_hard(seed, number, counts[group], shares[group]))
         ]
         self.records = _records(self._figures, size, box)
+        self._drawn: dict[int, NDArray[np.uint8]] = {}
 
     def load(self, row: int) -> NDArray[np.uint8]:
-        """Pixels (size, size, 3) RGB of record `row`, drawn anew and always the same."""
-        figure = self._figures[row]
+        """Pixels (size, size, 3) RGB of record `row`, drawn when first asked for, then kept."""
+        if row not in self._drawn:
+            self._drawn[row] = self._draw(self._figures[row])
+        return self._drawn[row]
+
+    def _draw(self, figure: Figure) -> NDArray[np.uint8]:
         side = self.size * OVERSAMPLING
-        canvas = _backdrop(np.random.default_rng([*figure.key, BACKDROP]), figure, self.size, side)
+        canvas = backdrop(np.random.default_rng([*figure.key, BACKDROP]), figure.looks, self.size, side)
         # A share u of the image lies at u * side - 0.5 where pixel centres are integers.
         body.draw(canvas, figure.points * side - 0.5, figure.unit * side, figure.girth, figure.colours)
         for occluder in figure.occluders:
@@ -204,43 +215,6 @@ def _occluder(rng: np.random.Generator, points: body.Array, unit: float, wall: b
     half = unit * np.array([rng.uniform(0.035, 0.08), rng.uniform(0.07, 0.20)])
     colour = 0.5 * wall + 0.5 * rng.uniform(30, 230, 3)
     return Occluder(centre, half, rng.uniform(0, np.pi), float(rng.choice([2.0, 8.0])), colour)
-
-
-def _backdrop(rng: np.random.Generator, figure: Figure, size: int, side: int) -> NDArray[np.uint8]:
-    """Canvas (side, side, 3): wall and floor with a texture, and clutter that grows with difficulty."""
-    hard = figure.difficulty
-    ramp = np.linspace(-1, 1, size, dtype=np.float32)
-    slope, horizon = rng.uniform(-0.15, 0.15) * (1 + 4 * hard), rng.uniform(0.1, 0.75)
-    below = np.clip((ramp[:, None] - np.float32(horizon) - np.float32(slope) * ramp) * (size / 4), 0, 1)
-    texture = np.zeros((2, 2), dtype=np.float32)
-    for cells in (3, 7, 17, 41, 89):
-        grain = rng.random((cells, cells), dtype=np.float32) - np.float32(0.5)
-        texture = cv2.resize(texture, (cells, cells)) + np.float32(14 + 26 * hard) * grain
-    light = rng.uniform(-14, 14, 2).astype(np.float32)
-    texture = cv2.resize(texture, (size, size)) + light[0] * ramp[:, None] + light[1] * ramp
-    wall, floor = figure.colours["wall"], figure.colours["floor"]
-    planes = [w + below * (f - w) for w, f in zip(wall.tolist(), floor.tolist(), strict=True)]
-    image = cv2.merge([cv2.add(plane, texture, dtype=cv2.CV_8U) for plane in planes])  # saturates
-    canvas = np.asarray(cv2.resize(image, (side, side)), dtype=np.uint8)
-    for _ in range(2 + int(6 * hard)):
-        colour = (wall if rng.uniform() < 0.6 else floor) + rng.uniform(-20, 20) * (1 + 2 * hard)
-        middle, half, power = side * rng.uniform(0, 1, 2), side * rng.uniform(0.03, 0.14, 2), rng.choice([2.0, 6.0])
-        body.fill(canvas, body.blob(middle, half, rng.uniform(0, np.pi), float(power)), colour)
-    if hard > 0.5:
-        _draw_strokes(rng, canvas, figure, side)
-    return canvas
-
-
-def _draw_strokes(rng: np.random.Generator, canvas: NDArray[np.uint8], figure: Figure, side: int) -> None:
-    """Bent strokes as thick as limbs, in the colours of the figure."""
-    unit = figure.unit * side
-    for _ in range(2 + int(6 * (figure.difficulty - 0.5))):
-        heading = rng.uniform(0, 2 * np.pi) + np.array([0.0, rng.uniform(-2, 2)])
-        steps = 0.2 * unit * np.stack([np.cos(heading), np.sin(heading)], axis=-1)
-        path = side * rng.uniform(0, 1, 2) + np.array([[0, 0], steps[0], steps[0] + steps[1]])
-        radii = unit * np.array([[0.042, 0.032], [0.030, 0.020]]) * rng.uniform(0.8, 1.3)
-        colour = figure.colours[("skin", "shirt", "trousers")[rng.integers(3)]]
-        body.draw_stroke(canvas, path, radii, body.OUTLINE * unit, colour)
 
 
 def _draw_occluder(canvas: NDArray[np.uint8], thing: Occluder, side: int) -> None:

@@ -1,0 +1,201 @@
+"""Runs on the disk → methods with their seeds, by dataset.
+
+Runs that differ in nothing but the seed are one method; runs whose dataset or PCK settings differ stand in
+different sections, because their numbers cannot be compared.
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml  # type: ignore[import-untyped]  # only for its exception
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from llpp.errors import ConfigError, StateError
+from llpp.report.labels import Flat, canonical, dataset_labels, method_labels
+from llpp.state import Round, RunState, load
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run directory."""
+
+    folder: Path
+    state: RunState
+    config: Mapping[str, Any]  # resolved
+    text: str  # config.yaml as it is
+
+    @property
+    def name(self) -> str:
+        """The name its owner gave it, or the default one."""
+        return str(self.config.get("name", self.folder.name))
+
+    @property
+    def seed(self) -> Any:
+        """Its seed."""
+        return self.config.get("seed")
+
+    def round_file(self, number: int, name: str) -> Path:
+        """A file of round `number`."""
+        return self.folder / f"round_{number:02d}" / name
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One quantity of one method after one round."""
+
+    mean: float
+    std: float | None  # n - 1; None with one seed
+    values: tuple[float, ...]  # one per seed
+    round: int
+
+
+@dataclass(frozen=True)
+class Method:
+    """Runs that differ in nothing but the seed."""
+
+    label: str
+    runs: tuple[Run, ...]
+
+    @cached_property
+    def begun(self) -> tuple[Run, ...]:
+        """Those with at least one committed round."""
+        return tuple(run for run in self.runs if run.state.rounds)
+
+    @cached_property
+    def rounds(self) -> tuple[Round, ...]:
+        """All committed rounds of all seeds."""
+        return tuple(r for run in self.runs for r in run.state.rounds)
+
+    def labelled(self, quantity: str) -> list[int]:
+        """Numbers of labelled images at which `quantity` is known, smallest first."""
+        return sorted({int(r.row["labelled"] or 0) for r in self.rounds if r.row.get(quantity) is not None})
+
+    def cell(self, quantity: str, labelled: int) -> Cell | None:
+        """Mean and spread over the seeds whose round began with `labelled` images; None if no seed knows it."""
+        found = [
+            (r.number, float(value))
+            for r in self.rounds
+            if r.row["labelled"] == labelled and (value := r.row.get(quantity)) is not None
+        ]
+        if not found:
+            return None
+        values = np.array([value for _, value in found])
+        std = float(values.std(ddof=1)) if len(values) > 1 else None
+        return Cell(float(values.mean()), std, tuple(values.tolist()), found[0][0])
+
+
+@dataclass(frozen=True)
+class Section:
+    """Methods whose numbers can be compared."""
+
+    dataset: str
+    methods: tuple[Method, ...]
+
+    @property
+    def first(self) -> Run:
+        """The run that stands for the section's common settings."""
+        return self.methods[0].runs[0]
+
+    @property
+    def metric(self) -> str:
+        """PCK with its threshold."""
+        threshold = (self.first.config.get("pck") or {}).get("threshold")
+        return "PCK" if threshold is None else f"PCK@{threshold}"
+
+    def labelled(self, quantity: str) -> list[int]:
+        """Numbers of labelled images at which any method knows `quantity`."""
+        return sorted({count for method in self.methods for count in method.labelled(quantity)})
+
+
+@dataclass(frozen=True)
+class Collection:
+    """Everything found."""
+
+    sections: tuple[Section, ...]
+    copies: tuple[Path, ...]  # runs left out: same settings and seed as another one
+
+    @property
+    def labels(self) -> list[str]:
+        """Every method's label once, in order of appearance; the position gives its colour."""
+        return list(dict.fromkeys(method.label for section in self.sections for method in section.methods))
+
+
+def collect(folders: Sequence[Path]) -> Collection:
+    """Find and group all runs under `folders`; ConfigError where none is, StateError on a damaged one."""
+    best: dict[str, Run] = {}
+    copies: list[Path] = []
+    for run in find_runs(folders):
+        key = canonical({**run.state.science, "seed": run.seed})
+        if key in best and len(best[key].state.rounds) >= len(run.state.rounds):
+            copies.append(run.folder)
+            continue
+        if key in best:
+            copies.append(best[key].folder)
+        best[key] = run
+    groups = _grouped(best.values(), _comparable)
+    names = dataset_labels([_comparable(group[0]) for group in groups])
+    sections = [Section(name, _methods(group)) for name, group in zip(names, groups, strict=True)]
+    return Collection(tuple(sections), tuple(copies))
+
+
+def find_runs(folders: Iterable[Path]) -> list[Run]:
+    """Runs at any depth under `folders`, in order of their paths."""
+    found: dict[Path, Path] = {}
+    for folder in folders:
+        if not folder.is_dir():
+            raise ConfigError(f"{folder} is not a folder; give a run directory, or a folder that holds some")
+        files = sorted(folder.rglob("state.json"))
+        if not files:
+            raise ConfigError(
+                f"{folder} holds no run (no state.json at any depth); give a run directory, or a folder that has some"
+            )
+        found |= {file.parent.resolve(): file.parent for file in files}
+    return [_read(folder) for folder in found.values()]
+
+
+def _read(folder: Path) -> Run:
+    state = load(folder / "state.json")
+    try:
+        text = (folder / "config.yaml").read_text(encoding="utf-8")
+        config = OmegaConf.to_container(OmegaConf.create(text), resolve=True)
+    except (OSError, ValueError, yaml.YAMLError, OmegaConfBaseException) as error:
+        raise _unreadable(folder) from error
+    if state is None or not isinstance(config, dict):
+        raise _unreadable(folder)
+    return Run(folder, state, {str(k): v for k, v in config.items()}, text)
+
+
+def _unreadable(folder: Path) -> StateError:
+    return StateError(
+        f"{folder} has no readable config.yaml; start its `llpp run` command again, which writes it anew"
+    )
+
+
+def _comparable(run: Run) -> Flat:
+    return {k: v for k, v in run.state.science.items() if k.startswith(("dataset.", "pck."))}
+
+
+def _method(run: Run) -> Flat:
+    return {k: v for k, v in run.state.science.items() if k != "seed" and not k.startswith(("dataset.", "pck."))}
+
+
+def _grouped(runs: Iterable[Run], settings: Callable[[Run], Flat]) -> list[list[Run]]:
+    groups: dict[str, list[Run]] = {}
+    for run in runs:
+        groups.setdefault(canonical(settings(run)), []).append(run)
+    return list(groups.values())
+
+
+def _methods(runs: list[Run]) -> tuple[Method, ...]:
+    groups = _grouped(runs, _method)
+    firsts = [group[0] for group in groups]
+    labels = method_labels([run.name for run in firsts], [_method(run) for run in firsts])
+    return tuple(
+        Method(label, tuple(sorted(group, key=lambda run: str(run.seed).zfill(20))))
+        for label, group in zip(labels, groups, strict=True)
+    )

@@ -1,0 +1,85 @@
+"""What the numbers rest on: settings, progress, skipped images and time."""
+
+from typing import Any
+
+from llpp.datasets.base import SPLITS, PoseDataset
+from llpp.report.collect import Method, Section
+
+COMMON = {
+    "rounds": "rounds",
+    "initial": "labelled at the start",
+    "budget": "selected per round",
+    "init": "weights a round starts from",
+    "weights": "weights that are tested",
+    "seed": "seeds",
+}
+
+
+def settings(section: Section, dataset: PoseDataset | None, skipped: int) -> list[tuple[str, str]]:
+    """Name and value of what a reader should know first."""
+    rows = [("dataset", section.dataset)]
+    if dataset:
+        sizes = ", ".join(f"{len(dataset.records.rows(split)):,} {split}" for split in SPLITS)
+        rows += [("persons", sizes), ("boxes from", dataset.records.box_source)]
+    for name, words in COMMON.items():
+        values = {run.config.get(name): None for method in section.methods for run in method.runs}
+        rows.append((words, ", ".join(map(str, sorted(values, key=_order)))))
+    rows.append(("measure", f"{section.metric}, a share of the torso's diagonal"))
+    rows.append(("crop", f"{(section.first.config.get('crop') or {}).get('size', 'unknown')} px"))
+    undefined = [int(r.row.get("test_undefined") or 0) for method in section.methods for r in method.rounds]
+    if undefined:
+        rows.append(("test images without a torso", f"{max(undefined):,} (left out of PCK)"))
+    rows.append(("images skipped", f"{skipped:,}"))
+    return rows
+
+
+def _order(value: Any) -> tuple[bool, float, str]:
+    """Numbers by size, then words."""
+    number = isinstance(value, int | float)
+    return not number, float(value) if number else 0.0, str(value)
+
+
+def box_warning(dataset: PoseDataset | None) -> str | None:
+    """A sentence about boxes that a real pool would not have."""
+    if dataset is None or not dataset.records.ground_truth_boxes:
+        return None
+    source = {"joints": "joints", "annotation": "annotated boxes"}.get(dataset.records.box_source, "annotations")
+    return (
+        f"Person boxes come from ground-truth {source}, in the unlabelled pool too. A real unlabelled pool has none "
+        "and would need a person detector, whose mistakes are not in these numbers."
+    )
+
+
+def skipped(section: Section) -> list[tuple[str, str]]:
+    """Id and reason of every image that a run went on without."""
+    found = {i: why for method in section.methods for run in method.runs for i, why in run.state.skipped.items()}
+    return sorted(found.items())
+
+
+def progress(method: Method) -> list[tuple[str, str, str]]:
+    """Folder, seed, and rounds done of those wanted, of each run."""
+    rows = []
+    for run in method.runs:
+        done, wanted = len(run.state.rounds), run.config.get("rounds")
+        words = f"{done} of {wanted}" if isinstance(wanted, int) else str(done)
+        if not done:
+            words += " (no round yet)"
+        elif isinstance(wanted, int) and done < wanted:
+            words += " (unfinished)"
+        rows.append((f"{run.name} · {run.folder.name}", str(run.seed), words))
+    return rows
+
+
+def times(section: Section) -> tuple[list[str], list[tuple[str, list[str]]]]:
+    """Phases, and the mean seconds per round that each method spent in them."""
+    names = (k for method in section.methods for r in method.rounds for k in r.row if k.startswith("seconds_"))
+    phases = list(dict.fromkeys(names))
+    rows = []
+    for method in section.methods:
+        cells = []
+        for phase in phases:
+            values = [value for r in method.rounds if (value := r.row.get(phase)) is not None]
+            cells.append(f"{sum(values) / len(values):,.1f}" if values else "–")
+        if method.begun:
+            rows.append((method.label, cells))
+    return [phase.removeprefix("seconds_") for phase in phases], rows

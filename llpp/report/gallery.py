@@ -1,0 +1,210 @@
+"""The selected images with their true and predicted poses, worst first.
+
+K joints. Coordinates are (x, y), pixel centres at integers.
+"""
+
+import base64
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from llpp.datasets.base import PoseDataset, Skeleton
+from llpp.errors import LlppError
+from llpp.report.collect import Collection, Run, Section
+from llpp.report.files import read_columns
+
+TILE = 200  # pixels
+MARGIN = 1.25  # side of the square shown / longer side of box and joints
+MOST, LEAST = 24, 4  # tiles per selection
+TOTAL = 192  # tiles on a page, some 12 kB each
+QUALITY = 82  # JPEG
+TRUTH = (255, 255, 255)
+SIDES = {"left": (86, 180, 233), "right": (255, 140, 26), "middle": (240, 228, 66)}  # RGB
+CASING = (20, 20, 20)
+FINE = 4  # fractional bits of drawing coordinates
+Points = NDArray[np.floating[Any]]
+Pixels = NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class Tile:
+    """One selected image."""
+
+    id: str
+    image: str  # JPEG, base64
+    rank: int  # of its predicted loss, 1 is the highest
+    among: int  # images ranked
+    true_loss: float | None
+    pck: float | None
+
+
+@dataclass(frozen=True)
+class Selection:
+    """What one method selected in one round, first seed."""
+
+    label: str
+    seed: str
+    selected: int
+    pck: float | None
+    tiles: tuple[Tile, ...]
+    problem: str | None = None  # why tiles are missing
+
+
+@dataclass(frozen=True)
+class Gallery:
+    """All methods' selections of one round, beside each other."""
+
+    round: int
+    labelled: int
+    selections: tuple[Selection, ...]
+
+
+def galleries(section: Section, dataset: PoseDataset, tiles: int) -> list[Gallery]:
+    """Every selecting round of a section, with up to `tiles` images per method."""
+    rows = {name: row for row, name in enumerate(dataset.records.ids)}
+    firsts = [(method.label, method.begun[0]) for method in section.methods if method.begun]
+    last = max((len(run.state.rounds) for _, run in firsts), default=0)
+    found = []
+    for number in range(last):
+        shown = [
+            (label, run)
+            for label, run in firsts
+            if len(run.state.rounds) > number and run.state.rounds[number].selected
+        ]
+        if shown:
+            labelled = int(shown[0][1].state.rounds[number].row["labelled"] or 0)
+            selections = tuple(_selection(label, run, number, dataset, rows, tiles) for label, run in shown)
+            found.append(Gallery(number, labelled, selections))
+    return found
+
+
+def tiles_per_selection(collection: Collection) -> int:
+    """As many tiles as keep the page small enough to mail; 0 where that would be too few to look at."""
+    firsts = [method.begun[0] for s in collection.sections for method in s.methods if method.begun]
+    selections = sum(bool(r.selected) for run in firsts for r in run.state.rounds)
+    tiles = min(MOST, TOTAL // max(selections, 1))
+    return tiles if tiles >= LEAST else 0
+
+
+def _selection(
+    label: str, run: Run, number: int, dataset: PoseDataset, rows: Mapping[str, int], tiles: int
+) -> Selection:
+    committed = run.state.rounds[number]
+    pck = committed.row.get("selected_pck")
+    names = ("id", "predicted_loss", "true_loss", "pck", "joints")
+    poses = read_columns(run.round_file(number, "poses.parquet"), names)
+    if poses is None:
+        problem = "poses.parquet of this round is missing or damaged."
+        return Selection(label, str(run.seed), len(committed.selected), pck, (), problem)
+    scores = read_columns(run.round_file(number, "scores.parquet"), ("predicted_loss",)) or poses
+    made: list[Tile] = []
+    missing: str | None = None
+    # An unknown loss sorts last.
+    for place in np.argsort(-np.nan_to_num(poses["true_loss"], nan=-np.inf), kind="stable")[:tiles].tolist():
+        name = str(poses["id"][place])
+        try:
+            image = _encoded(_person(dataset, rows, name, poses["joints"][place].reshape(-1, 2)))
+        except LlppError as error:
+            missing = missing or str(error)
+            continue
+        predicted = float(poses["predicted_loss"][place])
+        rank = 1 + int((scores["predicted_loss"] > predicted).sum())
+        loss, share = _known(poses["true_loss"][place]), _known(poses["pck"][place])
+        made.append(Tile(name, image, rank, len(scores["predicted_loss"]), loss, share))
+    return Selection(label, str(run.seed), len(committed.selected), pck, tuple(made), missing)
+
+
+def _known(value: Any) -> float | None:
+    return float(value) if np.isfinite(value) else None
+
+
+def _person(dataset: PoseDataset, rows: Mapping[str, int], name: str, predicted: Points) -> Pixels:
+    if name not in rows:
+        raise LlppError(f"the dataset has no {name!r} any more")
+    row, table = rows[name], dataset.records
+    return draw_person(dataset.load(row), table.joints[row], predicted, table.boxes[row], dataset.skeleton)
+
+
+def draw_person(image: Pixels, true: Points, predicted: Points, box: Points, skeleton: Skeleton) -> Pixels:
+    """A square cut-out with both poses.
+
+    Args:
+        image: (H, W, 3) RGB.
+        true: (K, 2) image pixels, NaN where unlabelled; drawn thin and white.
+        predicted: (K, 2) image pixels; drawn thick, in the colours of the body's sides.
+        box: (4,) x, y, width, height; the whole image is shown where it is NaN.
+        skeleton: names and limbs of the joints.
+
+    Returns:
+        (TILE, TILE, 3) RGB.
+    """
+    matrix = square_matrix(image.shape[:2], true, box)
+    blur = int(1 / matrix[0, 0])
+    source = cv2.blur(image, (blur, blur)) if blur > 1 else image  # else a shrunk photograph would sparkle
+    tile = cv2.warpAffine(source, matrix, (TILE, TILE), flags=cv2.INTER_CUBIC, borderValue=(96, 96, 96))
+    sides = [_side(name) for name in skeleton.joints]
+    limbs = [(a, b, SIDES[sides[a] if sides[a] == sides[b] else "middle"]) for a, b in skeleton.edges]
+    shown = _moved(predicted, matrix)
+    _draw_limbs(tile, shown, limbs, 4)
+    _draw_limbs(tile, _moved(true, matrix), [(a, b, TRUTH) for a, b, _ in limbs], 2)
+    for point, side in zip(shown, sides, strict=True):
+        _draw_dot(tile, point, SIDES[side])
+    return np.asarray(tile, dtype=np.uint8)
+
+
+def square_matrix(size: tuple[int, ...], true: Points, box: Points) -> NDArray[np.float64]:
+    """(2, 3) image pixels → tile pixels, for a square around the box and the labelled joints."""
+    height, width = size
+    low, high = np.array([-0.5, -0.5]), np.array([width - 0.5, height - 0.5])
+    side = float(max(width, height))
+    if np.isfinite(box).all():
+        known = true[np.isfinite(true).all(axis=1)]
+        corners = np.concatenate([known, [box[:2], box[:2] + box[2:]]])
+        low, high = corners.min(axis=0), corners.max(axis=0)
+        side = max(float((high - low).max()) * MARGIN, 8.0)
+    scale = TILE / side
+    origin = (low + high) / 2 - side / 2  # an edge of a pixel, half a pixel before its centre
+    return np.array([[scale, 0, -scale * origin[0] - 0.5], [0, scale, -scale * origin[1] - 0.5]])
+
+
+def _moved(points: Points, matrix: NDArray[np.float64]) -> NDArray[np.float64]:
+    return points.astype(np.float64) * matrix[[0, 1], [0, 1]] + matrix[:, 2]  # no rotation: a NaN keeps to itself
+
+
+def _side(joint: str) -> str:
+    first = joint.lower().split("_")[0]
+    return {"l": "left", "left": "left", "r": "right", "right": "right"}.get(first, "middle")
+
+
+def _draw_limbs(tile: Any, points: Points, limbs: Sequence[tuple[int, int, Any]], thickness: int) -> None:
+    """Lines between known joints, on a dark casing that keeps them visible on any ground."""
+    known = [(_fixed(points[a]), _fixed(points[b]), c) for a, b, c in limbs if _drawable(points[a], points[b])]
+    for a, b, _ in known:
+        cv2.line(tile, a, b, CASING, thickness + 2, cv2.LINE_AA, FINE)
+    for a, b, colour in known:
+        cv2.line(tile, a, b, colour, thickness, cv2.LINE_AA, FINE)
+
+
+def _draw_dot(tile: Any, point: Points, colour: Any) -> None:
+    if _drawable(point):
+        for radius, shade in ((5, CASING), (4, colour)):
+            cv2.circle(tile, _fixed(point), radius << FINE, shade, -1, cv2.LINE_AA, FINE)
+
+
+def _drawable(*points: Points) -> bool:
+    """Known, and near enough for OpenCV's integers."""
+    return all(bool((np.abs(point) < 1e5).all()) for point in points)
+
+
+def _fixed(point: Points) -> tuple[int, int]:
+    x, y = (point * (1 << FINE)).round().astype(int).tolist()
+    return x, y
+
+
+def _encoded(tile: Pixels) -> str:
+    _, content = cv2.imencode(".jpg", tile[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, QUALITY])
+    return base64.b64encode(content.tobytes()).decode()

@@ -1,0 +1,139 @@
+"""Puts everything together: the report's files and its page."""
+
+import base64
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from llpp.datasets.base import PoseDataset
+from llpp.errors import LlppError
+from llpp.report import figures
+from llpp.report.collect import Collection, Section, collect
+from llpp.report.facts import box_warning, progress, settings, skipped, times
+from llpp.report.files import write_bytes
+from llpp.report.gallery import Gallery, galleries, tiles_per_selection
+from llpp.report.summary import summary
+from llpp.report.tables import Grid, main_grids, markdown, ranking_grids, tidy_csv
+
+FIGURES = {
+    "failure_finding": (
+        figures.failure_finding,
+        "PCK of the images that each selection chose (dots: seeds), beside the whole unlabelled pool. "
+        "A method that finds failures stays far below the dashed line.",
+    ),
+    "learning_curve": (
+        figures.learning_curve,
+        "PCK on the test images against the number of labelled images. "
+        "The band is one standard deviation over seeds.",
+    ),
+    "predicted_vs_true": (
+        figures.predicted_vs_true,
+        "What the loss head predicted for the test images after the first round, against the loss they turned out "
+        "to have (first seed). A rising cloud means that the head knows which images will fail.",
+    ),
+}
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A figure for both themes, base64 PNG."""
+
+    title: str
+    caption: str
+    light: str
+    dark: str
+    wide: bool
+
+
+@dataclass(frozen=True)
+class Part:
+    """All that the page shows of one section."""
+
+    section: Section
+    summary: str
+    main: list[Grid]
+    ranking: list[Grid]
+    settings: list[tuple[str, str]]
+    warning: str | None
+    galleries: list[Gallery]
+    gallery_note: str | None
+    times: tuple[list[str], list[tuple[str, list[str]]]]
+    progress: list[tuple[str, list[tuple[str, str, str]]]]
+    skipped: list[tuple[str, str]]
+    configs: list[tuple[str, str]]
+
+
+def write(folders: Sequence[Path], output: Path, load_dataset: Callable[[Path], PoseDataset]) -> Path:
+    """Write tables, figures and the page about all runs under `folders` into `output`.
+
+    Args:
+        folders: run directories, or folders that hold some at any depth.
+        output: folder for report.html, table.md, table.csv and three PNG figures; made if it is missing.
+        load_dataset: run directory → its dataset, for the gallery; may raise LlppError.
+
+    Returns:
+        The path of report.html.
+
+    Raises:
+        ConfigError: a folder without a run.
+        StateError: a damaged run, or an output folder that cannot be written to.
+    """
+    collection = collect(folders)
+    write_bytes(output / "table.md", markdown(collection).encode())
+    write_bytes(output / "table.csv", tidy_csv(collection).encode())
+    pictures = [_picture(collection, name, output) for name in FIGURES]
+    page = output / "report.html"
+    write_bytes(page, _html(collection, pictures, load_dataset).encode())
+    return page
+
+
+def _picture(collection: Collection, name: str, output: Path) -> Picture:
+    """Draw a figure for both themes; the light one also becomes a file."""
+    draw, caption = FIGURES[name]
+    light, dark = draw(collection, figures.LIGHT), draw(collection, figures.DARK)
+    write_bytes(output / f"{name}.png", light)
+    wide = len(collection.sections) > 1 or (name == "predicted_vs_true" and len(collection.labels) > 1)
+    encoded = [base64.b64encode(content).decode() for content in (light, dark)]
+    return Picture(name.replace("_", " "), caption, encoded[0], encoded[1], wide)
+
+
+def _html(collection: Collection, pictures: list[Picture], load_dataset: Callable[[Path], PoseDataset]) -> str:
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    # Names and paths come from users: everything is escaped.
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    tiles = tiles_per_selection(collection)
+    parts = [_part(section, load_dataset, tiles) for section in collection.sections]
+    template = environment.get_template("page.html.j2")
+    return template.render(parts=parts, pictures=pictures, copies=collection.copies)
+
+
+def _part(section: Section, load_dataset: Callable[[Path], PoseDataset], tiles: int) -> Part:
+    dataset, note = None, None
+    try:
+        dataset = load_dataset(section.first.folder)
+    except LlppError as error:
+        note = f"The gallery is left out because the dataset could not be read: {error}"
+    if not tiles:
+        note = "The gallery is left out: so many selections would not fit on one page. Report fewer runs to see it."
+    missing = skipped(section)
+    return Part(
+        section=section,
+        summary=summary(section),
+        main=main_grids(section),
+        ranking=ranking_grids(section),
+        settings=settings(section, dataset, len(missing)),
+        warning=box_warning(dataset),
+        galleries=galleries(section, dataset, tiles) if dataset and tiles else [],
+        gallery_note=note,
+        times=times(section),
+        progress=[(method.label, progress(method)) for method in section.methods],
+        skipped=missing,
+        configs=[(method.label, method.runs[0].text) for method in section.methods],
+    )
