@@ -32,7 +32,7 @@ from llpp.transforms import PersonCrop
 
 # Left out of the fingerprint: they name, place, show or speed up a run, and change none of its results.
 NOT_SCIENCE = (
-    "name", "runs", "run_dir", "rounds", "report", "logger", "callbacks", "evaluate_pool",
+    "name", "runs", "run_dir", "data_root", "rounds", "report", "logger", "callbacks", "evaluate_pool",
     "threads", "data.workers", "data.pin_memory", "data.eval_batch_size",
     "trainer.accelerator", "trainer.devices", "trainer.num_nodes", "trainer.log_every_n_steps",
     "trainer.enable_progress_bar", "trainer.enable_model_summary", "trainer.profiler",

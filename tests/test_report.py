@@ -254,7 +254,7 @@ def test_too_many_selections_have_no_gallery(two_methods, tmp_path, monkeypatch)
 def test_joints_are_drawn_where_they_belong():
     data = Grey()
     truth, box = data.records.joints[0], data.records.boxes[0]
-    predicted = truth + np.array([8, -3], dtype=np.float32)
+    predicted = truth + np.array([4, -3], dtype=np.float32)
     tile = draw_person(data.load(0), truth, predicted, box, data.skeleton)
     assert tile.shape == (TILE, TILE, 3)
     # box and joints span 20..60, so the square is 50 wide around (40, 40) and a pixel becomes four

@@ -140,8 +140,7 @@ def _cloud(axes: "Axes", columns: Mapping[str, Any], log: bool, theme: Theme, co
     if len(x) >= 50:
         groups = np.array_split(np.argsort(x, kind="stable"), 10)
         middle = [(np.median(x[g]), np.median(y[g])) for g in groups]
-        axes.plot(*zip(*middle, strict=True), color=theme.ink, linewidth=1.5, label="median of each tenth")
-        axes.legend(loc="upper left")
+        axes.plot(*zip(*middle, strict=True), color=theme.ink, linewidth=1.5)
 
 
 def _series(method: Method, quantity: str) -> tuple[list[int], list[Cell]]:

@@ -20,7 +20,7 @@ from llpp.report.files import read_columns
 TILE = 200  # pixels
 MARGIN = 1.25  # side of the square shown / longer side of box and joints
 MOST, LEAST = 24, 4  # tiles per selection
-TOTAL = 192  # tiles on a page, some 12 kB each
+TOTAL = 168  # tiles on a page, some 12 kB each
 QUALITY = 82  # JPEG
 TRUTH = (255, 255, 255)
 SIDES = {"left": (86, 180, 233), "right": (255, 140, 26), "middle": (240, 228, 66)}  # RGB

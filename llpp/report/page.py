@@ -29,7 +29,8 @@ FIGURES = {
     "predicted_vs_true": (
         figures.predicted_vs_true,
         "What the loss head predicted for the test images after the first round, against the loss they turned out "
-        "to have (first seed). A rising cloud means that the head knows which images will fail.",
+        "to have (first seed). A rising cloud means that the head knows which images will fail; "
+        "the line joins the medians of ten equal groups.",
     ),
 }
 

@@ -66,13 +66,10 @@ def _ranking(section: Section) -> str:
     counts = section.labelled("loss_spearman")
     if not counts:
         return ""
-    found = {
-        method.label: f"{cell.mean:.2f}"
-        for method in section.methods
-        if (cell := method.cell("loss_spearman", counts[0]))
-    }
-    alike = len(set(found.values())) == 1  # one seed and one recipe give one first model, whatever it selects next
-    words = list(found.values())[:1] if alike else [f"{rho} for {label}" for label, rho in found.items()]
+    cells = [(cell.mean, m.label) for m in section.methods if (cell := m.cell("loss_spearman", counts[0]))]
+    words = [f"{rho:.2f} for {label}" for rho, label in sorted(cells, reverse=True)]
+    if len({f"{rho:.2f}" for rho, _ in cells}) == 1:
+        words = [f"{cells[0][0]:.2f}"]  # one seed and one recipe give one first model, whatever it selects next
     return (
         "On the test images, the loss head of the first round orders images by loss with Spearman ρ "
         f"{_listed(words)} (1 is perfect, 0 is chance)."
@@ -87,4 +84,6 @@ def _basis(section: Section) -> str:
 
 
 def _listed(words: Sequence[str]) -> str:
+    if len(words) > 3:
+        return f"{words[0]}, …, {words[-1]}"
     return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"

@@ -1,0 +1,63 @@
+# make help lists the targets. `make demo` and `make test` set themselves up on a machine that has only Python >= 3.11.
+
+PYTHON ?= python3
+VENV   ?= .venv
+# GPU=1 takes the CUDA build of torch, GPU=0 the CPU build; without either the machine decides.
+GPU    ?= $(shell command -v nvidia-smi >/dev/null 2>&1 && nvidia-smi -L >/dev/null 2>&1 && echo 1 || echo 0)
+BIN    := $(VENV)/bin
+TORCH  := 2.13.0
+STAMP  := $(VENV)/.installed-gpu$(GPU)
+# The CPU build has a version of its own, so that pip cannot take the large CUDA build for it. macOS has one build only.
+ifeq ($(GPU)$(shell uname -s),0Linux)
+TORCH_REQUIREMENT := torch==$(TORCH)+cpu --extra-index-url https://download.pytorch.org/whl/cpu
+else
+TORCH_REQUIREMENT := torch==$(TORCH)
+endif
+# Waiting threads that spin slow other processes down; small tensors gain nothing from a second thread.
+QUIET  := OMP_WAIT_POLICY=PASSIVE OMP_NUM_THREADS=1
+
+.PHONY: help install demo test test-fast lint types format bench docker clean
+
+help: ## list the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+install: $(STAMP) ## make .venv with pinned versions (GPU=1 for the CUDA build of torch)
+
+$(STAMP): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(0 if (3, 11) <= v[:2] < (3, 14) else \
+	  f"llpp needs Python 3.11 to 3.13, $(PYTHON) is {v[0]}.{v[1]}; set PYTHON=python3.12, for example")'
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --retries 2 $(TORCH_REQUIREMENT)
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[wandb,tensorboard,sweep,test,dev]"
+	@rm -f $(VENV)/.installed-*
+	@touch $@
+
+demo: $(STAMP) ## the main job on drawn figures: learned selection beside random, then the report (< 5 minutes)
+	$(QUIET) $(BIN)/llpp run -m experiment=demo acquisition=predicted_loss,random seed=0,1
+	$(BIN)/llpp report runs/demo
+
+test: lint types ## lint, types and the whole test suite
+	$(QUIET) $(BIN)/python -m pytest
+
+test-fast: $(STAMP) ## the tests that take no subprocess and no training
+	$(QUIET) $(BIN)/python -m pytest -m "not slow"
+
+lint: $(STAMP) ## ruff: rules and format
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(STAMP) ## mypy, strict
+	$(BIN)/mypy
+
+format: $(STAMP) ## let ruff rewrite the code
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: $(STAMP) ## measure the claims about speed, one JSON line each
+	$(BIN)/python -m benchmarks
+
+docker: ## build the image (BASE=pytorch/pytorch:2.13.0-cuda13.0-cudnn9-runtime for GPUs)
+	docker build -f docker/Dockerfile $(if $(BASE),--build-arg BASE=$(BASE)) -t llpp .
+
+clean: ## remove what the other targets made, but not runs/
+	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

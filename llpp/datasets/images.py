@@ -1,0 +1,35 @@
+"""Image files → pixels, with a sentence for every way that can fail."""
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from llpp.errors import DataError
+
+
+def read_image(path: Path) -> NDArray[np.uint8]:
+    """Pixels (H, W, 3) RGB as stored, without EXIF rotation, which published annotations do not know of.
+
+    Raises DataError on a missing, empty, truncated or undecodable file. Decoders fill the missing part of a
+    truncated JPEG with grey and only print a warning, so its end is looked for first.
+    """
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError as error:
+        raise DataError(f"image {path} is missing") from error
+    except OSError as error:
+        raise DataError(f"image {path} cannot be read ({error.strerror})") from error
+    if not data:
+        raise DataError(f"image {path} is empty")
+    if data.startswith(b"\xff\xd8") and b"\xff\xd9" not in data[-1024:]:
+        raise DataError(f"image {path} is truncated: the JPEG has no end")
+    flags = cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION
+    try:
+        image = cv2.imdecode(np.frombuffer(data, dtype=np.uint8), flags)
+    except cv2.error as error:
+        raise DataError(f"image {path} cannot be decoded ({error.err})") from error
+    if image is None:
+        raise DataError(f"image {path} cannot be decoded: not a complete image file")
+    return np.asarray(image, dtype=np.uint8)

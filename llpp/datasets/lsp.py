@@ -1,0 +1,111 @@
+"""Leeds Sports Pose (Johnson & Everingham, BMVC 2010) and its extended set (CVPR 2011), as published.
+
+`joints.mat` of LSP is (3, 14, N) with flag 1 = occluded; that of LSPET is (14, 3, N) with flag 1 = labelled,
+and where the flag is 0 the coordinates mean nothing. Which of the two a file is, its shape tells.
+"""
+
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import scipy.io
+from numpy.typing import NDArray
+
+from llpp.datasets.base import LSP_SKELETON, PoseDataset, Records, joint_boxes
+from llpp.datasets.images import read_image
+from llpp.errors import ConfigError, DataError
+
+REMEDY = "unpack the published archive there or set dataset.root=…; see README, Datasets"
+
+
+class LeedsSportsPose(PoseDataset):
+    """One person per image, without boxes.
+
+    The last `test` images are the test split and the `val` before them the validation split, in the file's order
+    or, with `split_seed`, in a random one. `train` keeps at most so many of the others.
+    """
+
+    skeleton = LSP_SKELETON
+
+    def __init__(
+        self,
+        root: str,
+        val: int,
+        test: int,
+        train: int | None = None,
+        split_seed: int | None = None,
+        box: Literal["joints", "image"] = "joints",
+    ) -> None:
+        if box not in ("joints", "image"):
+            raise ConfigError(f"dataset.box={box!r} is not known; use joints or image (LSP has no boxes of its own)")
+        folder = Path(root)
+        joints, visible, digits = read_joints(folder / "joints.mat")
+        self.name = "lsp" if digits == 4 else "lspet"
+        if not any((folder / "images").glob("im*.jpg")):
+            raise DataError(f"{self.name.upper()} has no images in {folder / 'images'}; {REMEDY}")
+        rows, split = _splits(len(joints), val, test, train, split_seed)
+        joints, visible = joints[rows], visible[rows]
+        names = [f"im{row + 1:0{digits}d}" for row in rows.tolist()]
+        self.paths = [folder / "images" / f"{name}.jpg" for name in names]
+        boxes = joint_boxes(joints, visible)
+        self.records = Records(
+            ids=tuple(f"{self.name}/{name}" for name in names),
+            images=tuple(names),
+            split=split,
+            joints=joints,
+            visible=visible,
+            boxes=boxes if box == "joints" else np.full_like(boxes, np.nan),
+            box_source=box,
+            initial=split == "train",
+            ground_truth_boxes=box == "joints",
+        )
+
+    def load(self, row: int) -> NDArray[np.uint8]:
+        """See `PoseDataset.load`."""
+        return read_image(self.paths[row])
+
+
+def read_joints(path: Path) -> tuple[NDArray[np.float32], NDArray[np.uint8], int]:
+    """Joints (N, 14, 2), visibility (N, 14) and the number of digits in the image names, from a `joints.mat`."""
+    if not path.is_file():
+        raise DataError(f"no joints.mat in {path.parent.absolute()}; {REMEDY}")
+    try:
+        content = scipy.io.loadmat(path, variable_names=["joints"])
+    except Exception as error:  # loadmat raises whatever its parser meets in a damaged file
+        raise DataError(f"{path} cannot be read ({error}); it is truncated or no MATLAB 5 file: {REMEDY}") from error
+    table = content.get("joints")
+    shape = None if table is None else table.shape
+    if shape is None or len(shape) != 3 or sorted(shape[:2]) != [3, 14] or not np.issubdtype(table.dtype, np.number):
+        raise DataError(
+            f"{path} holds joints of shape {shape}; expected (3, 14, N) for LSP or (14, 3, N) for LSPET: {REMEDY}"
+        )
+    extended = shape[0] == 14
+    people = np.asarray(table, dtype=np.float64).transpose((2, 0, 1) if extended else (2, 1, 0))
+    joints, flag = people[..., :2], people[..., 2] != 0
+    visible = np.where(flag, 2, 0) if extended else np.where(flag, 1, 2)
+    broken = ((visible > 0) & ~np.isfinite(joints).all(axis=2)).any(axis=1)
+    if broken.any():
+        raise DataError(
+            f"{path}: image {int(broken.argmax()) + 1} has a labelled joint without coordinates; {REMEDY}"
+        )
+    joints = np.where((visible > 0)[..., None], joints, np.nan)
+    return joints.astype(np.float32), visible.astype(np.uint8), 5 if extended else 4
+
+
+def _splits(
+    count: int, val: int, test: int, train: int | None, seed: int | None
+) -> tuple[NDArray[np.int64], NDArray[np.str_]]:
+    """Rows that are used, in file order, and the split of each."""
+    if val < 1 or test < 1 or (train is not None and train < 1) or count - val - test < 1:
+        raise ConfigError(
+            f"dataset.val={val}, dataset.test={test} and dataset.train={train} do not split {count} images into "
+            "three parts; each needs at least one"
+        )
+    order = np.arange(count) if seed is None else np.random.default_rng(seed).permutation(count)
+    kept = count - val - test if train is None else min(train, count - val - test)
+    split = np.full(count, "", dtype="<U5")
+    split[order[:kept]] = "train"
+    split[order[count - test - val : count - test]] = "val"
+    split[order[count - test :]] = "test"
+    rows = np.flatnonzero(split != "")
+    return rows, split[rows]
