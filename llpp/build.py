@@ -15,6 +15,7 @@ from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
+from pytorch_lightning.loggers import WandbLogger
 
 from llpp.backbones.base import Backbone
 from llpp.checkpoints import AtomicCheckpointIO, checkpoint_callbacks
@@ -57,6 +58,7 @@ def experiment(cfg: DictConfig) -> Experiment:
     make_module = partial(module, cfg, data)
     make_module(0)
     acquisition = make(cfg.acquisition)
+    loggers = [make(node) for node in (cfg.logger or {}).values()]
     return Experiment(
         settings=settings,
         science=science(cfg, data),
@@ -66,13 +68,18 @@ def experiment(cfg: DictConfig) -> Experiment:
         acquisition=acquisition,
         make_data=_data_factory(cfg, data),
         make_module=make_module,
-        make_trainer=_trainer_factory(cfg),
+        make_trainer=partial(_trainer, cfg, loggers),
+        close=partial(_close, loggers),
     )
 
 
 def make(node: Any, **extra: Any) -> Any:
     """Instantiate a node; only plain containers reach the objects."""
-    return instantiate(node, **extra, _convert_="all")
+    try:
+        return instantiate(node, **extra, _convert_="all")
+    except InstantiationException as error:  # Hydra wraps what a constructor raises
+        cause = error.__cause__
+        raise cause if isinstance(cause, LlppError) else ConfigError(" ".join(str(error).split())) from error
 
 
 def dataset(cfg: DictConfig) -> PoseDataset:
@@ -88,9 +95,6 @@ def dataset_of_run(run_dir: Path) -> PoseDataset:
     """The dataset of a run, built again from its config.yaml; LlppError where that is impossible by now."""
     try:
         return dataset(cast(DictConfig, OmegaConf.load(run_dir / "config.yaml")))
-    except InstantiationException as error:  # Hydra wraps what a constructor raises
-        cause = error.__cause__
-        raise cause if isinstance(cause, LlppError) else ConfigError(f"{run_dir}: {error}") from error
     except (OSError, OmegaConfBaseException) as error:
         raise ConfigError(f"{run_dir / 'config.yaml'} does not describe a dataset any more: {error}") from error
 
@@ -155,22 +159,24 @@ def _data_factory(cfg: DictConfig, data: PoseDataset) -> Any:
     return make_data
 
 
-def _trainer_factory(cfg: DictConfig) -> Any:
-    loggers = [make(node) for node in (cfg.logger or {}).values()]
+def _trainer(cfg: DictConfig, loggers: list[Any], round_dir: Path, key: str) -> pl.Trainer:
+    shown = [make(copy.deepcopy(node)) for node in (cfg.callbacks or {}).values()]
+    return pl.Trainer(
+        **_plain(cfg.trainer),
+        callbacks=[*shown, *checkpoint_callbacks(round_dir, key, best=cfg.weights == "best")],
+        plugins=[AtomicCheckpointIO()],
+        logger=loggers or False,
+        default_root_dir=round_dir,
+        use_distributed_sampler=False,  # the datamodule's own samplers know their rows
+        num_sanity_val_steps=0,
+    )
 
-    def make_trainer(round_dir: Path, key: str) -> pl.Trainer:
-        shown = [make(copy.deepcopy(node)) for node in (cfg.callbacks or {}).values()]
-        return pl.Trainer(
-            **_plain(cfg.trainer),
-            callbacks=[*shown, *checkpoint_callbacks(round_dir, key, best=cfg.weights == "best")],
-            plugins=[AtomicCheckpointIO()],
-            logger=loggers or False,
-            default_root_dir=round_dir,
-            use_distributed_sampler=False,  # the datamodule's own samplers know their rows
-            num_sanity_val_steps=0,
-        )
 
-    return make_trainer
+def _close(loggers: list[Any]) -> None:
+    """End W&B's run, or the next job of a sweep would go on writing into it."""
+    for logger in loggers:
+        if isinstance(logger, WandbLogger):
+            logger.experiment.finish()
 
 
 def _quiet_lightning() -> None:

@@ -4,7 +4,7 @@ import errno
 import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +42,7 @@ class Experiment:
     make_data: Callable[[Sequence[int], int], PoolDataModule]  # labelled rows, round
     make_module: Callable[[int], LearningLossModule]  # round
     make_trainer: Callable[[Path, str], pl.Trainer]  # round directory, key of the round
+    close: Callable[[], None]  # after the last round, or the failure
     row_of: Mapping[str, int] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -67,6 +68,9 @@ def run(experiment: Experiment) -> RunState:
             outputs.begin(state, run_dir, experiment.config)
             if state.rounds:
                 log.info("%s: %d of %d rounds are done", run_dir, len(state.rounds), settings.rounds)
+            if 0 < len(state.rounds) < settings.rounds and not state.rounds[-1].selected:
+                # the run is extended: its last round selects after all, from the checkpoint that it left
+                state = replace(state, rounds=state.rounds[:-1])
             for number in range(len(state.rounds), settings.rounds):
                 state = run_round(experiment, state, number)
     except OSError as error:
@@ -76,6 +80,8 @@ def run(experiment: Experiment) -> RunState:
             f"cannot write to the run directory {run_dir}: {error.strerror or error}; the last committed round is "
             "safe. Make room or give permission and start the same command again, or choose another runs=…"
         ) from error
+    finally:
+        experiment.close()
     return state
 
 
@@ -124,7 +130,7 @@ def run_round(experiment: Experiment, state: RunState, number: int) -> RunState:
     save(state, run_dir / "state.json")
     outputs.write_rounds(state, run_dir)
     outputs.log_round(trainer, row)
-    log.info("%s", outputs.round_line(row, settings.rounds))
+    log.info("%s", outputs.round_line(run_dir, row, settings.rounds))
     return state
 
 

@@ -13,6 +13,8 @@ from torch import Tensor
 from torchmetrics import Metric
 from torchmetrics.utilities import dim_zero_cat
 
+from llpp.errors import ConfigError
+
 Scores = NDArray[np.floating]
 
 
@@ -57,7 +59,7 @@ class PCK(Metric):
     def __init__(self, joint_names: Sequence[str], threshold: float, exclude: Sequence[str] = ()) -> None:
         super().__init__()
         if strangers := sorted(set(exclude) - set(joint_names)):
-            raise ValueError(f"exclude names unknown joints {strangers}; the dataset has {list(joint_names)}")
+            raise ConfigError(f"pck.exclude names unknown joints {strangers}; the dataset has {list(joint_names)}")
         self.joint_names, self.threshold, self.exclude = tuple(joint_names), threshold, tuple(exclude)
         zeros = torch.zeros(len(self.joint_names), dtype=torch.long)
         self.add_state("correct", zeros.clone(), dist_reduce_fx="sum")

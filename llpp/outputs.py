@@ -147,9 +147,13 @@ def log_round(trainer: pl.Trainer, row: Row) -> None:
         logger.save()
 
 
-def round_line(row: Row, rounds: int) -> str:
+def round_line(run_dir: Path, row: Row, rounds: int) -> str:
     """A round in one line that a person can read."""
-    parts = [f"round {int(row['round'] or 0) + 1}/{rounds}", f"{row['labelled']} labelled"]
+    number = int(row["round"] or 0)
+    parts = [
+        f"{run_dir.parent.name}/{run_dir.name} · round {number} ({number + 1}/{rounds})",
+        f"{row['labelled']} labelled",
+    ]
     parts.append(_shown("test PCK", row["test_pck"]))
     parts.append(_shown("ρ(predicted, true loss)", row["loss_spearman"]))
     if "selected_pck" in row:

@@ -1,5 +1,6 @@
 """One pass over any records: scores by row, each exactly once, and PCK over all of them."""
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -86,12 +87,14 @@ def evaluate(
     """Pass over `rows`; `keep` adds `embedding` or `joints` to the columns."""
     table = ScoreTable(rows, keep, module.val_pck.fresh())
     if rows:
-        trainer.callbacks.append(table)  # type: ignore[attr-defined]  # a Trainer has callbacks
+        trainer.callbacks.append(table)  # type: ignore[attr-defined]  # the stub lacks it
         try:
             trainer.predict(module, dataloaders=data.rows_loader(rows), return_predictions=False)
         finally:
-            trainer.callbacks.remove(table)  # type: ignore[attr-defined]
+            trainer.callbacks.remove(table)  # type: ignore[attr-defined]  # likewise
+    else:
+        table.columns = {name: np.zeros(0, dtype=np.float32) for name in PER_IMAGE}
     if not (table.visits == 1).all():
         raise RuntimeError(f"{int((table.visits != 1).sum())} of {len(rows)} rows were not scored exactly once")
-    empty = {name: np.zeros(0, dtype=np.float32) for name in PER_IMAGE}
-    return Evaluation(table.columns or empty, {k: float(v) for k, v in table.pck.compute().items()})
+    scores = table.pck.compute() if rows else {"mean": math.nan}
+    return Evaluation(table.columns, {name: float(score) for name, score in scores.items()})

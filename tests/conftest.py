@@ -1,0 +1,39 @@
+"""One thread, one seed, and configs composed as the command line composes them."""
+
+import copy
+import os
+
+os.environ["OMP_NUM_THREADS"] = "1"
+os.environ["OMP_WAIT_POLICY"] = "PASSIVE"
+
+import hydra
+import pytest
+import torch
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import open_dict
+
+from llpp.cli import conf_dir
+
+torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True)
+def _seeded():
+    torch.manual_seed(0)
+
+
+@pytest.fixture
+def compose():
+    """`compose("head=gap_fc", …)` → the config that a run with these overrides would get."""
+
+    def composed(*overrides):
+        cfg = hydra.compose("run", overrides=list(overrides), return_hydra_config=True)
+        HydraConfig.instance().set_config(cfg)
+        task = copy.deepcopy(cfg)
+        with open_dict(task):
+            del task["hydra"]
+        return task
+
+    with hydra.initialize_config_dir(str(conf_dir()), version_base="1.3"):
+        yield composed
+    HydraConfig.instance().cfg = None

@@ -1,0 +1,50 @@
+"""Tiny experiments out of the real configuration."""
+
+import csv
+from pathlib import Path
+
+from hydra import compose, initialize_config_dir
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import OmegaConf
+
+from llpp import build
+from llpp.cli import conf_dir
+
+TINY = (
+    "dataset.size=48",
+    "dataset.initial=12",
+    "dataset.pool=24",
+    "dataset.val=4",
+    "dataset.test=8",
+    "crop.size=32",
+    "backbone.channels=8",
+    "initial=12",
+    "budget=6",
+    "rounds=3",
+    "trainer.max_epochs=2",
+    "trainer.check_val_every_n_epoch=1",
+    "trainer.enable_progress_bar=false",
+    "callbacks=none",
+    "logger=none",
+    "report=false",
+    "data.batch_size=4",
+)
+
+
+def config(run_dir, *overrides):
+    """The resolved-on-demand config of a tiny run in `run_dir`."""
+    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
+        cfg = compose("run", [*TINY, f"run_dir={run_dir}", *overrides], return_hydra_config=True)
+    HydraConfig.instance().set_config(cfg)
+    return OmegaConf.masked_copy(cfg, [key for key in cfg if key != "hydra"])
+
+
+def tiny(run_dir, *overrides):
+    """A tiny experiment, built."""
+    return build.experiment(config(run_dir, *overrides))
+
+
+def rows(run_dir):
+    """`rounds.csv` without its times."""
+    with Path(run_dir, "rounds.csv").open() as file:
+        return [{k: v for k, v in row.items() if not k.startswith("seconds")} for row in csv.DictReader(file)]

@@ -1,0 +1,76 @@
+"""Runs that end by SIGKILL at a chosen moment, each in a process of its own."""
+
+import os
+import pathlib
+import signal
+
+import pytorch_lightning as pl
+import torch
+from experiments import tiny
+
+from llpp import loop, outputs, scoring
+from llpp.module import LearningLossModule
+
+
+def die(*_, **__):
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def before_any_checkpoint():
+    pl.Trainer.fit = die
+
+
+def middle_of_training():
+    step = LearningLossModule.training_step
+
+    def training_step(self, batch, index):
+        if (self.round_number, self.current_epoch, index) == (1, 1, 2):
+            die()
+        return step(self, batch, index)
+
+    LearningLossModule.training_step = training_step
+
+
+def middle_of_scoring():
+    write = scoring.ScoreTable.on_predict_batch_end
+    in_second_round = 18  # the pool's size
+    scoring.ScoreTable.on_predict_batch_end = lambda self, *args: (
+        die() if len(self.visits) == in_second_round else write(self, *args)
+    )
+
+
+def between_selection_and_commit():
+    outputs.selection_row = die
+
+
+def middle_of_the_commit():
+    replace = pathlib.Path.replace
+
+    def replaced(self, target):
+        if target.name == "state.json" and (target.parent / "round_01").exists():
+            die()
+        return replace(self, target)
+
+    pathlib.Path.replace = replaced
+
+
+def between_commit_and_table():
+    write = outputs.write_rounds
+    outputs.write_rounds = lambda state, run_dir: die() if len(state.rounds) == 2 else write(state, run_dir)
+
+
+MOMENTS = (
+    before_any_checkpoint,
+    middle_of_training,
+    middle_of_scoring,
+    between_selection_and_commit,
+    middle_of_the_commit,
+    between_commit_and_table,
+)
+
+
+def run_until(moment, run_dir):
+    """Run in this process until it kills itself."""
+    torch.set_num_threads(1)
+    moment()
+    loop.run(tiny(run_dir))
