@@ -3,7 +3,8 @@
 import copy
 import logging
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any, cast
@@ -56,7 +57,9 @@ def experiment(cfg: DictConfig) -> Experiment:
         torch.set_num_threads(cfg.threads)
     data = dataset(cfg)
     make_module = partial(module, cfg, data)
-    make_module(0)
+    first = make_module(0)
+    with _plainly():
+        first.optimizer_factory(first.parameters())
     acquisition = make(cfg.acquisition)
     loggers = [make(node) for node in (cfg.logger or {}).values()]
     return Experiment(
@@ -75,9 +78,16 @@ def experiment(cfg: DictConfig) -> Experiment:
 
 def make(node: Any, **extra: Any) -> Any:
     """Instantiate a node; only plain containers reach the objects."""
-    try:
+    with _plainly():
         return instantiate(node, **extra, _convert_="all")
-    except InstantiationException as error:  # Hydra wraps what a constructor raises
+
+
+@contextmanager
+def _plainly() -> Iterator[None]:
+    """Hydra wraps what a constructor raises: pass our own errors on, and put others into one line."""
+    try:
+        yield
+    except InstantiationException as error:
         cause = error.__cause__
         raise cause if isinstance(cause, LlppError) else ConfigError(" ".join(str(error).split())) from error
 
@@ -105,9 +115,11 @@ def module(cfg: DictConfig, data: PoseDataset, round_number: int) -> LearningLos
     backbone: Backbone = make(cfg.backbone, joints=len(joints))
     backbone.check_size(cfg.crop.size)
     spec = FeatureSpec(backbone.feature_channels, backbone.penultimate_channels, cfg.crop.size)
+    with _plainly():
+        head = make(cfg.head)(spec=spec)
     return LearningLossModule(
         backbone=backbone,
-        head=make(cfg.head)(spec=spec),
+        head=head,
         objective=make(cfg.objective),
         pose_loss=make(cfg.pose_loss),
         codec=HeatmapCodec(**_plain(cfg.codec), stride=backbone.heatmap_stride),

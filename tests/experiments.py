@@ -10,12 +10,8 @@ from omegaconf import OmegaConf
 from llpp import build
 from llpp.cli import conf_dir
 
+FIGURES = ("dataset.size=48", "dataset.initial=12", "dataset.pool=24", "dataset.val=4", "dataset.test=8")
 TINY = (
-    "dataset.size=48",
-    "dataset.initial=12",
-    "dataset.pool=24",
-    "dataset.val=4",
-    "dataset.test=8",
     "crop.size=32",
     "backbone.channels=8",
     "initial=12",
@@ -31,17 +27,17 @@ TINY = (
 )
 
 
-def config(run_dir, *overrides):
-    """The resolved-on-demand config of a tiny run in `run_dir`."""
+def config(run_dir, *overrides, dataset=FIGURES):
+    """The config of a tiny run in `run_dir`."""
     with initialize_config_dir(str(conf_dir()), version_base="1.3"):
-        cfg = compose("run", [*TINY, f"run_dir={run_dir}", *overrides], return_hydra_config=True)
+        cfg = compose("run", [*TINY, *dataset, f"run_dir={run_dir}", *overrides], return_hydra_config=True)
     HydraConfig.instance().set_config(cfg)
     return OmegaConf.masked_copy(cfg, [key for key in cfg if key != "hydra"])
 
 
-def tiny(run_dir, *overrides):
+def tiny(run_dir, *overrides, dataset=FIGURES):
     """A tiny experiment, built."""
-    return build.experiment(config(run_dir, *overrides))
+    return build.experiment(config(run_dir, *overrides, dataset=dataset))
 
 
 def rows(run_dir):

@@ -3,6 +3,7 @@
 import json
 import multiprocessing
 import signal
+from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
@@ -82,7 +83,9 @@ def processes():
     """A server that has imported everything and forks a fresh process when asked."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["kills"])
-    return context
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", str(Path(__file__).parent))  # where the server finds what to import
+        yield context
 
 
 @pytest.mark.slow

@@ -1,0 +1,222 @@
+"""The command line as a user meets it: real processes, real folders, wrong input included."""
+
+import os
+import subprocess
+import sys
+import time
+import zipfile
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+from experiments import FIGURES, TINY, rows, tiny
+from test_lsp import change, folder
+
+from llpp import loop, state
+from llpp.errors import ConfigError, DataError, StateError
+
+ROOT = Path(__file__).parents[1]
+
+
+def llpp(*arguments, cwd, **environment):
+    return subprocess.run(
+        [sys.executable, "-m", "llpp", *arguments],
+        cwd=cwd,
+        capture_output=True,
+        text=True,
+        env={**os.environ, **environment},
+    )
+
+
+def test_help_names_the_commands_without_loading_torch(tmp_path):
+    shown = llpp("--help", cwd=tmp_path, PYTHONPROFILEIMPORTTIME="1")
+    assert shown.returncode == 0 and "llpp run" in shown.stdout and "llpp report" in shown.stdout
+    assert "| torch" not in shown.stderr and "import time" in shown.stderr
+
+
+def test_an_unknown_command_lists_the_known_ones(tmp_path):
+    refused = llpp("train", cwd=tmp_path)
+    assert refused.returncode == 2
+    assert refused.stderr == "llpp: unknown command 'train'; expected one of run, report (see llpp --help)\n"
+
+
+@pytest.mark.slow
+def test_unknown_options_and_plugins_are_named_with_what_there_is(tmp_path):
+    option = llpp("run", "bugdet=3", cwd=tmp_path)
+    assert option.returncode != 0 and "Key 'bugdet' is not in struct" in option.stderr
+    plugin = llpp("run", "head=gap", cwd=tmp_path)
+    assert plugin.returncode != 0 and "Could not find 'head/gap'" in plugin.stderr and "gap_fc" in plugin.stderr
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("overrides", "sentence"),
+    [
+        (["budget=5000"], "budget=5000 exceeds the unlabelled pool (24 left after round 0"),
+        (["dataset=lspet", "data_root=/nowhere"], "no joints.mat in /nowhere/lspet; unpack the published archive"),
+        (["dataset.size=nine"], "dataset.size"),
+        (["+head.depth=3"], "unexpected keyword argument 'depth'"),
+        (["+optimizer.momentum=3"], "unexpected keyword argument 'momentum'"),
+    ],
+)
+def test_wrong_input_gets_one_sentence_and_no_traceback(tmp_path, overrides, sentence):
+    figures = () if "dataset=lspet" in overrides else FIGURES
+    refused = llpp("run", *TINY, *figures, *overrides, cwd=tmp_path)
+    assert refused.returncode == 2
+    assert sentence in refused.stderr and "Traceback" not in refused.stderr
+    assert len(refused.stderr.strip().splitlines()) == 1
+    assert not list(tmp_path.rglob("state.json"))
+
+
+@pytest.mark.slow
+def test_a_sweep_collects_under_one_folder_reports_and_goes_on_after_a_failure(tmp_path):
+    sweep = llpp("run", "-m", *TINY, *FIGURES, "rounds=2", "seed=0,1", "crop.size=32,48", "name=s${crop.size}", cwd=tmp_path)
+    assert sweep.returncode != 0 and "crop.size=48 does not fit the backbone" in sweep.stderr
+    runs = tmp_path / "runs"
+    assert sorted(str(p.parent.relative_to(runs)) for p in runs.rglob("state.json")) == ["s32/seed0", "s32/seed1"]
+    assert rows(runs / "s32/seed0") != rows(runs / "s32/seed1")
+    report = llpp("report", "runs", cwd=tmp_path)
+    assert report.returncode == 0, report.stderr
+    assert (runs / "report.html").stat().st_size > 10_000 and "2 seeds" in (runs / "table.md").read_text()
+    assert str(Path("runs/report.html")) in report.stdout
+
+
+@pytest.mark.slow
+def test_hydra_jobs_run_side_by_side(tmp_path):
+    pytest.importorskip("hydra_plugins.hydra_joblib_launcher", reason="the sweep extra is not installed")
+    joblib = ["hydra/launcher=joblib", "hydra.launcher.n_jobs=2"]
+    sweep = llpp("run", "-m", *TINY, *FIGURES, "rounds=1", "objective=kl,ranking", *joblib, cwd=tmp_path)
+    assert sweep.returncode == 0, sweep.stderr
+    found = sorted(p.parent.parent.name for p in (tmp_path / "runs").rglob("state.json"))
+    assert [name.split("-")[3] for name in found] == ["kl", "ranking"]
+
+
+@pytest.mark.slow
+def test_the_wheel_brings_its_configuration_and_runs_from_any_folder(tmp_path):
+    wheels = tmp_path / "wheels"
+    build = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation"]
+    subprocess.run([*build, "--wheel-dir", str(wheels), str(ROOT)], check=True)
+    (wheel,) = wheels.glob("llpp-*.whl")
+    zipfile.ZipFile(wheel).extractall(tmp_path / "site")
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    where = [sys.executable, "-c", "import llpp; print(llpp.__file__)"]
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path / "site")}
+    found = subprocess.run(where, cwd=elsewhere, env=environment, capture_output=True, text=True, check=True)
+    assert found.stdout.startswith(str(tmp_path / "site"))
+    done = llpp("run", *TINY, *FIGURES, "debug=fdr", "report=true", cwd=elsewhere, PYTHONPATH=environment["PYTHONPATH"])
+    assert done.returncode == 0, done.stderr
+    assert (elsewhere / "runs/debug/seed0/report.html").exists()
+
+
+@pytest.mark.slow
+def test_a_head_from_another_folder_is_used_by_name(tmp_path):
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "conf/head").mkdir(parents=True)
+    (tmp_path / "conf/head/brightness.yaml").write_text("_target_: mine.brightness.BrightnessHead\n_partial_: true\n")
+    (tmp_path / "mine/brightness.py").write_text(
+        "from llpp.heads.base import LossHead\nfrom torch import nn\n\n"
+        "class BrightnessHead(LossHead):\n"
+        "    def __init__(self, spec):\n"
+        "        super().__init__()\n"
+        "        self.fc = nn.Linear(spec.penultimate, 1)\n\n"
+        "    def forward(self, features):\n"
+        "        return self.fc(features.penultimate.amax(dim=(2, 3))).squeeze(1)\n"
+    )
+    done = llpp(
+        "run", "--config-dir", "conf", *TINY, *FIGURES, "head=brightness", cwd=tmp_path, PYTHONPATH=str(tmp_path)
+    )
+    assert done.returncode == 0, done.stderr
+    assert list((tmp_path / "runs").glob("*-brightness-*/seed0/state.json"))
+
+
+@pytest.mark.slow
+def test_wandb_works_offline_and_closes_its_run(tmp_path):
+    pytest.importorskip("wandb", reason="the wandb extra is not installed")
+    no_logger = [o for o in (*TINY, *FIGURES) if o != "logger=none"]
+    offline = ["logger=wandb", "logger.wandb.offline=true", "rounds=2"]
+    done = llpp("run", *no_logger, *offline, cwd=tmp_path, WANDB_API_KEY="", WANDB_SILENT="true")
+    assert done.returncode == 0, done.stderr
+    runs = list(tmp_path.rglob("offline-run-*/run-*.wandb"))
+    assert len(runs) == 1 and b"round/test_pck" in runs[0].read_bytes()
+
+
+@pytest.mark.slow
+def test_the_csv_log_has_every_epoch_of_every_round(tmp_path):
+    loop.run(tiny(tmp_path, "logger=csv", "trainer.log_every_n_steps=1", "rounds=2"))
+    (log,) = tmp_path.glob("logs/version_0/metrics.csv")
+    header = log.read_text().splitlines()[0].split(",")
+    assert {"train/pose_loss", "train/objective", "val/pck", "round/test_pck"} <= set(header)
+
+
+def lsp_run(run_dir, root, *overrides):
+    dataset = ("dataset=lsp", "dataset.val=2", "dataset.test=3", f"dataset.root={root}")
+    loop.run(tiny(run_dir, "initial=4", "budget=2", "trainer.max_epochs=1", *overrides, dataset=dataset))
+
+
+@pytest.fixture
+def photographs(tmp_path):
+    folder(tmp_path / "lsp", count=16, extended=False)
+    return tmp_path / "lsp"
+
+
+def test_a_corrupt_image_stops_a_run_before_it_starts(photographs, tmp_path):
+    (photographs / "images/im0005.jpg").write_bytes(b"\xff\xd8 broken")
+    with pytest.raises(DataError, match=r"im0005.jpg is truncated.*; mend or remove it, or set on_bad_image=skip"):
+        lsp_run(tmp_path / "run", photographs)
+    assert not (tmp_path / "run/state.json").exists()
+
+
+def test_a_skipped_image_is_listed_and_never_scored_or_selected(photographs, tmp_path):
+    for name in ("im0005", "im0015"):  # one to train on, one to test
+        (photographs / f"images/{name}.jpg").write_bytes(b"")
+    lsp_run(tmp_path / "run", photographs, "on_bad_image=skip")
+    listed = (tmp_path / "run/skipped.csv").read_text()
+    assert "lsp/im0005," in listed and "lsp/im0015," in listed and "is empty" in listed
+    seen = [i for table in (tmp_path / "run").rglob("*.parquet") for i in pq.read_table(table).to_pydict()["id"]]
+    assert seen and "lsp/im0005" not in seen and "lsp/im0015" not in seen
+
+
+def test_labels_that_changed_between_rounds_are_refused(photographs, tmp_path):
+    lsp_run(tmp_path / "run", photographs, "rounds=2")
+    folder(tmp_path / "other", count=16, extended=False)
+    change(tmp_path / "other", lambda table: table[0, 3].__setitem__(5, 33.3))
+    lsp_run(tmp_path / "run", photographs, "rounds=2")
+    with pytest.raises(ConfigError, match="dataset.digest"):
+        lsp_run(tmp_path / "run", tmp_path / "other")
+
+
+def test_a_full_disk_is_told_and_the_last_commit_stays(tmp_path, monkeypatch):
+    loop.run(tiny(tmp_path, "rounds=2"))
+    before = (tmp_path / "state.json").read_bytes()
+    full = Path("/dev/full")
+    if not full.exists():
+        pytest.skip("this system has no /dev/full")
+    from llpp import files
+
+    with monkeypatch.context() as patch:
+        patch.setattr(files, "_write_text", lambda path, text: full.write_text(text))
+        with pytest.raises(StateError, match=r"cannot write to the run directory .*: No space left on device; the last"):
+            loop.run(tiny(tmp_path))
+    assert (tmp_path / "state.json").read_bytes() == before
+    assert len(loop.run(tiny(tmp_path)).rounds) == 3
+
+
+@pytest.mark.slow
+def test_two_processes_never_share_a_run_directory(tmp_path):
+    long = [*TINY, *FIGURES, "trainer.max_epochs=400", "run_dir=shared"]
+    first = subprocess.Popen(
+        [sys.executable, "-m", "llpp", "run", *long], cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    try:
+        deadline = time.monotonic() + 60
+        while not (tmp_path / "shared/state.json").exists() and time.monotonic() < deadline:
+            time.sleep(0.1)
+        second = llpp("run", *long, cwd=tmp_path)
+    finally:
+        first.kill()
+        first.wait()
+    assert second.returncode == 2 and f"shared is in use by process {first.pid} on" in second.stderr
+    with state.lock(tmp_path / "shared"):  # a dead owner's directory is free at once
+        assert (tmp_path / "shared/lock").read_text().startswith(f"process {os.getpid()} on")
