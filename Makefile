@@ -33,7 +33,8 @@ $(STAMP): pyproject.toml constraints.txt
 	@touch $@
 
 demo: $(STAMP) ## the main job on drawn figures: learned selection beside random, then the report (< 5 minutes)
-	$(QUIET) $(BIN)/llpp run -m experiment=demo acquisition=predicted_loss,random seed=0,1
+	$(QUIET) $(BIN)/llpp run -m experiment=demo acquisition=predicted_loss,random seed=0,1 \
+	  hydra/launcher=joblib hydra.launcher.n_jobs=2
 	$(BIN)/llpp report runs/demo
 
 test: lint types ## lint, types and the whole test suite

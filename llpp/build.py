@@ -90,6 +90,10 @@ def _plainly() -> Iterator[None]:
     except InstantiationException as error:
         cause = error.__cause__
         raise cause if isinstance(cause, LlppError) else ConfigError(" ".join(str(error).split())) from error
+    except TypeError as error:  # the late call of a _partial_ node, which Hydra does not wrap
+        if "argument" not in str(error):
+            raise
+        raise ConfigError(str(error)) from error
 
 
 def dataset(cfg: DictConfig) -> PoseDataset:

@@ -90,8 +90,8 @@ def job(cfg: "DictConfig") -> None:
             page = reports.write([experiment.run_dir], experiment.run_dir, lambda _: experiment.dataset)
             log.info("the report is %s", page)
     except LlppError as error:
-        if HydraConfig.get().mode == RunMode.MULTIRUN:
-            raise  # Hydra goes on with the other jobs and fails at the end
+        if HydraConfig.get().mode == RunMode.MULTIRUN or os.environ.get("HYDRA_FULL_ERROR"):
+            raise  # Hydra goes on with the other jobs of a sweep and fails at the end
         fail(str(error))
 
 
