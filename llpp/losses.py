@@ -70,7 +70,7 @@ class ForegroundMSE:
         peak = target.amax(dim=(2, 3), keepdim=True).clamp(min=1e-12)
         weight = self.background + target / peak
         squared = (heatmaps.float() - target[:, None]).square().mean(dim=1)
-        error = (squared * weight).sum(dim=(2, 3)) / weight.sum(dim=(2, 3))
+        error = (squared * weight).sum(dim=(2, 3)) / weight.sum(dim=(2, 3)).clamp(min=1e-12)
         return joint_mean(error, _weight(drawn, self.mask))
 
     def heatmaps(self, raw: Tensor) -> Tensor:

@@ -1,6 +1,5 @@
 """One thread, one seed, and configs composed as the command line composes them."""
 
-import copy
 import os
 
 os.environ["OMP_NUM_THREADS"] = "1"
@@ -10,7 +9,7 @@ import hydra
 import pytest
 import torch
 from hydra.core.hydra_config import HydraConfig
-from omegaconf import open_dict
+from omegaconf import OmegaConf
 
 from llpp.cli import conf_dir
 
@@ -29,10 +28,7 @@ def compose():
     def composed(*overrides):
         cfg = hydra.compose("run", overrides=list(overrides), return_hydra_config=True)
         HydraConfig.instance().set_config(cfg)
-        task = copy.deepcopy(cfg)
-        with open_dict(task):
-            del task["hydra"]
-        return task
+        return OmegaConf.masked_copy(cfg, [key for key in cfg if key != "hydra"])
 
     with hydra.initialize_config_dir(str(conf_dir()), version_base="1.3"):
         yield composed

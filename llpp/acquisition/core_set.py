@@ -23,6 +23,8 @@ class CoreSetAcquisition(Acquisition):
         """See `Acquisition.select`."""
         if candidates.embedding is None:
             raise ValueError("core_set needs candidates with an embedding")
+        if not np.isfinite(candidates.embedding).all():
+            raise ValueError("core_set met embeddings that are not finite; they have no distance to anything")
         labelled = candidates.labelled_embedding
         first = None if labelled is not None and len(labelled) else int(rng.integers(max(1, len(candidates.ids))))
         picks = k_centre_greedy(candidates.embedding, labelled, budget, first)
