@@ -27,10 +27,10 @@ TINY = (
 )
 
 
-def config(run_dir, *overrides, dataset=FIGURES):
+def config(run_dir, *overrides, base=TINY, dataset=FIGURES):
     """The config of a tiny run in `run_dir`."""
     with initialize_config_dir(str(conf_dir()), version_base="1.3"):
-        cfg = compose("run", [*TINY, *dataset, f"run_dir={run_dir}", *overrides], return_hydra_config=True)
+        cfg = compose("run", [*base, *dataset, f"run_dir={run_dir}", *overrides], return_hydra_config=True)
     HydraConfig.instance().set_config(cfg)
     return OmegaConf.masked_copy(cfg, [key for key in cfg if key != "hydra"])
 
