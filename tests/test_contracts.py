@@ -282,7 +282,7 @@ LAYERS = (
     {"llpp", "types", "state", "errors", "files", "seeds"},
     {"losses", "codec", "metrics", "transforms", "schedules", "pixels"},
     {"backbones", "heads", "objectives", "acquisition", "datasets"},
-    {"loop", "module", "datamodule", "scoring", "outputs", "start", "checkpoints", "report"},
+    {"loop", "module", "datamodule", "scoring", "outputs", "start", "checkpoints", "progress", "report"},
     {"build"},
     {"cli", "__main__"},
 )
