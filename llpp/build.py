@@ -1,6 +1,7 @@
 """Configuration → objects: the only place that knows both."""
 
 import copy
+import hashlib
 import logging
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
@@ -14,8 +15,10 @@ import pytorch_lightning as pl
 import torch
 from hydra.errors import InstantiationException
 from hydra.utils import instantiate
+from lightning_fabric.utilities.exceptions import MisconfigurationException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
+from pytorch_lightning.callbacks import ProgressBar
 from pytorch_lightning.loggers import WandbLogger
 
 from llpp.backbones.base import Backbone
@@ -37,7 +40,7 @@ NOT_SCIENCE = (
     "name", "runs", "run_dir", "data_root", "rounds", "report", "logger", "callbacks", "evaluate_pool",
     "threads", "data.workers", "data.pin_memory", "data.eval_batch_size",
     "trainer.accelerator", "trainer.devices", "trainer.num_nodes", "trainer.log_every_n_steps",
-    "trainer.enable_progress_bar", "trainer.enable_model_summary", "trainer.profiler",
+    "trainer.enable_model_summary", "trainer.profiler",
     "dataset.root",
 )  # fmt: skip
 
@@ -45,8 +48,14 @@ NOT_SCIENCE = (
 def experiment(cfg: DictConfig) -> Experiment:
     """Build everything once, so that what cannot work is refused before any training."""
     _quiet_lightning()
-    if cfg.trainer.get("devices", 1) not in (1, "1", "auto") or cfg.trainer.get("num_nodes", 1) != 1:
+    if cfg.trainer.devices != 1 or cfg.trainer.get("num_nodes", 1) != 1:
         raise ConfigError(f"trainer.devices={cfg.trainer.devices} is not supported yet; llpp trains on one device")
+    every, epochs = cfg.trainer.check_val_every_n_epoch, cfg.trainer.max_epochs
+    if cfg.weights == "best" and every > epochs:
+        raise ConfigError(
+            f"weights=best needs a validation, but trainer.check_val_every_n_epoch={every} exceeds "
+            f"trainer.max_epochs={epochs}; lower it"
+        )
     settings = Settings(
         **{
             k: cfg[k]
@@ -60,6 +69,7 @@ def experiment(cfg: DictConfig) -> Experiment:
     first = make_module(0)
     with _plainly():
         first.optimizer_factory(first.parameters())
+        _trainer(cfg, [], Path(cfg.run_dir), "")
     acquisition = make(cfg.acquisition)
     loggers = [make(node) for node in (cfg.logger or {}).values()]
     return Experiment(
@@ -90,10 +100,8 @@ def _plainly() -> Iterator[None]:
     except InstantiationException as error:
         cause = error.__cause__
         raise cause if isinstance(cause, LlppError) else ConfigError(" ".join(str(error).split())) from error
-    except TypeError as error:  # the late call of a _partial_ node, which Hydra does not wrap
-        if "argument" not in str(error):
-            raise
-        raise ConfigError(str(error)) from error
+    except (TypeError, ValueError, MisconfigurationException) as error:  # from a late call, which Hydra does not wrap
+        raise ConfigError(" ".join(str(error).split())) from error
 
 
 def dataset(cfg: DictConfig) -> PoseDataset:
@@ -142,12 +150,9 @@ def science(cfg: DictConfig, data: PoseDataset) -> dict[str, Any]:
     kept = {k: v for k, v in flat.items() if not any(k == n or k.startswith(n + ".") for n in NOT_SCIENCE)}
     table = data.records
     arrays = (table.joints, table.visible, table.boxes, table.initial)
-    content = [digest([list(table.ids), table.split.tolist()]), *(_array_digest(a) for a in arrays)]
+    content = [digest([list(table.ids), table.split.tolist()])]
+    content += [hashlib.sha256(np.ascontiguousarray(a).tobytes()).hexdigest() for a in arrays]
     return {**kept, "dataset.digest": digest(content)}
-
-
-def _array_digest(values: np.ndarray[Any, Any]) -> str:
-    return digest(np.ascontiguousarray(values).tobytes().hex())
 
 
 def _plain(node: Any) -> dict[str, Any]:
@@ -169,8 +174,8 @@ def _data_factory(cfg: DictConfig, data: PoseDataset) -> Any:
     cropping = Cropping(crop, make(cfg.augmentation), make(cfg.pixel) if cfg.pixel else None)
     loading = Loading(**_plain(cfg.data))
 
-    def make_data(labelled: Sequence[int], round_number: int) -> PoolDataModule:
-        return PoolDataModule(data, labelled, cropping, loading, cfg.seed, round_number)
+    def make_data(labelled: Sequence[int], validation: Sequence[int], round_number: int) -> PoolDataModule:
+        return PoolDataModule(data, labelled, validation, cropping, loading, cfg.seed, round_number)
 
     return make_data
 
@@ -182,6 +187,7 @@ def _trainer(cfg: DictConfig, loggers: list[Any], round_dir: Path, key: str) -> 
         callbacks=[*shown, *checkpoint_callbacks(round_dir, key, best=cfg.weights == "best")],
         plugins=[AtomicCheckpointIO()],
         logger=loggers or False,
+        enable_progress_bar=any(isinstance(callback, ProgressBar) for callback in shown),
         default_root_dir=round_dir,
         use_distributed_sampler=False,  # the datamodule's own samplers know their rows
         num_sanity_val_steps=0,
@@ -190,9 +196,11 @@ def _trainer(cfg: DictConfig, loggers: list[Any], round_dir: Path, key: str) -> 
 
 def _close(loggers: list[Any]) -> None:
     """End W&B's run, or the next job of a sweep would go on writing into it."""
-    for logger in loggers:
-        if isinstance(logger, WandbLogger):
-            logger.experiment.finish()
+    if any(isinstance(logger, WandbLogger) for logger in loggers):
+        import wandb
+
+        if wandb.run is not None:
+            wandb.finish()
 
 
 def _quiet_lightning() -> None:

@@ -118,6 +118,7 @@ class PoolDataModule(pl.LightningDataModule):
         self,
         dataset: PoseDataset,
         labelled: Sequence[int],
+        validation: Sequence[int],
         cropping: Cropping,
         loading: Loading,
         seed: int,
@@ -127,7 +128,7 @@ class PoolDataModule(pl.LightningDataModule):
         self.crops = CropDataset(dataset, cropping, seed, round_number)
         self.loading = loading
         self.sampler = EpochSampler(labelled, seed, round_number)
-        self.val_rows = dataset.records.rows("val").tolist()
+        self.validation = list(validation)
 
     def train_dataloader(self) -> DataLoader[Item]:
         """The labelled rows, augmented, in each epoch's own order; a last incomplete batch is left out.
@@ -138,8 +139,8 @@ class PoolDataModule(pl.LightningDataModule):
         return self._loader(self.sampler, batch, drop_last=True)
 
     def val_dataloader(self) -> DataLoader[Item]:
-        """The validation split."""
-        return self.rows_loader(self.val_rows)
+        """The validation rows, in their order."""
+        return self.rows_loader(self.validation)
 
     def rows_loader(self, rows: Sequence[int]) -> DataLoader[Item]:
         """Any rows in the given order, each once, without augmentation."""

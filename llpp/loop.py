@@ -21,12 +21,22 @@ from llpp.errors import StateError
 from llpp.module import LearningLossModule
 from llpp.scoring import Evaluation, evaluate
 from llpp.seeds import Stream, generator
-from llpp.start import Settings, check_labels, start_state
+from llpp.start import Settings, check_labels, check_sizes, start_state
 from llpp.state import Pool, Round, Row, RunState, check_same_science, digest, load, lock, save
 from llpp.types import Candidates
 
 log = logging.getLogger(__name__)
-STORAGE_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EPERM, errno.EROFS, errno.EIO}
+STORAGE_ERRORS = {
+    errno.ENOSPC,
+    errno.EDQUOT,
+    errno.EFBIG,
+    errno.EACCES,
+    errno.EPERM,
+    errno.EROFS,
+    errno.EIO,
+    errno.EEXIST,
+    errno.ENOTDIR,
+}
 
 
 @dataclass(frozen=True)
@@ -39,7 +49,7 @@ class Experiment:
     run_dir: Path
     dataset: PoseDataset
     acquisition: Acquisition
-    make_data: Callable[[Sequence[int], int], PoolDataModule]  # labelled rows, round
+    make_data: Callable[[Sequence[int], Sequence[int], int], PoolDataModule]  # labelled, validation rows, round
     make_module: Callable[[int], LearningLossModule]  # round
     make_trainer: Callable[[Path, str], pl.Trainer]  # round directory, key of the round
     close: Callable[[], None]  # after the last round, or the failure
@@ -51,6 +61,11 @@ class Experiment:
     def rows(self, ids: Sequence[str]) -> list[int]:
         """Rows of known ids."""
         return [self.row_of[i] for i in ids]
+
+    def split_rows(self, split: str, state: RunState) -> list[int]:
+        """Rows of a split in dataset order, without the images that were skipped."""
+        table = self.dataset.records
+        return [r for r in table.rows(split).tolist() if table.ids[r] not in state.skipped]
 
 
 def run(experiment: Experiment) -> RunState:
@@ -65,6 +80,7 @@ def run(experiment: Experiment) -> RunState:
             else:
                 check_same_science(state, experiment.science, run_dir)
             check_labels(experiment.dataset, state.skipped)
+            check_sizes(settings, len(state.initial), len(experiment.split_rows("train", state)))
             outputs.begin(state, run_dir, experiment.config)
             if state.rounds:
                 log.info("%s: %d of %d rounds are done", run_dir, len(state.rounds), settings.rounds)
@@ -87,9 +103,8 @@ def run(experiment: Experiment) -> RunState:
 
 def current_pool(experiment: Experiment, state: RunState) -> Pool:
     """The pool after all committed rounds, without skipped images."""
-    table = experiment.dataset.records
-    ids = (table.ids[r] for r in table.rows("train") if table.ids[r] not in state.skipped)
-    return Pool.start(ids, state.labelled)
+    ids = experiment.dataset.records.ids
+    return Pool.start((ids[r] for r in experiment.split_rows("train", state)), state.labelled)
 
 
 def run_round(experiment: Experiment, state: RunState, number: int) -> RunState:
@@ -99,7 +114,7 @@ def run_round(experiment: Experiment, state: RunState, number: int) -> RunState:
     pool = current_pool(experiment, state)
     key = digest([dict(experiment.science), number, pool.labelled])
     torch.manual_seed(int(generator(Stream.WEIGHTS, settings.seed, number).integers(2**63)))
-    data = experiment.make_data(experiment.rows(pool.labelled), number)
+    data = experiment.make_data(experiment.rows(pool.labelled), experiment.split_rows("val", state), number)
     module = experiment.make_module(number)
     if settings.init == "previous" and number > 0:
         previous = outputs.checkpoint(outputs.round_dir(run_dir, number - 1), settings.weights)
@@ -113,10 +128,9 @@ def run_round(experiment: Experiment, state: RunState, number: int) -> RunState:
         module.load_state_dict(outputs.weights(outputs.checkpoint(round_dir, "best")))
     clock.lap("train")
 
-    table = experiment.dataset.records
-    test_ids = [table.ids[r] for r in table.rows("test") if table.ids[r] not in state.skipped]
-    tested = evaluate(trainer, module, data, experiment.rows(test_ids))
-    outputs.write_scores(round_dir / "test.parquet", test_ids, tested)
+    test = experiment.split_rows("test", state)
+    tested = evaluate(trainer, module, data, test)
+    outputs.write_scores(round_dir / "test.parquet", [experiment.dataset.records.ids[r] for r in test], tested)
     row = outputs.test_row(number, len(pool.labelled), tested)
     clock.lap("test")
 

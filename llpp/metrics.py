@@ -35,7 +35,7 @@ def joint_correct(
     """
     defined = torch.isfinite(normaliser) & (normaliser > 0)
     counted = (visible > 0) & defined[:, None]
-    distance = torch.linalg.vector_norm(pred.float() - target.float(), dim=-1)
+    distance = torch.hypot(*(pred.float() - target.float()).unbind(-1))
     return (distance <= threshold * normaliser[:, None]) & counted, counted
 
 

@@ -28,8 +28,9 @@ class Settings:
 
     def __post_init__(self) -> None:
         for name, least in (("seed", 0), ("rounds", 1), ("initial", 2), ("budget", 1)):
-            if getattr(self, name) < least:
-                raise ConfigError(f"{name}={getattr(self, name)} is too small; the least is {least}")
+            value = getattr(self, name)
+            if not isinstance(value, int) or isinstance(value, bool) or value < least:
+                raise ConfigError(f"{name}={value!r} does not fit; expected a whole number, {least} or more")
         for name, known in (
             ("init", ("fresh", "previous")),
             ("weights", ("last", "best")),
@@ -52,6 +53,10 @@ def start_state(settings: Settings, science: Mapping[str, Any], dataset: PoseDat
         log.warning("skipped %s: %s", table.ids[row], bad[row])
     usable = [r for r in table.rows("train").tolist() if table.initial[r] and r not in bad]
     check_sizes(settings, len(usable), sum(r not in bad for r in table.rows("train").tolist()))
+    if empty := [s for s in ("val", "test") if all(r in bad for r in table.rows(s).tolist())]:
+        raise DataError(
+            f"every image of the {empty[0]} split is unreadable; mend them or choose another dataset.root"
+        )
     rng = generator(Stream.START, settings.seed)
     chosen = [usable[i] for i in rng.permutation(len(usable))[: settings.initial]]
     skipped = {table.ids[row]: bad[row] for row in sorted(bad)}

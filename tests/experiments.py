@@ -19,7 +19,6 @@ TINY = (
     "rounds=3",
     "trainer.max_epochs=2",
     "trainer.check_val_every_n_epoch=1",
-    "trainer.enable_progress_bar=false",
     "callbacks=none",
     "logger=none",
     "report=false",

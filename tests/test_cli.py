@@ -171,7 +171,7 @@ def test_a_corrupt_image_stops_a_run_before_it_starts(photographs, tmp_path):
 
 
 def test_a_skipped_image_is_listed_and_never_scored_or_selected(photographs, tmp_path):
-    for name in ("im0005", "im0015"):  # one to train on, one to test
+    for name in ("im0005", "im0012", "im0015"):  # one to train on, one to validate, one to test
         (photographs / f"images/{name}.jpg").write_bytes(b"")
     lsp_run(tmp_path / "run", photographs, "on_bad_image=skip")
     listed = (tmp_path / "run/skipped.csv").read_text()

@@ -269,7 +269,7 @@ def test_presets_compose_and_build_and_judge_images(compose, preset, tmp_path):
     assert experiment.run_dir.is_relative_to(tmp_path)
     assert experiment.make_trainer(tmp_path / "round_00", "key").max_epochs == cfg.trainer.max_epochs
     batch = next(
-        iter(experiment.make_data(experiment.dataset.records.rows("train")[:2].tolist(), 0).train_dataloader())
+        iter(experiment.make_data(experiment.dataset.records.rows("train")[:2].tolist(), [], 0).train_dataloader())
     )
     with torch.no_grad():
         judged = experiment.make_module(0).eval().predict_step(batch, 0)

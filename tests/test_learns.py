@@ -6,7 +6,7 @@ from experiments import config
 from llpp import build, loop
 
 FIGURES = ("dataset.val=8", "experiment=demo")
-QUIET = ("trainer.enable_progress_bar=false", "callbacks=none", "logger=none")
+QUIET = ("callbacks=none", "logger=none")
 
 
 def run(run_dir, *overrides):

@@ -167,14 +167,20 @@ def test_a_loss_that_is_not_finite_stops_with_its_place_and_keeps_the_last_commi
     [
         (["budget=13"], r"budget=13 exceeds the unlabelled pool \(11 left after round 1, 36 training ids in all\)"),
         (["initial=13"], "initial=13 exceeds the 12 training ids that may be labelled before round 0"),
-        (["rounds=0"], "rounds=0 is too small; the least is 1"),
-        (["initial=1"], "initial=1 is too small; the least is 2"),
+        (["rounds=0"], "rounds=0 does not fit; expected a whole number, 1 or more"),
+        (["initial=1"], "initial=1 does not fit; expected a whole number, 2 or more"),
         (["init=warm"], "init='warm' is not known; use fresh or previous"),
         (["crop.size=48"], "crop.size=48 does not fit the backbone.* such as 32 or 64"),
         (["head.strides=[2,4]"], r"head wants features at strides \[2\]; this backbone offers \[4, 8, 16, 32\]"),
         (["crop.resample=gpu"], "crop.resample='gpu' is not known"),
         (["dataset.val=0"], "dataset synthetic has no val records"),
         (["trainer.devices=2"], "llpp trains on one device"),
+        (
+            ["weights=best", "trainer.check_val_every_n_epoch=5"],
+            "check_val_every_n_epoch=5 exceeds trainer.max_epochs=2",
+        ),
+        (["trainer.precision=12"], "12"),
+        (["initial=2.5"], "initial=2.5 does not fit; expected a whole number"),
         (["head.reduction=max"], "head.reduction='max' is not known"),
         (["objective.pairs=some"], "objective.pairs='some' is not known"),
         (["pck.exclude=[nose]"], r"unknown joints \['nose'\]"),
@@ -186,8 +192,10 @@ def test_bad_settings_are_told_before_anything_is_written(tmp_path, overrides, s
     assert not (tmp_path / "run/state.json").exists()
 
 
-def test_a_pool_may_run_dry(tmp_path):
+def test_a_pool_may_run_dry_but_not_drier(tmp_path):
     loop.run(tiny(tmp_path, "budget=12"))
+    with pytest.raises(ConfigError, match=r"budget=12 exceeds the unlabelled pool \(0 left after round 2"):
+        loop.run(tiny(tmp_path, "budget=12", "rounds=4"))
     assert [row["labelled"] for row in rows(tmp_path)] == ["12", "24", "36"]
 
 

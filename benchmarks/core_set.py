@@ -1,0 +1,92 @@
+"""Time to select 1,000 of 20,000 points by k-centre greedy beside 2,000 labelled ones, 256 dimensions."""
+
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from benchmarks.measure import alternate, arguments, emit
+from llpp.acquisition.core_set import k_centre_greedy
+
+DIMENSIONS = 256
+CHUNK = 2048  # rows that are converted to double precision at once
+Points = NDArray[np.float32]
+
+
+def isotropic(count: int, rng: np.random.Generator) -> Points:
+    """What a ReLU leaves of white noise."""
+    return np.maximum(rng.standard_normal((count, DIMENSIONS), dtype=np.float32), 0)
+
+
+def rank_16(count: int, rng: np.random.Generator) -> Points:
+    """Sixteen directions that matter, and noise in all."""
+    factors = rng.standard_normal((count, 16)) @ rng.standard_normal((16, DIMENSIONS))
+    return (factors + 0.1 * rng.standard_normal((count, DIMENSIONS))).astype(np.float32)
+
+
+def distances(points: Points, centres: Points) -> Points:
+    """All Euclidean distances (N, L): float32 in and out, worked out in double precision chunk by chunk."""
+    result = np.empty((len(points), len(centres)), dtype=np.float32)
+    wide = centres.astype(np.float64)
+    norms = np.einsum("ld,ld->l", wide, wide)
+    for start in range(0, len(points), CHUNK):
+        part = points[start : start + CHUNK].astype(np.float64)
+        squared = -2 * (part @ wide.T) + np.einsum("nd,nd->n", part, part)[:, None] + norms
+        result[start : start + CHUNK] = np.sqrt(np.maximum(squared, 0))
+    return result
+
+
+def pairwise(points: Points, centres: Points, budget: int) -> list[int]:
+    """The textbook form: the whole distance matrix first, then all points again for every pick."""
+    nearest = distances(points, centres).min(axis=1)
+    picks: list[int] = []
+    for _ in range(budget):
+        picks.append(int(nearest.argmax()))
+        nearest = np.minimum(nearest, distances(points, points[picks[-1:]])[:, 0])
+    return picks
+
+
+def radius(points: Points, centres: Points, picks: list[int]) -> float:
+    """Largest distance of a point to its nearest centre or pick."""
+    known = np.concatenate([centres, points[picks]])
+    return max(float(distances(points[s : s + CHUNK], known).min(axis=1).max()) for s in range(0, len(points), CHUNK))
+
+
+def compare(name: str, features: Callable[[int, np.random.Generator], Points], small: bool, rounds: int) -> None:
+    """Time both on the same features and hold their picks against each other."""
+    count, labelled, budget = (2000, 200, 100) if small else (20_000, 2000, 1000)
+    everything = features(count + labelled, np.random.default_rng(0))
+    points, centres = everything[:count], everything[count:]
+    found: dict[str, list[int]] = {}
+    times = alternate(
+        {
+            "ours": lambda: found.update(ours=k_centre_greedy(points, centres, budget)),
+            "pairwise": lambda: found.update(pairwise=pairwise(points, centres, budget)),
+        },
+        rounds,
+    )
+    ours, theirs = found["ours"], found["pairwise"]
+    differing = sum(a != b for a, b in zip(ours, theirs, strict=True))
+    radii = [radius(points, centres, picks) for picks in (ours, theirs)]
+    if differing and abs(radii[0] - radii[1]) > 1e-4 * radii[1]:
+        raise RuntimeError(f"{name}: {differing} picks and the covering radii {radii} differ")
+    emit(
+        f"core_set_{name}", times["ours"].seconds, "s", "pairwise distances in numpy",
+        times["pairwise"].seconds / times["ours"].seconds, points=count, labelled=labelled, budget=budget,
+        dimensions=DIMENSIONS, pairwise_s=times["pairwise"].seconds, differing_positions=differing,
+        same_set=set(ours) == set(theirs), radius=radii[0], radius_pairwise=radii[1],
+        blas_threads="all cores", **times["ours"].notes,
+    )  # fmt: skip
+
+
+def main() -> None:
+    """Measure on two kinds of features."""
+    parser = arguments(__doc__, rounds=3)
+    parser.add_argument("--small", action="store_true", help="2,000 points, 200 labelled, 100 picks")
+    options = parser.parse_args()
+    for name, features in (("isotropic", isotropic), ("rank_16", rank_16)):
+        compare(name, features, options.small, options.rounds)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,154 @@
+"""The network under measurement as conf describes it, its plain counterpart, and random data for both."""
+
+import copy
+import logging
+import warnings
+from typing import cast
+
+import hydra
+import numpy as np
+import pytorch_lightning as pl
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional
+
+from benchmarks.measure import Timing, alternate
+from llpp import build
+from llpp.cli import conf_dir
+from llpp.datamodule import Cropping, Loading, PoolDataModule
+from llpp.datasets.base import PoseDataset, Records, Skeleton
+from llpp.module import LearningLossModule
+from llpp.transforms import Augmentation, PersonCrop
+from llpp.types import Batch
+
+JOINTS = 16
+GFLOP_FORWARD, GFLOP_TRAINING = 16.7, 50.0  # per 256-pixel image, convolutions of 2 stacks × 256 channels
+PLAIN = "plain loop, eager fp32 NCHW"
+
+
+class Noise(PoseDataset):
+    """Random pixels made anew whenever they are asked for: nothing is kept but the records."""
+
+    name = "noise"
+    skeleton = Skeleton(tuple(f"joint_{k}" for k in range(JOINTS)), (), (), ((0, 1),))
+
+    def __init__(self, count: int, size: int) -> None:
+        self.size = size
+        ids = tuple(f"noise/{row}" for row in range(count))
+        joints = np.random.default_rng(0).uniform(0, size - 1, (count, JOINTS, 2)).astype(np.float32)
+        self.records = Records(
+            ids=ids,
+            images=ids,
+            split=np.full(count, "train"),
+            joints=joints,
+            visible=np.full((count, JOINTS), 2, dtype=np.uint8),
+            boxes=np.full((count, 4), np.nan, dtype=np.float32),
+            box_source="image",
+            initial=np.ones(count, dtype=np.bool_),
+        )
+
+    def load(self, row: int) -> NDArray[np.uint8]:
+        """See `PoseDataset.load`."""
+        return np.random.default_rng(row).integers(0, 256, (self.size, self.size, 3), dtype=np.uint8)
+
+
+def module(*overrides: str, size: int) -> LearningLossModule:
+    """The module of a run with these overrides, for 16 joints."""
+    quiet()
+    torch.manual_seed(0)
+    with hydra.initialize_config_dir(str(conf_dir()), version_base="1.3"):
+        cfg = hydra.compose("run", overrides=[*overrides, f"crop.size={size}"])
+    return build.module(cfg, Noise(1, size), 0)
+
+
+def published(size: int) -> LearningLossModule:
+    """2 stacks × 256 channels with LearningLoss++: the net of the claims."""
+    names = ("backbone=hourglass", "head=multiscale_conv", "objective=kl", "pose_loss=mse", "optimizer=adam")
+    return module(*names, size=size)
+
+
+def pool(count: int, size: int, batch: int) -> PoolDataModule:
+    """Noise behind a datamodule, loaded in the main process."""
+    cropping = Cropping(PersonCrop(size, padding=1.0), Augmentation())
+    return PoolDataModule(Noise(count, size), [], [], cropping, Loading(eval_batch_size=batch), 0, 0)
+
+
+def resident_batch(count: int, size: int) -> Batch:
+    """One batch as the workers make it."""
+    data = pool(count, size, count)
+    return cast(Batch, next(iter(data.rows_loader(range(count)))))
+
+
+class Plain:
+    """The same layers with the same weights, driven as a short script would: float NCHW input, targets made before.
+
+    It does less per step than llpp: no conversion of pixels, no encoding of targets, no check of the loss.
+    """
+
+    def __init__(self, ours: LearningLossModule, batch: Batch) -> None:
+        self.net = nn.ModuleList([copy.deepcopy(ours.backbone), copy.deepcopy(ours.head)])
+        for parameter in self.net.parameters():
+            parameter.data = parameter.data.contiguous()
+        self.image = ours.image(batch).contiguous()
+        side = self.image.shape[-1] // ours.backbone.heatmap_stride
+        self.target = ours.codec.encode(batch["joints"], batch["visible"], (side, side))
+        self.optimizer = torch.optim.RMSprop(self.net.parameters(), lr=2.5e-4)
+
+    def step(self) -> float:
+        """One training step: squared error of both stacks, and LearningLoss++ on pairs of halves."""
+        backbone, head = self.net
+        output = backbone(self.image)
+        per_image = (output.heatmaps - self.target[:, None]).square().mean(dim=(1, 2, 3, 4))
+        predicted = head(output.features)
+        half = len(predicted) // 2
+        true = per_image.detach()
+        share = true[:half] / (true[:half] + true[half:])
+        crossed = functional.binary_cross_entropy_with_logits(predicted[:half] - predicted[half:], share)
+        entropy = -torch.xlogy(share, share) - torch.xlogy(1 - share, 1 - share)
+        loss = per_image.mean() + crossed - entropy.mean()
+        self.optimizer.zero_grad()
+        loss.backward()
+        self.optimizer.step()
+        return float(loss.detach())
+
+    @torch.inference_mode()
+    def score(self) -> tuple[Tensor, Tensor]:
+        """Predicted losses, and joints as the highest cells."""
+        backbone, head = self.net.eval()
+        output = backbone(self.image)
+        cells = output.heatmaps[:, -1].flatten(2).argmax(dim=2)
+        return head(output.features), cells
+
+
+def conv_limits(rounds: int) -> dict[str, tuple[float, Timing]]:
+    """GFLOP/s of a 3×3 convolution of 128 channels on 8 × 64×64 cells, the fastest this machine's library does."""
+    calls, flop = 10, 2 * 9 * 128 * 128 * 64 * 64 * 8
+    inputs = torch.randn(8, 128, 64, 64).to(memory_format=torch.channels_last)
+    weight = torch.randn(128, 128, 3, 3).to(memory_format=torch.channels_last)
+
+    def run(dtype: torch.dtype) -> None:
+        x, w = inputs.to(dtype), weight.to(dtype)
+        with torch.inference_mode():
+            for _ in range(calls):
+                functional.conv2d(x, w, padding=1)
+
+    variants = {"bf16": lambda: run(torch.bfloat16), "fp32": lambda: run(torch.float32)}
+    times = alternate(variants, rounds, warm_up=2)
+    return {name: (calls * flop / timing.seconds / 1e9, timing) for name, timing in times.items()}
+
+
+def quiet() -> None:
+    """Leave stdout and stderr to the results."""
+    for name in ("pytorch_lightning", "lightning_fabric"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    warnings.filterwarnings("ignore", module="pytorch_lightning.*")
+    warnings.filterwarnings("ignore", message=r".*self\.trainer. reference is not registered.*")
+
+
+def trainer() -> pl.Trainer:
+    """A Trainer that writes nothing."""
+    return pl.Trainer(
+        accelerator="cpu", logger=False, enable_checkpointing=False, enable_progress_bar=False,
+        enable_model_summary=False, use_distributed_sampler=False,
+    )  # fmt: skip

@@ -1,0 +1,97 @@
+"""Time of PCK over 2,958 images × 16 joints, at one threshold and at twenty."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from benchmarks.measure import alternate, arguments, emit
+from llpp.metrics import PCK, joint_correct
+
+IMAGES, JOINTS = 2958, 16
+THRESHOLDS = tuple(round(0.025 * step, 3) for step in range(1, 21))
+NAMES = [f"joint_{k}" for k in range(JOINTS)]
+LOOP = "Python loop over images and joints"
+
+
+def predictions() -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Predicted and true joints, visibility and normalisers, a tenth of the joints unlabelled."""
+    rng = np.random.default_rng(0)
+    target = rng.uniform(0, 256, (IMAGES, JOINTS, 2)).astype(np.float32)
+    pred = (target + rng.normal(0, 12, target.shape)).astype(np.float32)
+    visible = np.where(rng.random((IMAGES, JOINTS)) < 0.1, 0, 2).astype(np.uint8)
+    normaliser = rng.uniform(40, 120, IMAGES).astype(np.float32)
+    return tuple(torch.from_numpy(a) for a in (pred, target, visible, normaliser))  # type: ignore[return-value]
+
+
+def metric(data: tuple[Tensor, Tensor, Tensor, Tensor], thresholds: Sequence[float]) -> NDArray[np.float64]:
+    """Mean PCK at each threshold by llpp's metric, built, updated and computed."""
+    means = []
+    for threshold in thresholds:
+        pck = PCK(NAMES, threshold)
+        pck.update(*data)
+        means.append(float(pck.compute()["mean"]))
+    return np.array(means)
+
+
+def pure(data: tuple[Tensor, Tensor, Tensor, Tensor], thresholds: Sequence[float]) -> None:
+    """The function below the metric alone."""
+    for threshold in thresholds:
+        joint_correct(*data, threshold)
+
+
+def loop(data: tuple[Tensor, Tensor, Tensor, Tensor], thresholds: Sequence[float]) -> NDArray[np.float64]:
+    """The same means, image by image and joint by joint; each distance is measured once for all thresholds."""
+    pred, target, visible, normaliser = (part.numpy() for part in data)
+    correct, total = np.zeros((len(thresholds), JOINTS)), np.zeros(JOINTS)
+    limits = np.array(thresholds, dtype=np.float32)
+    for image in range(IMAGES):
+        for joint in range(JOINTS):
+            if visible[image, joint]:
+                distance = np.linalg.norm(pred[image, joint] - target[image, joint])
+                correct[:, joint] += distance <= limits * normaliser[image]
+                total[joint] += 1
+    means: NDArray[np.float64] = (correct / total).mean(axis=1)
+    return means
+
+
+def array(data: tuple[Tensor, Tensor, Tensor, Tensor], thresholds: Sequence[float]) -> NDArray[np.float64]:
+    """The same means by whole-array numpy."""
+    pred, target, visible, normaliser = (part.numpy() for part in data)
+    ratio = np.linalg.norm(pred - target, axis=2) / normaliser[:, None]
+    known = visible > 0
+    means: list[float] = [(((ratio <= t) & known).sum(axis=0) / known.sum(axis=0)).mean() for t in thresholds]
+    return np.array(means)
+
+
+def main() -> None:
+    """Measure and compare."""
+    options = arguments(__doc__, rounds=7).parse_args()
+    torch.set_num_threads(1)
+    data = predictions()
+    for name, thresholds in (("pck_1_threshold", (0.2,)), ("pck_20_thresholds", THRESHOLDS)):
+        error = float(np.abs(metric(data, thresholds) - loop(data, thresholds)).max())
+        if error > 1.5 / IMAGES:
+            raise RuntimeError(f"{name}: the metric and the loop differ by {error}")
+        times = alternate(
+            {
+                "metric": lambda t=thresholds: metric(data, t),  # type: ignore[misc]
+                "pure": lambda t=thresholds: pure(data, t),  # type: ignore[misc]
+                "array": lambda t=thresholds: array(data, t),  # type: ignore[misc]
+                "loop": lambda t=thresholds: loop(data, t),  # type: ignore[misc]
+            },
+            options.rounds,
+        )
+        ours = times["metric"]
+        emit(
+            name, 1e3 * ours.seconds, "ms", LOOP, times["loop"].seconds / ours.seconds,
+            images=IMAGES, joints=JOINTS, threads=1, max_difference=error,
+            joint_correct_ms=1e3 * times["pure"].seconds, loop_ms=1e3 * times["loop"].seconds,
+            numpy_array_ms=1e3 * times["array"].seconds, **ours.notes,
+        )  # fmt: skip
+
+
+if __name__ == "__main__":
+    main()
