@@ -1,6 +1,7 @@
 """One thread, one seed, and configs composed as the command line composes them."""
 
 import os
+from pathlib import Path
 
 os.environ["OMP_NUM_THREADS"] = "1"
 os.environ["OMP_WAIT_POLICY"] = "PASSIVE"
@@ -14,6 +15,9 @@ from omegaconf import OmegaConf
 from llpp.cli import conf_dir
 
 torch.set_num_threads(1)
+SHARED = Path(__file__).parents[2] / "shared/data"  # real data beside a developer's checkout; users have none
+if SHARED.is_dir():
+    os.environ.setdefault("LLPP_DATA", str(SHARED))
 
 
 @pytest.fixture(autouse=True)

@@ -11,9 +11,8 @@ import scipy.io
 from llpp.datasets.lsp import LeedsSportsPose, read_joints
 from llpp.errors import ConfigError, DataError
 
-SHARED = Path(__file__).parents[2] / "shared/data"
-LSPET = Path(os.environ.get("LLPP_DATA", SHARED)) / "lspet"
-LSP = Path(os.environ.get("LLPP_DATA", SHARED)) / "lsp"
+DATA = Path(os.environ.get("LLPP_DATA", "data"))
+LSPET, LSP = DATA / "lspet", DATA / "lsp"
 needs_lspet = pytest.mark.skipif(not LSPET.is_dir(), reason="the LSPET photographs are not on this machine")
 needs_lsp = pytest.mark.skipif(not LSP.is_dir(), reason="LSP's joints.mat is not on this machine")
 
