@@ -174,19 +174,17 @@ def test_labels_say_what_differs():
     weights = [settings(head_weight=1.0), settings(head_weight=0.5)]
     assert method_labels(["x", "y"], weights) == ["x", "y"]
     assert method_labels(["x", "x"], weights)[1].endswith("(head_weight=0.5)")
-    assert dataset_labels([{"dataset._target_": "d.lsp.L"}, {"dataset._target_": "d.mpii.M"}]) == ["lsp", "mpii"]
-    assert (
-        dataset_labels([{"dataset._target_": "d.lsp.L", "dataset.box": b} for b in "ab"])[0] == "lsp (dataset.box=a)"
-    )
+    assert dataset_labels(["lsp/im1", "mpii/a#0"], [{"dataset.box": "a"}] * 2) == ["lsp", "mpii"]
+    assert dataset_labels(["lsp/im1"] * 2, [{"dataset.box": b} for b in "ab"])[0] == "lsp (dataset.box=a)"
 
 
 def test_other_datasets_are_other_sections_and_copies_count_once(tmp_path):
     rows = [row(0, 10, 0.5)]
     run_dir(tmp_path / "a", rows)
     run_dir(tmp_path / "copy", rows)
-    run_dir(tmp_path / "b", rows, **{"dataset._target_": "llpp.datasets.other.Other"})
+    run_dir(tmp_path / "b", rows, **{"dataset.box": "image"})
     found = collect([tmp_path, tmp_path / "a"])
-    assert [section.dataset for section in found.sections] == ["grey", "other"]
+    assert [section.dataset for section in found.sections] == ["grey (dataset.box=None)", "grey (dataset.box=image)"]
     assert [len(method.runs) for section in found.sections for method in section.methods] == [1, 1]
     assert [path.name for path in found.copies] == ["copy"]
 

@@ -138,7 +138,8 @@ def collect(folders: Sequence[Path]) -> Collection:
             copies.append(best[key].folder)
         best[key] = run
     groups = _grouped(best.values(), _comparable)
-    names = dataset_labels([_comparable(group[0]) for group in groups])
+    ids = [group[0].state.initial[0] for group in groups]
+    names = dataset_labels(ids, [_comparable(group[0]) for group in groups])
     sections = [Section(name, _methods(group)) for name, group in zip(names, groups, strict=True)]
     return Collection(tuple(sections), tuple(copies))
 

@@ -23,9 +23,9 @@ def method_labels(names: Sequence[str], settings: Sequence[Flat]) -> list[str]:
     return [f"{word} ({number})" for number, word in enumerate(_with_settings(short, settings), start=1)]
 
 
-def dataset_labels(settings: Sequence[Flat]) -> list[str]:
-    """One label per dataset: its module, with settings where that alone would not tell them apart."""
-    names = [_module(str(s.get("dataset._target_", "dataset"))) for s in settings]
+def dataset_labels(ids: Sequence[str], settings: Sequence[Flat]) -> list[str]:
+    """One label per dataset, from an id (`<dataset>/…`); with settings where those do not tell them apart."""
+    names = [i.partition("/")[0] for i in ids]
     return names if len(set(names)) == len(names) else _with_settings(names, settings)
 
 
