@@ -237,7 +237,9 @@ def same(one, other):
 def epoch_batches(workers, pixel=None, epochs=(0, 1), margin=None):
     """Training batches of some epochs and one pass over the validation rows."""
     loading = Loading(batch_size=4, eval_batch_size=2, workers=workers)
-    data = PoolDataModule(figures(), range(9), cropping(pixel, margin), loading, seed=0, round_number=1)
+    dataset = figures()
+    validation = dataset.records.rows("val").tolist()
+    data = PoolDataModule(dataset, range(9), validation, cropping(pixel, margin), loading, seed=0, round_number=1)
     train, batches = data.train_dataloader(), []
     for epoch in epochs:
         data.sampler.set_epoch(epoch)
@@ -293,7 +295,7 @@ def test_joints_and_torso_are_in_pixels_of_the_crop():
 
 def test_a_last_incomplete_training_batch_is_left_out_but_a_small_set_is_not():
     def sizes(count):
-        data = PoolDataModule(figures(), range(count), cropping(), Loading(batch_size=4), 0, 0)
+        data = PoolDataModule(figures(), range(count), [], cropping(), Loading(batch_size=4), 0, 0)
         return [len(batch["row"]) for batch in data.train_dataloader()]
 
     assert sizes(9) == [4, 4] and sizes(3) == [3]
