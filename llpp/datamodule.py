@@ -106,6 +106,19 @@ class EpochSampler(Sampler[tuple[int, int]]):
         return iter([(self.epoch, self.rows[i]) for i in order])
 
 
+class RowSampler(Sampler[tuple[int, int]]):
+    """Rows as they are given, for evaluation."""
+
+    def __init__(self, rows: Sequence[int]) -> None:
+        self.rows = rows
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __iter__(self) -> Iterator[tuple[int, int]]:
+        return ((EVALUATION, row) for row in self.rows)
+
+
 def collate(items: list[Item]) -> Batch:
     """Stack items into tensors."""
     return {key: torch.from_numpy(np.stack([item[key] for item in items])) for key in items[0]}  # type: ignore[return-value]
@@ -144,11 +157,9 @@ class PoolDataModule(pl.LightningDataModule):
 
     def rows_loader(self, rows: Sequence[int]) -> DataLoader[Item]:
         """Any rows in the given order, each once, without augmentation."""
-        return self._loader([(EVALUATION, row) for row in rows], self.loading.eval_batch_size, drop_last=False)
+        return self._loader(RowSampler(rows), self.loading.eval_batch_size, drop_last=False)
 
-    def _loader(
-        self, keys: Sequence[tuple[int, int]] | EpochSampler, batch_size: int, drop_last: bool
-    ) -> DataLoader[Item]:
+    def _loader(self, keys: RowSampler | EpochSampler, batch_size: int, drop_last: bool) -> DataLoader[Item]:
         return DataLoader(
             self.crops,
             batch_size=batch_size,

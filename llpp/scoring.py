@@ -40,7 +40,8 @@ class ScoreTable(pl.Callback):
     """Writes each batch's scores at its rows' places; memory grows with the columns that are kept, nothing else."""
 
     def __init__(self, rows: list[int], keep: frozenset[str], pck: PCK) -> None:
-        self.place = {row: place for place, row in enumerate(rows)}
+        self.rows = np.asarray(rows, dtype=np.int64)
+        self.order = np.argsort(self.rows)
         self.visits = np.zeros(len(rows), dtype=np.int64)
         self.keep = (*PER_IMAGE, *sorted(keep))
         self.columns: dict[str, Column] = {}
@@ -57,7 +58,7 @@ class ScoreTable(pl.Callback):
     ) -> None:
         """Take over one batch."""
         self.pck.update(outputs["joints"], batch["joints"], batch["visible"], batch["normaliser"])
-        places = np.array([self.place[row] for row in outputs["row"].tolist()])
+        places = self.order[np.searchsorted(self.rows, outputs["row"].cpu().numpy(), sorter=self.order)]
         np.add.at(self.visits, places, 1)
         for name in self.keep:
             values = _image_joints(outputs["joints"], batch["matrix"]) if name == "joints" else _array(outputs[name])
