@@ -26,7 +26,7 @@ from llpp.checkpoints import AtomicCheckpointIO, checkpoint_callbacks
 from llpp.codec import HeatmapCodec
 from llpp.datamodule import Cropping, Loading, PoolDataModule
 from llpp.datasets.base import PoseDataset
-from llpp.errors import ConfigError, LlppError
+from llpp.errors import ConfigError, LlppError, expect
 from llpp.heads.base import FeatureSpec
 from llpp.loop import Experiment
 from llpp.metrics import PCK
@@ -62,10 +62,13 @@ def experiment(cfg: DictConfig) -> Experiment:
             for k in ("seed", "rounds", "initial", "budget", "init", "weights", "evaluate_pool", "on_bad_image")
         }
     )
+    expect(epochs is not None and epochs >= 1, "trainer.max_epochs", epochs, "1 or more")
+    expect(cfg.threads is None or cfg.threads >= 1, "threads", cfg.threads, "null, or 1 or more")
     if cfg.threads:
         torch.set_num_threads(cfg.threads)
     data = dataset(cfg)
     make_module = partial(module, cfg, data)
+    make_data = _data_factory(cfg, data)
     first = make_module(0)
     with _plainly():
         first.optimizer_factory(first.parameters())
@@ -79,7 +82,7 @@ def experiment(cfg: DictConfig) -> Experiment:
         run_dir=Path(cfg.run_dir),
         dataset=data,
         acquisition=acquisition,
-        make_data=_data_factory(cfg, data),
+        make_data=make_data,
         make_module=make_module,
         make_trainer=partial(_trainer, cfg, loggers),
         close=partial(_close, loggers),

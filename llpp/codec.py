@@ -9,6 +9,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from llpp.errors import expect
+
 
 @dataclass(frozen=True)
 class HeatmapCodec:
@@ -17,6 +19,10 @@ class HeatmapCodec:
     sigma: float = 1.5  # cells
     peak: float = 1.0  # value at a joint on a cell's centre
     stride: int = 4  # input pixels per cell
+
+    def __post_init__(self) -> None:
+        expect(self.sigma > 0, "codec.sigma", self.sigma, "a width above 0 cells")
+        expect(self.peak > 0, "codec.peak", self.peak, "a height above 0")
 
     def to_cells(self, joints: Tensor) -> Tensor:
         """(..., 2) input pixels → cells."""

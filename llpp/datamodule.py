@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from llpp.datasets.base import PoseDataset, torso_length
+from llpp.errors import expect
 from llpp.seeds import Stream, generator
 from llpp.transforms import Augmentation, PersonCrop, Warp, scale_of
 from llpp.types import Batch
@@ -33,6 +34,13 @@ class Loading:
     eval_batch_size: int = 64
     workers: int = 0
     pin_memory: bool = False
+
+    def __post_init__(self) -> None:
+        for name, least in (("batch_size", 2), ("eval_batch_size", 1), ("workers", 0)):
+            value = getattr(self, name)
+            expect(
+                isinstance(value, int) and value >= least, f"data.{name}", value, f"a whole number, {least} or more"
+            )
 
 
 @dataclass(frozen=True)

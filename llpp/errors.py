@@ -19,3 +19,9 @@ class StateError(LlppError):
 
 class TrainingError(LlppError):
     """Training that cannot go on, such as a loss that is not finite."""
+
+
+def expect(fits: bool, name: str, value: object, expected: str) -> None:
+    """Raise ConfigError about a setting whose value does not fit."""
+    if not fits:
+        raise ConfigError(f"{name}={value!r} does not fit; expected {expected}")

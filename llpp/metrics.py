@@ -13,7 +13,7 @@ from torch import Tensor
 from torchmetrics import Metric
 from torchmetrics.utilities import dim_zero_cat
 
-from llpp.errors import ConfigError
+from llpp.errors import ConfigError, expect
 
 Scores = NDArray[np.floating]
 
@@ -58,6 +58,7 @@ class PCK(Metric):
 
     def __init__(self, joint_names: Sequence[str], threshold: float, exclude: Sequence[str] = ()) -> None:
         super().__init__()
+        expect(threshold > 0, "pck.threshold", threshold, "a share of the normaliser above 0")
         if strangers := sorted(set(exclude) - set(joint_names)):
             raise ConfigError(f"pck.exclude names unknown joints {strangers}; the dataset has {list(joint_names)}")
         self.joint_names, self.threshold, self.exclude = tuple(joint_names), threshold, tuple(exclude)

@@ -12,7 +12,7 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from llpp.backbones.base import Backbone
 from llpp.codec import HeatmapCodec
-from llpp.errors import TrainingError
+from llpp.errors import TrainingError, expect
 from llpp.heads.base import LossHead
 from llpp.losses import PoseLoss
 from llpp.metrics import PCK, image_pck, joint_correct
@@ -30,6 +30,11 @@ class Policy:
 
     head_weight: float = 1.0  # of the objective, beside the pose loss
     detach_from_epoch: int | None = None  # None: joint throughout; 0: never; n: the head's gradient stops there
+
+    def __post_init__(self) -> None:
+        expect(self.head_weight >= 0, "head_weight", self.head_weight, "0 or more")
+        start = self.detach_from_epoch
+        expect(start is None or start >= 0, "detach_from_epoch", start, "null or an epoch, 0 or more")
 
 
 class Judgement(TypedDict):

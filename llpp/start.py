@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from llpp.datasets.base import PoseDataset
-from llpp.errors import ConfigError, DataError
+from llpp.errors import ConfigError, DataError, expect
 from llpp.seeds import Stream, generator
 from llpp.state import RunState
 
@@ -29,8 +29,8 @@ class Settings:
     def __post_init__(self) -> None:
         for name, least in (("seed", 0), ("rounds", 1), ("initial", 2), ("budget", 1)):
             value = getattr(self, name)
-            if not isinstance(value, int) or isinstance(value, bool) or value < least:
-                raise ConfigError(f"{name}={value!r} does not fit; expected a whole number, {least} or more")
+            whole = isinstance(value, int) and not isinstance(value, bool)
+            expect(whole and value >= least, name, value, f"a whole number, {least} or more")
         for name, known in (
             ("init", ("fresh", "previous")),
             ("weights", ("last", "best")),

@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
+from llpp.errors import expect
+
 Matrix = NDArray[np.float64]
 
 
@@ -34,6 +36,11 @@ class Augmentation:
     scale: float = 0.0  # log-uniform in 1 / (1 + scale) … 1 + scale
     shift: float = 0.0  # share of the crop's side, uniform in ±shift on each axis
     flip: float = 0.0  # probability of mirroring
+
+    def __post_init__(self) -> None:
+        for name in ("rotation", "scale", "shift"):
+            expect(getattr(self, name) >= 0, f"augmentation.{name}", getattr(self, name), "0 or more")
+        expect(0 <= self.flip <= 1, "augmentation.flip", self.flip, "a probability, 0 to 1")
 
     def draw(self, rng: np.random.Generator) -> Warp:
         """A warp; equal generators give equal warps."""
@@ -154,6 +161,10 @@ class PersonCrop:
     size: int = 256  # pixels
     padding: float = 1.25  # crop side / longer box side
     margin: float | None = None
+
+    def __post_init__(self) -> None:
+        expect(self.padding > 0, "crop.padding", self.padding, "a factor above 0")
+        expect(self.margin is None or self.margin >= 1, "crop.margin", self.margin, "a factor of 1 or more")
 
     def __call__(
         self,

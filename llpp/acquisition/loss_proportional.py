@@ -3,6 +3,7 @@
 import numpy as np
 
 from llpp.acquisition.base import Acquisition, highest
+from llpp.errors import expect
 from llpp.types import Candidates
 
 
@@ -16,6 +17,7 @@ class LossProportionalAcquisition(Acquisition):
     needs = frozenset({"predicted_loss"})
 
     def __init__(self, temperature: float = 1.0) -> None:
+        expect(temperature >= 0, "acquisition.temperature", temperature, "0 (uniform) or more")
         self.temperature = temperature
 
     def select(self, candidates: Candidates, budget: int, rng: np.random.Generator) -> list[str]:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from llpp.backbones.base import Backbone
+from llpp.errors import expect
 from llpp.types import Features, PoseOutput
 
 
@@ -76,6 +77,9 @@ class StackedHourglass(Backbone):
         published_biases: bool = False,
     ) -> None:
         super().__init__()
+        expect(stacks >= 1, "backbone.stacks", stacks, "1 or more")
+        expect(depth >= 1, "backbone.depth", depth, "1 or more")
+        expect(channels >= 4 and channels % 4 == 0, "backbone.channels", channels, "a multiple of 4")
         bias = published_biases
         self.heatmap_stride = 4
         self.size_multiple = 4 * 2**depth
