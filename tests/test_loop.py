@@ -216,6 +216,7 @@ def test_a_pool_may_run_dry_but_not_drier(tmp_path):
     assert [row["labelled"] for row in rows(tmp_path)] == ["12", "24", "36"]
 
 
+@pytest.mark.slow
 def test_previous_weights_are_where_a_round_starts(tmp_path):
     still = ("rounds=2", "optimizer.lr=0", "trainer.max_epochs=1")
     for init in ("fresh", "previous"):
@@ -234,6 +235,7 @@ def test_best_weights_are_those_of_the_best_validation(tmp_path):
     assert "val/pck" in str(best["callbacks"]) and best["epoch"] < 3
 
 
+@pytest.mark.slow
 def test_a_detached_head_leaves_the_backbone_alone(tmp_path):
     def backbone(name, *overrides):
         loop.run(tiny(tmp_path / name, "rounds=1", *overrides))
@@ -248,11 +250,13 @@ def test_a_detached_head_leaves_the_backbone_alone(tmp_path):
     assert not same(alone, backbone("half", "head_weight=3", "detach_from_epoch=1"))
 
 
+@pytest.mark.slow
 def test_workers_change_nothing(finished, tmp_path):
     loop.run(tiny(tmp_path, "data.workers=2"))
     assert rows(tmp_path) == rows(finished)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("acquisition", ["random", "core_set", "loss_proportional", "true_loss"])
 def test_every_acquisition_runs_its_rounds_and_starts_from_the_same_model(acquisition, finished, tmp_path):
     loop.run(tiny(tmp_path, f"acquisition={acquisition}", "rounds=2"))
@@ -275,6 +279,7 @@ def test_random_needs_no_pass_over_the_pool(tmp_path):
     assert row["pool_pck"] == "" and row["selected_pck"] != ""
 
 
+@pytest.mark.slow
 def test_device_resampling_runs_the_same_rounds(tmp_path):
     loop.run(tiny(tmp_path, "crop.resample=device", "rounds=2"))
     assert len(selections(tmp_path)[0]) == 6
