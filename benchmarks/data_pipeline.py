@@ -94,7 +94,9 @@ def gaussians(cells: NDArray[np.float64], visible: NDArray[np.uint8]) -> NDArray
 
 def crops(dataset: LeedsSportsPose, margin: float | None) -> Callable[[Sequence[int]], Batch]:
     """Batches of llpp's worker: uint8 crops, joints, matrices."""
-    data = CropDataset(dataset, Cropping(PersonCrop(SIZE, 1.25, margin), AUGMENTATION), 0, 0)
+    data = CropDataset(
+        dataset, dataset.body_size("torso").values, Cropping(PersonCrop(SIZE, 1.25, margin), AUGMENTATION), 0, 0
+    )
     return lambda rows: collate([data[(0, row)] for row in rows])
 
 

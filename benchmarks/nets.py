@@ -59,7 +59,7 @@ def module(*overrides: str, size: int) -> LearningLossModule:
     torch.manual_seed(0)
     with hydra.initialize_config_dir(str(conf_dir()), version_base="1.3"):
         cfg = hydra.compose("run", overrides=[*overrides, f"crop.size={size}"])
-    return build.module(cfg, Noise(1, size), 0)
+    return build.module(cfg, Noise(1, size), 0, "joint")
 
 
 def published(size: int) -> LearningLossModule:
@@ -71,7 +71,9 @@ def published(size: int) -> LearningLossModule:
 def pool(count: int, size: int, batch: int) -> PoolDataModule:
     """Noise behind a datamodule, loaded in the main process."""
     cropping = Cropping(PersonCrop(size, padding=1.0), Augmentation())
-    return PoolDataModule(Noise(count, size), [], [], cropping, Loading(eval_batch_size=batch), 0, 0)
+    return PoolDataModule(
+        Noise(count, size), np.ones(count, np.float32), [], [], cropping, Loading(eval_batch_size=batch), 0, 0
+    )
 
 
 def resident_batch(count: int, size: int) -> Batch:
@@ -87,7 +89,7 @@ class Plain:
     """
 
     def __init__(self, ours: LearningLossModule, batch: Batch) -> None:
-        self.net = nn.ModuleList([copy.deepcopy(ours.backbone), copy.deepcopy(ours.head)])
+        self.net = nn.ModuleList([copy.deepcopy(ours.backbone), copy.deepcopy(cast(nn.Module, ours.head))])
         for parameter in self.net.parameters():
             parameter.data = parameter.data.contiguous()
         self.image = ours.image(batch).contiguous()

@@ -1,10 +1,10 @@
 """Configuration → objects: the only place that knows both."""
 
 import copy
-import hashlib
+import dataclasses
 import logging
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -21,6 +21,7 @@ from omegaconf.errors import OmegaConfBaseException
 from pytorch_lightning.callbacks import ProgressBar
 from pytorch_lightning.loggers import WandbLogger
 
+from llpp import fingerprint
 from llpp.backbones.base import Backbone
 from llpp.checkpoints import AtomicCheckpointIO, checkpoint_callbacks
 from llpp.codec import HeatmapCodec
@@ -29,20 +30,10 @@ from llpp.datasets.base import PoseDataset
 from llpp.errors import ConfigError, LlppError, expect
 from llpp.heads.base import FeatureSpec
 from llpp.loop import Experiment
-from llpp.metrics import PCK
-from llpp.module import LearningLossModule, Policy
+from llpp.metrics import PCK, PCKDefinition
+from llpp.module import LearningLossModule, Phase, Policy
 from llpp.start import Settings
-from llpp.state import digest
 from llpp.transforms import PersonCrop
-
-# Left out of the fingerprint: they name, place, show or speed up a run, and change none of its results.
-NOT_SCIENCE = (
-    "name", "runs", "run_dir", "data_root", "rounds", "report", "logger", "callbacks", "evaluate_pool",
-    "threads", "data.workers", "data.pin_memory", "data.eval_batch_size",
-    "trainer.accelerator", "trainer.devices", "trainer.num_nodes", "trainer.log_every_n_steps",
-    "trainer.enable_model_summary", "trainer.profiler",
-    "dataset.root",
-)  # fmt: skip
 
 
 def experiment(cfg: DictConfig) -> Experiment:
@@ -50,26 +41,13 @@ def experiment(cfg: DictConfig) -> Experiment:
     _quiet_lightning()
     if cfg.trainer.devices != 1 or cfg.trainer.get("num_nodes", 1) != 1:
         raise ConfigError(f"trainer.devices={cfg.trainer.devices} is not supported yet; llpp trains on one device")
-    every, epochs = cfg.trainer.check_val_every_n_epoch, cfg.trainer.max_epochs
-    if cfg.weights == "best" and every > epochs:
-        raise ConfigError(
-            f"weights=best needs a validation, but trainer.check_val_every_n_epoch={every} exceeds "
-            f"trainer.max_epochs={epochs}; lower it"
-        )
-    settings = Settings(
-        **{
-            k: cfg[k]
-            for k in ("seed", "rounds", "initial", "budget", "init", "weights", "evaluate_pool", "on_bad_image")
-        }
-    )
-    expect(epochs is not None and epochs >= 1, "trainer.max_epochs", epochs, "1 or more")
-    expect(cfg.threads is None or cfg.threads >= 1, "threads", cfg.threads, "null, or 1 or more")
+    settings = _settings(cfg)
     if cfg.threads:
         torch.set_num_threads(cfg.threads)
     data = dataset(cfg)
     make_module = partial(module, cfg, data)
     make_data = _data_factory(cfg, data)
-    first = make_module(0)
+    first = make_module(0, "joint")
     with _plainly():
         first.optimizer_factory(first.parameters())
         _trainer(cfg, [], Path(cfg.run_dir), "")
@@ -77,7 +55,7 @@ def experiment(cfg: DictConfig) -> Experiment:
     loggers = [make(node) for node in (cfg.logger or {}).values()]
     return Experiment(
         settings=settings,
-        science=science(cfg, data),
+        science=fingerprint.science(_plain(cfg), data, PCKDefinition(**_plain(cfg.pck))),
         config=OmegaConf.to_yaml(cfg, resolve=True),
         run_dir=Path(cfg.run_dir),
         dataset=data,
@@ -85,8 +63,24 @@ def experiment(cfg: DictConfig) -> Experiment:
         make_data=make_data,
         make_module=make_module,
         make_trainer=partial(_trainer, cfg, loggers),
+        code=fingerprint.code(_plain(cfg)),
+        base_models=Path(cfg.base_models) if cfg.base_models else None,
         close=partial(_close, loggers),
     )
+
+
+def _settings(cfg: DictConfig) -> Settings:
+    every, epochs = cfg.trainer.check_val_every_n_epoch, cfg.trainer.max_epochs
+    expect(epochs is not None and epochs >= 1, "trainer.max_epochs", epochs, "1 or more")
+    expect(cfg.threads is None or cfg.threads >= 1, "threads", cfg.threads, "null, or 1 or more")
+    if cfg.best_by not in ("pck", "pose_loss"):
+        raise ConfigError(f"best_by={cfg.best_by!r} is not known; use pck or pose_loss")
+    if cfg.weights == "best" and every > epochs:
+        raise ConfigError(
+            f"weights=best needs a validation, but trainer.check_val_every_n_epoch={every} exceeds "
+            f"trainer.max_epochs={epochs}; lower it"
+        )
+    return Settings(**{field.name: cfg[field.name] for field in dataclasses.fields(Settings)})
 
 
 def make(node: Any, **extra: Any) -> Any:
@@ -124,49 +118,33 @@ def dataset_of_run(run_dir: Path) -> PoseDataset:
         raise ConfigError(f"{run_dir / 'config.yaml'} does not describe a dataset any more: {error}") from error
 
 
-def module(cfg: DictConfig, data: PoseDataset, round_number: int) -> LearningLossModule:
+def module(cfg: DictConfig, data: PoseDataset, round_number: int, phase: Phase) -> LearningLossModule:
     """A fresh module; the backbone is made first, so one seed gives it the same weights under any head."""
     joints = data.skeleton.joints
     backbone: Backbone = make(cfg.backbone, joints=len(joints))
     backbone.check_size(cfg.crop.size)
     spec = FeatureSpec(backbone.feature_channels, backbone.penultimate_channels, cfg.crop.size)
     with _plainly():
-        head = make(cfg.head)(spec=spec)
+        head = make(cfg.head)(spec=spec) if phase != "pose" else None
     return LearningLossModule(
         backbone=backbone,
         head=head,
         objective=make(cfg.objective),
         pose_loss=make(cfg.pose_loss),
         codec=HeatmapCodec(**_plain(cfg.codec), stride=backbone.heatmap_stride),
-        pck=PCK(joints, **_plain(cfg.pck)),
+        pck=PCK(joints, PCKDefinition(**_plain(cfg.pck))),
         optimizer=make(cfg.optimizer),
         scheduler=make(cfg.scheduler) if cfg.scheduler else None,
         policy=Policy(cfg.head_weight, cfg.detach_from_epoch),
         crop_size=cfg.crop.size,
         round_number=round_number,
+        phase=phase,
+        flip_order=data.skeleton.flip_order if cfg.flip_test else None,
     )
-
-
-def science(cfg: DictConfig, data: PoseDataset) -> dict[str, Any]:
-    """The settings that decide results, flat, with a digest of the annotations in place of where they lie."""
-    flat = _flatten(_plain(cfg))
-    kept = {k: v for k, v in flat.items() if not any(k == n or k.startswith(n + ".") for n in NOT_SCIENCE)}
-    table = data.records
-    arrays = (table.joints, table.visible, table.boxes, table.initial)
-    content = [digest([list(table.ids), table.split.tolist()])]
-    content += [hashlib.sha256(np.ascontiguousarray(a).tobytes()).hexdigest() for a in arrays]
-    return {**kept, "dataset.digest": digest(content)}
 
 
 def _plain(node: Any) -> dict[str, Any]:
     return cast(dict[str, Any], OmegaConf.to_container(node, resolve=True))
-
-
-def _flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for key, value in tree.items():
-        flat |= _flatten(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
-    return flat
 
 
 def _data_factory(cfg: DictConfig, data: PoseDataset) -> Any:
@@ -176,22 +154,23 @@ def _data_factory(cfg: DictConfig, data: PoseDataset) -> Any:
     crop = PersonCrop(cfg.crop.size, cfg.crop.padding, cfg.crop.margin if on_device else None)
     cropping = Cropping(crop, make(cfg.augmentation), make(cfg.pixel) if cfg.pixel else None)
     loading = Loading(**_plain(cfg.data))
+    sizes = (data.body_size(cfg.pck.unit).values * cfg.pck.factor).astype(np.float32)
 
     def make_data(labelled: Sequence[int], validation: Sequence[int], round_number: int) -> PoolDataModule:
-        return PoolDataModule(data, labelled, validation, cropping, loading, cfg.seed, round_number)
+        return PoolDataModule(data, sizes, labelled, validation, cropping, loading, cfg.seed, round_number)
 
     return make_data
 
 
-def _trainer(cfg: DictConfig, loggers: list[Any], round_dir: Path, key: str) -> pl.Trainer:
+def _trainer(cfg: DictConfig, loggers: list[Any], directory: Path, key: str) -> pl.Trainer:
     shown = [make(copy.deepcopy(node)) for node in (cfg.callbacks or {}).values()]
     return pl.Trainer(
         **_plain(cfg.trainer),
-        callbacks=[*shown, *checkpoint_callbacks(round_dir, key, best=cfg.weights == "best")],
+        callbacks=[*shown, *checkpoint_callbacks(directory, key, cfg.best_by if cfg.weights == "best" else None)],
         plugins=[AtomicCheckpointIO()],
         logger=loggers or False,
         enable_progress_bar=any(isinstance(callback, ProgressBar) for callback in shown),
-        default_root_dir=round_dir,
+        default_root_dir=cfg.run_dir,
         use_distributed_sampler=False,  # the datamodule's own samplers know their rows
         num_sanity_val_steps=0,
     )

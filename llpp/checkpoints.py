@@ -36,16 +36,20 @@ class RoundKey(pl.Callback):
         checkpoint["llpp_round"] = self.key
 
 
-def checkpoint_callbacks(round_dir: Path, key: str, best: bool) -> list[pl.Callback]:
-    """`last.ckpt` after every epoch; with `best` also `best.ckpt` by val/pck."""
+def checkpoint_callbacks(round_dir: Path, key: str, best_by: str | None) -> list[pl.Callback]:
+    """`last.ckpt` after every epoch; with `best_by` (pck or pose_loss) also `best.ckpt` by the validation's."""
     last = ModelCheckpoint(
         dirpath=round_dir, filename="last", save_on_train_epoch_end=True, enable_version_counter=False
     )
     callbacks: list[pl.Callback] = [RoundKey(key), last]
-    if best:
+    if best_by:
         callbacks.append(
             ModelCheckpoint(
-                dirpath=round_dir, filename="best", monitor="val/pck", mode="max", enable_version_counter=False
+                dirpath=round_dir,
+                filename="best",
+                monitor=f"val/{best_by}",
+                mode="min" if best_by == "pose_loss" else "max",
+                enable_version_counter=False,
             )
         )
     return callbacks

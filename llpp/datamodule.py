@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from llpp.datasets.base import PoseDataset, torso_length
+from llpp.datasets.base import PoseDataset
 from llpp.errors import expect
 from llpp.seeds import Stream, generator
 from llpp.transforms import Augmentation, PersonCrop, Warp, scale_of
@@ -53,13 +53,13 @@ class Cropping:
 
 
 class CropDataset(Dataset[Item]):
-    """Crops by (epoch, row)."""
+    """Crops by (epoch, row); `sizes` (N,) is PCK's normaliser in image pixels."""
 
-    def __init__(self, dataset: PoseDataset, cropping: Cropping, seed: int, round_number: int) -> None:
-        self.dataset, self.cropping = dataset, cropping
+    def __init__(
+        self, dataset: PoseDataset, sizes: NDArray[np.float32], cropping: Cropping, seed: int, round_number: int
+    ) -> None:
+        self.dataset, self.sizes, self.cropping = dataset, sizes, cropping
         self.entropy = (seed, round_number)
-        records = dataset.records
-        self.torso = torso_length(records.joints, records.visible, dataset.skeleton.torso)
         self.flip_order = dataset.skeleton.flip_order
 
     def __len__(self) -> int:
@@ -85,7 +85,7 @@ class CropDataset(Dataset[Item]):
             "visible": crop.visible,
             "row": np.int64(row),  # type: ignore[dict-item]  # stacks like an array
             "matrix": crop.matrix.astype(np.float32),
-            "normaliser": np.float32(self.torso[row] * scale_of(crop.matrix)),  # type: ignore[dict-item]
+            "normaliser": np.float32(self.sizes[row] * scale_of(crop.matrix)),  # type: ignore[dict-item]
         }
         if crop.warp is not None:
             item["warp"] = crop.warp.astype(np.float32)
@@ -133,11 +133,15 @@ def collate(items: list[Item]) -> Batch:
 
 
 class PoolDataModule(pl.LightningDataModule):
-    """Loaders over the labelled rows of one round, and over any rows for evaluation."""
+    """Loaders over the labelled rows of one round, and over any rows for evaluation.
+
+    `sizes` (N,) is PCK's normaliser of every record, in image pixels.
+    """
 
     def __init__(
         self,
         dataset: PoseDataset,
+        sizes: NDArray[np.float32],
         labelled: Sequence[int],
         validation: Sequence[int],
         cropping: Cropping,
@@ -146,7 +150,7 @@ class PoolDataModule(pl.LightningDataModule):
         round_number: int,
     ) -> None:
         super().__init__()
-        self.crops = CropDataset(dataset, cropping, seed, round_number)
+        self.crops = CropDataset(dataset, sizes, cropping, seed, round_number)
         self.loading = loading
         self.sampler = EpochSampler(labelled, seed, round_number)
         self.validation = list(validation)

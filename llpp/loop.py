@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 import pytorch_lightning as pl
-import torch
 from numpy.typing import NDArray
 
 from llpp import outputs
@@ -18,11 +17,12 @@ from llpp.acquisition.base import Acquisition
 from llpp.datamodule import PoolDataModule
 from llpp.datasets.base import PoseDataset
 from llpp.errors import StateError
-from llpp.module import LearningLossModule
+from llpp.module import LearningLossModule, Phase
 from llpp.scoring import Evaluation, evaluate
 from llpp.seeds import Stream, generator
 from llpp.start import Settings, check_labels, check_sizes, start_state
-from llpp.state import Pool, Round, Row, RunState, check_same_science, digest, load, lock, save
+from llpp.state import Pool, Round, Row, RunState, check_same_science, load, lock, save
+from llpp.training import Training
 from llpp.types import Candidates
 
 log = logging.getLogger(__name__)
@@ -50,13 +50,28 @@ class Experiment:
     dataset: PoseDataset
     acquisition: Acquisition
     make_data: Callable[[Sequence[int], Sequence[int], int], PoolDataModule]  # labelled, validation rows, round
-    make_module: Callable[[int], LearningLossModule]  # round
-    make_trainer: Callable[[Path, str], pl.Trainer]  # round directory, key of the round
+    make_module: Callable[[int, Phase], LearningLossModule]  # round
+    make_trainer: Callable[[Path, str], pl.Trainer]  # directory of its checkpoints, key of the weights
+    code: str  # digest of the program
+    base_models: Path | None  # where runs of a comparison leave their first models for each other
     close: Callable[[], None]  # after the last round, or the failure
     row_of: Mapping[str, int] = field(init=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "row_of", {i: row for row, i in enumerate(self.dataset.records.ids)})
+
+    @property
+    def training(self) -> Training:
+        """What trains its rounds."""
+        return Training(
+            self.settings,
+            self.science,
+            self.run_dir,
+            self.base_models,
+            self.code,
+            self.make_module,
+            self.make_trainer,
+        )
 
     def rows(self, ids: Sequence[str]) -> list[int]:
         """Rows of known ids."""
@@ -112,26 +127,19 @@ def run_round(experiment: Experiment, state: RunState, number: int) -> RunState:
     settings, run_dir = experiment.settings, experiment.run_dir
     round_dir = outputs.round_dir(run_dir, number)
     pool = current_pool(experiment, state)
-    key = digest([dict(experiment.science), number, pool.labelled])
-    torch.manual_seed(int(generator(Stream.WEIGHTS, settings.seed, number).integers(2**63)))
-    data = experiment.make_data(experiment.rows(pool.labelled), experiment.split_rows("val", state), number)
-    module = experiment.make_module(number)
-    if settings.init == "previous" and number > 0:
-        previous = outputs.checkpoint(outputs.round_dir(run_dir, number - 1), settings.weights)
-        module.load_state_dict(outputs.weights(previous))
-    trainer = experiment.make_trainer(round_dir, key)
+    validation = experiment.split_rows("val", state)
+    data = experiment.make_data(experiment.rows(pool.labelled), validation, number)
     clock = Clock()
-
-    last = outputs.checkpoint(round_dir, "last")
-    trainer.fit(module, data, ckpt_path=last if outputs.belongs(last, key) else None)
-    if settings.weights == "best":
-        module.load_state_dict(outputs.weights(outputs.checkpoint(round_dir, "best")))
+    trained = experiment.training.round(number, pool.labelled, data)
+    trainer, module = trained.trainer, trained.module
     clock.lap("train")
 
     test = experiment.split_rows("test", state)
     tested = evaluate(trainer, module, data, test)
     outputs.write_scores(round_dir / "test.parquet", [experiment.dataset.records.ids[r] for r in test], tested)
-    row = outputs.test_row(number, len(pool.labelled), tested)
+    steered = settings.weights == "best" or trained.steered
+    row = outputs.test_row(number, len(pool.labelled), len(validation) if steered else 0, tested)
+    row["base_reused"] = int(trained.reused)
     clock.lap("test")
 
     selected: list[str] = []
@@ -184,17 +192,20 @@ class Scoring:
 def select(experiment: Experiment, pool: Pool, number: int, scoring: Scoring) -> tuple[list[str], Row]:
     """Score the unlabelled pool, select from it, and measure the selected images, whose labels are now known."""
     settings, needs = experiment.settings, experiment.acquisition.needs
-    wanted = pool.unlabelled if needs or settings.evaluate_pool else ()
+    rng = generator(Stream.SELECT, settings.seed, number)
+    seen = pool.unlabelled
+    if settings.subset is not None and settings.subset < len(seen):
+        seen = tuple(seen[i] for i in sorted(rng.choice(len(seen), settings.subset, replace=False).tolist()))
+    wanted = seen if needs or settings.evaluate_pool else ()
     scores = scoring.evaluate(experiment.rows(wanted), needs & {"embedding"})
     candidates = Candidates(
-        pool.unlabelled,
+        seen,
         scores.columns["predicted_loss"] if "predicted_loss" in needs else None,
         scores.columns["true_loss"] if "true_loss" in needs else None,
         scores.columns["embedding"] if "embedding" in needs else None,
         _labelled_embedding(experiment, pool, scoring) if "labelled_embedding" in needs else None,
     )
     scoring.clock.lap("score")
-    rng = generator(Stream.SELECT, settings.seed, number)
     selected = experiment.acquisition.select(candidates, settings.budget, rng)
     pool.label(selected)  # refuses strangers and repeats of a plug-in before anything is written
     scoring.clock.lap("select")

@@ -4,6 +4,8 @@ N or B images, K joints. All lengths are in one unit, whichever: PCK only compar
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import torch
@@ -18,72 +20,113 @@ from llpp.errors import ConfigError, expect
 Scores = NDArray[np.floating]
 
 
-def joint_correct(
-    pred: Tensor, target: Tensor, visible: Tensor, normaliser: Tensor, threshold: float
-) -> tuple[Tensor, Tensor]:
-    """Which joints lie within threshold × normaliser of the truth (Yang & Ramanan 2013).
+@dataclass(frozen=True)
+class PCKDefinition:
+    """Which joints count as found: `PCK@0.2` of the torso, `PCKh@0.5`, … (see conf/pck)."""
+
+    name: str = "PCK"
+    unit: str = "torso"  # length that distances are divided by, one of the dataset's
+    factor: float = 1.0  # of the unit
+    threshold: float = 0.2  # share of factor × unit
+    curve: Sequence[float] = ()  # further thresholds that are reported
+    auc_limit: float = 0.5  # the area under the curve runs from 0 to here
+    joints: Literal["labelled", "visible"] = "labelled"  # visible: joints marked as occluded count nowhere
+    exclude: Sequence[str] = ()  # joints left out of the mean
+
+    def __post_init__(self) -> None:
+        for key in ("factor", "threshold", "auc_limit"):
+            expect(getattr(self, key) > 0, f"pck.{key}", getattr(self, key), "a number above 0")
+        for value in self.curve:
+            expect(value > 0, "pck.curve", value, "thresholds above 0")
+        if self.joints not in ("labelled", "visible"):
+            raise ConfigError(f"pck.joints={self.joints!r} is not known; use labelled or visible")
+
+    @property
+    def thresholds(self) -> tuple[float, ...]:
+        """The main threshold, then those of the curve."""
+        return (self.threshold, *self.curve)
+
+    def label(self, estimated: bool) -> str:
+        """The metric as it is called in tables; `~` says that the unit is an estimate."""
+        return f"{self.name}{'~' if estimated else ''}@{self.threshold:g}"
+
+
+def joint_distance(pred: Tensor, target: Tensor, visible: Tensor, normaliser: Tensor) -> Tensor:
+    """Distance from prediction to truth in normalisers (Yang & Ramanan 2013).
 
     Args:
         pred: (B, K, 2).
         target: (B, K, 2); ignored where `visible` is 0.
-        visible: (B, K), 0 where a joint is not labelled.
+        visible: (B, K), 0 where a joint does not count.
         normaliser: (B,) torso or head length; an image where it is NaN or 0 counts nowhere.
-        threshold: share of the normaliser.
 
     Returns:
-        (B, K) bool correct, and (B, K) bool counted; correct implies counted.
+        (B, K); NaN where a joint does not count, infinite where the prediction is no number.
     """
-    defined = torch.isfinite(normaliser) & (normaliser > 0)
-    counted = (visible > 0) & defined[:, None]
-    distance = torch.hypot(*(pred.float() - target.float()).unbind(-1))
-    return (distance <= threshold * normaliser[:, None]) & counted, counted
+    counted = (visible > 0) & (torch.isfinite(normaliser) & (normaliser > 0))[:, None]
+    distance = torch.hypot(*(pred.float() - target.float()).unbind(-1)) / normaliser[:, None]
+    return distance.nan_to_num(nan=torch.inf).where(counted, torch.nan)
 
 
-def image_pck(correct: Tensor, counted: Tensor) -> Tensor:
-    """Share of an image's counted joints that are correct: (B, K), (B, K) → (B,); NaN where none counts."""
-    return correct.sum(dim=1) / counted.sum(dim=1).where(counted.any(dim=1), torch.nan)
+def image_pck(distance: Tensor, threshold: float) -> Tensor:
+    """Share of an image's counted joints within `threshold`: (B, K) → (B,); NaN where none counts."""
+    counted = ~distance.isnan()
+    return (distance <= threshold).sum(dim=1) / counted.sum(dim=1).where(counted.any(dim=1), torch.nan)
 
 
 class PCK(Metric):
-    """Share of joints within `threshold` normalisers; `compute` gives each joint's and their mean.
+    """Share of joints within a threshold, per joint and as their mean; sums, so any number of devices agree.
 
-    The mean is over joints, unweighted, without those named in `exclude` and those never counted. Images
-    without a normaliser are left out and reported as `undefined`.
+    The mean is over joints, unweighted, without excluded ones and those never counted. Images without a
+    normaliser are left out and reported as `undefined`.
     """
 
     full_state_update = False
-    correct: Tensor
-    total: Tensor
+    correct: Tensor  # (T, K) joints within each threshold
+    area: Tensor  # (K,) sum over joints of the exact area under their step from wrong to right
+    total: Tensor  # (K,)
     undefined: Tensor
 
-    def __init__(self, joint_names: Sequence[str], threshold: float, exclude: Sequence[str] = ()) -> None:
+    def __init__(self, joint_names: Sequence[str], definition: PCKDefinition) -> None:
         super().__init__()
-        expect(threshold > 0, "pck.threshold", threshold, "a share of the normaliser above 0")
-        if strangers := sorted(set(exclude) - set(joint_names)):
+        if strangers := sorted(set(definition.exclude) - set(joint_names)):
             raise ConfigError(f"pck.exclude names unknown joints {strangers}; the dataset has {list(joint_names)}")
-        self.joint_names, self.threshold, self.exclude = tuple(joint_names), threshold, tuple(exclude)
-        zeros = torch.zeros(len(self.joint_names), dtype=torch.long)
-        self.add_state("correct", zeros.clone(), dist_reduce_fx="sum")
-        self.add_state("total", zeros.clone(), dist_reduce_fx="sum")
-        self.add_state("undefined", torch.zeros((), dtype=torch.long), dist_reduce_fx="sum")
+        self.joint_names, self.definition = tuple(joint_names), definition
+        joints = len(self.joint_names)
+        self.add_state("correct", torch.zeros(len(definition.thresholds), joints, dtype=torch.long), "sum")
+        self.add_state("area", torch.zeros(joints, dtype=torch.float64), "sum")
+        self.add_state("total", torch.zeros(joints, dtype=torch.long), "sum")
+        self.add_state("undefined", torch.zeros((), dtype=torch.long), "sum")
 
     def fresh(self) -> "PCK":
         """An empty metric of the same definition."""
-        return PCK(self.joint_names, self.threshold, self.exclude)
+        return PCK(self.joint_names, self.definition)
+
+    def distance(self, pred: Tensor, target: Tensor, visible: Tensor, normaliser: Tensor) -> Tensor:
+        """`joint_distance` over the joints that this definition counts."""
+        least = 2 if self.definition.joints == "visible" else 1
+        return joint_distance(pred, target, visible >= least, normaliser)
 
     def update(self, pred: Tensor, target: Tensor, visible: Tensor, normaliser: Tensor) -> None:
-        """Add (B, K, 2) predictions; see `joint_correct` for the arguments."""
-        correct, counted = joint_correct(pred, target, visible, normaliser, self.threshold)
-        self.correct += correct.sum(dim=0)
+        """Add (B, K, 2) predictions; see `joint_distance` for the arguments."""
+        distance = self.distance(pred, target, visible, normaliser)
+        counted = ~distance.isnan()
+        limits = distance.new_tensor(self.definition.thresholds)
+        self.correct += (distance[None] <= limits[:, None, None]).sum(dim=1)
+        share = (1 - distance.double() / self.definition.auc_limit).clamp(min=0)
+        self.area += share.where(counted, 0.0).sum(dim=0)
         self.total += counted.sum(dim=0)
         self.undefined += ((visible > 0).any(dim=1) & ~counted.any(dim=1)).sum()
 
     def compute(self) -> dict[str, Tensor]:
-        """`mean`, `undefined` (images), and one entry per joint name; NaN where nothing was counted."""
-        per_joint = self.correct / self.total.where(self.total > 0, torch.nan)
-        kept = torch.tensor([n not in self.exclude for n in self.joint_names], device=per_joint.device)
-        scores = dict(zip(self.joint_names, per_joint.unbind(), strict=True))
-        return {"mean": per_joint[kept].nanmean(), "undefined": self.undefined.clone(), **scores}
+        """`mean`, `auc` (0 to 1), `undefined` (images), `at/<threshold>` of the curve and `joint/<name>`."""
+        total = self.total.where(self.total > 0, torch.nan)
+        kept = torch.tensor([n not in self.definition.exclude for n in self.joint_names], device=total.device)
+        main, *curve = self.correct / total
+        found = {"mean": main[kept].nanmean(), "auc": (self.area / total)[kept].nanmean()}
+        found |= {f"at/{t:g}": c[kept].nanmean() for t, c in zip(self.definition.curve, curve, strict=True)}
+        joints = {f"joint/{n}": value for n, value in zip(self.joint_names, main.unbind(), strict=True)}
+        return {**found, "undefined": self.undefined.clone(), **joints}
 
 
 def spearman(predicted: Scores, true: Scores) -> float:

@@ -1,27 +1,28 @@
 """Joint training of a pose network and its loss head, under Lightning."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, TypedDict
+from typing import Any, Literal, TypedDict
 
 import pytorch_lightning as pl
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.optim import Optimizer
-from torch.optim.lr_scheduler import LRScheduler
+from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
 from llpp.backbones.base import Backbone
 from llpp.codec import HeatmapCodec
 from llpp.errors import TrainingError, expect
 from llpp.heads.base import LossHead
 from llpp.losses import PoseLoss
-from llpp.metrics import PCK, image_pck, joint_correct
+from llpp.metrics import PCK, image_pck
 from llpp.objectives.base import Objective
 from llpp.transforms import resample
 from llpp.types import Batch
 
-OptimizerFactory = Callable[[Iterable[nn.Parameter]], Optimizer]
-SchedulerFactory = Callable[[Optimizer, int], LRScheduler]
+OptimizerFactory = Callable[[Iterable[Any]], Optimizer]  # takes parameters, or groups of them
+SchedulerFactory = Callable[[Optimizer, int], LRScheduler]  # optimiser, steps of the round
+Phase = Literal["joint", "pose", "head"]  # all together; the pose network alone; the head on a frozen pose network
 
 
 @dataclass(frozen=True)
@@ -51,13 +52,15 @@ class Judgement(TypedDict):
 class LearningLossModule(pl.LightningModule):
     """backbone × head × objective × pose loss; composed, never subclassed.
 
-    Its checkpoints hold weights only, no hyperparameters: the config lives in the run directory.
+    Its checkpoints hold weights only, no hyperparameters: the config lives in the run directory. In the phase
+    `pose` it has no head. `flip_order`, where given, asks for joints from heatmaps that are averaged with those of
+    the mirrored image; losses are those of the image itself.
     """
 
     def __init__(
         self,
         backbone: Backbone,
-        head: LossHead,
+        head: LossHead | None,
         objective: Objective,
         pose_loss: PoseLoss,
         codec: HeatmapCodec,
@@ -67,9 +70,11 @@ class LearningLossModule(pl.LightningModule):
         policy: Policy,
         crop_size: int,
         round_number: int,
+        phase: Phase = "joint",
+        flip_order: Sequence[int] | None = None,
     ) -> None:
         super().__init__()
-        self.backbone, self.head = backbone, head
+        self.backbone, self.head, self.phase = backbone, head, phase
         # images arrive as (H, W, 3): in this layout they need no copy, and convolutions are faster on CPU and GPU
         self.to(memory_format=torch.channels_last)
         self.objective = objective
@@ -77,6 +82,9 @@ class LearningLossModule(pl.LightningModule):
         self.val_pck = pck
         self.optimizer_factory, self.scheduler_factory = optimizer, scheduler
         self.crop_size, self.round_number = crop_size, round_number
+        self.flip_order = None if flip_order is None else list(flip_order)
+        if phase == "head":
+            self.backbone.requires_grad_(False)
 
     def image(self, batch: Batch) -> Tensor:
         """Pixels of a batch as the backbone wants them: (B, 3, H, W) float32 in -1 … 1."""
@@ -93,32 +101,52 @@ class LearningLossModule(pl.LightningModule):
         target = self.codec.encode(batch["joints"], batch["visible"], shape)
         return self.pose_loss(heatmaps, target, drawn), drawn
 
+    def joints(self, heatmaps: Tensor, image: Tensor) -> Tensor:
+        """Joints (B, K, 2) in crop pixels from raw heatmaps (B, S, K, h, w) of `image` (B, 3, H, W)."""
+        maps = self.pose_loss.heatmaps(heatmaps[:, -1])
+        if self.flip_order is not None:
+            mirrored = self.pose_loss.heatmaps(self.backbone(image.flip(-1)).heatmaps[:, -1])
+            maps = (maps + mirrored.flip(-1)[:, self.flip_order]) / 2
+        return self.codec.decode(maps)[0]
+
+    def on_train_epoch_start(self) -> None:
+        """A frozen pose network keeps its BatchNorm statistics too."""
+        if self.phase == "head":
+            self.backbone.eval()
+
     def training_step(self, batch: Batch, batch_index: int) -> Tensor:
         """Pose loss + head_weight × objective; the head's targets are the detached pose losses."""
-        output = self.backbone(self.image(batch))
-        start = self.policy.detach_from_epoch
-        detached = start is not None and self.current_epoch >= start
-        predicted = self.head(output.features.detach() if detached else output.features)
-        per_image, _ = self.pose_losses(output.heatmaps, batch)
+        with torch.set_grad_enabled(self.phase != "head"):
+            output = self.backbone(self.image(batch))
+            per_image, _ = self.pose_losses(output.heatmaps, batch)
         pose_loss = per_image.mean()
-        objective = self.objective(predicted, per_image.detach())
-        loss: Tensor = pose_loss + self.policy.head_weight * objective
+        values: dict[str, Tensor | float] = {"train/pose_loss": pose_loss, "round": float(self.round_number)}
+        loss = pose_loss if self.phase != "head" else torch.zeros_like(pose_loss)
+        if self.head is not None:
+            start = self.policy.detach_from_epoch
+            detached = start is not None and self.current_epoch >= start
+            predicted = self.head(output.features.detach() if detached else output.features)
+            objective = self.objective(predicted, per_image.detach())
+            values["train/objective"] = objective
+            loss = loss + self.policy.head_weight * objective
         if not torch.isfinite(loss):
-            raise TrainingError(
-                f"the loss is {float(loss.detach())} in round {self.round_number}, epoch {self.current_epoch}, "
-                f"batch {batch_index} (pose loss {float(pose_loss.detach()):.4g}, objective "
-                f"{float(objective.detach()):.4g}); "
-                "lower optimizer.lr or set trainer.gradient_clip_val, and start the same command again"
-            )
-        values = {"train/pose_loss": pose_loss, "train/objective": objective, "round": float(self.round_number)}
+            raise self._diverged(batch_index, values)
         self.log_dict(values, batch_size=len(per_image), prog_bar=False)
         return loss
 
+    def _diverged(self, batch_index: int, values: dict[str, Tensor | float]) -> TrainingError:
+        found = ", ".join(f"{k} {float(v):.4g}" for k, v in values.items() if k != "round")
+        return TrainingError(
+            f"the loss is not finite in round {self.round_number}, epoch {self.current_epoch}, batch {batch_index} "
+            f"({found}); lower optimizer.lr or set trainer.gradient_clip_val, and start the same command again"
+        )
+
     def validation_step(self, batch: Batch, batch_index: int) -> None:
         """Log `val/pck` and `val/pose_loss`."""
-        output = self.backbone(self.image(batch))
+        image = self.image(batch)
+        output = self.backbone(image)
         per_image, _ = self.pose_losses(output.heatmaps, batch)
-        joints, _ = self.codec.decode(self.pose_loss.heatmaps(output.heatmaps[:, -1]))
+        joints = self.joints(output.heatmaps, image)
         self.val_pck.update(joints, batch["joints"], batch["visible"], batch["normaliser"])
         self.log("val/pose_loss", per_image.mean(), batch_size=len(per_image))
 
@@ -129,28 +157,38 @@ class LearningLossModule(pl.LightningModule):
 
     def predict_step(self, batch: Batch, batch_index: int) -> Judgement:
         """Judge a batch: predicted and true losses, predicted joints, PCK per image."""
-        output = self.backbone(self.image(batch))
+        if self.head is None:
+            raise TrainingError("a module without a head cannot judge images; train its head first")
+        image = self.image(batch)
+        output = self.backbone(image)
         per_image, drawn = self.pose_losses(output.heatmaps, batch)
-        joints, _ = self.codec.decode(self.pose_loss.heatmaps(output.heatmaps[:, -1]))
-        correct, counted = joint_correct(
-            joints, batch["joints"], batch["visible"], batch["normaliser"], self.val_pck.threshold
-        )
+        joints = self.joints(output.heatmaps, image)
+        distance = self.val_pck.distance(joints, batch["joints"], batch["visible"], batch["normaliser"])
         return Judgement(
             row=batch["row"],
             predicted_loss=self.head(output.features).float(),
             true_loss=per_image.float().where(drawn.any(dim=1), torch.nan),
             embedding=output.features.penultimate.float().mean(dim=(2, 3)),
             joints=joints,
-            pck=image_pck(correct, counted),
+            pck=image_pck(distance, self.val_pck.definition.threshold),
         )
 
     def configure_optimizers(self) -> Any:
-        """One optimiser over backbone and head; the schedule, if any, advances with every step."""
-        optimizer = self.optimizer_factory(self.parameters())
+        """One optimiser with two groups, backbone and head.
+
+        A schedule advances with every step, or with every validation if it watches for a plateau.
+        """
+        parts = [self.backbone] if self.head is None else [self.backbone, self.head]
+        optimizer = self.optimizer_factory([{"params": list(part.parameters())} for part in parts])
         if self.scheduler_factory is None:
             return optimizer
-        steps = int(self.trainer.estimated_stepping_batches)
-        return {
-            "optimizer": optimizer,
-            "lr_scheduler": {"scheduler": self.scheduler_factory(optimizer, steps), "interval": "step"},
-        }
+        schedule = self.scheduler_factory(optimizer, int(self.trainer.estimated_stepping_batches))
+        if isinstance(schedule, ReduceLROnPlateau):
+            when = {
+                "interval": "epoch",
+                "frequency": self.trainer.check_val_every_n_epoch,
+                "monitor": "val/pose_loss",
+            }
+        else:
+            when = {"interval": "step"}
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, **when}}

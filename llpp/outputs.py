@@ -101,15 +101,18 @@ def _known(value: float | None) -> float | None:
     return None if value is None or math.isnan(value) else value
 
 
-def test_row(number: int, labelled: int, tested: Evaluation) -> Row:
-    """The columns that every round has."""
-    joints = {f"test_pck_{name}": v for name, v in tested.pck.items() if name not in ("mean", "undefined")}
+def test_row(number: int, labelled: int, validation: int, tested: Evaluation) -> Row:
+    """The columns that every round has; `validation` labels have steered its training."""
+    curve = {f"test_pck_at_{k[3:]}": v for k, v in tested.pck.items() if k.startswith("at/")}
+    joints = {f"test_pck_{k[6:]}": v for k, v in tested.pck.items() if k.startswith("joint/")}
     ranking = loss_ranking(tested)
     return {
         "round": number,
         "labelled": labelled,
+        "validation_labels": validation,
         "test_pck": _known(tested.pck["mean"]),
-        **{name: _known(value) for name, value in joints.items()},
+        "test_pck_auc": _known(tested.pck["auc"]),
+        **{name: _known(value) for name, value in (curve | joints).items()},
         "test_undefined": int(tested.pck["undefined"]),
         "test_loss": tested.mean("true_loss"),
         "loss_spearman": _known(ranking["spearman"]),

@@ -22,7 +22,7 @@ class EpochLines(pl.Callback):
         epoch = trainer.current_epoch + 1
         if epoch % self.every:
             return
-        run_dir = Path(trainer.default_root_dir).parent
+        run_dir = Path(trainer.default_root_dir)
         number = cast(LearningLossModule, pl_module).round_number
         where = f"{run_dir.parent.name}/{run_dir.name} · round {number}"
         loss = trainer.callback_metrics.get("train/pose_loss")

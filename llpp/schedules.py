@@ -1,9 +1,12 @@
-"""Learning-rate schedules over the steps of one round."""
+"""Learning-rate schedules of one round; each takes the optimiser and the number of its steps."""
 
 import math
+from collections.abc import Sequence
 
 from torch.optim import Optimizer
-from torch.optim.lr_scheduler import LambdaLR
+from torch.optim.lr_scheduler import LambdaLR, ReduceLROnPlateau
+
+from llpp.errors import expect
 
 
 def one_cycle(optimizer: Optimizer, steps: int, warm_up: float = 0.1) -> LambdaLR:
@@ -16,3 +19,21 @@ def one_cycle(optimizer: Optimizer, steps: int, warm_up: float = 0.1) -> LambdaL
         return 0.5 * (1 + math.cos(math.pi * min(1.0, (step - rise) / max(1, steps - rise))))
 
     return LambdaLR(optimizer, factor)
+
+
+def step_decay(optimizer: Optimizer, steps: int, at: Sequence[float], factor: float = 0.1) -> LambdaLR:
+    """Multiply by `factor` after each of the shares `at` of the steps."""
+    for share in at:
+        expect(0 < share < 1, "scheduler.at", share, "shares of the round, between 0 and 1")
+    return LambdaLR(optimizer, lambda step: factor ** sum(step >= round(share * steps) for share in at))
+
+
+def plateau(
+    optimizer: Optimizer, steps: int, factor: float, patience: int, cooldown: int, min_lr: float, head: bool
+) -> ReduceLROnPlateau:
+    """Multiply by `factor` when the validation's pose loss stops falling; advances with every validation.
+
+    `head` False leaves the learning rate of all but the first parameter group, the backbone's, as it is.
+    """
+    floors = [min_lr if head or i == 0 else group["lr"] for i, group in enumerate(optimizer.param_groups)]
+    return ReduceLROnPlateau(optimizer, factor=factor, patience=patience, cooldown=cooldown, min_lr=floors)

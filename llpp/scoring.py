@@ -23,7 +23,7 @@ class Evaluation:
     """Results of a pass over N rows, in the order of those rows."""
 
     columns: dict[str, Column]  # (N,) each of PER_IMAGE; (N, C) embedding; (N, K, 2) joints in image pixels
-    pck: dict[str, float]  # mean, undefined, and each joint's
+    pck: dict[str, float]  # as `PCK.compute` gives it
 
     def mean(self, column: str) -> float | None:
         """Mean over the rows where the column is known; None without any."""

@@ -22,7 +22,9 @@ class Settings:
     initial: int  # ids labelled before round 0
     budget: int  # ids selected per round
     init: Literal["fresh", "previous"] = "fresh"  # weights a round starts from
-    weights: Literal["last", "best"] = "last"  # weights that test and score: after the last epoch, or best val/pck
+    weights: Literal["last", "best"] = "last"  # weights that test and score: after the last epoch, or the best one
+    base: Literal["joint", "pose"] = "joint"  # round 0: head and pose network together, or one after the other
+    subset: int | None = None  # score a random subset of so many unlabelled ids; None: all
     evaluate_pool: bool = True  # measure the whole pool's PCK and loss in every selecting round
     on_bad_image: Literal["stop", "skip"] = "stop"
 
@@ -31,9 +33,11 @@ class Settings:
             value = getattr(self, name)
             whole = isinstance(value, int) and not isinstance(value, bool)
             expect(whole and value >= least, name, value, f"a whole number, {least} or more")
+        expect(self.subset is None or self.subset >= self.budget, "subset", self.subset, "null, or budget or more")
         for name, known in (
             ("init", ("fresh", "previous")),
             ("weights", ("last", "best")),
+            ("base", ("joint", "pose")),
             ("on_bad_image", ("stop", "skip")),
         ):
             if getattr(self, name) not in known:

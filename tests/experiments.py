@@ -22,6 +22,7 @@ TINY = (
     "callbacks=none",
     "logger=none",
     "report=false",
+    "base_models=null",
     "data.batch_size=4",
 )
 

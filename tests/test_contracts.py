@@ -210,6 +210,8 @@ def test_optimisers_lower_a_loss(compose, optimizer):
 @every("scheduler")
 def test_schedules_run_over_all_steps(compose, scheduler):
     made = build.make(compose(f"scheduler={scheduler}").scheduler)
+    if scheduler == "plateau":
+        pytest.skip("advances with validations, not steps")
     optimizer = torch.optim.SGD([torch.nn.Parameter(torch.ones(1))], lr=0.5)
     for steps in (1, 2, 40) if made else ():
         schedule, rates = made(optimizer, steps), []
@@ -218,6 +220,29 @@ def test_schedules_run_over_all_steps(compose, scheduler):
             optimizer.step()
             schedule.step()
         assert all(0 < rate <= 0.5 for rate in rates)
+
+
+def test_a_plateau_lowers_the_backbones_rate_and_leaves_the_heads(compose):
+    groups = [{"params": [torch.nn.Parameter(torch.ones(1))]} for _ in range(2)]
+    optimizer = torch.optim.SGD(groups, lr=0.4)
+    made = build.make(compose("scheduler=plateau", "scheduler.patience=1", "scheduler.min_lr=0.15").scheduler)
+    schedule, rates = made(optimizer, 10), []
+    for loss in [1.0, 0.5, 0.6, 0.6, 0.6, 0.6, 0.6, 0.6, 0.6, 0.6]:
+        schedule.step(loss)
+        rates.append(tuple(group["lr"] for group in optimizer.param_groups))
+    # better once; the second bad one halves; two of cooldown, two bad ones, and the floor is reached
+    assert rates == [(0.4, 0.4)] * 3 + [(0.2, 0.4)] * 4 + [(0.15, 0.4)] * 3
+
+
+def test_step_decay_falls_at_its_shares_of_the_round(compose):
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.ones(1))], lr=1.0)
+    schedule = build.make(compose("scheduler=step_decay", "scheduler.at=[0.5,0.8]").scheduler)(optimizer, 10)
+    rates = []
+    for _ in range(10):
+        rates.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        schedule.step()
+    assert rates == pytest.approx([1.0] * 5 + [0.1] * 3 + [0.01] * 2)
 
 
 def test_one_cycle_rises_linearly_and_falls_as_half_a_cosine(compose):
@@ -272,7 +297,7 @@ def test_presets_compose_and_build_and_judge_images(compose, preset, tmp_path):
         iter(experiment.make_data(experiment.dataset.records.rows("train")[:2].tolist(), [], 0).train_dataloader())
     )
     with torch.no_grad():
-        judged = experiment.make_module(0).eval().predict_step(batch, 0)
+        judged = experiment.make_module(0, "joint").eval().predict_step(batch, 0)
     assert judged["predicted_loss"].shape == (2,) and judged["predicted_loss"].isfinite().all()
     assert judged["true_loss"].shape == (2,) and judged["joints"].shape == batch["joints"].shape
 
@@ -282,7 +307,19 @@ LAYERS = (
     {"llpp", "types", "state", "errors", "files", "seeds"},
     {"losses", "codec", "metrics", "transforms", "schedules", "pixels"},
     {"backbones", "heads", "objectives", "acquisition", "datasets"},
-    {"loop", "module", "datamodule", "scoring", "outputs", "start", "checkpoints", "progress", "report"},
+    {
+        "loop",
+        "fingerprint",
+        "module",
+        "datamodule",
+        "scoring",
+        "outputs",
+        "start",
+        "checkpoints",
+        "progress",
+        "training",
+        "report",
+    },
     {"build"},
     {"cli", "__main__"},
 )

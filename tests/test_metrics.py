@@ -7,10 +7,11 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from omegaconf import OmegaConf
 
 from llpp.datasets.base import torso_length
 from llpp.errors import ConfigError
-from llpp.metrics import PCK, LossRanking, auroc, image_pck, joint_correct, pair_accuracy, spearman
+from llpp.metrics import PCK, LossRanking, PCKDefinition, auroc, image_pck, joint_distance, pair_accuracy, spearman
 
 pytestmark = pytest.mark.filterwarnings("ignore:The ``compute`` method of metric")
 
@@ -31,9 +32,12 @@ def offsets(*distances):
 
 
 def judged(pred, visible, normaliser, threshold=0.5):
-    truth = torch.zeros_like(pred)
-    correct, counted = joint_correct(pred, truth, torch.tensor(visible), torch.tensor(normaliser), threshold)
-    return correct.tolist(), counted.tolist()
+    distance = joint_distance(pred, torch.zeros_like(pred), torch.tensor(visible), torch.tensor(normaliser))
+    return (distance <= threshold).tolist(), (~distance.isnan()).tolist()
+
+
+def pck(threshold=0.2, **definition):
+    return PCK(NAMES, PCKDefinition(threshold=threshold, **definition))
 
 
 def test_a_joint_at_the_threshold_is_correct():
@@ -43,8 +47,8 @@ def test_a_joint_at_the_threshold_is_correct():
 
 def test_unlabelled_joints_count_nowhere():
     pred, truth = torch.zeros(1, 2, 2), torch.tensor([[[NAN, NAN], [0.0, 0.0]]])
-    correct, counted = joint_correct(pred, truth, torch.tensor([[0, 1]]), torch.tensor([10.0]), 0.5)
-    assert correct.tolist() == counted.tolist() == [[False, True]]
+    distance = joint_distance(pred, truth, torch.tensor([[0, 1]]), torch.tensor([10.0]))
+    assert distance.isnan().tolist() == [[True, False]] and float(distance[0, 1]) == 0
 
 
 @pytest.mark.parametrize("normaliser", [NAN, 0.0, math.inf])
@@ -63,9 +67,7 @@ def test_a_prediction_that_is_not_a_number_is_wrong():
 
 
 def test_pck_of_an_image_is_a_share_of_its_counted_joints():
-    correct = torch.tensor([[True, False, False], [False, False, False]])
-    counted = torch.tensor([[True, True, False], [False, False, False]])
-    first, second = image_pck(correct, counted).tolist()
+    first, second = image_pck(torch.tensor([[0.2, 0.21, NAN], [NAN, NAN, NAN]]), 0.2).tolist()
     assert first == 0.5 and math.isnan(second)
 
 
@@ -77,33 +79,94 @@ def example():
 
 
 def test_pck_by_hand():
-    metric = PCK(NAMES, 0.2)
+    metric = pck(0.2)
     metric.update(*example())
     found = {name: float(value) for name, value in metric.compute().items()}
     assert found.pop("mean") == pytest.approx(0.75), "the mean is over joints, not over all their images"
     assert found.pop("undefined") == 1
-    assert math.isnan(found.pop("neck"))
-    assert found == {"wrist": 0.5, "elbow": 1.0}
+    assert math.isnan(found.pop("joint/neck"))
+    assert (found.pop("joint/wrist"), found.pop("joint/elbow")) == (0.5, 1.0)
+    # to 0.5 the wrist's curve steps up at 0.1 and never (0.9), the elbow's at 0.1 and 0.2
+    assert found.pop("auc") == pytest.approx(((0.4 + 0) / 2 + (0.4 + 0.3) / 2) / 0.5 / 2)
+    assert found == {}
 
 
 def test_pck_leaves_excluded_joints_out_of_the_mean_only():
-    metric = PCK(NAMES, 0.2, exclude=["elbow"])
+    metric = pck(0.2, exclude=["elbow"])
     metric.update(*example())
-    assert float(metric.compute()["mean"]) == 0.5 and float(metric.compute()["elbow"]) == 1.0
+    assert float(metric.compute()["mean"]) == 0.5 and float(metric.compute()["joint/elbow"]) == 1.0
+
+
+def test_every_threshold_of_the_curve_is_exact():
+    metric = pck(0.2, curve=[0.1, 0.9, 1.5])
+    metric.update(*example())
+    found = metric.compute()
+    assert [float(found[f"at/{t}"]) for t in (0.1, 0.9, 1.5)] == [0.5, 1.0, 1.0]
+    assert float(found["mean"]) == 0.75
+
+
+def test_the_area_is_the_integral_of_pck_over_the_thresholds():
+    generator = torch.Generator().manual_seed(5)
+    data = (
+        torch.randn(40, 3, 2, generator=generator),
+        torch.zeros(40, 3, 2),
+        torch.ones(40, 3),
+        torch.full((40,), 3.0),
+    )
+    steps = [(i + 0.5) / 2000 * 0.5 for i in range(2000)]  # midpoints
+    metric = pck(0.2, curve=steps)
+    metric.update(*data)
+    found = metric.compute()
+    assert float(found["auc"]) == pytest.approx(float(np.mean([found[f"at/{t:g}"] for t in steps])), abs=2e-4)
+
+
+def test_visible_only_leaves_occluded_joints_out():
+    metric = pck(0.2, joints="visible")
+    metric.update(*example())
+    found = metric.compute()
+    # the elbow of the first image is occluded: only the second image's counts
+    assert (metric.total.tolist(), float(found["joint/elbow"])) == ([2, 1, 0], 1.0)
+
+
+def test_the_two_pckh_differ_as_their_authors_do(compose):
+    """A head of 10: standard accepts 3, the paper's code 5, which counts pelvis and thorax but nothing occluded."""
+    names = ("wrist", "ankle", "pelvis", "thorax")
+    pred = torch.tensor([[[0.0, 3.0], [0.0, 4.0], [0.0, 9.0], [0.0, 0.0]]])
+    found = {}
+    for name in ("pckh", "pckh_paper"):
+        cfg = OmegaConf.to_container(compose(f"pck={name}").pck)
+        metric = PCK(names, PCKDefinition(**cfg))
+        metric.update(pred, torch.zeros(1, 4, 2), torch.tensor([[2, 2, 2, 1]]), torch.tensor([10.0]) * cfg["factor"])
+        found[metric.definition.label(False)] = float(metric.compute()["mean"])
+    assert found == {"PCKh@0.5": 0.5, "PCKh-paper@0.5": pytest.approx(2 / 3)}
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"threshold": 0.0}, "pck.threshold=0.0"),
+        ({"curve": [0.1, -1.0]}, "pck.curve=-1.0"),
+        ({"factor": 0}, "pck.factor=0"),
+        ({"joints": "all"}, "pck.joints='all' is not known; use labelled or visible"),
+    ],
+)
+def test_definitions_out_of_range_are_refused(wrong, message):
+    with pytest.raises(ConfigError, match=message):
+        PCKDefinition(**wrong)
 
 
 def test_pck_refuses_to_exclude_what_is_not_there():
     with pytest.raises(ConfigError, match=r"exclude names unknown joints \['pelvis', 'tail'\].*wrist"):
-        PCK(NAMES, 0.2, exclude=["tail", "wrist", "pelvis"])
+        pck(0.2, exclude=["tail", "wrist", "pelvis"])
 
 
 def test_pck_of_nothing_is_not_a_number():
-    found = PCK(NAMES, 0.2).compute()
+    found = pck(0.2).compute()
     assert math.isnan(float(found["mean"])) and int(found["undefined"]) == 0
 
 
 def test_images_without_any_label_are_not_called_undefined():
-    metric = PCK(NAMES, 0.2)
+    metric = pck(0.2)
     metric.update(torch.zeros(1, 3, 2), torch.full((1, 3, 2), NAN), torch.zeros(1, 3), torch.tensor([NAN]))
     assert int(metric.compute()["undefined"]) == 0
 
@@ -115,7 +178,7 @@ def test_pck_in_chunks_equals_pck_at_once():
     normaliser = torch.rand(17, generator=generator) * 8
     normaliser[::5] = NAN
     data = (pred, torch.zeros_like(pred), visible, normaliser)
-    at_once, in_chunks = PCK(NAMES, 0.3), PCK(NAMES, 0.3)
+    at_once, in_chunks = pck(0.3), pck(0.3)
     at_once.update(*data)
     for start in range(0, 17, 4):
         in_chunks.update(*(values[start : start + 4] for values in data))
@@ -125,7 +188,7 @@ def test_pck_in_chunks_equals_pck_at_once():
 
 
 def test_a_fresh_pck_is_empty_and_measures_the_same():
-    used = PCK(NAMES, 0.2, exclude=["elbow"])
+    used = pck(0.2, exclude=["elbow"])
     used.update(*example())
     fresh = used.fresh()
     assert math.isnan(float(fresh.compute()["mean"]))

@@ -225,7 +225,8 @@ def noise():
 
 
 def crops(seed=0, round_number=0, dataset=None, pixel=None):
-    return CropDataset(dataset or figures(), cropping(pixel), seed, round_number)
+    dataset = dataset or figures()
+    return CropDataset(dataset, dataset.body_size("torso").values, cropping(pixel), seed, round_number)
 
 
 def same(one, other):
@@ -239,7 +240,16 @@ def epoch_batches(workers, pixel=None, epochs=(0, 1), margin=None):
     loading = Loading(batch_size=4, eval_batch_size=2, workers=workers)
     dataset = figures()
     validation = dataset.records.rows("val").tolist()
-    data = PoolDataModule(dataset, range(9), validation, cropping(pixel, margin), loading, seed=0, round_number=1)
+    data = PoolDataModule(
+        dataset,
+        dataset.body_size("torso").values,
+        range(9),
+        validation,
+        cropping(pixel, margin),
+        loading,
+        0,
+        round_number=1,
+    )
     train, batches = data.train_dataloader(), []
     for epoch in epochs:
         data.sampler.set_epoch(epoch)
@@ -295,7 +305,7 @@ def test_joints_and_torso_are_in_pixels_of_the_crop():
 
 def test_a_last_incomplete_training_batch_is_left_out_but_a_small_set_is_not():
     def sizes(count):
-        data = PoolDataModule(figures(), range(count), [], cropping(), Loading(batch_size=4), 0, 0)
+        data = PoolDataModule(figures(), np.ones(99), range(count), [], cropping(), Loading(batch_size=4), 0, 0)
         return [len(batch["row"]) for batch in data.train_dataloader()]
 
     assert sizes(9) == [4, 4] and sizes(3) == [3]

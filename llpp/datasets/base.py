@@ -5,16 +5,17 @@ COCO's code: 0 not labelled, 1 labelled but occluded, 2 labelled and visible.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
-from llpp.errors import DataError
+from llpp.errors import ConfigError, DataError
 
 SPLITS = ("train", "val", "test")
+UNITS = ("torso", "box")
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,15 @@ class Skeleton:
 
 
 @dataclass(frozen=True)
+class Size:
+    """A length per person that PCK divides distances by."""
+
+    values: NDArray[np.float32]  # (N,) image pixels; NaN where it is not defined
+    estimated: NDArray[np.bool_]  # (N,) not what the metric's authors measured, but a substitute
+    source: str  # in words
+
+
+@dataclass(frozen=True)
 class Records:
     """The annotated persons of a dataset, one per row.
 
@@ -53,6 +63,8 @@ class Records:
     initial: NDArray[np.bool_]  # (N,) may be labelled before round 0
     difficulty: NDArray[np.float32] | None = None  # (N,) known only for synthetic figures
     ground_truth_boxes: bool = field(default=False)  # boxes that a real unlabelled pool would not have
+    sizes: Mapping[str, Size] = field(default_factory=dict)  # by unit, beside those that every dataset has
+    notes: tuple[str, ...] = ()  # what a reader of results should know: left out, missing, assumed
 
     def __post_init__(self) -> None:
         count = len(self.ids)
@@ -84,6 +96,33 @@ class PoseDataset(ABC):
     @abstractmethod
     def load(self, row: int) -> NDArray[np.uint8]:
         """Pixels (H, W, 3) RGB of the image that record `row` stands in; raises DataError naming a bad file."""
+
+    def check(self) -> None:
+        """Raise DataError, saying what to do, if the images as a whole are not there; annotations alone may be."""
+        return None
+
+    def body_size(self, unit: str) -> Size:
+        """The length of each person that PCK is to divide by: `torso`, `box`, or one of the dataset's own.
+
+        Raises ConfigError if this dataset cannot tell it for anybody.
+        """
+        table = self.records
+        published = np.zeros(len(table.ids), dtype=bool)
+        if unit in table.sizes:
+            found = table.sizes[unit]
+        elif unit == "torso":
+            lengths = torso_length(table.joints, table.visible, self.skeleton.torso)
+            found = Size(lengths, published, "the longer shoulder–hip diagonal with both ends labelled")
+        elif unit == "box":
+            found = Size(table.boxes[:, 2:].max(axis=1), published, "the longer side of the box")
+        else:
+            raise ConfigError(f"pck.unit={unit!r} is not known to dataset {self.name}; it has {self._units()}")
+        if not np.isfinite(found.values).any():
+            raise ConfigError(f"pck.unit={unit}: dataset {self.name} has none for any person; use {self._units()}")
+        return found
+
+    def _units(self) -> str:
+        return " or ".join([*self.records.sizes, *UNITS])
 
     def bad_images(self, rows: Iterable[int]) -> dict[int, str]:
         """Rows whose image cannot be read, with the reason. Reads every one, in threads."""

@@ -1,0 +1,152 @@
+"""The training of one round, and the base models that the runs of a comparison share.
+
+What decides a round's weights is the science less what selects, and the labelled ids in their order. In round 0
+these are the same for all acquisitions of a seed, so the first run that trains such a model leaves it for the
+others; with base=pose the pose network alone is shared by all heads and objectives as well.
+"""
+
+import fcntl
+import logging
+import os
+import shutil
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+
+from llpp import outputs
+from llpp.datamodule import PoolDataModule
+from llpp.files import replace_with
+from llpp.module import LearningLossModule, Phase
+from llpp.seeds import Stream, generator
+from llpp.start import Settings
+from llpp.state import digest
+
+log = logging.getLogger(__name__)
+SELECTION = ("acquisition", "budget", "subset")
+HEAD = ("head", "objective", "head_weight", "detach_from_epoch")
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A round's model and the trainer that it can be evaluated with."""
+
+    trainer: pl.Trainer
+    module: LearningLossModule
+    reused: bool  # taken over from another run
+
+    @property
+    def steered(self) -> bool:
+        """Whether the validation set decided the learning rate."""
+        return any(config.reduce_on_plateau for config in self.trainer.lr_scheduler_configs)
+
+
+@dataclass(frozen=True)
+class Training:
+    """Trains the rounds of a run."""
+
+    settings: Settings
+    science: Mapping[str, Any]
+    run_dir: Path
+    store: Path | None  # folder of shared base models
+    code: str  # digest of the program, so that no model of an older one is taken over
+    make_module: Callable[[int, Phase], LearningLossModule]
+    make_trainer: Callable[[Path, str], pl.Trainer]
+
+    def round(self, number: int, labelled: Sequence[str], data: PoolDataModule) -> Trained:
+        """Train round `number` on the `labelled` ids, which `data` holds, or go on from its own checkpoint."""
+        directory = outputs.round_dir(self.run_dir, number)
+        key = self.key(number, labelled)
+        if number > 0:
+            start = self.weights(number - 1) if self.settings.init == "previous" else None
+            return self._fit(number, directory, key, data, "joint", lambda m: start and m.load_state_dict(start))
+        if self.settings.base == "joint":
+            with self._shared(directory, key) as reused:
+                trained = self._fit(0, directory, key, data, "joint")
+            return Trained(trained.trainer, trained.module, reused)
+        pose_key = self.key(0, labelled, (*SELECTION, *HEAD))
+        with self._shared(directory / "pose", pose_key) as reused:
+            pose = self._fit(0, directory / "pose", pose_key, data, "pose").module.backbone.state_dict()
+        with self._shared(directory, key):
+            trained = self._fit(0, directory, key, data, "head", lambda m: m.backbone.load_state_dict(pose))
+        return Trained(trained.trainer, trained.module, reused)
+
+    def key(self, number: int, labelled: Sequence[str], without: Sequence[str] = SELECTION) -> str:
+        """Digest of what decides a round's weights."""
+        kept = {k: v for k, v in self.science.items() if k.split(".")[0] not in without}
+        return digest([kept, number, list(labelled)])
+
+    def weights(self, number: int) -> dict[str, torch.Tensor]:
+        """The weights that round `number` was tested with."""
+        which = "last" if number == 0 and self.settings.base == "pose" else self.settings.weights
+        return outputs.weights(outputs.checkpoint(outputs.round_dir(self.run_dir, number), which))
+
+    def _fit(
+        self,
+        number: int,
+        directory: Path,
+        key: str,
+        data: PoolDataModule,
+        phase: Phase,
+        prepare: Callable[[LearningLossModule], Any] = lambda _: None,
+    ) -> Trained:
+        torch.manual_seed(int(generator(Stream.WEIGHTS, self.settings.seed, number).integers(2**63)))
+        module = self.make_module(number, phase)
+        prepare(module)
+        trainer = self.make_trainer(directory, key)
+        last = outputs.checkpoint(directory, "last")
+        trainer.fit(module, data, ckpt_path=last if outputs.belongs(last, key) else None)
+        if self.settings.weights == "best" and phase != "head":  # a frozen network has no better or worse epoch
+            module.load_state_dict(outputs.weights(outputs.checkpoint(directory, "best")))
+        return Trained(trainer, module, reused=False)
+
+    @contextmanager
+    def _shared(self, directory: Path, key: str) -> Iterator[bool]:
+        """Bring a finished model of this key into `directory`, or leave the one that is trained meanwhile.
+
+        Other runs that want it wait, so that it is trained once; if its trainer dies, the next one trains it.
+        """
+        if self.store is None:
+            yield False
+            return
+        home = self.store / digest([key, self.code])[:20]
+        home.mkdir(parents=True, exist_ok=True)
+        with _waited(home / "lock"):
+            reused = (home / "last.ckpt").exists() and not outputs.belongs(directory / "last.ckpt", key)
+            if reused:
+                _hand_over(home, directory)
+                log.info("%s: base model taken over from %s", directory, home)
+            yield reused
+            if not (home / "last.ckpt").exists():
+                _hand_over(directory, home)
+
+
+@contextmanager
+def _waited(path: Path) -> Iterator[None]:
+    with path.open("a", encoding="utf-8") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            log.info("waiting for the base model that another run is training (%s)", path.parent)
+            fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def _hand_over(source: Path, target: Path) -> None:
+    """Give checkpoints a second name; they are replaced, never changed, so a link is as good as a copy."""
+    target.mkdir(parents=True, exist_ok=True)
+    for name in ("best.ckpt", "last.ckpt"):  # the last one says that all are there
+        if (source / name).exists():
+            replace_with(target / name, lambda part, name=name: _link(source / name, part))  # type: ignore[misc]
+
+
+def _link(source: Path, target: Path) -> None:
+    target.unlink(missing_ok=True)  # a crash may have left it as another name of a file of value
+    try:
+        os.link(source, target)
+    except OSError:  # another file system, or one without links
+        shutil.copyfile(source, target)
