@@ -107,6 +107,7 @@ def dataset(cfg: DictConfig) -> PoseDataset:
     for split in ("train", "val", "test"):
         if not len(data.records.rows(split)):
             raise ConfigError(f"dataset {data.name} has no {split} records; give it some in dataset.*")
+    data.check()
     return data
 
 
@@ -192,6 +193,7 @@ def _quiet_lightning() -> None:
     for message in (
         r".*does not have many workers.*",  # the number of workers is data.workers, whose default is on purpose
         r".*Checkpoint directory .* exists and is not empty.*",  # a resumed round
+        r".*The dirpath has changed from .*",  # a base model taken over
         r".*isinstance\(treespec, LeafSpec\).*",  # Lightning 2.6 with torch 2.13
         r".*The number of training batches.*",  # few batches per epoch are normal in a first round
         r".*Experiment logs directory .* exists.*",

@@ -19,7 +19,6 @@ NOT_SCIENCE = (
     "threads", "data.workers", "data.pin_memory", "data.eval_batch_size",
     "trainer.accelerator", "trainer.devices", "trainer.num_nodes", "trainer.log_every_n_steps",
     "trainer.enable_model_summary", "trainer.profiler",
-    "dataset.root",
 )  # fmt: skip
 
 
@@ -29,13 +28,18 @@ def science(settings: Mapping[str, Any], dataset: PoseDataset, pck: PCKDefinitio
     `metric.test` and `metric.train` are the names of PCK on the test images and on the pool.
     """
     flat = flatten(settings)
-    kept = {k: v for k, v in flat.items() if not any(k == n or k.startswith(n + ".") for n in NOT_SCIENCE)}
+    kept = {
+        k: v
+        for k, v in flat.items()
+        if not any(k == n or k.startswith(n + ".") for n in NOT_SCIENCE)
+        and not (k.startswith("dataset.") and k.endswith("root"))  # where the data lies
+    }
     table, size = dataset.records, dataset.body_size(pck.unit)
     names = {f"metric.{s}": pck.label(bool(size.estimated[table.split == s].any())) for s in ("train", "test")}
     arrays = (size.values, table.joints, table.visible, table.boxes, table.initial)
     content = [digest([list(table.ids), table.split.tolist()])]
     content += [hashlib.sha256(np.ascontiguousarray(a).tobytes()).hexdigest() for a in arrays]
-    return {**kept, **names, "dataset.digest": digest(content)}
+    return {**kept, **names, "dataset.name": dataset.name, "dataset.digest": digest(content)}
 
 
 def code(settings: Mapping[str, Any]) -> str:

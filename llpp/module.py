@@ -135,7 +135,7 @@ class LearningLossModule(pl.LightningModule):
         return loss
 
     def _diverged(self, batch_index: int, values: dict[str, Tensor | float]) -> TrainingError:
-        found = ", ".join(f"{k} {float(v):.4g}" for k, v in values.items() if k != "round")
+        found = ", ".join(f"{k} {float(v.detach()):.4g}" for k, v in values.items() if isinstance(v, Tensor))
         return TrainingError(
             f"the loss is not finite in round {self.round_number}, epoch {self.current_epoch}, batch {batch_index} "
             f"({found}); lower optimizer.lr or set trainer.gradient_clip_val, and start the same command again"

@@ -156,7 +156,7 @@ def test_a_loss_that_is_not_finite_stops_with_its_place_and_keeps_the_last_commi
 
     with monkeypatch.context() as patch:
         patch.setattr(LearningLossModule, "pose_losses", spoiled)
-        with pytest.raises(TrainingError, match=r"the loss is nan in round 1, epoch 0, batch 0 "):
+        with pytest.raises(TrainingError, match=r"the loss is not finite in round 1, epoch 0, batch 0 "):
             loop.run(tiny(tmp_path))
     assert len(selections(tmp_path)) == 1
     loop.run(tiny(tmp_path))

@@ -99,7 +99,7 @@ def test_a_folder_without_images_says_so(tmp_path):
     for image in (tmp_path / "images").iterdir():
         image.unlink()
     with pytest.raises(DataError, match=r"LSPET has no images in .*images; unpack"):
-        LeedsSportsPose(str(tmp_path), 1, 1)
+        LeedsSportsPose(str(tmp_path), 1, 1).check()
 
 
 @pytest.mark.parametrize("table", [np.zeros((13, 3, 4)), np.zeros((14, 3)), np.zeros((3, 14, 2, 2)), np.array(["a"])])
@@ -147,6 +147,41 @@ def test_a_bad_image_is_found_and_named(tmp_path, spoil, reason):
     spoil(tmp_path / "images/im00004.jpg")
     bad = LeedsSportsPose(str(tmp_path), 1, 1).bad_images(range(8))
     assert list(bad) == [3] and "im00004.jpg" in bad[3] and reason in bad[3]
+
+
+def test_a_shift_starts_and_validates_with_upright_people_only(tmp_path):
+    folder(tmp_path, count=12)
+    heights = np.array([50, 40, 30, 30, 40, 50, 30, 20, 12, 12, 20, 30, 10, 5])  # y is down: ankles 50, head 5
+
+    def pose(table):
+        for n in range(12):
+            table[:, 1, n] = heights if n < 8 else 59 - heights
+        table[[2, 3], :, 0] = [-9, 0, 0]  # without hips nobody can tell
+
+    change(tmp_path, pose)
+    data = LeedsSportsPose(str(tmp_path), val=2, test=4, split_seed=1, start="upright")
+    table = data.records
+    standing = {f"lspet/im{n:05d}" for n in range(2, 9)}
+    start = {table.ids[row] for row in np.flatnonzero(table.initial)}
+    assert start | {table.ids[row] for row in table.rows("val")} <= standing and len(table.rows("val")) == 2
+    train, test = ({table.ids[row] for row in table.rows(s)} for s in ("train", "test"))
+    assert start < train and len(train) == 6 and len(test) == 4
+    assert (train | test) - standing == set(table.ids) - standing, "the others are in the pool or tested"
+    again = LeedsSportsPose(str(tmp_path), val=2, test=4, split_seed=1, start="any").records
+    assert {again.ids[row] for row in again.rows("test")} == test, "the test set does not depend on it"
+
+
+@needs_lspet
+def test_the_real_shift_is_real():
+    """Counted independently: about half of the copy's people stand upright."""
+    data = LeedsSportsPose(str(LSPET), val=300, test=1000, split_seed=0, start="upright")
+    joints, table = data.records.joints, data.records
+    at = {name: joints[:, i, 1] for i, name in enumerate(data.skeleton.joints)}
+    hips, ankles = (np.ma.masked_invalid([at[f"l_{n}"], at[f"r_{n}"]]).mean(axis=0) for n in ("hip", "ankle"))
+    standing = ((at["head_top"] < hips) & (hips < ankles)).filled(False)
+    share = {split: standing[table.rows(split)].mean() for split in ("train", "val", "test")}
+    assert standing[table.initial].all() and share["val"] == 1
+    assert 0.4 < share["train"] < 0.6 and 0.4 < share["test"] < 0.6
 
 
 @needs_lspet

@@ -15,6 +15,7 @@ from llpp.datasets.base import LSP_SKELETON, PoseDataset, Records, joint_boxes
 from llpp.datasets.images import read_image
 from llpp.errors import ConfigError, DataError
 
+FARTHEST = 1e5  # pixels; joints may lie outside their image, but not there
 REMEDY = "unpack the published archive there or set dataset.root=…; see README, Datasets"
 
 
@@ -22,7 +23,9 @@ class LeedsSportsPose(PoseDataset):
     """One person per image, without boxes.
 
     The last `test` images are the test split and the `val` before them the validation split, in the file's order
-    or, with `split_seed`, in a random one. `train` keeps at most so many of the others.
+    or, with `split_seed`, in a random one. `train` keeps at most so many of the others. With `start` upright, only
+    upright people (see `upright`) are validation images and may be labelled before round 0, while pool and test
+    stay mixed: the poses that the first model knows are not those that it meets.
     """
 
     skeleton = LSP_SKELETON
@@ -35,18 +38,20 @@ class LeedsSportsPose(PoseDataset):
         train: int | None = None,
         split_seed: int | None = None,
         box: Literal["joints", "image"] = "joints",
+        start: Literal["any", "upright"] = "any",
     ) -> None:
+        if start not in ("any", "upright"):
+            raise ConfigError(f"dataset.start={start!r} is not known; use any or upright")
         if box not in ("joints", "image"):
             raise ConfigError(f"dataset.box={box!r} is not known; use joints or image (LSP has no boxes of its own)")
-        folder = Path(root)
-        joints, visible, digits = read_joints(folder / "joints.mat")
+        joints, visible, digits = read_joints(Path(root) / "joints.mat")
         self.name = "lsp" if digits == 4 else "lspet"
-        if not any((folder / "images").glob("im*.jpg")):
-            raise DataError(f"{self.name.upper()} has no images in {folder / 'images'}; {REMEDY}")
-        rows, split = _splits(len(joints), val, test, train, split_seed)
+        fit = upright(joints) if start == "upright" else np.ones(len(joints), dtype=np.bool_)
+        rows, split = _splits(fit, val, test, train, split_seed)
         joints, visible = joints[rows], visible[rows]
         names = [f"im{row + 1:0{digits}d}" for row in rows.tolist()]
-        self.paths = [folder / "images" / f"{name}.jpg" for name in names]
+        self.folder = Path(root) / "images"
+        self.paths = [self.folder / f"{name}.jpg" for name in names]
         boxes = joint_boxes(joints, visible)
         self.records = Records(
             ids=tuple(f"{self.name}/{name}" for name in names),
@@ -56,9 +61,14 @@ class LeedsSportsPose(PoseDataset):
             visible=visible,
             boxes=boxes if box == "joints" else np.full_like(boxes, np.nan),
             box_source=box,
-            initial=split == "train",
+            initial=(split == "train") & fit[rows],
             ground_truth_boxes=box == "joints",
         )
+
+    def check(self) -> None:
+        """See `PoseDataset.check`."""
+        if not any(self.folder.glob("im*.jpg")):
+            raise DataError(f"{self.name.upper()} has no images in {self.folder}; {REMEDY}")
 
     def load(self, row: int) -> NDArray[np.uint8]:
         """See `PoseDataset.load`."""
@@ -83,29 +93,53 @@ def read_joints(path: Path) -> tuple[NDArray[np.float32], NDArray[np.uint8], int
     people = np.asarray(table, dtype=np.float64).transpose((2, 0, 1) if extended else (2, 1, 0))
     joints, flag = people[..., :2], people[..., 2] != 0
     visible = np.where(flag, 2, 0) if extended else np.where(flag, 1, 2)
-    broken = ((visible > 0) & ~np.isfinite(joints).all(axis=2)).any(axis=1)
+    broken = ((visible > 0) & ~(np.abs(joints) < FARTHEST).all(axis=2)).any(axis=1)
     if broken.any():
         raise DataError(
-            f"{path}: image {int(broken.argmax()) + 1} has a labelled joint without coordinates; {REMEDY}"
+            f"{path}: image {int(broken.argmax()) + 1} has a labelled joint without coordinates, or one of more than "
+            f"{FARTHEST:.0e} pixels; {REMEDY}"
         )
     joints = np.where((visible > 0)[..., None], joints, np.nan)
     return joints.astype(np.float32), visible.astype(np.uint8), 5 if extended else 4
 
 
+def upright(joints: NDArray[np.float32]) -> NDArray[np.bool_]:
+    """(N, 14, 2) → (N,): head top above the hips, and these above the ankles; False if one of them is not labelled.
+
+    Hips and ankles are the mean of the labelled ones of both sides.
+    """
+    heights = joints[..., 1]
+    head = heights[:, LSP_SKELETON.joints.index("head_top")]
+    sides = ([LSP_SKELETON.joints.index(f"{side}_{name}") for side in "lr"] for name in ("hip", "ankle"))
+    hips, ankles = (_mean(heights[:, pair]) for pair in sides)
+    return np.asarray((head < hips) & (hips < ankles), dtype=np.bool_)
+
+
+def _mean(values: NDArray[np.float32]) -> NDArray[np.float32]:
+    """(N, M) → (N,) over what is not NaN; NaN without any."""
+    known = np.isfinite(values)
+    count = known.sum(axis=1)
+    total = np.where(known, values, 0).sum(axis=1)
+    return np.where(count > 0, total / np.maximum(count, 1), np.nan).astype(np.float32)
+
+
 def _splits(
-    count: int, val: int, test: int, train: int | None, seed: int | None
+    fit: NDArray[np.bool_], val: int, test: int, train: int | None, seed: int | None
 ) -> tuple[NDArray[np.int64], NDArray[np.str_]]:
-    """Rows that are used, in file order, and the split of each."""
-    if val < 1 or test < 1 or (train is not None and train < 1) or count - val - test < 1:
-        raise ConfigError(
-            f"dataset.val={val}, dataset.test={test} and dataset.train={train} do not split {count} images into "
-            "three parts; each needs at least one"
-        )
+    """Rows that are used, in file order, and the split of each; only those that are `fit` (N,) may validate."""
+    count = len(fit)
     order = np.arange(count) if seed is None else np.random.default_rng(seed).permutation(count)
-    kept = count - val - test if train is None else min(train, count - val - test)
+    rest = order[: count - test]
+    fitting = rest[fit[rest]] if 0 <= test < count else rest[:0]
+    if val < 0 or test < 0 or (train is not None and train < 1) or len(fitting) - val < 1:
+        raise ConfigError(
+            f"dataset.val={val}, dataset.test={test} and dataset.train={train} do not split {count} images "
+            f"({int(fit.sum())} that may start or validate); each part needs at least one"
+        )
     split = np.full(count, "", dtype="<U5")
-    split[order[:kept]] = "train"
-    split[order[count - test - val : count - test]] = "val"
     split[order[count - test :]] = "test"
+    split[fitting[len(fitting) - val :]] = "val"
+    left = rest[split[rest] == ""]
+    split[left if train is None else left[:train]] = "train"
     rows = np.flatnonzero(split != "")
     return rows, split[rows]

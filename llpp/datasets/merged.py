@@ -1,0 +1,95 @@
+"""Several datasets as one, by the joints that they have in common."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from llpp.datasets.base import PoseDataset, Records, Size, Skeleton
+from llpp.errors import ConfigError
+
+
+class MergedDataset(PoseDataset):
+    """The records of `parts` one after the other, each in the split that it has there.
+
+    Joints are the common ones in the first part's order; `same` gives a joint of some part the name that it has in
+    the others (MPII's upper_neck is LSP's neck). Only the parts named in `initial` may be labelled before round 0;
+    None: all that may be so in their part.
+    """
+
+    def __init__(
+        self,
+        parts: Sequence[PoseDataset],
+        same: Mapping[str, str] | None = None,
+        initial: Sequence[str] | None = None,
+        name: str = "merged",
+    ) -> None:
+        if not parts:
+            raise ConfigError("dataset.parts is empty; name at least one dataset")
+        self.name, self.parts = name, list(parts)
+        if strangers := sorted(set(initial or ()) - {part.name for part in parts}):
+            raise ConfigError(f"dataset.initial names {strangers}; the parts are {[part.name for part in parts]}")
+        names = [[(same or {}).get(joint, joint) for joint in part.skeleton.joints] for part in parts]
+        joints = [joint for joint in names[0] if all(joint in other for other in names[1:])]
+        if not joints:
+            raise ConfigError(f"the parts of the dataset have no joint in common: {names}")
+        places = [[own.index(joint) for joint in joints] for own in names]
+        self.skeleton = _skeleton(joints, parts, places)
+        self.first_rows = np.cumsum([0, *(len(part.records.ids) for part in parts)])
+        self.records = _records(self.parts, places, initial)
+
+    def load(self, row: int) -> NDArray[np.uint8]:
+        """See `PoseDataset.load`."""
+        part = int(np.searchsorted(self.first_rows, row, side="right")) - 1
+        return self.parts[part].load(row - int(self.first_rows[part]))
+
+    def check(self) -> None:
+        """See `PoseDataset.check`."""
+        for part in self.parts:
+            part.check()
+
+
+def _skeleton(joints: list[str], parts: Sequence[PoseDataset], places: list[list[int]]) -> Skeleton:
+    """Pairs of common joints that any part knows, each once."""
+
+    def pairs(kind: str) -> tuple[tuple[int, int], ...]:
+        found: dict[frozenset[int], tuple[int, int]] = {}
+        for part, place in zip(parts, places, strict=True):
+            for a, b in getattr(part.skeleton, kind):
+                if a in place and b in place:
+                    pair = (place.index(a), place.index(b))
+                    found.setdefault(frozenset(pair), pair)
+        return tuple(found.values())
+
+    return Skeleton(tuple(joints), pairs("flip_pairs"), pairs("edges"), pairs("torso"))
+
+
+def _records(parts: list[PoseDataset], places: list[list[int]], initial: Sequence[str] | None) -> Records:
+    tables = [part.records for part in parts]
+    may_start = [t.initial & (initial is None or p.name in initial) for p, t in zip(parts, tables, strict=True)]
+    return Records(
+        ids=tuple(i for table in tables for i in table.ids),
+        images=tuple(f"{p.name}/{image}" for p, table in zip(parts, tables, strict=True) for image in table.images),
+        split=np.concatenate([table.split for table in tables]),
+        joints=np.concatenate([table.joints[:, place] for table, place in zip(tables, places, strict=True)]),
+        visible=np.concatenate([table.visible[:, place] for table, place in zip(tables, places, strict=True)]),
+        boxes=np.concatenate([table.boxes for table in tables]),
+        box_source=" and ".join(dict.fromkeys(table.box_source for table in tables)),
+        initial=np.concatenate(may_start),
+        ground_truth_boxes=any(table.ground_truth_boxes for table in tables),
+        sizes=_sizes(tables),
+        notes=tuple(f"{p.name}: {note}" for p, table in zip(parts, tables, strict=True) for note in table.notes),
+    )
+
+
+def _sizes(tables: list[Records]) -> dict[str, Size]:
+    """Units that every part knows; torso and box follow from the merged joints and boxes."""
+    common = [unit for unit in tables[0].sizes if all(unit in table.sizes for table in tables)]
+    return {
+        unit: Size(
+            np.concatenate([table.sizes[unit].values for table in tables]),
+            np.concatenate([table.sizes[unit].estimated for table in tables]),
+            "; ".join(dict.fromkeys(table.sizes[unit].source for table in tables)),
+        )
+        for unit in common
+    }
