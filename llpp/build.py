@@ -36,8 +36,11 @@ from llpp.start import Settings
 from llpp.transforms import PersonCrop
 
 
-def experiment(cfg: DictConfig) -> Experiment:
-    """Build everything once, so that what cannot work is refused before any training."""
+def experiment(cfg: DictConfig, gpu: int | None = None) -> Experiment:
+    """Build everything once, so that what cannot work is refused before any training.
+
+    `gpu` is the number of the one that is to be used, where the machine has several.
+    """
     _quiet_lightning()
     if cfg.trainer.devices != 1 or cfg.trainer.get("num_nodes", 1) != 1:
         raise ConfigError(f"trainer.devices={cfg.trainer.devices} is not supported yet; llpp trains on one device")
@@ -50,7 +53,7 @@ def experiment(cfg: DictConfig) -> Experiment:
     first = make_module(0, "joint")
     with _plainly():
         first.optimizer_factory(first.parameters())
-        _trainer(cfg, [], Path(cfg.run_dir), "")
+        _trainer(cfg, [], gpu, Path(cfg.run_dir), "")
     acquisition = make(cfg.acquisition)
     loggers = [make(node) for node in (cfg.logger or {}).values()]
     return Experiment(
@@ -62,7 +65,7 @@ def experiment(cfg: DictConfig) -> Experiment:
         acquisition=acquisition,
         make_data=make_data,
         make_module=make_module,
-        make_trainer=partial(_trainer, cfg, loggers),
+        make_trainer=partial(_trainer, cfg, loggers, gpu),
         code=fingerprint.code(_plain(cfg)),
         base_models=Path(cfg.base_models) if cfg.base_models else None,
         close=partial(_close, loggers),
@@ -163,10 +166,10 @@ def _data_factory(cfg: DictConfig, data: PoseDataset) -> Any:
     return make_data
 
 
-def _trainer(cfg: DictConfig, loggers: list[Any], directory: Path, key: str) -> pl.Trainer:
+def _trainer(cfg: DictConfig, loggers: list[Any], gpu: int | None, directory: Path, key: str) -> pl.Trainer:
     shown = [make(copy.deepcopy(node)) for node in (cfg.callbacks or {}).values()]
     return pl.Trainer(
-        **_plain(cfg.trainer),
+        **_plain(cfg.trainer) | ({} if gpu is None else {"devices": [gpu]}),
         callbacks=[*shown, *checkpoint_callbacks(directory, key, cfg.best_by if cfg.weights == "best" else None)],
         plugins=[AtomicCheckpointIO()],
         logger=loggers or False,

@@ -68,31 +68,72 @@ def run(arguments: list[str]) -> int:
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     import hydra
 
+    from llpp import sweep
+
     sys.argv = ["llpp run", *arguments]
-    hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name="run")(job)()
-    return 0
+    try:
+        hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name="run")(job)()
+    finally:
+        lines = sweep.summary()
+        print(*lines, sep="\n", end="\n" if lines else "", file=sys.stderr)
+    return 1 if any(line.startswith("failed: ") for line in lines) else 0
 
 
 def job(cfg: "DictConfig") -> None:
-    """One run: a single one, or one of a sweep."""
+    """One run: a single one, or one of a sweep, where a failure must not stop the others."""
     from hydra.core.hydra_config import HydraConfig
     from hydra.types import RunMode
 
+    from llpp import sweep
+
+    if os.environ.get("HYDRA_FULL_ERROR"):
+        _run(cfg)
+        return
+    single = HydraConfig.get().mode != RunMode.MULTIRUN
+    try:
+        outcome = _run(cfg) if single else _place(cfg)
+    except LlppError as error:
+        if single:
+            fail(str(error))
+        sweep.note(Path(cfg.run_dir), "failed", str(error))
+    except Exception as error:
+        if single:
+            raise
+        logging.getLogger(__name__).exception("%s failed", cfg.run_dir)
+        sweep.note(Path(cfg.run_dir), "failed", f"{type(error).__name__}: {error}")
+    else:
+        sweep.note(Path(cfg.run_dir), outcome)
+
+
+def _place(cfg: "DictConfig") -> str:
+    """Run a job of a sweep, unless it is done, on a GPU of its own if it wants one of several."""
+    from omegaconf import OmegaConf
+
+    from llpp import sweep
+
+    if sweep.is_done(cfg, OmegaConf.to_yaml(cfg, resolve=True)):
+        return "done before"
+    if cfg.trainer.accelerator in ("gpu", "cuda") and cfg.trainer.devices == 1:
+        import torch
+
+        if (count := torch.cuda.device_count()) > 1:
+            with sweep.free_gpu(count) as number:
+                return _run(cfg, number)
+    return _run(cfg)
+
+
+def _run(cfg: "DictConfig", gpu: int | None = None) -> str:
     from llpp import build, loop
     from llpp import report as reports
 
     log = logging.getLogger(__name__)
-    try:
-        experiment = build.experiment(cfg)
-        state = loop.run(experiment)
-        log.info("%s: %d rounds done", cfg.run_dir, len(state.rounds))
-        if cfg.report:
-            page = reports.write([experiment.run_dir], experiment.run_dir, lambda _: experiment.dataset)
-            log.info("the report is %s", page)
-    except LlppError as error:
-        if HydraConfig.get().mode == RunMode.MULTIRUN or os.environ.get("HYDRA_FULL_ERROR"):
-            raise  # Hydra goes on with the other jobs of a sweep and fails at the end
-        fail(str(error))
+    experiment = build.experiment(cfg, gpu)
+    state = loop.run(experiment)
+    log.info("%s: %d rounds done", cfg.run_dir, len(state.rounds))
+    if cfg.report:
+        page = reports.write([experiment.run_dir], experiment.run_dir, lambda _: experiment.dataset)
+        log.info("the report is %s", page)
+    return "done"
 
 
 def report(arguments: list[str]) -> int:

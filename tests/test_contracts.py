@@ -321,7 +321,7 @@ LAYERS = (
         "report",
     },
     {"build"},
-    {"cli", "__main__"},
+    {"cli", "sweep", "__main__"},
 )
 PLUG_INS = 2  # the layer
 
@@ -401,7 +401,7 @@ def test_plug_ins_know_nothing_of_the_other_kinds():
 def test_frameworks_stay_in_their_layers():
     def frameworks(module):
         forbidden = {"hydra"} if area(module) == "report" else {"hydra", "omegaconf"}
-        if area(module) in ("build", "cli"):
+        if area(module) in ("build", "cli", "sweep"):
             forbidden = set()
         if layer(module) <= PLUG_INS:
             forbidden |= {"pytorch_lightning", "lightning"}

@@ -1,0 +1,95 @@
+"""The jobs of a sweep: what became of each, told once at the end, and one GPU for each."""
+
+import datetime
+import fcntl
+import json
+import os
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from hydra.experimental.callback import Callback
+from omegaconf import DictConfig, OmegaConf
+
+from llpp.errors import LlppError
+from llpp.files import replace_text
+from llpp.state import load
+
+JOURNAL = "LLPP_SWEEP"  # names the file in which the jobs of one sweep, in whatever processes, note how they ended
+
+
+class SweepJournal(Callback):
+    """Starts the journal of a sweep (hydra.callbacks)."""
+
+    def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
+        """Called by Hydra before the first job, in the process that launches them."""
+        folder = Path(config.hydra.sweep.dir).absolute()
+        folder.mkdir(parents=True, exist_ok=True)
+        journal = folder / f".sweep-{os.getpid()}.jsonl"
+        journal.unlink(missing_ok=True)
+        os.environ[JOURNAL] = str(journal)
+
+
+def note(run_dir: Path, outcome: str, reason: str | None = None) -> None:
+    """Add a job to the journal: `done`, `done before` or `failed`; a failure is left in the run directory too."""
+    failed = run_dir / "failed.json"
+    if reason is None:
+        failed.unlink(missing_ok=True)
+    else:
+        when = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+        replace_text(failed, json.dumps({"reason": reason, "when": when}, indent=1))
+    if journal := os.environ.get(JOURNAL):
+        with Path(journal).open("a", encoding="utf-8") as file:
+            file.write(json.dumps({"run": str(run_dir), "outcome": outcome, "reason": reason}) + "\n")
+
+
+def summary() -> list[str]:
+    """Lines that tell how the jobs of this process's sweep ended, failures last; empty outside a sweep."""
+    journal = Path(os.environ.pop(JOURNAL, ""))
+    if not journal.is_file():
+        return []
+    jobs = [json.loads(line) for line in journal.read_text(encoding="utf-8").splitlines()]
+    journal.unlink()
+    outcomes = ("done", "done before", "failed")
+    counts = [f"{n} {o}" for o in outcomes if (n := sum(job["outcome"] == o for job in jobs))]
+    failures = [f"failed: {job['run']}: {job['reason']}" for job in jobs if job["outcome"] == "failed"]
+    remedy = ["the same command starts those again that are not done"] if failures else []
+    return [f"{len(jobs)} jobs: {', '.join(counts)}", *failures, *remedy]
+
+
+def is_done(cfg: DictConfig, config: str) -> bool:
+    """Whether all rounds of a run with exactly this `config` text are committed, and its report is written."""
+    run_dir = Path(cfg.run_dir)
+    try:
+        same = (run_dir / "config.yaml").read_text(encoding="utf-8") == config
+        state = load(run_dir / "state.json") if same else None
+    except (OSError, UnicodeDecodeError, LlppError):
+        return False  # the run itself will say what is wrong
+    reported = not OmegaConf.select(cfg, "report.write") or (run_dir / "report.html").exists()
+    return state is not None and len(state.rounds) == cfg.rounds and reported
+
+
+@contextmanager
+def free_gpu(count: int, folder: Path | None = None, patience: float = 1.0) -> Iterator[int]:
+    """The number, below `count`, of a visible GPU that no other job of this machine holds; waits for one.
+
+    The kernel drops the hold with its process. `folder` keeps the lock files, `patience` is the time between looks
+    in seconds.
+    """
+    folder = folder or Path(tempfile.gettempdir()) / f"llpp-gpus-{os.getuid()}"
+    folder.mkdir(parents=True, exist_ok=True)
+    visible = [name for name in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if name]
+    names = visible if len(visible) == count else [str(number) for number in range(count)]
+    while True:
+        for number, name in enumerate(names):
+            with (folder / f"{name}.lock").open("a") as file:
+                try:
+                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                except BlockingIOError:
+                    continue
+                yield number
+                return
+        time.sleep(patience)
