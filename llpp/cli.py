@@ -3,13 +3,14 @@
 import argparse
 import logging
 import os
+import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from llpp import __version__
-from llpp.errors import LlppError
+from llpp.errors import LlppError, expect
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -77,17 +78,20 @@ def job(cfg: "DictConfig") -> None:
     """One run: a single one, or one of a sweep."""
     from hydra.core.hydra_config import HydraConfig
     from hydra.types import RunMode
+    from omegaconf import DictConfig
 
     from llpp import build, loop
     from llpp import report as reports
 
     log = logging.getLogger(__name__)
     try:
+        expect(isinstance(cfg.report, DictConfig), "report", cfg.report, "report.write=true or report.write=false")
+        reference = reports.published(cfg.report.reference)
         experiment = build.experiment(cfg)
         state = loop.run(experiment)
         log.info("%s: %d rounds done", cfg.run_dir, len(state.rounds))
-        if cfg.report:
-            page = reports.write([experiment.run_dir], experiment.run_dir, lambda _: experiment.dataset)
+        if cfg.report.write:
+            page = reports.write([experiment.run_dir], experiment.run_dir, lambda _: experiment.dataset, reference)
             log.info("the report is %s", page)
     except LlppError as error:
         if HydraConfig.get().mode == RunMode.MULTIRUN or os.environ.get("HYDRA_FULL_ERROR"):
@@ -100,12 +104,15 @@ def report(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="llpp report", description=report.__doc__)
     parser.add_argument("folders", nargs="+", type=Path, metavar="DIR", help="a run directory, or a folder of them")
     parser.add_argument("--output", type=Path, help="where to write (default: the first DIR)")
-    chosen = parser.parse_args(arguments)
+    parser.add_argument("--reference", help="published numbers to show beside ours: paper")
+    # the spelling of `llpp run` is understood, too
+    chosen = parser.parse_args([re.sub(r"^report\.reference=", "--reference=", a) for a in arguments])
 
     from llpp import build
     from llpp import report as reports
 
-    page = reports.write(chosen.folders, chosen.output or chosen.folders[0], build.dataset_of_run)
-    reports.print_tables(chosen.folders)
+    reference = reports.published(chosen.reference)
+    page = reports.write(chosen.folders, chosen.output or chosen.folders[0], build.dataset_of_run, reference)
+    reports.print_tables(chosen.folders, reference=reference)
     print(page)
     return 0

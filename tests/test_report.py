@@ -15,14 +15,18 @@ from llpp.report import gallery
 from llpp.report.collect import collect
 from llpp.report.gallery import SIDES, TILE, draw_person, square_matrix
 from llpp.report.labels import dataset_labels, method_labels
+from llpp.report.markdown import markdown
 from llpp.report.page import write
 from llpp.report.summary import summary
-from llpp.report.tables import main_grids, markdown, tidy_csv
+from llpp.report.tables import main_grids, tidy_csv
 from llpp.scoring import Evaluation
 from llpp.state import Round, RunState, save
 
 JOINTS = len(LSP_SKELETON.joints)
-FILES = ("table.md", "table.csv", "learning_curve.png", "failure_finding.png", "predicted_vs_true.png", "report.html")
+FILES = (
+    "table.md", "table.csv", "differences.csv", "learning_curve.png", "failure_finding.png",
+    "predicted_vs_true.png", "report.html",
+)  # fmt: skip
 
 
 class Grey(PoseDataset):
@@ -96,13 +100,13 @@ def test_mean_spread_and_best_are_those_worked_out_by_hand(two_methods):
     (section,) = collect([two_methods]).sections
     selected, tested = main_grids(section)
     assert [label for label, *_ in tested.rows] == ["learned", "random"]
-    assert tested.columns == (10, 12) and selected.columns == (10,)
+    assert tested.columns == ("10", "12") and selected.columns == ("10",)
     # 0.5, 0.6: mean 0.55, std sqrt(2 · 0.05²) = 0.0707; 0.5504 looks like 0.550, so both are bold
     (learned, random) = (cells for _, _, cells in tested.rows)
     assert learned[0].text == "0.550 ± 0.071" and random[0].text == "0.550"
     assert learned[0].best and random[0].best
     assert learned[1].best and not random[1].best
-    assert selected.rows[0][2][0].text == "0.150 ± 0.071" and selected.rows[0][2][0].pool == "0.550"
+    assert selected.rows[0][2][0].text == "0.150 ± 0.071" and selected.rows[0][2][0].notes == ("pool 0.550",)
     assert selected.rows[0][2][0].best and not selected.rows[1][2][0].best
     assert "over 1 to 2 seeds" in tested.note
 
