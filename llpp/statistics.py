@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 LEAST = 3  # pairs below which an interval would say nothing
 EXACT = 6  # pairs up to which all nⁿ resamples are enumerated
 RESAMPLES = 10_000  # beyond that
+PRECISION = 1e-6  # of the larger value: metrics are float32, and a difference of equal ones is not quite 0
 TAIL = 0.025  # left out on either side of a 95 % interval
 Values = NDArray[np.floating[Any]]
 
@@ -40,10 +41,19 @@ def paired_difference(values: ArrayLike, baseline: ArrayLike) -> Difference:
         values: (n,), n ≥ 1; any unit.
         baseline: (n,), the same seeds in the same order.
     """
-    differences = np.asarray(values, dtype=np.float64) - np.asarray(baseline, dtype=np.float64)
-    pairs = len(differences)
-    interval = percentile_interval(resampled_means(differences)) if pairs >= LEAST else None
-    return Difference(float(differences.mean()), pairs, interval)
+    ours, theirs = np.asarray(values, dtype=np.float64), np.asarray(baseline, dtype=np.float64)
+    differences = ours - theirs
+    noise = PRECISION * float(np.abs([ours, theirs]).max())
+    interval = None
+    if len(differences) >= LEAST:
+        low, high = percentile_interval(resampled_means(differences))
+        interval = _known(low, noise), _known(high, noise)
+    return Difference(_known(float(differences.mean()), noise), len(differences), interval)
+
+
+def _known(mean: float, noise: float) -> float:
+    """0 for what is no more than rounding."""
+    return mean if abs(mean) > noise else 0.0
 
 
 def resampled_means(values: Values) -> Values:
@@ -53,8 +63,7 @@ def resampled_means(values: Values) -> Values:
         chosen = np.indices((n,) * n).reshape(n, -1).T
     else:
         chosen = np.random.default_rng(0).integers(n, size=(RESAMPLES, n))
-    # Sums of the same terms in another order differ in their last digits: rounding keeps 0 at 0.
-    means: Values = values[chosen].mean(axis=1).round(12)
+    means: Values = values[chosen].mean(axis=1)
     return means
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from llpp.errors import ConfigError
 from llpp.report.collect import Cell, Method, Section
-from llpp.report.tables import Best, Entry, Grid, GridRow, mean_and_spread, winner
+from llpp.report.tables import Best, Entry, Grid, GridRow, headings, mean_and_spread, winner
 
 Means = Mapping[str, tuple[float, ...]]  # method → mean after each stage
 Ours = Mapping[str | None, Sequence[Method]]  # the paper's name → our methods
@@ -92,6 +92,8 @@ PAPER = Reference(
     "convolutional head.",
 )  # fmt: skip
 REFERENCES = {"paper": PAPER}
+# objective and head of a selection by predicted loss → the paper's column
+BY_LOSS = {("ranking", "gap_fc"): "LL", ("kl", "gap_fc"): "LL++", ("kl", "multiscale_conv"): "conv"}
 
 
 def published(name: str | None) -> Reference | None:
@@ -106,13 +108,9 @@ def published(name: str | None) -> Reference | None:
 def counterpart(method: Method) -> str | None:
     """The paper's name for a method; None for one that it does not have."""
     acquisition, objective, head = map(method.runs[0].plug_in, ("acquisition", "objective", "head"))
-    if acquisition in ("random", "core_set"):
-        return acquisition.replace("core_set", "coreset")
     if acquisition == "predicted_loss":
-        return {("ranking", "gap_fc"): "LL", ("kl", "gap_fc"): "LL++", ("kl", "multiscale_conv"): "conv"}.get(
-            (objective, head)
-        )
-    return None
+        return BY_LOSS.get((objective, head))
+    return {"random": "random", "core_set": "coreset"}.get(acquisition)
 
 
 def comparison(section: Section, reference: Reference) -> Comparison:
@@ -124,16 +122,17 @@ def comparison(section: Section, reference: Reference) -> Comparison:
     for method in section.methods:
         ours.setdefault(counterpart(method), []).append(method)
     without = ", ".join(method.label for method in ours.get(None, ()))
-    heads = tuple(_head(stage, count, ours) for stage, count in enumerate(table.labelled))
+    heads = tuple(str(stage + 1) for stage in range(len(table.labelled)))
+    counts = _counts(table, ours)
     parts: tuple[tuple[str, str, Means, Best], ...] = (
-        ("(a) PCK of the sampled images, lower finds more failures", "selected_pck", table.selected, "lowest"),
-        ("(b) Test score, higher is better", "test_pck", table.test, "highest"),
+        ("(a), PCK of the sampled images: lower finds more failures", "selected_pck", table.selected, "lowest"),
+        ("(b), test score: higher is better", "test_pck", table.test, "highest"),
     )
     grids = [
         Grid(
-            f"{title}: {reference.name}, {table.dataset}, and ours",
-            "The best of the paper's means is bold, and the best of ours.",
-            heads, _rows(means, ours, quantity, best), corner="stage",
+            f"{reference.name} {title} ({table.dataset}), and the runs here",
+            "The best of the paper's means is bold, and the best of those here.",
+            heads, (*counts, *_rows(means, ours, quantity, best)), corner="stage",
         )
         for title, quantity, means, best in parts
     ]  # fmt: skip
@@ -154,16 +153,19 @@ def _rows(means: Means, ours: Ours, quantity: str, best: Best) -> tuple[GridRow,
     for name, cells in theirs.items():
         rows.append((f"{name} (paper)", REPEATS, _entries(cells, bests[0])))
         for method in ours.get(name, ()):
-            rows.append((f"ours: {method.label}", str(len(method.begun)), _entries(mine[method.label], bests[1])))
+            rows.append((f"here: {method.label}", str(len(method.begun)), _entries(mine[method.label], bests[1])))
     return tuple(rows)
 
 
-def _head(stage: int, published: int, ours: Ours) -> str:
-    """A stage with the numbers of labelled images on both sides."""
+def _counts(table: Published, ours: Ours) -> list[GridRow]:
+    """The numbers of labelled images that either side gives for its stages."""
     matched = [method for name, methods in ours.items() if name for method in methods]
-    counts = sorted({n for method in matched if (n := _labelled(method, stage)) is not None})
-    own = f"; ours {' or '.join(f'{n:,}' for n in counts)}" if counts else ""
-    return f"{stage + 1} (paper {published:,}{own})"
+    cells: list[Entry | None] = []
+    for stage in range(len(table.labelled)):
+        found = {n for method in matched if (n := _labelled(method, stage)) is not None}
+        cells.append(Entry(" or ".join(headings(sorted(found)))) if found else None)
+    published = tuple(Entry(count) for count in headings(table.labelled))
+    return [("labelled images (paper)", "", published), ("labelled images (here)", "", tuple(cells))]
 
 
 def _entries(cells: Sequence[Cell | None], bests: Sequence[str | None]) -> tuple[Entry | None, ...]:

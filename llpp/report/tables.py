@@ -111,9 +111,9 @@ def more_grids(section: Section) -> list[Grid]:
     name = section.metric("test").partition("@")[0]
     known = {quantity for method in section.methods for r in method.rounds for quantity in r.row}
     thresholds = sorted((q.removeprefix(AT) for q in known if re.fullmatch(AT + r"[\d.]+", q)), key=float)
-    found = [grid(section, "test_pck_auc", f"Area under the {name} curve on the test images", "highest")]
-    found += [grid(section, f"{AT}{t}", f"{name}@{t} on the test images", "highest") for t in thresholds]
-    return [table for table in found if table.columns]
+    found = [grid(section, "test_pck_auc", f"Area under the {name} curve on the test images", None)]
+    found += [grid(section, f"{AT}{t}", f"{name}@{t} on the test images", None) for t in thresholds]
+    return _known(found)
 
 
 def ranking_grids(section: Section) -> list[Grid]:
@@ -123,7 +123,12 @@ def ranking_grids(section: Section) -> list[Grid]:
         grid(section, "loss_pair_accuracy", "Share of pairs in the right order", None),
         grid(section, "failure_auroc", "AUROC of failures (PCK below one half)", None),
     ]
-    return [table for table in found if any(any(cells) for _, _, cells in table.rows)]
+    return _known(found)
+
+
+def _known(grids: Sequence[Grid]) -> list[Grid]:
+    """Those with a number in them."""
+    return [table for table in grids if any(any(cells) for _, _, cells in table.rows)]
 
 
 def waiting(method: Method) -> str | None:
