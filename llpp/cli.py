@@ -1,18 +1,14 @@
 """The command line. Imports nothing heavy before a command needs it, so `--help` answers at once."""
 
 import argparse
-import logging
 import os
+import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from llpp import __version__
 from llpp.errors import LlppError
-
-if TYPE_CHECKING:
-    from omegaconf import DictConfig
 
 USAGE = """\
 llpp: which images should we label next, and where will our pose model fail?
@@ -69,6 +65,7 @@ def run(arguments: list[str]) -> int:
     import hydra
 
     from llpp import sweep
+    from llpp.job import job
 
     sys.argv = ["llpp run", *arguments]
     try:
@@ -79,74 +76,20 @@ def run(arguments: list[str]) -> int:
     return 1 if any(line.startswith("failed: ") for line in lines) else 0
 
 
-def job(cfg: "DictConfig") -> None:
-    """One run: a single one, or one of a sweep, where a failure must not stop the others."""
-    from hydra.core.hydra_config import HydraConfig
-    from hydra.types import RunMode
-
-    from llpp import sweep
-
-    if os.environ.get("HYDRA_FULL_ERROR"):
-        _run(cfg)
-        return
-    single = HydraConfig.get().mode != RunMode.MULTIRUN
-    try:
-        outcome = _run(cfg) if single else _place(cfg)
-    except LlppError as error:
-        if single:
-            fail(str(error))
-        sweep.note(Path(cfg.run_dir), "failed", str(error))
-    except Exception as error:
-        if single:
-            raise
-        logging.getLogger(__name__).exception("%s failed", cfg.run_dir)
-        sweep.note(Path(cfg.run_dir), "failed", f"{type(error).__name__}: {error}")
-    else:
-        sweep.note(Path(cfg.run_dir), outcome)
-
-
-def _place(cfg: "DictConfig") -> str:
-    """Run a job of a sweep, unless it is done, on a GPU of its own if it wants one of several."""
-    from omegaconf import OmegaConf
-
-    from llpp import sweep
-
-    if sweep.is_done(cfg, OmegaConf.to_yaml(cfg, resolve=True)):
-        return "done before"
-    if cfg.trainer.accelerator in ("gpu", "cuda") and cfg.trainer.devices == 1:
-        import torch
-
-        if (count := torch.cuda.device_count()) > 1:
-            with sweep.free_gpu(count) as number:
-                return _run(cfg, number)
-    return _run(cfg)
-
-
-def _run(cfg: "DictConfig", gpu: int | None = None) -> str:
-    from llpp import build, loop
-    from llpp import report as reports
-
-    log = logging.getLogger(__name__)
-    experiment = build.experiment(cfg, gpu)
-    state = loop.run(experiment)
-    log.info("%s: %d rounds done", cfg.run_dir, len(state.rounds))
-    if cfg.report:
-        page = reports.write([experiment.run_dir], experiment.run_dir, lambda _: experiment.dataset)
-        log.info("the report is %s", page)
-    return "done"
-
-
 def report(arguments: list[str]) -> int:
     """Tables, figures and a page from run directories."""
     parser = argparse.ArgumentParser(prog="llpp report", description=report.__doc__)
     parser.add_argument("folders", nargs="+", type=Path, metavar="DIR", help="a run directory, or a folder of them")
     parser.add_argument("--output", type=Path, help="where to write (default: the first DIR)")
-    chosen = parser.parse_args(arguments)
+    parser.add_argument("--reference", help="published numbers to show beside ours: paper")
+    # the spelling of `llpp run` is understood, too
+    chosen = parser.parse_args([re.sub(r"^report\.reference=", "--reference=", a) for a in arguments])
 
     from llpp import build
     from llpp import report as reports
 
-    page = reports.write(chosen.folders, chosen.output or chosen.folders[0], build.dataset_of_run)
-    reports.print_tables(chosen.folders)
+    reference = reports.published(chosen.reference)
+    page = reports.write(chosen.folders, chosen.output or chosen.folders[0], build.dataset_of_run, reference)
+    reports.print_tables(chosen.folders, reference=reference)
     print(page)
     return 0

@@ -21,7 +21,7 @@ TINY = (
     "trainer.check_val_every_n_epoch=1",
     "callbacks=none",
     "logger=none",
-    "report=false",
+    "report.write=false",
     "base_models=null",
     "data.batch_size=4",
 )

@@ -107,7 +107,7 @@ def test_the_wheel_brings_its_configuration_and_runs_from_any_folder(tmp_path):
     found = subprocess.run(where, cwd=elsewhere, env=environment, capture_output=True, text=True, check=True)
     assert found.stdout.startswith(str(tmp_path / "site"))
     path = environment["PYTHONPATH"]
-    done = llpp("run", *TINY, *FIGURES, "debug=fdr", "report=true", cwd=elsewhere, PYTHONPATH=path)
+    done = llpp("run", *TINY, *FIGURES, "debug=fdr", "report.write=true", cwd=elsewhere, PYTHONPATH=path)
     assert done.returncode == 0, done.stderr
     assert (elsewhere / "runs/debug/seed0/report.html").exists()
 

@@ -305,7 +305,7 @@ def test_presets_compose_and_build_and_judge_images(compose, preset, tmp_path):
 PACKAGE = Path(llpp.__file__).parent
 LAYERS = (
     {"llpp", "types", "state", "errors", "files", "seeds"},
-    {"losses", "codec", "metrics", "transforms", "schedules", "pixels"},
+    {"losses", "codec", "metrics", "statistics", "transforms", "schedules", "pixels"},
     {"backbones", "heads", "objectives", "acquisition", "datasets"},
     {
         "loop",
@@ -321,7 +321,7 @@ LAYERS = (
         "report",
     },
     {"build"},
-    {"cli", "sweep", "__main__"},
+    {"cli", "job", "sweep", "__main__"},
 )
 PLUG_INS = 2  # the layer
 
@@ -401,7 +401,7 @@ def test_plug_ins_know_nothing_of_the_other_kinds():
 def test_frameworks_stay_in_their_layers():
     def frameworks(module):
         forbidden = {"hydra"} if area(module) == "report" else {"hydra", "omegaconf"}
-        if area(module) in ("build", "cli", "sweep"):
+        if area(module) in ("build", "cli", "job", "sweep"):
             forbidden = set()
         if layer(module) <= PLUG_INS:
             forbidden |= {"pytorch_lightning", "lightning"}

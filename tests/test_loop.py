@@ -118,7 +118,7 @@ def test_another_config_is_refused_by_name_of_what_differs(finished, tmp_path):
     ):
         loop.run(tiny(finished, "head_weight=0.5"))
     assert (finished / "state.json").read_bytes() == before
-    loop.run(tiny(finished, "data.workers=1", "trainer.log_every_n_steps=3", "name=other", "report=true"))
+    loop.run(tiny(finished, "data.workers=1", "trainer.log_every_n_steps=3", "name=other", "report.write=true"))
 
 
 def test_a_directory_in_use_says_who_has_it(finished):

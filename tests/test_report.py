@@ -5,81 +5,24 @@ import re
 import numpy as np
 import pytest
 from rich.console import Console
+from run_dirs import JOINTS, Grey, row, run_dir
 
 from llpp import report
 from llpp.cli import report as report_command
-from llpp.datasets.base import LSP_SKELETON, PoseDataset, Records
 from llpp.errors import ConfigError, DataError, StateError
-from llpp.outputs import write_scores
 from llpp.report import gallery
 from llpp.report.collect import collect
 from llpp.report.gallery import SIDES, TILE, draw_person, square_matrix
 from llpp.report.labels import dataset_labels, method_labels
+from llpp.report.markdown import markdown
 from llpp.report.page import write
 from llpp.report.summary import summary
-from llpp.report.tables import main_grids, markdown, tidy_csv
-from llpp.scoring import Evaluation
-from llpp.state import Round, RunState, save
+from llpp.report.tables import main_grids, tidy_csv
 
-JOINTS = len(LSP_SKELETON.joints)
-FILES = ("table.md", "table.csv", "learning_curve.png", "failure_finding.png", "predicted_vs_true.png", "report.html")
-
-
-class Grey(PoseDataset):
-    """Six persons on grey images of 100 × 80 pixels, joints on a diagonal."""
-
-    name = "grey"
-    skeleton = LSP_SKELETON
-
-    def __init__(self):
-        count = 6
-        ids = tuple(f"grey/{i}" for i in range(count))
-        joints = np.tile(np.linspace(20, 60, JOINTS, dtype=np.float32)[None, :, None], (count, 1, 2))
-        visible = np.full((count, JOINTS), 2, dtype=np.uint8)
-        joints[0, 3], visible[0, 3] = np.nan, 0
-        self.records = Records(
-            ids, ids, np.array(["train"] * 4 + ["val", "test"]), joints, visible,
-            np.tile(np.array([20, 20, 40, 40], dtype=np.float32), (count, 1)), "joints",
-            np.ones(count, dtype=bool), ground_truth_boxes=True,
-        )  # fmt: skip
-
-    def load(self, row):
-        return np.full((80, 100, 3), 128, dtype=np.uint8)
-
-
-def row(number, labelled, test, selected=None, pool=None, **more):
-    found = {"round": number, "labelled": labelled, "test_pck": test, "test_undefined": 3, "seconds_train": 2.0,
-             "loss_spearman": 0.5, "loss_pair_accuracy": 0.7, "failure_auroc": None}  # fmt: skip
-    if selected is not None:
-        found |= {"selected": 2, "selected_pck": selected, "pool_pck": pool}
-    return found | more
-
-
-def run_dir(folder, rows, seed=0, acquisition="random", name=None, head_weight=1.0, files=False, **science):
-    """A run directory as the loop would leave it, with hand-made numbers."""
-    settings = {
-        "seed": seed, "head_weight": head_weight, "dataset._target_": "llpp.datasets.grey.Grey",
-        "head._target_": "llpp.heads.gap_fc.GapFCHead", "objective._target_": "llpp.objectives.kl.KLObjective",
-        "acquisition._target_": f"llpp.acquisition.{acquisition}.Some", "pck.threshold": 0.2, **science,
-    }  # fmt: skip
-    rounds = []
-    for number, values in enumerate(rows):
-        rounds.append(Round(number, values, ("grey/1", "grey/0") if "selected" in values else ()))
-        if files:
-            scores(folder / f"round_{number:02d}")
-    folder.mkdir(parents=True, exist_ok=True)
-    save(RunState(settings, ("grey/2",), {"grey/9": "no such <file>"}, tuple(rounds)), folder / "state.json")
-    text = f"name: {name or acquisition}\nseed: {seed}\nrounds: 2\npck: {{threshold: 0.2}}\ncrop: {{size: 64}}\n"
-    (folder / "config.yaml").write_text(text)
-    return folder
-
-
-def scores(folder):
-    values = {"predicted_loss": [0.1, 0.4], "true_loss": [0.2, 0.3], "pck": [1.0, 0.0]}
-    columns = {k: np.array(v, dtype=np.float32) for k, v in values.items()}
-    write_scores(folder / "test.parquet", ["grey/4", "grey/5"], Evaluation(columns, {}))
-    joints = np.full((2, JOINTS, 2), 40, dtype=np.float32)
-    write_scores(folder / "poses.parquet", ["grey/1", "grey/0"], Evaluation({**columns, "joints": joints}, {}))
+FILES = (
+    "table.md", "table.csv", "differences.csv", "learning_curve.png", "failure_finding.png",
+    "predicted_vs_true.png", "report.html",
+)  # fmt: skip
 
 
 @pytest.fixture
@@ -96,13 +39,13 @@ def test_mean_spread_and_best_are_those_worked_out_by_hand(two_methods):
     (section,) = collect([two_methods]).sections
     selected, tested = main_grids(section)
     assert [label for label, *_ in tested.rows] == ["learned", "random"]
-    assert tested.columns == (10, 12) and selected.columns == (10,)
+    assert tested.columns == ("10", "12") and selected.columns == ("10",)
     # 0.5, 0.6: mean 0.55, std sqrt(2 · 0.05²) = 0.0707; 0.5504 looks like 0.550, so both are bold
     (learned, random) = (cells for _, _, cells in tested.rows)
     assert learned[0].text == "0.550 ± 0.071" and random[0].text == "0.550"
     assert learned[0].best and random[0].best
     assert learned[1].best and not random[1].best
-    assert selected.rows[0][2][0].text == "0.150 ± 0.071" and selected.rows[0][2][0].pool == "0.550"
+    assert selected.rows[0][2][0].text == "0.150 ± 0.071" and selected.rows[0][2][0].notes == ("pool 0.550",)
     assert selected.rows[0][2][0].best and not selected.rows[1][2][0].best
     assert "over 1 to 2 seeds" in tested.note
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import yaml  # type: ignore[import-untyped]  # only for its exception
@@ -16,8 +16,11 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from llpp.errors import ConfigError, StateError
-from llpp.report.labels import Flat, canonical, dataset_labels, method_labels
+from llpp.report.failures import FAILED, Failure, in_short, read_failure
+from llpp.report.labels import Flat, canonical, dataset_labels, method_labels, module_name
 from llpp.state import Round, RunState, load
+
+COMPARABLE = ("dataset.", "pck.", "metric.")  # settings that must be equal for numbers to be compared
 
 
 @dataclass(frozen=True)
@@ -28,6 +31,7 @@ class Run:
     state: RunState
     config: Mapping[str, Any]  # resolved
     text: str  # config.yaml as it is
+    failure: Failure | None = None  # why its last start ended early, if it did
 
     @property
     def name(self) -> str:
@@ -38,6 +42,10 @@ class Run:
     def seed(self) -> Any:
         """Its seed."""
         return self.config.get("seed")
+
+    def plug_in(self, group: str) -> str:
+        """The module that a group's choice comes from: `gap_fc` for llpp.heads.gap_fc.GapFCHead."""
+        return module_name(str(self.state.science.get(f"{group}._target_", "none")))
 
     def round_file(self, number: int, name: str) -> Path:
         """A file of round `number`."""
@@ -88,6 +96,15 @@ class Method:
         std = float(values.std(ddof=1)) if len(values) > 1 else None
         return Cell(float(values.mean()), std, tuple(values.tolist()), found[0][0])
 
+    def by_seed(self, quantity: str, labelled: int) -> dict[str, float]:
+        """Seed → `quantity` after the round that began with `labelled` images, for the seeds that know it."""
+        return {
+            str(run.seed): float(value)
+            for run in self.runs
+            for r in run.state.rounds
+            if r.row["labelled"] == labelled and (value := r.row.get(quantity)) is not None
+        }
+
 
 @dataclass(frozen=True)
 class Section:
@@ -102,8 +119,14 @@ class Section:
         return self.methods[0].runs[0]
 
     @property
-    def metric(self) -> str:
-        """PCK with its threshold."""
+    def source(self) -> str:
+        """What its ids begin with: the dataset's own name, whatever the section is called."""
+        return self.first.state.initial[0].partition("/")[0]
+
+    def metric(self, images: Literal["train", "test"]) -> str:
+        """Name and threshold of the measure on the training pool's or on the test images: `PCKh@0.5`."""
+        if name := self.first.state.science.get(f"metric.{images}"):
+            return str(name)
         threshold = (self.first.config.get("pck") or {}).get("threshold")
         return "PCK" if threshold is None else f"PCK@{threshold}"
 
@@ -118,6 +141,7 @@ class Collection:
 
     sections: tuple[Section, ...]
     copies: tuple[Path, ...]  # runs left out: same settings and seed as another one
+    failures: tuple[Failure, ...] = ()  # of jobs with and without a run
 
     @property
     def labels(self) -> list[str]:
@@ -129,7 +153,8 @@ def collect(folders: Sequence[Path]) -> Collection:
     """Find and group all runs under `folders`; ConfigError where none is, StateError on a damaged one."""
     best: dict[str, Run] = {}
     copies: list[Path] = []
-    for run in find_runs(folders):
+    runs, failures = find_runs(folders)
+    for run in runs:
         key = canonical({**run.state.science, "seed": run.seed})
         if key in best and len(best[key].state.rounds) >= len(run.state.rounds):
             copies.append(run.folder)
@@ -141,22 +166,29 @@ def collect(folders: Sequence[Path]) -> Collection:
     ids = [group[0].state.initial[0] for group in groups]
     names = dataset_labels(ids, [_comparable(group[0]) for group in groups])
     sections = [Section(name, _methods(group)) for name, group in zip(names, groups, strict=True)]
-    return Collection(tuple(sections), tuple(copies))
+    return Collection(tuple(sections), tuple(copies), failures)
 
 
-def find_runs(folders: Iterable[Path]) -> list[Run]:
-    """Runs at any depth under `folders`, in order of their paths."""
+def find_runs(folders: Iterable[Path]) -> tuple[list[Run], tuple[Failure, ...]]:
+    """Runs, and failed jobs, at any depth under `folders`, in order of their paths."""
     found: dict[Path, Path] = {}
+    failed: dict[Path, Failure] = {}
     for folder in folders:
         if not folder.is_dir():
             raise ConfigError(f"{folder} is not a folder; give a run directory, or a folder that holds some")
         files = sorted(folder.rglob("state.json"))
+        notes = [note for file in sorted(folder.rglob(FAILED)) if (note := read_failure(file.parent))]
+        if notes and not files:
+            raise ConfigError(
+                f"{folder} holds no run, only failed jobs ({in_short(notes)}); mend and start them again"
+            )
         if not files:
             raise ConfigError(
                 f"{folder} holds no run (no state.json at any depth); give a run directory, or a folder that has some"
             )
         found |= {file.parent.resolve(): file.parent for file in files}
-    return [_read(folder) for folder in found.values()]
+        failed |= {note.folder.resolve(): note for note in notes}
+    return [_read(folder) for folder in found.values()], tuple(failed.values())
 
 
 def _read(folder: Path) -> Run:
@@ -168,7 +200,7 @@ def _read(folder: Path) -> Run:
         raise _unreadable(folder) from error
     if state is None or not isinstance(config, dict):
         raise _unreadable(folder)
-    return Run(folder, state, {str(k): v for k, v in config.items()}, text)
+    return Run(folder, state, {str(k): v for k, v in config.items()}, text, read_failure(folder))
 
 
 def _unreadable(folder: Path) -> StateError:
@@ -178,11 +210,11 @@ def _unreadable(folder: Path) -> StateError:
 
 
 def _comparable(run: Run) -> Flat:
-    return {k: v for k, v in run.state.science.items() if k.startswith(("dataset.", "pck."))}
+    return {k: v for k, v in run.state.science.items() if k.startswith(COMPARABLE)}
 
 
 def _method(run: Run) -> Flat:
-    return {k: v for k, v in run.state.science.items() if k != "seed" and not k.startswith(("dataset.", "pck."))}
+    return {k: v for k, v in run.state.science.items() if k != "seed" and not k.startswith(COMPARABLE)}
 
 
 def _grouped(runs: Iterable[Run], settings: Callable[[Run], Flat]) -> list[list[Run]]:

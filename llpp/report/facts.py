@@ -4,6 +4,7 @@ from typing import Any
 
 from llpp.datasets.base import SPLITS, PoseDataset
 from llpp.report.collect import Method, Section
+from llpp.report.tables import validation_labels
 
 COMMON = {
     "rounds": "rounds",
@@ -24,13 +25,35 @@ def settings(section: Section, dataset: PoseDataset | None, skipped: int) -> lis
     for name, words in COMMON.items():
         values = {run.config.get(name): None for method in section.methods for run in method.runs}
         rows.append((words, ", ".join(map(str, sorted(values, key=_order)))))
-    rows.append(("measure", f"{section.metric}, a share of the torso's diagonal"))
+    rows += _measures(section)
     rows.append(("crop", f"{(section.first.config.get('crop') or {}).get('size', 'unknown')} px"))
     undefined = [int(r.row.get("test_undefined") or 0) for method in section.methods for r in method.rounds]
     if undefined:
-        rows.append(("test images without a torso", f"{max(undefined):,} (left out of PCK)"))
+        rows.append(
+            (f"test images without a {_length(section.metric('test'))}", f"{max(undefined):,} (left out of PCK)")
+        )
+    if counts := validation_labels(section):
+        rows.append(("labels spent on validation", ", ".join(f"{count:,}" for count in counts)))
     rows.append(("images skipped", f"{skipped:,}"))
     return rows
+
+
+def _measures(section: Section) -> list[tuple[str, str]]:
+    """Name of the measure, and of the selected images' where that is another one."""
+    test, train = section.metric("test"), section.metric("train")
+    rows = [("measure", _explained(test))]
+    return rows if test == train else [*rows, ("measure of selected images", _explained(train))]
+
+
+def _explained(metric: str) -> str:
+    unit = {"torso": "the torso's diagonal", "head size": "the head's size"}[_length(metric)]
+    guess = "; ~: that size is approximated" if "~" in metric else ""
+    return f"{metric}, a share of {unit}{guess}"
+
+
+def _length(metric: str) -> str:
+    """What distances are divided by: PCKh takes the head (Andriluka et al. 2014), PCK the torso."""
+    return "head size" if metric.startswith("PCKh") else "torso"
 
 
 def _order(value: Any) -> tuple[bool, float, str]:
@@ -66,6 +89,8 @@ def progress(method: Method) -> list[tuple[str, str, str]]:
             words += " (no round yet)"
         elif isinstance(wanted, int) and done < wanted:
             words += " (unfinished)"
+        if run.failure:
+            words += f"; failed: {run.failure.reason}"
         rows.append((f"{run.name} · {run.folder.name}", str(run.seed), words))
     return rows
 

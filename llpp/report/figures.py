@@ -65,7 +65,7 @@ def learning_curve(collection: Collection, theme: Theme) -> bytes:
             axes.plot(counts, mean, color=colour, marker=marker, markersize=5.5, linewidth=2, label=method.label)
         axes.set_xticks(section.labelled("test_pck"))
         axes.set_xlabel("labelled images")
-        axes.set_ylabel(f"test {section.metric}")
+        axes.set_ylabel(f"test {section.metric('test')}")
 
     return _by_section(collection, theme, "test_pck", "Learning curve", panel)
 
@@ -92,7 +92,7 @@ def failure_finding(collection: Collection, theme: Theme) -> bytes:
             axes.plot([], [], color=theme.ink, linewidth=1.6, linestyle=(0, (2.2, 1.4)), label="whole pool")
         axes.set_xticks(range(len(counts)), [f"{n:,}" for n in counts])
         axes.set_xlabel("labelled images when selecting")
-        axes.set_ylabel(f"{section.metric} of the selected images")
+        axes.set_ylabel(f"{section.metric('train')} of the selected images")
         axes.set_ylim(bottom=0)
 
     return _by_section(collection, theme, "selected_pck", "Failure finding: lower is better", panel)

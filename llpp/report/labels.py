@@ -38,12 +38,13 @@ def _by_plug_in(settings: Sequence[Flat]) -> list[str]:
 
 def _plug_in(paths: Sequence[str]) -> list[str]:
     """The modules' last parts; where different classes share one module, the classes."""
-    modules = [_module(path) for path in paths]
+    modules = [module_name(path) for path in paths]
     one_module = len(set(modules)) == 1 and len(set(paths)) > 1
     return [path.rpartition(".")[2] for path in paths] if one_module else modules
 
 
-def _module(path: str) -> str:
+def module_name(path: str) -> str:
+    """The module that a class is in: `a.b.C` → `b`."""
     return path.split(".")[-2] if "." in path else path
 
 

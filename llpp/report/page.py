@@ -9,12 +9,16 @@ from llpp.datasets.base import PoseDataset
 from llpp.errors import LlppError
 from llpp.report import figures
 from llpp.report.collect import Collection, Section, collect
+from llpp.report.differences import NOTE, difference_grids, differences_csv, too_few_seeds
 from llpp.report.facts import box_warning, progress, settings, skipped, times
 from llpp.report.files import write_bytes
 from llpp.report.gallery import Gallery, galleries, tiles_per_selection
+from llpp.report.markdown import markdown
+from llpp.report.reference import Comparison, Reference, comparison
 from llpp.report.summary import summary
-from llpp.report.tables import Grid, main_grids, markdown, ranking_grids, tidy_csv
+from llpp.report.tables import Grid, main_grids, more_grids, ranking_grids, tidy_csv
 
+LoadDataset = Callable[[Path], PoseDataset]  # run directory → its dataset
 FIGURES = {
     "failure_finding": (
         figures.failure_finding,
@@ -53,6 +57,10 @@ class Part:
     section: Section
     summary: str
     main: list[Grid]
+    differences: list[Grid]
+    too_few: str | None
+    comparison: Comparison | None
+    more: list[Grid]
     ranking: list[Grid]
     settings: list[tuple[str, str]]
     warning: str | None
@@ -64,27 +72,31 @@ class Part:
     configs: list[tuple[str, str]]
 
 
-def write(folders: Sequence[Path], output: Path, load_dataset: Callable[[Path], PoseDataset]) -> Path:
+def write(
+    folders: Sequence[Path], output: Path, load_dataset: LoadDataset, reference: Reference | None = None
+) -> Path:
     """Write tables, figures and the page about all runs under `folders` into `output`.
 
     Args:
         folders: run directories, or folders that hold some at any depth.
-        output: folder for report.html, table.md, table.csv and three PNG figures; made if it is missing.
+        output: folder for report.html, table.md, table.csv, differences.csv and three PNG figures; made if missing.
         load_dataset: run directory → its dataset, for the gallery; may raise LlppError.
+        reference: published numbers to show beside those of the runs.
 
     Returns:
         The path of report.html.
 
     Raises:
-        ConfigError: a folder without a run.
+        ConfigError: a folder without a run, or with failed jobs only.
         StateError: a damaged run, or an output folder that cannot be written to.
     """
     collection = collect(folders)
-    write_bytes(output / "table.md", markdown(collection).encode())
+    write_bytes(output / "table.md", markdown(collection, reference).encode())
     write_bytes(output / "table.csv", tidy_csv(collection).encode())
+    write_bytes(output / "differences.csv", differences_csv(collection).encode())
     pictures = [_picture(collection, name, output) for name in FIGURES]
     page = output / "report.html"
-    write_bytes(page, _html(collection, pictures, load_dataset).encode())
+    write_bytes(page, _html(collection, pictures, load_dataset, reference).encode())
     return page
 
 
@@ -98,7 +110,9 @@ def _picture(collection: Collection, name: str, output: Path) -> Picture:
     return Picture(name.replace("_", " "), caption, encoded[0], encoded[1], wide)
 
 
-def _html(collection: Collection, pictures: list[Picture], load_dataset: Callable[[Path], PoseDataset]) -> str:
+def _html(
+    collection: Collection, pictures: list[Picture], load_dataset: LoadDataset, reference: Reference | None
+) -> str:
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
     # Names and paths come from users: everything is escaped.
@@ -110,12 +124,13 @@ def _html(collection: Collection, pictures: list[Picture], load_dataset: Callabl
         lstrip_blocks=True,
     )
     tiles = tiles_per_selection(collection)
-    parts = [_part(section, load_dataset, tiles) for section in collection.sections]
+    parts = [_part(section, load_dataset, tiles, reference) for section in collection.sections]
     template = environment.get_template("page.html.j2")
-    return template.render(parts=parts, pictures=pictures, copies=collection.copies)
+    found = {"copies": collection.copies, "failures": collection.failures}
+    return template.render(parts=parts, pictures=pictures, difference_note=NOTE, **found)
 
 
-def _part(section: Section, load_dataset: Callable[[Path], PoseDataset], tiles: int) -> Part:
+def _part(section: Section, load_dataset: LoadDataset, tiles: int, reference: Reference | None) -> Part:
     dataset, note = None, None
     try:
         dataset = load_dataset(section.first.folder)
@@ -128,6 +143,10 @@ def _part(section: Section, load_dataset: Callable[[Path], PoseDataset], tiles: 
         section=section,
         summary=summary(section),
         main=main_grids(section),
+        differences=difference_grids(section),
+        too_few=too_few_seeds(section),
+        comparison=comparison(section, reference) if reference else None,
+        more=more_grids(section),
         ranking=ranking_grids(section),
         settings=settings(section, dataset, len(missing)),
         warning=box_warning(dataset),

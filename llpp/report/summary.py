@@ -26,7 +26,7 @@ def _finding(section: Section) -> str:
             if pool := method.cell("pool_pck", counts[0]):
                 pools.append(pool.mean)
     (low, first), *others = sorted(parts)
-    sentence = f"In the first selection, {first} chose images with a {section.metric} of {low:.2f}"
+    sentence = f"In the first selection, {first} chose images with a {section.metric('train')} of {low:.2f}"
     if others:
         sentence += f" where {_listed([f'those of {label} had {mean:.2f}' for mean, label in others])}"
     if pools:
@@ -52,7 +52,7 @@ def _learning(section: Section) -> str:
         return ""
     cells.sort(key=lambda found: -found[0].mean)
     words = _listed([f"{cell.mean:.3f} for {label}" for cell, label in cells])
-    sentence = f"With {count:,} labelled images, the test {section.metric} is {words}"
+    sentence = f"With {count:,} labelled images, the test {section.metric('test')} is {words}"
     spreads = [cell.std for cell, _ in cells if cell.std is not None]
     if len(cells) > 1 and len(spreads) == len(cells):
         gap, spread = cells[0][0].mean - cells[1][0].mean, max(spreads)

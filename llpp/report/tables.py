@@ -1,23 +1,17 @@
-"""Means and spreads over seeds, as Markdown, tidy CSV and for the terminal."""
+"""Means and spreads over seeds: the grids that every output shows, and a tidy CSV."""
 
 import csv
-import html
 import io
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal
 
-from rich.box import SIMPLE_HEAD
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
-
-from llpp.report.collect import Collection, Method, Section, collect
+from llpp.report.collect import Cell, Collection, Method, Section
 
 Best = Literal["lowest", "highest"]
 CSV_COLUMNS = ("dataset", "method", "round", "labelled", "quantity", "mean", "std", "seeds")
+AT = "test_pck_at_"  # followed by a threshold
 
 
 @dataclass(frozen=True)
@@ -25,31 +19,29 @@ class Entry:
     """A cell as it is shown."""
 
     text: str  # mean ± std
-    best: bool
-    pool: str | None = None  # the pool's mean beside it
-    seeds: int | None = None  # where it rests on fewer seeds than its row
+    best: bool = False
+    notes: tuple[str, ...] = ()  # what stands below or behind the mean
 
-    @property
-    def notes(self) -> list[str]:
-        """What stands below or behind the mean."""
-        pool = [f"pool {self.pool}"] if self.pool else []
-        return pool + ([f"{self.seeds} seed{'s' * (self.seeds > 1)}"] if self.seeds else [])
+
+GridRow = tuple[str, str, tuple[Entry | None, ...]]  # label, last column, cells
 
 
 @dataclass(frozen=True)
 class Grid:
-    """Methods × numbers of labelled images."""
+    """Rows × columns, mostly methods × numbers of labelled images."""
 
     title: str
     note: str
-    columns: tuple[int, ...]
-    rows: tuple[tuple[str, int, tuple[Entry | None, ...]], ...]  # label, seeds, cells
+    columns: tuple[str, ...]
+    rows: tuple[GridRow, ...]
+    corner: str = "labelled images"
+    last: str = "seeds"
 
 
 def grid(section: Section, quantity: str, title: str, best: Best | None, beside: str | None = None) -> Grid:
     """One quantity of a section; `beside` is another one to show next to it, `best` says what to print bold."""
     columns = section.labelled("labelled" if best is None else quantity)  # all rounds, to stand under each other
-    winners = {count: _winner(section, quantity, count, best) if best else None for count in columns}
+    winners = {count: winner([method.cell(quantity, count) for method in section.methods], best) for count in columns}
     rows = []
     for method in section.methods:
         seeds = len(method.begun)
@@ -59,19 +51,30 @@ def grid(section: Section, quantity: str, title: str, best: Best | None, beside:
             if cell is None:
                 cells.append(None)
                 continue
-            mean = f"{cell.mean:.3f}"
-            text = mean if cell.std is None else f"{mean} ± {cell.std:.3f}"
-            fewer = len(cell.values) if len(cell.values) < seeds else None
-            cells.append(Entry(text, mean == winners[count], f"{pool.mean:.3f}" if pool else None, fewer))
-        rows.append((method.label, seeds, tuple(cells)))
-    return Grid(title, spread_note(section), tuple(columns), tuple(rows))
+            notes = [f"pool {pool.mean:.3f}"] if pool else []
+            if len(cell.values) < seeds:
+                notes.append(f"{len(cell.values)} seed{'s' * (len(cell.values) > 1)}")
+            cells.append(Entry(mean_and_spread(cell), f"{cell.mean:.3f}" == winners[count], tuple(notes)))
+        rows.append((method.label, str(seeds), tuple(cells)))
+    return Grid(title, spread_note(section), headings(columns), tuple(rows))
 
 
-def _winner(section: Section, quantity: str, labelled: int, best: Best) -> str | None:
+def headings(counts: Sequence[int]) -> tuple[str, ...]:
+    """Numbers of images as column heads."""
+    return tuple(f"{count:,}" for count in counts)
+
+
+def mean_and_spread(cell: Cell) -> str:
+    """`0.550 ± 0.071`, or the mean alone of one seed."""
+    return f"{cell.mean:.3f}" if cell.std is None else f"{cell.mean:.3f} ± {cell.std:.3f}"
+
+
+def winner(cells: Sequence[Cell | None], best: Best | None) -> str | None:
     """The best mean as it is shown, so that what looks equal is treated as equal; None without a rival."""
-    cells = [cell for method in section.methods if (cell := method.cell(quantity, labelled))]
-    shown = [f"{cell.mean:.3f}" for cell in cells]
-    return (min if best == "lowest" else max)(shown, key=float) if len(shown) > 1 else None
+    shown = [f"{cell.mean:.3f}" for cell in cells if cell]
+    if best is None or len(shown) < 2:
+        return None
+    return (min if best == "lowest" else max)(shown, key=float)
 
 
 def spread_note(section: Section) -> str:
@@ -87,14 +90,30 @@ def spread_note(section: Section) -> str:
 
 def main_grids(section: Section) -> list[Grid]:
     """The two parts of LearningLoss++'s Table 3."""
-    metric = section.metric
-    return [
-        grid(
-            section, "selected_pck", f"(a) {metric} of the selected images: lower finds more failures", "lowest",
-            beside="pool_pck",
-        ),
-        grid(section, "test_pck", f"(b) {metric} on the test images: higher is better", "highest"),
-    ]  # fmt: skip
+    selected = f"(a) {section.metric('train')} of the selected images: lower finds more failures"
+    tested = grid(
+        section, "test_pck", f"(b) {section.metric('test')} on the test images: higher is better", "highest"
+    )
+    if any(counts := validation_labels(section)):
+        more = f"; {', '.join(headings(counts))} labelled validation images steered training and come on top"
+        tested = Grid(tested.title, tested.note + more, tested.columns, tested.rows)
+    return [grid(section, "selected_pck", selected, "lowest", beside="pool_pck"), tested]
+
+
+def validation_labels(section: Section) -> list[int]:
+    """Numbers of labels that rounds spent on validation, smallest first; empty where no round says it."""
+    rows = (r.row.get("validation_labels") for method in section.methods for r in method.rounds)
+    return sorted({int(spent) for spent in rows if spent is not None})
+
+
+def more_grids(section: Section) -> list[Grid]:
+    """The test images by other thresholds, and by the area under the curve over all of them."""
+    name = section.metric("test").partition("@")[0]
+    known = {quantity for method in section.methods for r in method.rounds for quantity in r.row}
+    thresholds = sorted((q.removeprefix(AT) for q in known if re.fullmatch(AT + r"[\d.]+", q)), key=float)
+    found = [grid(section, "test_pck_auc", f"Area under the {name} curve on the test images", None)]
+    found += [grid(section, f"{AT}{t}", f"{name}@{t} on the test images", None) for t in thresholds]
+    return _known(found)
 
 
 def ranking_grids(section: Section) -> list[Grid]:
@@ -104,52 +123,18 @@ def ranking_grids(section: Section) -> list[Grid]:
         grid(section, "loss_pair_accuracy", "Share of pairs in the right order", None),
         grid(section, "failure_auroc", "AUROC of failures (PCK below one half)", None),
     ]
-    return [table for table in found if any(any(cells) for _, _, cells in table.rows)]
+    return _known(found)
+
+
+def _known(grids: Sequence[Grid]) -> list[Grid]:
+    """Those with a number in them."""
+    return [table for table in grids if any(any(cells) for _, _, cells in table.rows)]
 
 
 def waiting(method: Method) -> str | None:
     """A sentence about seeds that have no round yet."""
     missing = [str(run.seed) for run in method.runs if not run.state.rounds]
     return f"{method.label}: no round yet (seed {', '.join(missing)})" if missing else None
-
-
-def markdown(collection: Collection) -> str:
-    """Every section's tables for GitHub."""
-    lines: list[str] = []
-    for section in collection.sections:
-        lines += [f"## {_md(section.dataset)}", ""]
-        for table in [*main_grids(section), *ranking_grids(section)]:
-            lines += [f"**{_md(table.title)}** ({table.note})", "", *_markdown_table(table), ""]
-        if notes := [note for method in section.methods if (note := waiting(method))]:
-            lines += [*(f"- {_md(note)}" for note in notes), ""]
-    return "\n".join(lines)
-
-
-def _markdown_table(table: Grid) -> list[str]:
-    if not table.columns:
-        return ["No round has measured this yet."]
-    head = ["labelled images", *(f"{count:,}" for count in table.columns), "seeds"]
-    lines = [_line(head), _line([":--", *["--:"] * (len(head) - 1)])]
-    for label, seeds, cells in table.rows:
-        lines.append(_line([_md(label), *(_markdown_cell(cell) for cell in cells), str(seeds)]))
-    return lines
-
-
-def _line(cells: Sequence[str]) -> str:
-    return f"| {' | '.join(cells)} |"
-
-
-def _markdown_cell(cell: Entry | None) -> str:
-    if cell is None:
-        return "–"
-    text = f"**{cell.text}**" if cell.best else cell.text
-    return f"{text} ({', '.join(cell.notes)})" if cell.notes else text
-
-
-def _md(text: str) -> str:
-    """A user's string as plain words of a Markdown table: no tags, no column breaks, no emphasis."""
-    safe = html.escape(re.sub(r"\s+", " ", text), quote=False)
-    return re.sub(r"([\\|*`\[\]])", r"\\\1", safe)
 
 
 def tidy_csv(collection: Collection) -> str:
@@ -167,37 +152,3 @@ def tidy_csv(collection: Collection) -> str:
                         place = (section.dataset, method.label, cell.round, labelled, quantity)
                         writer.writerow((*place, f"{cell.mean:.6g}", std, len(cell.values)))
     return text.getvalue()
-
-
-def print_tables(folders: Sequence[Path], console: Console | None = None) -> None:
-    """Print the two main tables of all runs under `folders`."""
-    console = console or Console()
-    for section in collect(folders).sections:
-        console.print(Text(section.dataset, style="bold"))
-        for table in main_grids(section):
-            if table.columns:
-                console.print(_rich(table))
-        for method in section.methods:
-            if note := waiting(method):
-                console.print(Text(note, style="dim"))
-
-
-def _rich(table: Grid) -> Table:
-    shown = Table(title=Text(table.title), caption=Text(table.note), title_justify="left", caption_justify="left")
-    shown.box, shown.padding = SIMPLE_HEAD, (0, 1, 0, 0)
-    shown.add_column("labelled images", overflow="fold")
-    for count in table.columns:
-        shown.add_column(f"{count:,}", justify="right")
-    for label, _, cells in table.rows:
-        shown.add_row(Text(label), *(_rich_cell(cell) for cell in cells))
-    return shown
-
-
-def _rich_cell(cell: Entry | None) -> Text:
-    if cell is None:
-        return Text("–")
-    return Text("\n").join([Text(cell.text, style="bold green" if cell.best else ""), *map(_dim, cell.notes)])
-
-
-def _dim(note: str) -> Text:
-    return Text(note, style="dim")

@@ -1,0 +1,39 @@
+"""Jobs of a sweep that failed: what their `failed.json` says."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+FAILED = "failed.json"
+SHOWN = 3  # in an error
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Why a job of a sweep ended early."""
+
+    folder: Path
+    reason: str  # one sentence
+    when: str  # ISO time, or empty
+
+    def __str__(self) -> str:
+        return f"{self.folder}: {self.reason}"
+
+
+def read_failure(folder: Path) -> Failure | None:
+    """What `folder` tells of its failure; None if it tells of none."""
+    try:
+        text = (folder / FAILED).read_text(encoding="utf-8")
+        told = json.loads(text)
+        return Failure(folder, " ".join(str(told["reason"]).split()), str(told.get("when", "")))
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):  # a note about a failure must not be another
+        return Failure(folder, f"{FAILED} cannot be read", "")
+
+
+def in_short(failures: Sequence[Failure]) -> str:
+    """The first few in one line."""
+    more = f"; and {len(failures) - SHOWN} more" if len(failures) > SHOWN else ""
+    return "; ".join(map(str, failures[:SHOWN])) + more
