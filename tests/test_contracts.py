@@ -280,9 +280,9 @@ def test_presets_compose_and_build_and_judge_images(compose, preset, tmp_path):
 PACKAGE = Path(llpp.__file__).parent
 LAYERS = (
     {"llpp", "types", "state", "errors", "files", "seeds"},
-    {"losses", "codec", "metrics", "transforms", "schedules", "pixels"},
+    {"losses", "codec", "metrics", "transforms", "schedules", "pixels", "theory"},
     {"backbones", "heads", "objectives", "acquisition", "datasets"},
-    {"loop", "module", "datamodule", "scoring", "outputs", "start", "checkpoints", "progress", "report"},
+    {"loop", "module", "datamodule", "scoring", "outputs", "start", "checkpoints", "progress", "report", "analysis"},
     {"build"},
     {"cli", "__main__"},
 )
