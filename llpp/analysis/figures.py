@@ -45,6 +45,8 @@ def gradients() -> bytes:
             ratios = (1 / 16, 1 / 4, 1, 4, 16)
             axes.set_yticks(np.log(ratios), ["1/16", "1/4", "1", "4", "16"])
             axes.grid(visible=False)
+        for place, text in (((-1, 1.4), "−1"), ((1, -1.4), "+1")):
+            panels[0].text(*place, text, color=THEME.paper, fontsize=14, ha="center", va="center")
         panels[1].plot(axis, axis, color=THEME.ink, linewidth=1.2, linestyle="--")
         panels[1].text(-0.9, -0.55, "gradient 0", color=THEME.ink, rotation=45, ha="center", va="center")
         figure.colorbar(image, ax=panels[1], label=r"coefficient of $\theta_i - \theta_j$", shrink=0.9)
@@ -56,10 +58,8 @@ def _cuts(axes: "Axes", axis: Any) -> None:
     for ratio, colour in ((1.05, BLUE), (4.0, ORANGE)):
         axes.plot(axis, kl_coefficient(axis, ratio, 1.0), color=colour, label=f"LL++, $l_i / l_j$ = {ratio:g}")
     axes.plot(axis, ranking_coefficient(axis, 2.0, 1.0), color=THEME.ink, linestyle="--", label="LL, any ratio > 1")
-    axes.axhline(0, color=THEME.grid, linewidth=1)
-    axes.set_title("Cuts at two true ratios")
+    axes.set_title("The coefficient at two true ratios")
     axes.set_xlabel(r"predicted difference $\hat l_i - \hat l_j$")
-    axes.set_ylabel(r"coefficient of $\theta_i - \theta_j$")
     axes.set_ylim(-1.1, 1.1)
     axes.legend(loc="upper left")
 
@@ -76,7 +76,7 @@ def worked_example() -> bytes:
                 axes.bar(places, heights, 0.24, color=colour, label=f"$\\partial / \\partial w_{component + 1}$")
             axes.axhline(0, color=THEME.muted, linewidth=0.8)
             axes.set_xticks(range(len(coefficients)), [f"{a:.2f}\n{b:.2f}" for a, b in example.LOSSES])
-            axes.set_xlabel(r"true losses $l_i$ (above), $l_j$ (below); predicted share 0.60 in all")
+            axes.set_xlabel(r"true losses $l_i$ (upper row) and $l_j$ (lower row)")
             axes.set_ylim(-2.3, 2.3)
             axes.set_title(title)
         panels[0].set_ylabel("gradient of the pair's loss")
@@ -108,6 +108,7 @@ def pairs(gamma: Gamma) -> bytes:
         right.set_xlabel("predicted share q")
         right.set_ylabel(r"expected coefficient of $\theta_i - \theta_j$")
         right.set_title(r"Expected gradient given $l_i - l_j = \delta$")
+        right.set_ylim(-1.1, 1.1)
         right.legend(loc="upper left")
         return _png(figure)
 
@@ -116,8 +117,16 @@ def fit(losses: Losses) -> bytes:
     """Goodness of fit: density, quantiles, and the share of like pairs."""
     gamma, true = losses.gamma, np.sort(losses.true)
     with _figure(3) as (figure, (density, quantiles, noise)):
-        axis = np.linspace(0, float(np.quantile(true, 0.995)), 300)[1:]
-        density.hist(true[true <= axis[-1]], bins=30, density=True, color=BLUE, alpha=0.35, label="test losses")
+        low, high = np.quantile(true, (0.005, 0.995))
+        axis = np.linspace(max(0.0, 1.2 * low - 0.2 * high), high, 300)[1:]
+        density.hist(
+            true[(true >= axis[0]) & (true <= axis[-1])],
+            bins=30,
+            density=True,
+            color=BLUE,
+            alpha=0.35,
+            label="test losses",
+        )
         curve = gamma.pdf(axis)
         top = density.get_ylim()[1]
         density.plot(axis, curve, color=ORANGE, label=f"Gamma({gamma.alpha:.2g}, {gamma.beta:.3g})")
@@ -128,11 +137,11 @@ def fit(losses: Losses) -> bytes:
         density.legend()
         expected = stats.gamma.ppf((np.arange(len(true)) + 0.5) / len(true), gamma.alpha, scale=1 / gamma.beta)
         quantiles.scatter(expected, true, s=14, color=BLUE, alpha=0.6, linewidths=0)
-        _diagonal(quantiles, 0.0, float(max(expected[-1], true[-1])))
+        _diagonal(quantiles, float(min(expected[0], true[0])), float(max(expected[-1], true[-1])))
         quantiles.set_title(f"Quantiles (KS distance {losses.distance:.3f})")
         quantiles.set_xlabel("of the fitted Gamma")
         quantiles.set_ylabel("of the true losses")
-        fractions = np.linspace(0, 2, 80)
+        fractions = np.linspace(0, min(2.0, float((true[-1] - true[0]) / true.mean())), 80)
         delta = fractions * true.mean()
         noise.plot(fractions, pair_share(true, delta), color=BLUE, label="all test pairs")
         noise.plot(fractions, pair_probability(delta, gamma), color=ORANGE, linestyle="--", label="fitted Gamma")
@@ -146,6 +155,8 @@ def fit(losses: Losses) -> bytes:
 
 def reliability(measured: Measured) -> bytes:
     """Predicted against true ratios of the last round's pairs."""
+    from matplotlib.ticker import LogLocator
+
     bins = measured.last.reliability.bins
     predicted, true, low, high, q, t = np.array(
         [(b.predicted_ratio, b.true_ratio, b.true_low, b.true_high, b.predicted_share, b.true_share) for b in bins]
@@ -153,11 +164,13 @@ def reliability(measured: Measured) -> bytes:
     with _figure(2) as (figure, (ratios, shares)):
         ratios.fill_between(predicted, low, high, color=BLUE, alpha=0.16, linewidth=0, label="middle half of pairs")
         ratios.plot(predicted, true, color=BLUE, marker="o", markersize=5.5, label="geometric mean")
-        for scale in (ratios.set_xscale, ratios.set_yscale):
-            scale("log")
-        for side in (ratios.xaxis, ratios.yaxis):
-            side.set_major_formatter("{x:g}")
-            side.set_minor_formatter("{x:g}" if max(predicted.max(), high.max()) < 8 else "")
+        widest = max(predicted.max(), high.max())
+        if widest > 2:
+            ratios.loglog()
+            for side in (ratios.xaxis, ratios.yaxis):
+                side.set_major_locator(LogLocator(subs=(1, 1.5, 2, 3, 5, 7) if widest < 15 else (1,)))
+                side.set_major_formatter("{x:g}")
+                side.set_minor_formatter("")
         _diagonal(ratios, 1.0, float(predicted[np.isfinite(predicted)].max(initial=1.0)))
         ratios.set_title(f"Ratios, round {measured.last.round}")
         ratios.set_xlabel(r"predicted ratio $\exp(\hat l_i - \hat l_j)$")

@@ -35,8 +35,8 @@ def probability_table(gamma: Gamma) -> Table:
     if gamma == PAPER:
         columns["paper's Table 1"] = ".3f"
         note += (
-            " Rounded to four decimals and then to three, all values are the paper's; the exact first one is 0.09347, "
-            "which rounded once is 0.093, not 0.094."
+            " Rounded to four decimals and then to three, all values are the paper's; the exact first one is "
+            "0.09347, which rounded once is 0.093, not 0.094."
         )
         rows = [[*row, value] for row, value in zip(rows, PAPER_TABLE_1, strict=True)]
     return Table(

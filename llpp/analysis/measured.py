@@ -115,8 +115,8 @@ def rounds_table(measured: Measured) -> Table:
         "run_rounds", "All rounds, on their test images",
         "Gamma(α, β) by maximum likelihood; KS distance: largest gap between the measured and the fitted "
         f"distribution function; noise: share of all pairs whose losses differ by at most {NOISE:g} of the mean; "
-        "slope: true over predicted log ratio (1 = calibrated, below 1 = predicted differences too large); share error: mean "
-        "|q − t| over the bins of the reliability curve.",
+        "slope: true over predicted log ratio (1 = calibrated, below 1 = predicted differences too large); "
+        "share error: mean |q − t| over the bins of the reliability curve.",
         columns, rows,
     )  # fmt: skip
 

@@ -52,7 +52,7 @@ def _theory(gamma: Gamma) -> list[Part]:
         ),
         (
             "worked_example", figures.worked_example(),
-            "The gradient in three dimensions for five pairs of true losses, features and prediction unchanged.",
+            "The gradient in three dimensions for five pairs of true losses; features and prediction stay, q = 0.6.",
         ),
         example.table(),
         "## Pairs of Gamma losses",
@@ -68,11 +68,11 @@ def _theory(gamma: Gamma) -> list[Part]:
 def _run(measured: Measured) -> list[Part]:
     last = measured.last
     noise, fitted = last.noise(NOISE)
+    missing = f" ({last.left_out} more lack a finite prediction or a finite loss above 0)" if last.left_out else ""
     return [
         f"## The run {measured.folder.resolve().name}",
-        f"Round {last.round}, {len(last.true)} test images ({last.left_out} left out for want of a finite prediction "
-        f"and a finite true loss above 0), objective {measured.objective}. {noise:.1%} of all pairs have losses "
-        f"that differ by at most {NOISE:.0%} of the mean loss (the fitted Gamma says {fitted:.1%}): the ranking "
+        f"Round {last.round}, {len(last.true)} test images{missing}, objective {measured.objective}. "
+        f"{noise:.1%} of all pairs have losses that differ by at most {NOISE:.0%} of the mean loss (the fitted Gamma says {fitted:.1%}): the ranking "
         "objective treats each of them like any other pair. A tenth of the mean is our choice; the table has others.",
         rounds_table(measured),
         (
