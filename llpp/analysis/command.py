@@ -15,8 +15,10 @@ def analyze(arguments: list[str]) -> int:
 
     from llpp.analysis.gamma import PAPER, PAPER_TABLE_1, deltas
     from llpp.analysis.page import write
-    from llpp.theory.gamma_pairs import Gamma, pair_probability
+    from llpp.errors import expect
+    from llpp.theory.gamma_pairs import NARROW, Gamma, pair_probability
 
+    expect(0.01 <= chosen.alpha <= NARROW, "alpha", chosen.alpha, f"a number from 0.01 to {NARROW:,.0f}")
     gamma = Gamma(chosen.alpha, chosen.beta)
     output = chosen.output or (chosen.run_dir or Path()) / "analysis"
     page = write(output, gamma, chosen.run_dir)

@@ -18,7 +18,8 @@ def write(output: Path, gamma: Gamma, run_dir: Path | None = None) -> Path:
     Raises:
         StateError: `run_dir` is no run, is damaged or has no losses to analyse; or `output` cannot be written to.
     """
-    parts = [*_theory(gamma), *(_run(read(run_dir)) if run_dir else [])]
+    measured = read(run_dir) if run_dir else None
+    parts = [*_theory(gamma), *(_run(measured) if measured else [])]
     text = []
     for part in parts:
         if isinstance(part, Table):
@@ -72,8 +73,9 @@ def _run(measured: Measured) -> list[Part]:
     return [
         f"## The run {measured.folder.resolve().name}",
         f"Round {last.round}, {len(last.true)} test images{missing}, objective {measured.objective}. "
-        f"{noise:.1%} of all pairs have losses that differ by at most {NOISE:.0%} of the mean loss (the fitted Gamma says {fitted:.1%}): the ranking "
-        "objective treats each of them like any other pair. A tenth of the mean is our choice; the table has others.",
+        f"{noise:.1%} of all pairs have losses that differ by at most {NOISE:.0%} of the mean loss (the fitted Gamma "
+        f"says {fitted:.1%}): the ranking objective treats each of them like any other pair. A tenth of the mean is "
+        "our choice; the table has others.",
         rounds_table(measured),
         (
             "run_gamma", figures.fit(last),
@@ -84,7 +86,7 @@ def _run(measured: Measured) -> list[Part]:
         (
             "run_reliability", figures.reliability(measured),
             "Reliability: pairs grouped by their predicted ratio, against what their ratio was. On the dashed line "
-            "predictions are calibrated; below it, predicted differences are too large.",
+            "predictions are calibrated; below it, predicted differences are too large, above it too small.",
         ),
         reliability_table(last),
     ]  # fmt: skip

@@ -16,6 +16,7 @@ from llpp.errors import expect
 Values = NDArray[np.float64]
 TRUSTED = 1e-9  # rounding error up to which the closed form of the expected share is given out
 TERMS = 1000  # largest α that is expanded
+NARROW = 1e6  # largest α that is integrated
 
 
 @dataclass(frozen=True)
@@ -82,7 +83,12 @@ def pair_probability_quadrature(delta: ArrayLike, gamma: Gamma) -> Values:
 
 
 def pair_probability(delta: ArrayLike, gamma: Gamma) -> Values:
-    """P(|l_i - l_j| ≤ δ) (Shukla & Ahmed, CVPRW 2021, Table 1): closed form where there is one, else quadrature."""
+    """P(|l_i - l_j| ≤ δ) (Shukla & Ahmed, CVPRW 2021, Table 1): closed form where there is one, else quadrature.
+
+    For α beyond a million, where a density is too narrow to be integrated, the normal limit, right to 1 / α.
+    """
+    if gamma.alpha > NARROW:
+        return np.asarray(special.erf(gamma.beta * np.asarray(delta, dtype=float) / (2 * np.sqrt(gamma.alpha))))
     return (pair_probability_closed if gamma.expandable else pair_probability_quadrature)(delta, gamma)
 
 
@@ -125,7 +131,8 @@ def expected_share_quadrature(delta: ArrayLike, gamma: Gamma) -> Values:
             return float(gamma.alpha * log_z + (gamma.alpha - 1) * np.log(z + 2 * size) - z)
 
         middle = gamma.alpha - size - 0.5  # half of what the peak's quadratic equation has before z
-        peak = middle + np.sqrt(middle**2 + 2 * size * gamma.alpha)
+        root = np.sqrt(middle**2 + 2 * size * gamma.alpha)
+        peak = middle + root if middle > 0 else 2 * size * gamma.alpha / (root - middle)  # the same, no cancellation
         top = log_weight(np.log(peak), peak)
 
         def mean_of(value: Callable[[float], float]) -> float:
@@ -172,9 +179,11 @@ def _integral(
 ) -> float:
     """∫ value(z) e^log_weight(ln z, z) d ln z over z > 0, with `value` bounded and a weight that peaks at `peak`.
 
-    On the logarithmic axis the weight falls at least like z^rise below its peak and like e^-z above it.
+    The limits are where the weight is e^-45 of its peak: it rises like z^rise and falls like e^-z, and for a large
+    peak it is a bell of width 1 / √peak, which wider limits would let the quadrature overlook.
     """
-    low, high = np.log(peak) - 45 / min(rise, 1.0), np.log(peak + 60 + 12 * np.sqrt(peak))
+    fall = np.sqrt(220 / peak) if peak > 220 else (45 + peak) / rise
+    low, high = np.log(peak) - fall, np.log(peak + 60 + 12 * np.sqrt(peak))
 
     def integrand(log_z: float) -> float:
         z = float(np.exp(log_z))
