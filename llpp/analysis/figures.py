@@ -38,7 +38,9 @@ def gradients() -> bytes:
     }
     with _figure(3) as (figure, panels):
         for axes, (title, plane) in zip(panels, planes.items(), strict=False):
-            image = axes.pcolormesh(axis, axis, plane, cmap=shades, vmin=-1, vmax=1, rasterized=True)
+            image = axes.imshow(
+                plane, cmap=shades, vmin=-1, vmax=1, origin="lower", extent=(-SPAN, SPAN, -SPAN, SPAN)
+            )
             axes.set_title(title)
             axes.set_xlabel(r"predicted difference $\hat l_i - \hat l_j$")
             axes.set_ylabel(r"true ratio $l_i / l_j$")

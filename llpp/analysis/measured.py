@@ -149,3 +149,17 @@ def reliability_table(losses: Losses) -> Table:
         "exp(p_i − p_j) against l_i / l_j (geometric mean and quartiles of each bin), and both shares.",
         columns, rows,
     )  # fmt: skip
+
+
+def calibration(measured: Measured) -> str:
+    """How to read the reliability curve of this run."""
+    if measured.calibrated:
+        return (
+            "LearningLoss++ is at its optimum where predictions are log losses plus a constant, so exp(p_i − p_j) "
+            "estimates the ratio of the true losses, and the reliability curve shows how well."
+        )
+    return (
+        f"This run was trained with {measured.objective}, whose predictions are not on a log scale: only "
+        "KLObjective makes exp(p_i − p_j) an estimate of the ratio. Read the reliability curve as a description of "
+        "the predictions' scale, not as a fault of theirs."
+    )

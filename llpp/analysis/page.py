@@ -4,7 +4,15 @@ from pathlib import Path
 
 from llpp.analysis import example, figures
 from llpp.analysis.gamma import gradient_table, probability_table, share_table
-from llpp.analysis.measured import NOISE, Measured, noise_table, read, reliability_table, rounds_table
+from llpp.analysis.measured import (
+    NOISE,
+    Measured,
+    calibration,
+    noise_table,
+    read,
+    reliability_table,
+    rounds_table,
+)
 from llpp.analysis.tables import Table
 from llpp.report.files import write_bytes
 from llpp.theory.gamma_pairs import Gamma
@@ -82,7 +90,7 @@ def _run(measured: Measured) -> list[Part]:
             "Goodness of fit: the true losses against the fitted Gamma as densities and quantiles (points on the "
             "line are a perfect fit), and the share of pairs that differ by at most δ.",
         ),
-        noise_table(last), _calibration(measured),
+        noise_table(last), calibration(measured),
         (
             "run_reliability", figures.reliability(measured),
             "Reliability: pairs grouped by their predicted ratio, against what their ratio was. On the dashed line "
@@ -90,16 +98,3 @@ def _run(measured: Measured) -> list[Part]:
         ),
         reliability_table(last),
     ]  # fmt: skip
-
-
-def _calibration(measured: Measured) -> str:
-    if measured.calibrated:
-        return (
-            "LearningLoss++ is at its optimum where predictions are log losses plus a constant, so exp(p_i − p_j) "
-            "estimates the ratio of the true losses, and the next figure shows how well."
-        )
-    return (
-        f"This run was trained with {measured.objective}, whose predictions are not on a log scale: only "
-        "KLObjective makes exp(p_i − p_j) an estimate of the ratio. Read the next figure as a description of the "
-        "scale of the predictions, not as a fault of theirs."
-    )
