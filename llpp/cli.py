@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from llpp import __version__
+from llpp.analysis.command import analyze
 from llpp.errors import LlppError
 
 USAGE = """\
@@ -16,6 +17,7 @@ llpp: which images should we label next, and where will our pose model fail?
 usage: llpp run [OPTION=VALUE ...]     train, score, select, round by round; the same command resumes
        llpp run -m OPTION=A,B ...      the same for every combination (a sweep)
        llpp report DIR [DIR ...]       tables, curves and a gallery from runs or folders of runs
+       llpp analyze [RUN_DIR]          the objectives' mathematics, and a run's own losses under it
        llpp --version
 
 try:   llpp run experiment=demo
@@ -25,7 +27,7 @@ try:   llpp run experiment=demo
 
 def main() -> None:
     """Entry point of the `llpp` command."""
-    verbs: dict[str, Callable[[list[str]], int]] = {"run": run, "report": report}
+    verbs: dict[str, Callable[[list[str]], int]] = {"run": run, "report": report, "analyze": analyze}
     arguments = sys.argv[1:]
     if not arguments or arguments[0] in ("-h", "--help", "help"):
         print(USAGE, end="")
