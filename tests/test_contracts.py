@@ -402,8 +402,9 @@ def test_frameworks_stay_in_their_layers():
 
 
 def test_a_plug_ins_yaml_begins_with_the_name_of_its_module():
+    """But for datasets that are put together from others: those are YAML alone."""
     for yaml, module in targets("backbone", "head", "objective", "acquisition", "dataset"):
-        assert yaml.startswith(module.rpartition(".")[2]), (yaml, module)
+        assert yaml.startswith(module.rpartition(".")[2]) or module == "llpp.datasets.merged", (yaml, module)
 
 
 def test_plain_values_and_the_command_line_start_without_torch():

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from test_lsp import folder
 
+from llpp import build
 from llpp.datasets.base import PoseDataset, Records, Size, Skeleton
 from llpp.datasets.lsp import LeedsSportsPose
-from llpp.datasets.lsp_lspet import LspThenLspet
 from llpp.datasets.merged import MergedDataset
 from llpp.errors import ConfigError, DataError
 
@@ -45,7 +45,7 @@ class Few(PoseDataset):
 def pair():
     first = Few("a", ["neck", "l_hip", "r_hip", "tail"], 10, ("head", "mass"))
     second = Few("b", ["r_hip", "pelvis", "upper_neck", "l_hip"], 50, ("head",))
-    return MergedDataset([first, second], same={"upper_neck": "neck"})
+    return MergedDataset({"a": first, "b": second}, same={"upper_neck": "neck"})
 
 
 def test_joints_are_matched_by_name_in_the_first_parts_order():
@@ -75,7 +75,7 @@ def test_lengths_that_all_parts_know_are_kept():
 
 
 def test_only_named_parts_start():
-    parts = [Few("a", ["x", "y", "z"], 1), Few("b", ["x", "y", "z"], 5)]
+    parts = {"a": Few("a", ["x", "y", "z"], 1), "b": Few("b", ["x", "y", "z"], 5)}
     assert MergedDataset(parts, initial=["b"]).records.initial.tolist() == [False] * 3 + [True, False, False]
     with pytest.raises(ConfigError, match=r"initial names \['c'\]; the parts are \['a', 'b'\]"):
         MergedDataset(parts, initial=["c"])
@@ -83,41 +83,42 @@ def test_only_named_parts_start():
 
 def test_parts_without_a_common_joint_are_refused():
     with pytest.raises(ConfigError, match="no joint in common"):
-        MergedDataset([Few("a", ["x", "y", "z"], 1), Few("b", ["u", "v", "w"], 5)])
+        MergedDataset({"a": Few("a", ["x", "y", "z"], 1), "b": Few("b", ["u", "v", "w"], 5)})
 
 
 @pytest.fixture
-def both(tmp_path, monkeypatch):
-    """LSP and LSPET as small folders, with a published half of three."""
-    monkeypatch.setattr("llpp.datasets.lsp_lspet.PUBLISHED_HALF", 3)
+def both(tmp_path, compose):
+    """LSP and LSPET as small folders, whose published halves are of three."""
     folder(tmp_path / "lsp", count=6, extended=False)
     folder(tmp_path / "lspet", count=9)
-    return tmp_path / "lsp", tmp_path / "lspet"
+    return compose(
+        "dataset=lsp_lspet", f"data_root={tmp_path}", "dataset.parts.lsp.test=3", "dataset.parts.lspet.val=2"
+    )
 
 
 def test_lsp_starts_and_tests_and_lspet_is_the_pool(both):
-    data = LspThenLspet(*map(str, both), val=2)
+    data = build.dataset(both)
     table = data.records
     start = [table.ids[row] for row in np.flatnonzero(table.initial)]
     assert start == [f"lsp/im{n:04d}" for n in (1, 2, 3)]
     assert [table.ids[row] for row in table.rows("test")] == [f"lsp/im{n:04d}" for n in (4, 5, 6)]
     others = {table.ids[row] for row in (*table.rows("train"), *table.rows("val"))} - set(start)
     assert others == {f"lspet/im{n:05d}" for n in range(1, 10)} and len(table.rows("val")) == 2
-    alone = LeedsSportsPose(str(both[1]), val=2, test=1)
+    alone = LeedsSportsPose(both.dataset.parts.lspet.root, val=2, test=1)
     row = table.ids.index("lspet/im00004")
     assert np.array_equal(data.load(row), alone.load(alone.records.ids.index("lspet/im00004")))
 
 
 def test_a_part_without_images_says_which(both):
-    for image in (both[0] / "images").iterdir():
+    for image in Path(both.dataset.parts.lsp.root, "images").iterdir():
         image.unlink()
     with pytest.raises(DataError, match="LSP has no images in"):
-        LspThenLspet(*map(str, both), val=2).check()
+        build.dataset(both)
 
 
 @pytest.mark.skipif(not (DATA / "lsp").is_dir(), reason="LSP's and LSPET's joints.mat are not on this machine")
-def test_the_real_tables_give_the_papers_protocol():
-    table = LspThenLspet(str(DATA / "lsp"), str(DATA / "lspet"), val=500).records
+def test_the_real_tables_give_the_papers_protocol(compose):
+    table = build.make(compose("dataset=lsp_lspet").dataset).records
     assert int(table.initial.sum()) == len(table.rows("test")) == 1000 and len(table.rows("val")) == 500
     assert {table.ids[row][:6] for row in table.rows("test")} == {"lsp/im"}
     # 7.3 % of LSP's joints are occluded and located (counted on the published file)

@@ -10,7 +10,7 @@ from llpp.errors import ConfigError
 
 
 class MergedDataset(PoseDataset):
-    """The records of `parts` one after the other, each in the split that it has there.
+    """The records of all `parts`, datasets by name, one after the other, each in the split that it has there.
 
     Joints are the common ones in the first part's order; `same` gives a joint of some part the name that it has in
     the others (MPII's upper_neck is LSP's neck). Only the parts named in `initial` may be labelled before round 0;
@@ -19,24 +19,24 @@ class MergedDataset(PoseDataset):
 
     def __init__(
         self,
-        parts: Sequence[PoseDataset],
+        parts: Mapping[str, PoseDataset],
         same: Mapping[str, str] | None = None,
         initial: Sequence[str] | None = None,
         name: str = "merged",
     ) -> None:
         if not parts:
             raise ConfigError("dataset.parts is empty; name at least one dataset")
-        self.name, self.parts = name, list(parts)
-        if strangers := sorted(set(initial or ()) - {part.name for part in parts}):
-            raise ConfigError(f"dataset.initial names {strangers}; the parts are {[part.name for part in parts]}")
-        names = [[(same or {}).get(joint, joint) for joint in part.skeleton.joints] for part in parts]
+        self.name, self.parts = name, list(parts.values())
+        if strangers := sorted(set(initial or ()) - set(parts)):
+            raise ConfigError(f"dataset.initial names {strangers}; the parts are {list(parts)}")
+        names = [[(same or {}).get(joint, joint) for joint in part.skeleton.joints] for part in self.parts]
         joints = [joint for joint in names[0] if all(joint in other for other in names[1:])]
         if not joints:
             raise ConfigError(f"the parts of the dataset have no joint in common: {names}")
         places = [[own.index(joint) for joint in joints] for own in names]
-        self.skeleton = _skeleton(joints, parts, places)
-        self.first_rows = np.cumsum([0, *(len(part.records.ids) for part in parts)])
-        self.records = _records(self.parts, places, initial)
+        self.skeleton = _skeleton(joints, self.parts, places)
+        self.first_rows = np.cumsum([0, *(len(part.records.ids) for part in self.parts)])
+        self.records = _records(parts, places, initial)
 
     def load(self, row: int) -> NDArray[np.uint8]:
         """See `PoseDataset.load`."""
@@ -64,12 +64,12 @@ def _skeleton(joints: list[str], parts: Sequence[PoseDataset], places: list[list
     return Skeleton(tuple(joints), pairs("flip_pairs"), pairs("edges"), pairs("torso"))
 
 
-def _records(parts: list[PoseDataset], places: list[list[int]], initial: Sequence[str] | None) -> Records:
-    tables = [part.records for part in parts]
-    may_start = [t.initial & (initial is None or p.name in initial) for p, t in zip(parts, tables, strict=True)]
+def _records(parts: Mapping[str, PoseDataset], places: list[list[int]], initial: Sequence[str] | None) -> Records:
+    tables = [part.records for part in parts.values()]
+    may_start = [t.initial & (initial is None or name in initial) for name, t in zip(parts, tables, strict=True)]
     return Records(
         ids=tuple(i for table in tables for i in table.ids),
-        images=tuple(f"{p.name}/{image}" for p, table in zip(parts, tables, strict=True) for image in table.images),
+        images=tuple(f"{name}/{image}" for name, table in zip(parts, tables, strict=True) for image in table.images),
         split=np.concatenate([table.split for table in tables]),
         joints=np.concatenate([table.joints[:, place] for table, place in zip(tables, places, strict=True)]),
         visible=np.concatenate([table.visible[:, place] for table, place in zip(tables, places, strict=True)]),
@@ -78,7 +78,7 @@ def _records(parts: list[PoseDataset], places: list[list[int]], initial: Sequenc
         initial=np.concatenate(may_start),
         ground_truth_boxes=any(table.ground_truth_boxes for table in tables),
         sizes=_sizes(tables),
-        notes=tuple(f"{p.name}: {note}" for p, table in zip(parts, tables, strict=True) for note in table.notes),
+        notes=tuple(f"{name}: {note}" for name, table in zip(parts, tables, strict=True) for note in table.notes),
     )
 
 
