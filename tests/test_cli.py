@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
-from experiments import FIGURES, TINY, rows, tiny
+from experiments import FIGURES, TINY, tiny
 from test_lsp import change, folder
 
 from llpp import loop, state
@@ -67,30 +67,6 @@ def test_wrong_input_gets_one_sentence_and_no_traceback(tmp_path, overrides, sen
     assert sentence in refused.stderr and "Traceback" not in refused.stderr
     assert len(refused.stderr.strip().splitlines()) == 1
     assert not list(tmp_path.rglob("state.json"))
-
-
-@pytest.mark.slow
-def test_a_sweep_collects_under_one_folder_reports_and_goes_on_after_a_failure(tmp_path):
-    jobs = ["rounds=2", "seed=0,1", "crop.size=32,48", "name=s${crop.size}"]
-    sweep = llpp("run", "-m", *TINY, *FIGURES, *jobs, cwd=tmp_path)
-    assert sweep.returncode != 0 and "crop.size=48 does not fit the backbone" in sweep.stderr
-    runs = tmp_path / "runs"
-    assert sorted(str(p.parent.relative_to(runs)) for p in runs.rglob("state.json")) == ["s32/seed0", "s32/seed1"]
-    assert rows(runs / "s32/seed0") != rows(runs / "s32/seed1")
-    report = llpp("report", "runs", cwd=tmp_path)
-    assert report.returncode == 0, report.stderr
-    assert (runs / "report.html").stat().st_size > 10_000 and "2 seeds" in (runs / "table.md").read_text()
-    assert str(Path("runs/report.html")) in report.stdout
-
-
-@pytest.mark.slow
-def test_hydra_jobs_run_side_by_side(tmp_path):
-    pytest.importorskip("hydra_plugins.hydra_joblib_launcher", reason="the sweep extra is not installed")
-    joblib = ["hydra/launcher=joblib", "hydra.launcher.n_jobs=2"]
-    sweep = llpp("run", "-m", *TINY, *FIGURES, "rounds=1", "objective=kl,ranking", *joblib, cwd=tmp_path)
-    assert sweep.returncode == 0, sweep.stderr
-    found = sorted(p.parent.parent.name for p in (tmp_path / "runs").rglob("state.json"))
-    assert [name.split("-")[3] for name in found] == ["kl", "ranking"]
 
 
 @pytest.mark.slow
