@@ -105,9 +105,7 @@ def _usual_split(persons: Persons, folder: Path, named: str | None) -> NDArray[n
     if named is None and not path.is_file():
         return None
     try:
-        names = {
-            plain_name(line.strip(), path.name) for line in path.read_text("utf-8-sig").splitlines() if line.strip()
-        }
+        lines = [line.strip() for line in path.read_text("utf-8-sig").splitlines()]
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(
             f"{path} cannot be read as a list of image names ({error}); set dataset.validation_list=…"

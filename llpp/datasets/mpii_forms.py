@@ -46,14 +46,14 @@ def find(root: Path, annotations: str | Sequence[str] | None) -> list[Path]:
         if absent := [path for path in paths if not path.is_file()]:
             raise DataError(f"no MPII annotations at {absent[0].absolute()}; put them there or set dataset.root=…")
         return paths
-    for names in KNOWN:
+    for known in KNOWN:
         for folder in FOLDERS:
-            found = [root / folder / name for name in names]
+            found = [root / folder / name for name in known]
             if all(path.is_file() for path in found):
                 return found
-    known = ", ".join(" with ".join(names) for names in KNOWN)
+    wanted = ", ".join(" with ".join(known) for known in KNOWN)
     raise DataError(
-        f"no MPII annotations in {root.absolute()}; expected one of {known}: put one there, or set dataset.root=… or "
+        f"no MPII annotations in {root.absolute()}; expected one of {wanted}: put one there, or set dataset.root=… or "
         "dataset.annotations=…; see README, Datasets"
     )
 
@@ -87,8 +87,8 @@ def _content(path: Path) -> Content:
         note = "JSON form A does not tell occluded joints from visible ones: all count as visible"
         return Content("A", read_a(content, path.name), [note])
     raise DataError(
-        f"{path} has persons with {reprlib.repr(sorted(content[0]))}; expected image, center, scale, joints and joints_vis, "
-        f"or img_paths, objpos, scale_provided and joint_self; {REMEDY}"
+        f"{path} has persons with {reprlib.repr(sorted(content[0]))}; expected image, center, scale, joints and "
+        f"joints_vis, or img_paths, objpos, scale_provided and joint_self; {REMEDY}"
     )
 
 

@@ -74,7 +74,7 @@ def _numbers(entry: Entry, key: str, shape: tuple[int, ...], place: str) -> NDAr
 
 
 def _flags(values: NDArray[np.float64], what: str, place: str) -> NDArray[np.float64]:
-    wrong = ~np.isin(values, (0, 1))
+    wrong = (values != 0) & (values != 1)
     if wrong.any():
         raise DataError(f"{place}: {what} has {np.atleast_1d(values)[wrong.ravel()][0]:g}; expected 0 or 1; {REMEDY}")
     return values

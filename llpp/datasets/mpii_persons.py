@@ -87,15 +87,11 @@ def table(persons: Sequence[Person], source: str) -> Persons:
 
 def plain_name(name: object, place: str) -> str:
     """The image's name if it is one and leads nowhere else; DataError otherwise."""
+    example = f"expected a plain file name such as '015601864.jpg'; {REMEDY}"
     if not isinstance(name, str) or not name or len(name) > 255 or name in (".", "..") or not name.isprintable():
-        raise DataError(
-            f"{place}: the image's name is {reprlib.repr(name)}; expected one such as '015601864.jpg'; {REMEDY}"
-        )
+        raise DataError(f"{place}: the image's name is {reprlib.repr(name)}; {example}")
     if "/" in name or "\\" in name or ":" in name:
-        raise DataError(
-            f"{place}: image name {reprlib.repr(name)} leads out of the folder of images; expected a plain file name such "
-            f"as '015601864.jpg'; {REMEDY}"
-        )
+        raise DataError(f"{place}: image name {reprlib.repr(name)} leads out of the folder of images; {example}")
     return name
 
 
