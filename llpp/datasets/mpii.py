@@ -133,7 +133,9 @@ def _usable(persons: Persons, box: str) -> tuple[NDArray[np.bool_], list[str]]:
         ("without joints", ~labelled),
         ("without centre and scale" if box == "scale" else "with a single joint", labelled & ~framed),
     )
-    return labelled & framed, [f"{n:,} persons {why} left out" for why, rows in reasons if (n := int(rows.sum()))]
+    return labelled & framed, [
+        f"{n:,} person{'s' * (n > 1)} {why} left out" for why, rows in reasons if (n := int(rows.sum()))
+    ]
 
 
 def _splits(

@@ -53,8 +53,8 @@ def find(root: Path, annotations: str | Sequence[str] | None) -> list[Path]:
                 return found
     wanted = ", ".join(" with ".join(known) for known in KNOWN)
     raise DataError(
-        f"no MPII annotations in {root.absolute()}; expected one of {wanted}: put one there, or set dataset.root=… or "
-        "dataset.annotations=…; see README, Datasets"
+        f"no MPII annotations in {root.absolute()}; expected one of {wanted}: put one there, or set dataset.root=… "
+        "or dataset.annotations=…; see README, Datasets"
     )
 
 
