@@ -100,6 +100,12 @@ class MpiiHumanPose(PoseDataset):
 def _usual_split(persons: Persons, folder: Path, named: str | None) -> NDArray[np.bool_] | None:
     """(N,) whether an image is of the usual validation split: by a list, else by the form's flag; None: unknown."""
     if named is None and persons.test is not None:
+        train, test = ({i for i, t in zip(persons.images, persons.test, strict=True) if t == side} for side in (0, 1))
+        if train & test:
+            raise DataError(
+                f"MPII's annotations put image {min(train & test)!r} into training and validation; expected one of "
+                "them: take them from their source again, or name the test images by dataset.validation_list=…"
+            )
         return persons.test
     path = folder / (named or USUAL_LIST)
     if named is None and not path.is_file():
