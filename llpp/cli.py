@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from llpp import __version__
-from llpp.errors import LlppError
+from llpp.errors import ConfigError, LlppError
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -20,6 +20,7 @@ llpp: which images should we label next, and where will our pose model fail?
 usage: llpp run [OPTION=VALUE ...]     train, score, select, round by round; the same command resumes
        llpp run -m OPTION=A,B ...      the same for every combination (a sweep)
        llpp report DIR [DIR ...]       tables, curves and a gallery from runs or folders of runs
+       llpp data [OPTION=VALUE ...]    what a dataset holds: tables, problems, contact sheets of crops with joints
        llpp --version
 
 try:   llpp run experiment=demo
@@ -29,7 +30,7 @@ try:   llpp run experiment=demo
 
 def main() -> None:
     """Entry point of the `llpp` command."""
-    verbs: dict[str, Callable[[list[str]], int]] = {"run": run, "report": report}
+    verbs: dict[str, Callable[[list[str]], int]] = {"run": run, "report": report, "data": data}
     arguments = sys.argv[1:]
     if not arguments or arguments[0] in ("-h", "--help", "help"):
         print(USAGE, end="")
@@ -109,3 +110,51 @@ def report(arguments: list[str]) -> int:
     reports.print_tables(chosen.folders)
     print(page)
     return 0
+
+
+def data(arguments: list[str]) -> int:
+    """What a dataset holds: tables and problems in the terminal, and a contact sheet of random crops per split."""
+    parser = argparse.ArgumentParser(
+        prog="llpp data", description=data.__doc__, epilog="The exit status is 1 if there are problems."
+    )
+    add = parser.add_argument
+    add(
+        "options",
+        nargs="*",
+        metavar="OPTION=VALUE",
+        help="as of llpp run: dataset=lspet, dataset.root=…, crop.size=…",
+    )
+    add("--output", type=Path, metavar="DIR", help="where to draw (default: data_ and the dataset's name)")
+    add("--samples", type=int, default=24, metavar="N", help="crops per sheet (default: 24; 0: no sheets)")
+    add("--seed", type=int, default=0, metavar="N", help="chooses them (default: 0)")
+    add("--decode", action="store_true", help="read every image, not only those of the sheets")
+    add("--config-dir", type=Path, metavar="DIR", help="a folder of own YAML groups, as of llpp run")
+    chosen = parser.parse_intermixed_args(arguments)
+    if min(chosen.samples, chosen.seed) < 0:
+        parser.error("--samples and --seed are whole numbers, 0 or more")
+
+    from llpp import build, inspection
+
+    dataset, crop, pck = build.inspected(composed(chosen.options, chosen.config_dir))
+    output = chosen.output or Path(f"data_{dataset.name}")
+    wanted = {name: getattr(chosen, name) for name in ("samples", "seed", "decode")}
+    return min(1, inspection.show(dataset, crop, pck, output, **wanted))
+
+
+def composed(overrides: list[str], own: Path | None) -> "DictConfig":
+    """The config of a run with these overrides, without Hydra's own part."""
+    from hydra import compose, initialize_config_dir
+    from hydra.errors import HydraException, OverrideParseException
+    from omegaconf.errors import OmegaConfBaseException
+
+    if own and not own.is_dir():
+        raise ConfigError(f"--config-dir {own} is not a folder")
+    search = [f"hydra.searchpath=['file://{own.absolute()}']"] if own else []
+    try:
+        with initialize_config_dir(str(conf_dir()), version_base="1.3"):
+            return compose("run", [*search, *overrides])
+    except OverrideParseException as error:
+        raise ConfigError(f"{error.override!r} cannot be read; expected OPTION=VALUE, as in dataset=lspet") from error
+    except (HydraException, OmegaConfBaseException) as error:
+        told = " ".join(str(error).partition("Config search path")[0].split())
+        raise ConfigError(told) from error

@@ -37,7 +37,7 @@ def test_help_names_the_commands_without_loading_torch(tmp_path):
 def test_an_unknown_command_lists_the_known_ones(tmp_path):
     refused = llpp("train", cwd=tmp_path)
     assert refused.returncode == 2
-    assert refused.stderr == "llpp: unknown command 'train'; expected one of run, report (see llpp --help)\n"
+    assert refused.stderr == "llpp: unknown command 'train'; expected one of run, report, data (see llpp --help)\n"
 
 
 @pytest.mark.slow

@@ -322,6 +322,8 @@ LAYERS = (
         "progress",
         "training",
         "report",
+        "drawing",
+        "inspection",
     },
     {"build"},
     {"cli", "__main__"},

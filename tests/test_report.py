@@ -9,11 +9,12 @@ from rich.console import Console
 from llpp import report
 from llpp.cli import report as report_command
 from llpp.datasets.base import LSP_SKELETON, PoseDataset, Records
+from llpp.drawing import SIDES
 from llpp.errors import ConfigError, DataError, StateError
 from llpp.outputs import write_scores
 from llpp.report import gallery
 from llpp.report.collect import collect
-from llpp.report.gallery import SIDES, TILE, draw_person, square_matrix
+from llpp.report.gallery import TILE, draw_person, square_matrix
 from llpp.report.labels import dataset_labels, method_labels
 from llpp.report.page import write
 from llpp.report.summary import summary
