@@ -114,6 +114,15 @@ def dataset(cfg: DictConfig) -> PoseDataset:
     return data
 
 
+def inspected(cfg: DictConfig) -> tuple[PoseDataset, PersonCrop, PCKDefinition]:
+    """What `llpp data` looks at; unlike a run's, the dataset may lack images and splits."""
+    size, padding = cfg.crop.size, cfg.crop.padding
+    expect(type(size) is int and 8 <= size <= 1024, "crop.size", size, "8 to 1024 pixels")
+    expect(type(padding) in (int, float), "crop.padding", padding, "a factor above 0")
+    with _plainly():
+        return make(cfg.dataset), PersonCrop(size, padding), PCKDefinition(**_plain(cfg.pck))
+
+
 def dataset_of_run(run_dir: Path) -> PoseDataset:
     """The dataset of a run, built again from its config.yaml; LlppError where that is impossible by now."""
     try:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from llpp import __version__
 from llpp.analysis.command import analyze
+from llpp.data_command import data
 from llpp.errors import LlppError
 
 USAGE = """\
@@ -17,6 +18,7 @@ llpp: which images should we label next, and where will our pose model fail?
 usage: llpp run [OPTION=VALUE ...]     train, score, select, round by round; the same command resumes
        llpp run -m OPTION=A,B ...      the same for every combination (a sweep)
        llpp report DIR [DIR ...]       tables, curves and a gallery from runs or folders of runs
+       llpp data [OPTION=VALUE ...]    what a dataset holds: tables, problems, contact sheets of crops with joints
        llpp analyze [RUN_DIR]          the objectives' mathematics, and a run's own losses under it
        llpp --version
 
@@ -27,7 +29,9 @@ try:   llpp run experiment=demo
 
 def main() -> None:
     """Entry point of the `llpp` command."""
-    verbs: dict[str, Callable[[list[str]], int]] = {"run": run, "report": report, "analyze": analyze}
+    verbs: dict[str, Callable[[list[str]], int]] = {
+        "run": run, "report": report, "data": data, "analyze": analyze
+    }  # fmt: skip
     arguments = sys.argv[1:]
     if not arguments or arguments[0] in ("-h", "--help", "help"):
         print(USAGE, end="")

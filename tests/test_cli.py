@@ -37,7 +37,8 @@ def test_help_names_the_commands_without_loading_torch(tmp_path):
 def test_an_unknown_command_lists_the_known_ones(tmp_path):
     refused = llpp("train", cwd=tmp_path)
     assert refused.returncode == 2
-    assert refused.stderr == "llpp: unknown command 'train'; expected one of run, report, analyze (see llpp --help)\n"
+    known = "run, report, data, analyze"
+    assert refused.stderr == f"llpp: unknown command 'train'; expected one of {known} (see llpp --help)\n"
 
 
 @pytest.mark.slow

@@ -9,10 +9,11 @@ from run_dirs import JOINTS, Grey, row, run_dir
 
 from llpp import report
 from llpp.cli import report as report_command
+from llpp.drawing import SIDES
 from llpp.errors import ConfigError, DataError, StateError
 from llpp.report import gallery
 from llpp.report.collect import collect
-from llpp.report.gallery import SIDES, TILE, draw_person, square_matrix
+from llpp.report.gallery import TILE, draw_person, square_matrix
 from llpp.report.labels import dataset_labels, method_labels
 from llpp.report.markdown import markdown
 from llpp.report.page import write

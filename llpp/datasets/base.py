@@ -8,6 +8,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -92,6 +93,7 @@ class PoseDataset(ABC):
     name: str
     skeleton: Skeleton
     records: Records
+    paths: Sequence[Path] = ()  # (N,) image file of every record, where images are files
 
     @abstractmethod
     def load(self, row: int) -> NDArray[np.uint8]:

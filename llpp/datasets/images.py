@@ -33,3 +33,11 @@ def read_image(path: Path) -> NDArray[np.uint8]:
     if image is None:
         raise DataError(f"image {path} cannot be decoded: not a complete image file")
     return np.asarray(image, dtype=np.uint8)
+
+
+def is_there(path: Path) -> bool:
+    """Whether a file exists, readable or not."""
+    try:
+        return path.is_file()
+    except OSError:  # a name that is too long, for example
+        return False

@@ -4,7 +4,7 @@ K joints. Coordinates are (x, y), pixel centres at integers.
 """
 
 import base64
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from llpp.datasets.base import PoseDataset, Skeleton
+from llpp.drawing import Pixels, Points, coloured_limbs, draw_dot, draw_limbs, joint_colours
 from llpp.errors import LlppError
 from llpp.report.collect import Collection, Run, Section
 from llpp.report.files import read_columns
@@ -23,11 +24,6 @@ MOST, LEAST = 24, 4  # tiles per selection
 TOTAL = 168  # tiles on a page, some 12 kB each
 QUALITY = 82  # JPEG
 TRUTH = (255, 255, 255)
-SIDES = {"left": (86, 180, 233), "right": (255, 140, 26), "middle": (240, 228, 66)}  # RGB
-CASING = (20, 20, 20)
-FINE = 4  # fractional bits of drawing coordinates
-Points = NDArray[np.floating[Any]]
-Pixels = NDArray[np.uint8]
 
 
 @dataclass(frozen=True)
@@ -146,13 +142,11 @@ def draw_person(image: Pixels, true: Points, predicted: Points, box: Points, ske
     blur = int(1 / matrix[0, 0])
     source = cv2.blur(image, (blur, blur)) if blur > 1 else image  # else a shrunk photograph would sparkle
     tile = cv2.warpAffine(source, matrix, (TILE, TILE), flags=cv2.INTER_CUBIC, borderValue=(96, 96, 96))
-    sides = [_side(name) for name in skeleton.joints]
-    limbs = [(a, b, SIDES[sides[a] if sides[a] == sides[b] else "middle"]) for a, b in skeleton.edges]
-    shown = _moved(predicted, matrix)
-    _draw_limbs(tile, shown, limbs, 4)
-    _draw_limbs(tile, _moved(true, matrix), [(a, b, TRUTH) for a, b, _ in limbs], 2)
-    for point, side in zip(shown, sides, strict=True):
-        _draw_dot(tile, point, SIDES[side])
+    limbs, shown = coloured_limbs(skeleton), _moved(predicted, matrix)
+    draw_limbs(tile, shown, limbs, 4)
+    draw_limbs(tile, _moved(true, matrix), [(a, b, TRUTH) for a, b, _ in limbs], 2)
+    for point, colour in zip(shown, joint_colours(skeleton), strict=True):
+        draw_dot(tile, point, colour)
     return np.asarray(tile, dtype=np.uint8)
 
 
@@ -173,36 +167,6 @@ def square_matrix(size: tuple[int, ...], true: Points, box: Points) -> NDArray[n
 
 def _moved(points: Points, matrix: NDArray[np.float64]) -> NDArray[np.float64]:
     return points.astype(np.float64) * matrix[[0, 1], [0, 1]] + matrix[:, 2]  # no rotation: a NaN keeps to itself
-
-
-def _side(joint: str) -> str:
-    first = joint.lower().split("_")[0]
-    return {"l": "left", "left": "left", "r": "right", "right": "right"}.get(first, "middle")
-
-
-def _draw_limbs(tile: Any, points: Points, limbs: Sequence[tuple[int, int, Any]], thickness: int) -> None:
-    """Lines between known joints, on a dark casing that keeps them visible on any ground."""
-    known = [(_fixed(points[a]), _fixed(points[b]), c) for a, b, c in limbs if _drawable(points[a], points[b])]
-    for a, b, _ in known:
-        cv2.line(tile, a, b, CASING, thickness + 2, cv2.LINE_AA, FINE)
-    for a, b, colour in known:
-        cv2.line(tile, a, b, colour, thickness, cv2.LINE_AA, FINE)
-
-
-def _draw_dot(tile: Any, point: Points, colour: Any) -> None:
-    if _drawable(point):
-        for radius, shade in ((5, CASING), (4, colour)):
-            cv2.circle(tile, _fixed(point), radius << FINE, shade, -1, cv2.LINE_AA, FINE)
-
-
-def _drawable(*points: Points) -> bool:
-    """Known, and near enough for OpenCV's integers."""
-    return all(bool((np.abs(point) < 1e5).all()) for point in points)
-
-
-def _fixed(point: Points) -> tuple[int, int]:
-    x, y = (point * (1 << FINE)).round().astype(int).tolist()
-    return x, y
 
 
 def _encoded(tile: Pixels) -> str:

@@ -1,0 +1,60 @@
+"""`llpp data`: what a dataset holds, before anything is trained on it."""
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from llpp.errors import ConfigError
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
+
+def data(arguments: list[str]) -> int:
+    """What a dataset holds: tables and problems in the terminal, and a contact sheet of random crops per split."""
+    parser = argparse.ArgumentParser(
+        prog="llpp data", description=data.__doc__, epilog="The exit status is 1 if there are problems."
+    )
+    add = parser.add_argument
+    add(
+        "options",
+        nargs="*",
+        metavar="OPTION=VALUE",
+        help="as of llpp run: dataset=lspet, dataset.root=…, crop.size=…",
+    )
+    add("--output", type=Path, metavar="DIR", help="where to draw (default: data_ and the dataset's name)")
+    add("--samples", type=int, default=24, metavar="N", help="crops per sheet (default: 24; 0: no sheets)")
+    add("--seed", type=int, default=0, metavar="N", help="chooses them (default: 0)")
+    add("--decode", action="store_true", help="read every image, not only those of the sheets")
+    add("--config-dir", type=Path, metavar="DIR", help="a folder of own YAML groups, as of llpp run")
+    chosen = parser.parse_intermixed_args(arguments)
+    if min(chosen.samples, chosen.seed) < 0:
+        parser.error("--samples and --seed are whole numbers, 0 or more")
+
+    from llpp import build, inspection
+
+    dataset, crop, pck = build.inspected(composed(chosen.options, chosen.config_dir))
+    output = chosen.output or Path(f"data_{dataset.name}")
+    wanted = {name: getattr(chosen, name) for name in ("samples", "seed", "decode")}
+    return min(1, inspection.show(dataset, crop, pck, output, **wanted))
+
+
+def composed(overrides: list[str], own: Path | None) -> "DictConfig":
+    """The config of a run with these overrides, without Hydra's own part."""
+    from hydra import compose, initialize_config_dir
+    from hydra.errors import HydraException, OverrideParseException
+    from omegaconf.errors import OmegaConfBaseException
+
+    from llpp.cli import conf_dir
+
+    if own and not own.is_dir():
+        raise ConfigError(f"--config-dir {own} is not a folder")
+    search = [f"hydra.searchpath=['file://{own.absolute()}']"] if own else []
+    try:
+        with initialize_config_dir(str(conf_dir()), version_base="1.3"):
+            return compose("run", [*search, *overrides])
+    except OverrideParseException as error:
+        raise ConfigError(f"{error.override!r} cannot be read; expected OPTION=VALUE, as in dataset=lspet") from error
+    except (HydraException, OmegaConfBaseException) as error:
+        told = " ".join(str(error).partition("Config search path")[0].split())
+        raise ConfigError(told) from error

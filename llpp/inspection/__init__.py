@@ -1,0 +1,5 @@
+"""What a dataset holds: tables for the terminal, and contact sheets of random crops."""
+
+from llpp.inspection.show import show
+
+__all__ = ["show"]

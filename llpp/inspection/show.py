@@ -1,0 +1,117 @@
+"""Prints what there is to know about a dataset, and writes its contact sheets."""
+
+from pathlib import Path
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from llpp.datasets.base import SPLITS, PoseDataset
+from llpp.errors import DataError, StateError
+from llpp.files import replace_with
+from llpp.inspection import facts
+from llpp.inspection.problems import problems
+from llpp.inspection.sheet import contact_sheet
+from llpp.metrics import PCKDefinition
+from llpp.transforms import PersonCrop
+
+GROUND_TRUTH = "these boxes are ground truth: a real unlabelled pool has none and would need a person detector"
+
+
+def show(
+    dataset: PoseDataset,
+    crop: PersonCrop,
+    pck: PCKDefinition,
+    output: Path,
+    *,
+    samples: int,
+    seed: int,
+    decode: bool,
+    console: Console | None = None,
+) -> int:
+    """Print the tables and draw one sheet per split into `output`.
+
+    Args:
+        dataset: its images may be missing.
+        crop: as evaluation cuts.
+        pck: the measure of a run.
+        output: folder for `<split>.png`; made if it is missing.
+        samples: persons per sheet; 0 draws none.
+        seed: chooses them.
+        decode: read every image instead of looking for its file.
+        console: where to print.
+
+    Returns:
+        The number of problems found.
+
+    Raises:
+        StateError: `output` cannot be written to.
+    """
+    console = console or Console()
+    lines = facts.boxes(dataset, crop.padding)
+    if dataset.records.ground_truth_boxes:
+        lines.append(GROUND_TRUTH)
+    _say(console, facts.headline(dataset), style="bold")
+    for listing in (facts.splits(dataset), facts.joints(dataset), facts.units(dataset, pck)):
+        console.print(_rich(listing))
+        _say(console, *listing.remarks)
+    _say(console, "", *lines, *dataset.records.notes, "")
+    found = problems(dataset, pck, decode)
+    if samples and _has_images(dataset):
+        found += _sheets(dataset, crop, output, samples, seed, console)
+    _say(console, *(f"problem: {problem}" for problem in dict.fromkeys(found)), style="bold red")
+    if dataset.paths and not decode:
+        _say(console, "image files were looked for, not read; --decode reads every one", style="dim")
+    return len(found)
+
+
+def _has_images(dataset: PoseDataset) -> bool:
+    try:
+        dataset.check()
+    except DataError:
+        return False
+    return True
+
+
+def _sheets(
+    dataset: PoseDataset, crop: PersonCrop, output: Path, samples: int, seed: int, console: Console
+) -> list[str]:
+    """Write a sheet per split; what could not be read."""
+    found: list[str] = []
+    for split in SPLITS:
+        sheet = contact_sheet(dataset, split, crop, samples, seed) if len(dataset.records.rows(split)) else None
+        if sheet is not None:
+            path = output / f"{split}.png"
+            _write(path, sheet.png)
+            found += sheet.problems
+            _say(console, f"{len(sheet.shown)} {split} persons are drawn in {path}")
+    return found
+
+
+def _write(path: Path, content: bytes) -> None:
+    try:
+        replace_with(path, lambda part: _fill(part, content))
+    except OSError as error:
+        raise StateError(
+            f"cannot write the contact sheets to {path.parent}: {error.strerror or error}; give another --output"
+        ) from error
+
+
+def _fill(path: Path, content: bytes) -> None:
+    path.write_bytes(content)
+
+
+def _say(console: Console, *lines: str, style: str = "") -> None:
+    """Lines as they are: a path that is broken in two cannot be copied."""
+    for line in lines:
+        console.print(Text(line, style=style), soft_wrap=True)
+
+
+def _rich(listing: facts.Listing) -> Table:
+    shown = Table(title=Text(listing.title), title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    for number, column in enumerate(listing.columns):
+        shown.add_column(column, justify="right" if number else "left", overflow="fold")
+    for row in listing.rows:
+        shown.add_row(*map(Text, row))
+    return shown
