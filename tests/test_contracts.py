@@ -304,7 +304,7 @@ def test_presets_compose_and_build_and_judge_images(compose, preset, tmp_path):
 
 PACKAGE = Path(llpp.__file__).parent
 LAYERS = (
-    {"llpp", "types", "state", "errors", "files", "seeds"},
+    {"llpp", "types", "state", "errors", "files", "seeds", "redaction"},
     {"losses", "codec", "metrics", "transforms", "schedules", "pixels"},
     {"backbones", "heads", "objectives", "acquisition", "datasets"},
     {
@@ -319,6 +319,8 @@ LAYERS = (
         "progress",
         "training",
         "report",
+        "wandb_run",
+        "wandb_media",
     },
     {"build"},
     {"cli", "__main__"},
