@@ -3,7 +3,9 @@
 import argparse
 import logging
 import os
+import signal
 import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -82,6 +84,8 @@ def job(cfg: "DictConfig") -> None:
     from llpp import report as reports
 
     log = logging.getLogger(__name__)
+    if threading.current_thread() is threading.main_thread():  # Python accepts no handler elsewhere
+        signal.signal(signal.SIGTERM, stop)
     try:
         experiment = build.experiment(cfg)
         state = loop.run(experiment)
@@ -93,6 +97,11 @@ def job(cfg: "DictConfig") -> None:
         if HydraConfig.get().mode == RunMode.MULTIRUN or os.environ.get("HYDRA_FULL_ERROR"):
             raise  # Hydra goes on with the other jobs of a sweep and fails at the end
         fail(str(error))
+
+
+def stop(number: int, _: object) -> None:
+    """Leave through every `finally` instead of at once, so that what is open gets closed, W&B's run above all."""
+    sys.exit(128 + number)
 
 
 def report(arguments: list[str]) -> int:

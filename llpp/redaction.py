@@ -5,7 +5,9 @@ from collections.abc import Mapping
 from typing import Any
 
 HIDDEN = "***"
-SECRET = re.compile(r"(^|[_.-])(token|password|passwd|secret|credentials?|(api|access|private|secret)_?key)$", re.I)
+SECRET = re.compile(
+    r"(^|[_.-])(token|password|passwd|secret|credentials?|(api|access|private|secret)[_-]?key)$", re.I
+)
 
 
 def redact(tree: Any) -> Any:

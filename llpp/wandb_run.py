@@ -2,11 +2,12 @@
 
 W&B drops what is logged at a step that it has passed, and every round's trainer counts from 0. So no step is ever
 passed to it: metrics bring their own axes, `round/*` the number of labelled images, all others the training steps of
-all rounds. What has been sent is remembered in `wandb.json`, so that a start never repeats or omits a round.
+all rounds. What has been sent is remembered in `wandb.json`, so that the next start sends what is missing.
 """
 
 import json
 import sys
+import time
 import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -27,6 +28,7 @@ from llpp.redaction import redact_arguments
 from llpp.state import RunState
 from llpp.wandb_media import media
 
+FLUSH = 20.0  # seconds after which W&B has written down what it got (it does so every 15); a kill loses what is newer
 STEP, LABELLED = "trainer/global_step", "round/labelled"
 # No pattern for everything: W&B does not say which one wins where two fit.
 AXES = {LABELLED: ("round/*",), STEP: ("train/*", "val/*", "lr-*", "epoch", "round")}
@@ -58,6 +60,7 @@ class WandbRun(WandbLogger):
             raise ConfigError("logger=wandb needs the package wandb; pip install 'llpp[wandb]'") from error
         self.run_dir, self.media = Path(save_dir), media
         self.sent = _read(self.run_dir / "wandb.json") or Sent(self._id or uuid.uuid4().hex[:8])
+        self.unsafe, self.since = self.sent, time.monotonic()  # not remembered yet: a kill may still lose it
 
     @property
     @rank_zero_experiment
@@ -74,18 +77,19 @@ class WandbRun(WandbLogger):
             return
         super().log_metrics(metrics, step)
         if step is not None:
-            self._remember(replace(self.sent, step=step))
+            self._told(replace(self.sent, step=step))
 
     @rank_zero_only
     def show(self, state: RunState, dataset: PoseDataset) -> None:
         """Send all committed rounds that W&B has not seen."""
         done = len(state.rounds)
         if done < self.sent.rounds:  # the last one selects after all, or the run was begun again
-            self._remember(replace(self.sent, rounds=done, step=state.steps))
+            self.sent = self.unsafe = replace(self.sent, rounds=done, step=state.steps)
+            self._remember(self.sent)
         for number in range(self.sent.rounds, done):
             pictures = media(self.run_dir, state, number, dataset) if self.media else {}
             self.experiment.log({**logged(state.rounds[number].row), **pictures})
-            self._remember(replace(self.sent, rounds=number + 1))
+            self._told(replace(self.sent, rounds=number + 1))
 
     @rank_zero_only
     def close(self, failed: bool) -> None:
@@ -93,6 +97,7 @@ class WandbRun(WandbLogger):
         if self._experiment is not None:
             self._experiment.finish(exit_code=int(failed))
             self._experiment = None
+            self._remember(self.sent)
 
     def _begin(self) -> Any:
         import wandb
@@ -116,8 +121,14 @@ class WandbRun(WandbLogger):
                 run.define_metric(name, step_metric=axis)
         return run
 
-    def _remember(self, sent: Sent) -> None:
+    def _told(self, sent: Sent) -> None:
+        """Take a step forward; on the disk, one step behind."""
         self.sent = sent
+        if time.monotonic() > self.since + FLUSH:
+            self._remember(self.unsafe)
+            self.unsafe, self.since = sent, time.monotonic()
+
+    def _remember(self, sent: Sent) -> None:
         replace_text(self.run_dir / "wandb.json", json.dumps(asdict(sent)))
 
 
