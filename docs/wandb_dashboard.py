@@ -3,7 +3,7 @@
 pip install wandb-workspaces, wandb login, then: python docs/wandb_dashboard.py ENTITY [PROJECT] [GROUP]
 """
 
-import sys
+import argparse
 from typing import Any
 
 import wandb_workspaces.reports.v2 as panels
@@ -51,7 +51,9 @@ def dashboard(entity: str, project: str, group: str | None = None) -> Any:
 
 
 if __name__ == "__main__":
-    if not 2 <= len(sys.argv) <= 4:
-        sys.exit(__doc__)
-    entity, project, group = [*sys.argv[1:], "llpp", None][:3] if len(sys.argv) == 2 else [*sys.argv[1:], None][:3]
-    print(dashboard(entity or "", project or "llpp", group).save().url)
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("entity", help="user or team")
+    parser.add_argument("project", nargs="?", default="llpp")
+    parser.add_argument("group", nargs="?", help="the sweep; all without it")
+    given = parser.parse_args()
+    print(dashboard(given.entity, given.project, given.group).save().url)

@@ -2,6 +2,7 @@
 
 config.yaml   the resolved config           rounds.csv   one row per committed round
 state.json    the commit point               skipped.csv  ids whose image cannot be read, if any
+wandb.json    id of the W&B run, if any, and what it has been told
 round_NN/     last.ckpt, test.parquet, and if the round selected: scores.parquet, selected.csv, poses.parquet
 """
 
