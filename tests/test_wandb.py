@@ -107,6 +107,7 @@ def test_a_finished_run_started_again_tells_nothing_again(finished):
     assert len(offline_runs(finished)) == 1
 
 
+@pytest.mark.slow
 def test_a_failed_run_is_closed_as_failed_and_goes_on_under_its_id(tmp_path, monkeypatch):
     step = LearningLossModule.training_step
 
@@ -129,6 +130,7 @@ def test_a_failed_run_is_closed_as_failed_and_goes_on_under_its_id(tmp_path, mon
     assert not any("round/pck_per_joint" in row for row in rounds_in([first, second]))
 
 
+@pytest.mark.slow
 def test_runs_of_one_process_are_runs_of_their_own(finished, tmp_path):
     for seed in (1, 2):
         loop.run(tiny(tmp_path / str(seed), *OFFLINE, f"seed={seed}", "rounds=1", "logger.wandb.media=false"))
@@ -138,6 +140,7 @@ def test_runs_of_one_process_are_runs_of_their_own(finished, tmp_path):
     assert [len(rounds_in([run])) for run in found] == [3, 1, 1]
 
 
+@pytest.mark.slow
 def test_an_extended_run_tells_its_last_round_again_with_its_selection(tmp_path):
     for rounds in (1, 2):
         loop.run(tiny(tmp_path, *OFFLINE, f"rounds={rounds}"))
