@@ -19,7 +19,6 @@ from lightning_fabric.utilities.exceptions import MisconfigurationException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from pytorch_lightning.callbacks import ProgressBar
-from pytorch_lightning.loggers import WandbLogger
 
 from llpp import fingerprint
 from llpp.backbones.base import Backbone
@@ -32,8 +31,10 @@ from llpp.heads.base import FeatureSpec
 from llpp.loop import Experiment
 from llpp.metrics import PCK, PCKDefinition
 from llpp.module import LearningLossModule, Phase, Policy
+from llpp.redaction import redact
 from llpp.start import Settings
 from llpp.transforms import PersonCrop
+from llpp.wandb_run import WandbRun
 
 
 def experiment(cfg: DictConfig, gpu: int | None = None) -> Experiment:
@@ -56,10 +57,11 @@ def experiment(cfg: DictConfig, gpu: int | None = None) -> Experiment:
         _trainer(cfg, [], gpu, Path(cfg.run_dir), "")
     acquisition = make(cfg.acquisition)
     loggers = [make(node) for node in (cfg.logger or {}).values()]
+    config = redact(_plain(cfg))
     return Experiment(
         settings=settings,
-        science=fingerprint.science(_plain(cfg), data, PCKDefinition(**_plain(cfg.pck))),
-        config=OmegaConf.to_yaml(cfg, resolve=True),
+        science=fingerprint.science(config, data, PCKDefinition(**_plain(cfg.pck))),
+        config=OmegaConf.to_yaml(OmegaConf.create(config)),
         run_dir=Path(cfg.run_dir),
         dataset=data,
         acquisition=acquisition,
@@ -68,7 +70,8 @@ def experiment(cfg: DictConfig, gpu: int | None = None) -> Experiment:
         make_trainer=partial(_trainer, cfg, loggers, gpu),
         code=fingerprint.code(_plain(cfg)),
         base_models=Path(cfg.base_models) if cfg.base_models else None,
-        close=partial(_close, loggers),
+        loggers=[logger for logger in loggers if not isinstance(logger, WandbRun)],
+        observers=[logger for logger in loggers if isinstance(logger, WandbRun)],
     )
 
 
@@ -187,15 +190,6 @@ def _trainer(cfg: DictConfig, loggers: list[Any], gpu: int | None, directory: Pa
         use_distributed_sampler=False,  # the datamodule's own samplers know their rows
         num_sanity_val_steps=0,
     )
-
-
-def _close(loggers: list[Any]) -> None:
-    """End W&B's run, or the next job of a sweep would go on writing into it."""
-    if any(isinstance(logger, WandbLogger) for logger in loggers):
-        import wandb
-
-        if wandb.run is not None:
-            wandb.finish()
 
 
 def _quiet_lightning() -> None:

@@ -2,12 +2,14 @@
 
 import logging
 import os
+import signal
 import sys
+import threading
 from pathlib import Path
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from llpp import sweep
 from llpp.errors import LlppError, expect
@@ -17,6 +19,8 @@ log = logging.getLogger(__name__)
 
 def job(cfg: DictConfig) -> None:
     """Hydra's task: a failure ends a single run, but must not stop the other jobs of a sweep."""
+    if threading.current_thread() is threading.main_thread():  # Python accepts no handler elsewhere
+        signal.signal(signal.SIGTERM, stop)
     if HydraConfig.get().mode != RunMode.MULTIRUN or os.environ.get("HYDRA_FULL_ERROR"):
         try:
             run(cfg)
@@ -40,7 +44,7 @@ def job(cfg: DictConfig) -> None:
 
 def run_unless_done(cfg: DictConfig) -> str:
     """Run a job of a sweep, unless it is done, on a GPU of its own if it wants one of several."""
-    if sweep.is_done(cfg, OmegaConf.to_yaml(cfg, resolve=True)):
+    if sweep.is_done(cfg):
         return "done before"
     if cfg.trainer.accelerator in ("gpu", "cuda") and cfg.trainer.devices == 1:
         import torch
@@ -65,3 +69,8 @@ def run(cfg: DictConfig, gpu: int | None = None) -> str:
         page = reports.write([experiment.run_dir], experiment.run_dir, lambda _: experiment.dataset, reference)
         log.info("the report is %s", page)
     return "done"
+
+
+def stop(number: int, _: object) -> None:
+    """Leave through every `finally` instead of at once, so that what is open gets closed, W&B's run above all."""
+    sys.exit(128 + number)

@@ -6,11 +6,12 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import pytorch_lightning as pl
 from numpy.typing import NDArray
+from pytorch_lightning.loggers import Logger
 
 from llpp import outputs
 from llpp.acquisition.base import Acquisition
@@ -39,6 +40,16 @@ STORAGE_ERRORS = {
 }
 
 
+class Observer(Protocol):
+    """Shows a run elsewhere. It may be told about a round more than once, but never misses one."""
+
+    def show(self, state: RunState, dataset: PoseDataset) -> None:
+        """All committed rounds; called before the first one that is left to do, and after each."""
+
+    def close(self, failed: bool) -> None:
+        """Called once, however the run ends."""
+
+
 @dataclass(frozen=True)
 class Experiment:
     """Everything that a run needs, built; no configuration object in sight."""
@@ -54,7 +65,8 @@ class Experiment:
     make_trainer: Callable[[Path, str], pl.Trainer]  # directory of its checkpoints, key of the weights
     code: str  # digest of the program
     base_models: Path | None  # where runs of a comparison leave their first models for each other
-    close: Callable[[], None]  # after the last round, or the failure
+    loggers: Sequence[Logger]  # get each round's row
+    observers: Sequence[Observer]
     row_of: Mapping[str, int] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -77,6 +89,11 @@ class Experiment:
         """Rows of known ids."""
         return [self.row_of[i] for i in ids]
 
+    def show(self, state: RunState) -> None:
+        """Tell all observers."""
+        for observer in self.observers:
+            observer.show(state, self.dataset)
+
     def split_rows(self, split: str, state: RunState) -> list[int]:
         """Rows of a split in dataset order, without the images that were skipped."""
         table = self.dataset.records
@@ -85,7 +102,7 @@ class Experiment:
 
 def run(experiment: Experiment) -> RunState:
     """Run all rounds that are not committed yet; the same call resumes after any end."""
-    run_dir, settings = experiment.run_dir, experiment.settings
+    run_dir, settings, failed = experiment.run_dir, experiment.settings, True
     try:
         run_dir.mkdir(parents=True, exist_ok=True)
         with lock(run_dir):
@@ -102,8 +119,10 @@ def run(experiment: Experiment) -> RunState:
             if 0 < len(state.rounds) < settings.rounds and not state.rounds[-1].selected:
                 # the run is extended: its last round selects after all, from the checkpoint that it left
                 state = replace(state, rounds=state.rounds[:-1])
+            experiment.show(state)
             for number in range(len(state.rounds), settings.rounds):
                 state = run_round(experiment, state, number)
+            failed = False
     except OSError as error:
         if error.errno not in STORAGE_ERRORS:
             raise
@@ -112,7 +131,8 @@ def run(experiment: Experiment) -> RunState:
             "safe. Make room or give permission and start the same command again, or choose another runs=…"
         ) from error
     finally:
-        experiment.close()
+        for observer in experiment.observers:
+            observer.close(failed)
     return state
 
 
@@ -130,7 +150,7 @@ def run_round(experiment: Experiment, state: RunState, number: int) -> RunState:
     validation = experiment.split_rows("val", state)
     data = experiment.make_data(experiment.rows(pool.labelled), validation, number)
     clock = Clock()
-    trained = experiment.training.round(number, pool.labelled, data)
+    trained = experiment.training.round(number, pool.labelled, data, state.steps)
     trainer, module = trained.trainer, trained.module
     clock.lap("train")
 
@@ -139,7 +159,7 @@ def run_round(experiment: Experiment, state: RunState, number: int) -> RunState:
     outputs.write_scores(round_dir / "test.parquet", [experiment.dataset.records.ids[r] for r in test], tested)
     steered = settings.weights == "best" or trained.steered
     row = outputs.test_row(number, len(pool.labelled), len(validation) if steered else 0, tested)
-    row["base_reused"] = int(trained.reused)
+    row |= {"base_reused": int(trained.reused), "steps": trained.steps}
     clock.lap("test")
 
     selected: list[str] = []
@@ -151,7 +171,8 @@ def run_round(experiment: Experiment, state: RunState, number: int) -> RunState:
     state = state.commit(Round(number, row, tuple(selected)))
     save(state, run_dir / "state.json")
     outputs.write_rounds(state, run_dir)
-    outputs.log_round(trainer, row)
+    outputs.log_round(experiment.loggers, row)
+    experiment.show(state)
     log.info("%s", outputs.round_line(run_dir, row, settings.rounds))
     return state
 

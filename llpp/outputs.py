@@ -2,20 +2,21 @@
 
 config.yaml   the resolved config           rounds.csv   one row per committed round
 state.json    the commit point               skipped.csv  ids whose image cannot be read, if any
+wandb.json    id of the W&B run, if any, and what it has been told
 round_NN/     last.ckpt, test.parquet, and if the round selected: scores.parquet, selected.csv, poses.parquet
 """
 
 import csv
 import io
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-import pytorch_lightning as pl
 import torch
+from pytorch_lightning.loggers import Logger
 
 from llpp.files import replace_text, replace_with
 from llpp.metrics import LossRanking
@@ -142,12 +143,16 @@ def selection_row(chosen: Evaluation, pool: Evaluation | None) -> Row:
     }
 
 
-def log_round(trainer: pl.Trainer, row: Row) -> None:
-    """Send a round's measurements to the run's loggers as `round/…`."""
-    values = {f"round/{name}": value for name, value in row.items() if value is not None}
-    for logger in trainer.loggers:
-        logger.log_metrics(values, step=trainer.global_step)
+def log_round(loggers: Iterable[Logger], row: Row) -> None:
+    """Send a round's measurements to loggers as `round/…`, at the step where its training ended."""
+    for logger in loggers:
+        logger.log_metrics(logged(row), step=int(row["steps"] or 0))
         logger.save()
+
+
+def logged(row: Row) -> dict[str, float]:
+    """A round's known measurements under the names that loggers get."""
+    return {f"round/{name}": value for name, value in row.items() if value is not None}
 
 
 def round_line(run_dir: Path, row: Row, rounds: int) -> str:

@@ -71,6 +71,11 @@ class RunState:
         """Ids labelled so far, in order of acquisition."""
         return self.initial + tuple(i for r in self.rounds for i in r.selected)
 
+    @property
+    def steps(self) -> int:
+        """Training steps of all committed rounds: where the next one's logs go on."""
+        return int(self.rounds[-1].row.get("steps") or 0) if self.rounds else 0
+
     def commit(self, finished: Round) -> "RunState":
         """The state with one more round."""
         if finished.number != len(self.rounds):

@@ -13,9 +13,12 @@ from typing import Any
 
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError  # type: ignore[import-untyped]
 
 from llpp.errors import LlppError
 from llpp.files import replace_text
+from llpp.redaction import redact
 from llpp.state import load
 
 JOURNAL = "LLPP_SWEEP"  # names the file in which the jobs of one sweep, in whatever processes, note how they ended
@@ -60,13 +63,13 @@ def summary() -> list[str]:
     return [f"{len(jobs)} jobs: {', '.join(counts)}", *failures, *remedy]
 
 
-def is_done(cfg: DictConfig, config: str) -> bool:
-    """Whether all rounds of a run with exactly this `config` text are committed, and its report is written."""
+def is_done(cfg: DictConfig) -> bool:
+    """Whether all rounds of a run with exactly this config are committed, and its report is written."""
     run_dir = Path(cfg.run_dir)
     try:
-        same = (run_dir / "config.yaml").read_text(encoding="utf-8") == config
+        same = OmegaConf.load(run_dir / "config.yaml") == redact(OmegaConf.to_container(cfg, resolve=True))
         state = load(run_dir / "state.json") if same else None
-    except (OSError, UnicodeDecodeError, LlppError):
+    except (OSError, ValueError, YAMLError, OmegaConfBaseException, LlppError):
         return False  # the run itself will say what is wrong
     reported = not OmegaConf.select(cfg, "report.write") or (run_dir / "report.html").exists()
     return state is not None and len(state.rounds) == cfg.rounds and reported

@@ -40,6 +40,11 @@ class Trained:
     reused: bool  # taken over from another run
 
     @property
+    def steps(self) -> int:
+        """Training steps up to the end of this round, over all rounds: the step that its last metrics have."""
+        return self.trainer.fit_loop.epoch_loop._batches_that_stepped
+
+    @property
     def steered(self) -> bool:
         """Whether the validation set decided the learning rate."""
         return any(config.reduce_on_plateau for config in self.trainer.lr_scheduler_configs)
@@ -57,22 +62,30 @@ class Training:
     make_module: Callable[[int, Phase], LearningLossModule]
     make_trainer: Callable[[Path, str], pl.Trainer]
 
-    def round(self, number: int, labelled: Sequence[str], data: PoolDataModule) -> Trained:
-        """Train round `number` on the `labelled` ids, which `data` holds, or go on from its own checkpoint."""
+    def round(self, number: int, labelled: Sequence[str], data: PoolDataModule, steps: int) -> Trained:
+        """Train round `number` on the `labelled` ids, which `data` holds, or go on from its own checkpoint.
+
+        Its metrics are logged at steps that continue after the `steps` of the rounds before.
+        """
         directory = outputs.round_dir(self.run_dir, number)
         key = self.key(number, labelled)
         if number > 0:
             start = self.weights(number - 1) if self.settings.init == "previous" else None
-            return self._fit(number, directory, key, data, "joint", lambda m: start and m.load_state_dict(start))
+            return self._fit(
+                number, directory, key, data, "joint", lambda m: start and m.load_state_dict(start), steps
+            )
         if self.settings.base == "joint":
             with self._shared(directory, key) as reused:
                 trained = self._fit(0, directory, key, data, "joint")
             return Trained(trained.trainer, trained.module, reused)
         pose_key = self.key(0, labelled, (*SELECTION, *HEAD))
         with self._shared(directory / "pose", pose_key) as reused:
-            pose = self._fit(0, directory / "pose", pose_key, data, "pose").module.backbone.state_dict()
+            pose = self._fit(0, directory / "pose", pose_key, data, "pose")
+        weights = pose.module.backbone.state_dict()
         with self._shared(directory, key):
-            trained = self._fit(0, directory, key, data, "head", lambda m: m.backbone.load_state_dict(pose))
+            trained = self._fit(
+                0, directory, key, data, "head", lambda m: m.backbone.load_state_dict(weights), pose.steps
+            )
         return Trained(trained.trainer, trained.module, reused)
 
     def key(self, number: int, labelled: Sequence[str], without: Sequence[str] = SELECTION) -> str:
@@ -93,11 +106,14 @@ class Training:
         data: PoolDataModule,
         phase: Phase,
         prepare: Callable[[LearningLossModule], Any] = lambda _: None,
+        steps: int = 0,
     ) -> Trained:
         torch.manual_seed(int(generator(Stream.WEIGHTS, self.settings.seed, number).integers(2**63)))
         module = self.make_module(number, phase)
         prepare(module)
         trainer = self.make_trainer(directory, key)
+        # Lightning's step for loggers only; a new trainer's own would fold all rounds onto each other.
+        trainer.fit_loop.epoch_loop._batches_that_stepped = steps
         last = outputs.checkpoint(directory, "last")
         trainer.fit(module, data, ckpt_path=last if outputs.belongs(last, key) else None)
         if self.settings.weights == "best" and phase != "head":  # a frozen network has no better or worse epoch

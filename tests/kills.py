@@ -69,8 +69,11 @@ MOMENTS = (
 )
 
 
-def run_until(moment, run_dir):
+def run_until(moment, run_dir, overrides=(), environment=None):
     """Run in this process until it kills itself."""
+    if environment is not None:
+        os.environ.clear()
+        os.environ.update(environment)
     torch.set_num_threads(1)
     moment()
-    loop.run(tiny(run_dir))
+    loop.run(tiny(run_dir, *overrides))

@@ -98,12 +98,12 @@ def failure_finding(collection: Collection, theme: Theme) -> bytes:
     return _by_section(collection, theme, "selected_pck", "Failure finding: lower is better", panel)
 
 
-def predicted_vs_true(collection: Collection, theme: Theme) -> bytes:
-    """Predicted against true loss on the test images after the first round, a panel per method, first seed."""
+def predicted_vs_true(collection: Collection, theme: Theme, number: int = 0) -> bytes:
+    """Predicted against true loss on the test images after round `number`, a panel per method, first seed."""
     found = []
     for section in collection.sections:
         for method in section.methods:
-            path = method.begun[0].round_file(0, "test.parquet") if method.begun else None
+            path = method.begun[0].round_file(number, "test.parquet") if method.begun else None
             if path and (columns := read_columns(path, ("predicted_loss", "true_loss"))):
                 found.append((section, method, columns))
     colours = {label: position for position, label in enumerate(collection.labels)}
@@ -112,7 +112,7 @@ def predicted_vs_true(collection: Collection, theme: Theme) -> bytes:
             # KL compares predictions with log losses, so only there a log scale makes the relation straight.
             log = ".kl." in str(method.begun[0].state.science.get("objective._target_", ""))
             _cloud(axes, columns, log, theme, theme.colour(colours[method.label]))
-            rho = method.begun[0].state.rounds[0].row.get("loss_spearman")
+            rho = method.begun[0].state.rounds[number].row.get("loss_spearman")
             several = f"{section.dataset}: " if len(collection.sections) > 1 else ""
             known = "" if rho is None else f"Spearman ρ = {rho:.2f}"
             axes.set_title(f"{several}{_wrapped(method.label, 34)}\n{known}")
