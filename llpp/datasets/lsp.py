@@ -11,6 +11,7 @@ import numpy as np
 import scipy.io
 from numpy.typing import NDArray
 
+from llpp.datasets.apart import read_apart
 from llpp.datasets.base import LSP_SKELETON, PoseDataset, Records, joint_boxes
 from llpp.datasets.images import read_image
 from llpp.errors import ConfigError, DataError
@@ -44,7 +45,7 @@ class LeedsSportsPose(PoseDataset):
             raise ConfigError(f"dataset.start={start!r} is not known; use any or upright")
         if box not in ("joints", "image"):
             raise ConfigError(f"dataset.box={box!r} is not known; use joints or image (LSP has no boxes of its own)")
-        joints, visible, digits = read_joints(Path(root) / "joints.mat")
+        joints, visible, digits = read_apart(read_joints, Path(root) / "joints.mat")
         self.name = "lsp" if digits == 4 else "lspet"
         fit = upright(joints) if start == "upright" else np.ones(len(joints), dtype=np.bool_)
         rows, split = _splits(fit, val, test, train, split_seed)

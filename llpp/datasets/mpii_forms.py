@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from llpp.datasets.apart import read_apart
 from llpp.datasets.mpii_json import read_a, read_b
 from llpp.datasets.mpii_mat import read_official, with_head_boxes
 from llpp.datasets.mpii_persons import REMEDY, Person, Persons, table
@@ -78,7 +79,7 @@ def read(paths: Sequence[Path]) -> tuple[Persons, list[str]]:
 def _content(path: Path) -> Content:
     content = _json(path)
     if content is None:
-        return Content("official", *read_official(path))
+        return Content("official", *read_apart(read_official, path))
     if not isinstance(content, list) or not content or not all(isinstance(entry, dict) for entry in content):
         raise DataError(f"{path} holds {reprlib.repr(content)}; expected a list of persons; {REMEDY}")
     if "joint_self" in content[0]:

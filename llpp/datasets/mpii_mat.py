@@ -13,6 +13,7 @@ import numpy as np
 import scipy.io
 from numpy.typing import NDArray
 
+from llpp.datasets.apart import read_apart
 from llpp.datasets.mpii_persons import JOINTS, REMEDY, Person, plain_name
 from llpp.errors import DataError
 
@@ -87,8 +88,7 @@ def _persons(rects: Sequence[Any], name: str, place: str) -> Iterator[Person]:
 
 def with_head_boxes(persons: Sequence[Person], path: Path) -> list[Person]:
     """Persons of `valid.json` with the head sizes of `gt_valid.mat`, whose rows must be the same persons."""
-    boxes, truth = (_array(path, name) for name in ("headboxes_src", "pos_gt_src"))
-    missing = _array(path, "jnt_missing")
+    boxes, truth, missing = read_apart(read_head_boxes, path)
     count = len(persons)
     shapes = [table.shape for table in (boxes, truth, missing)]
     if shapes != [(2, 2, count), (len(JOINTS), 2, count), (len(JOINTS), count)]:
@@ -109,6 +109,11 @@ def with_head_boxes(persons: Sequence[Person], path: Path) -> list[Person]:
         )
     heads = np.linalg.norm(boxes[1] - boxes[0], axis=0)
     return [p._replace(head=float(head)) for p, head in zip(persons, heads, strict=True)]
+
+
+def read_head_boxes(path: Path) -> tuple[NDArray[np.float64], ...]:
+    """(2, 2, N) corners, (16, 2, N) joints and (16, N) missing ones of `gt_valid.mat`."""
+    return tuple(_array(path, name) for name in ("headboxes_src", "pos_gt_src", "jnt_missing"))
 
 
 def _array(path: Path, name: str) -> NDArray[np.float64]:
