@@ -1,5 +1,6 @@
 """COCO keypoints JSON: real and made up, of other skeletons, mistyped and hostile."""
 
+import copy
 import json
 import os
 from pathlib import Path
@@ -11,7 +12,7 @@ import pytest
 from llpp import build
 from llpp.datasets import names
 from llpp.datasets.coco import CocoKeypoints
-from llpp.errors import ConfigError, DataError
+from llpp.errors import ConfigError, DataError, LlppError
 
 SAMPLE = Path(os.environ.get("LLPP_DATA", "data")) / "coco_sample"
 needs_sample = pytest.mark.skipif(not SAMPLE.is_dir(), reason="the sample of COCO is not on this machine")
@@ -284,6 +285,7 @@ HOSTILE = {
     "visibility": (spoilt(keypoints=kept(2, 3)), "annotation 101 has the visibility 3; expected 0 .not labelled"),
     "score": (spoilt(keypoints=kept(2, 0.87)), "annotation 101 has the visibility 0.87"),
     "flat box": (spoilt(bbox=[1, 2, 0, 5]), r"annotation 101 has the bbox \[1, 2, 0, 5\]; expected x, y and a width"),
+    "thin": (spoilt(bbox=[1, 2, 1e-60, 5]), r"bbox \[1, 2, 1e-60, 5\]"),
     "negative": (spoilt(bbox=[1, 2, 10, -5]), r"bbox \[1, 2, 10, -5\]"),
     "nan box": (spoilt(bbox=[1, 2, float("nan"), 5]), r"bbox \[1, 2, nan, 5\]"),
     "short box": (spoilt(bbox=[1, 2, 3]), r"bbox \[1, 2, 3\]"),
@@ -298,6 +300,38 @@ def test_a_bad_file_is_one_sentence_that_names_it(tmp_path, text, sentence):
         CocoKeypoints(root, unlabelled=True)
     told = str(refused.value)
     assert "annotations.json" in told and "\n" not in told and len(told) < 600 and told.isprintable()
+
+
+WILD = (None, True, -1, 0, 3.5, 10**30, float("nan"), -float("inf"), "", "a/../b", "\x1b[0m", [], [[]], {}, {"id": 1})
+
+
+def places(node):
+    """(container, key) of every value in nested lists and dictionaries."""
+    for key, value in list(node.items() if isinstance(node, dict) else enumerate(node)):
+        yield node, key
+        if isinstance(value, dict | list):
+            yield from places(value)
+
+
+def test_any_value_in_place_of_any_other_is_read_or_refused_in_words(tmp_path):
+    read = refused = 0
+    for number in range(len(list(places(content(3))))):
+        box = ("annotation", "joints", "image")[number % 3]
+        for value in WILD[number % 3 :: 3]:
+            table = copy.deepcopy(content(3))
+            container, key = list(places(table))[number]
+            container[key] = value
+            try:
+                data = CocoKeypoints(written(tmp_path, table), val=1, test=1, box=box, unlabelled=True)
+            except LlppError as error:
+                assert str(error).isprintable()
+                refused += 1
+            else:
+                known = data.records.boxes[np.isfinite(data.records.boxes).all(axis=1)]
+                assert np.isfinite(data.records.joints[data.records.visible > 0]).all() and (known[:, 2:] > 0).all()
+                assert all(path.is_relative_to(tmp_path / "images") for path in data.paths)
+                read += 1
+    assert min(read, refused) > 100
 
 
 def test_coordinates_of_joints_that_are_not_labelled_may_be_anything(tmp_path):

@@ -32,10 +32,6 @@ class Source:
     folder: str  # of its images, below the root
     content: KeypointsFile
 
-    def image(self, number: int | str) -> str:
-        """A path below the root."""
-        return str(PurePosixPath(self.folder, self.content.images[number]))
-
 
 @dataclass(frozen=True)
 class Row:
@@ -143,17 +139,14 @@ def _folder(images: str | Mapping[str, str], split: str) -> str:
 def _rows(source: Source, unlabelled: bool) -> list[Row]:
     """The persons of a file, then its images without annotations."""
     content, rows = source.content, []
+    paths = {number: str(PurePosixPath(source.folder, name)) for number, name in content.images.items()}
+    ids = {number: f"coco/{PurePosixPath(name).with_suffix('')}" for number, name in content.images.items()}
     for person in content.instances:
-        stem = PurePosixPath(content.images[person.image]).with_suffix("")
-        rows.append(
-            Row(f"coco/{stem}#{person.id}", source.image(person.image), source.split, person.joints, person.box)
-        )
+        name, image = f"{ids[person.image]}#{person.id}", paths[person.image]
+        rows.append(Row(name, image, source.split, person.joints, person.box))
     if unlabelled and source.split == "train":
-        for number, name in content.images.items():
-            if number not in content.annotated:
-                rows.append(
-                    Row(f"coco/{PurePosixPath(name).with_suffix('')}", source.image(number), "train", (), None)
-                )
+        bare = [number for number in content.images if number not in content.annotated]
+        rows += [Row(ids[number], paths[number], "train", (), None) for number in bare]
     return rows
 
 

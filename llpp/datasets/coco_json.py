@@ -10,6 +10,7 @@ from typing import Any
 from llpp.errors import ConfigError, DataError
 
 FARTHEST = 1e5  # pixels; no image is larger
+SMALLEST = 1e-3  # pixels; less is nothing in single precision
 LONGEST = 500  # characters of a name
 REMEDY = "mend the file or export it again"
 Id = int | str
@@ -177,7 +178,7 @@ def _joints(path: Path, number: Id, values: Any, count: int) -> list[tuple[float
 
 def _box(path: Path, number: Id, entry: Entry) -> list[float]:
     box = entry.get("bbox")
-    if not isinstance(box, list) or len(box) != 4 or not all(map(_near, box)) or min(box[2:]) <= 0:
+    if not isinstance(box, list) or len(box) != 4 or not all(map(_near, box)) or min(box[2:]) < SMALLEST:
         told = ", ".join(map(_told, box[:5])) if isinstance(box, list) else _told(box)
         raise DataError(
             f"{path}: annotation {number!r} has the bbox [{told}]; expected x, y and a width and height above 0, in "
