@@ -25,7 +25,8 @@ NOT_SCIENCE = (
 def science(settings: Mapping[str, Any], dataset: PoseDataset, pck: PCKDefinition) -> dict[str, Any]:
     """The settings that decide results, flat, with a digest of the annotations in place of where they lie.
 
-    `metric.test` and `metric.train` are the names of PCK on the test images and on the pool.
+    `metric.test` and `metric.train` are the names of PCK on the test images and on the pool, `metric.unit` is what
+    distances are divided by.
     """
     flat = flatten(settings)
     kept = {
@@ -39,6 +40,7 @@ def science(settings: Mapping[str, Any], dataset: PoseDataset, pck: PCKDefinitio
     arrays = (size.values, table.joints, table.visible, table.boxes, table.initial)
     content = [digest([list(table.ids), table.split.tolist()])]
     content += [hashlib.sha256(np.ascontiguousarray(a).tobytes()).hexdigest() for a in arrays]
+    names["metric.unit"] = size.source
     return {**kept, **names, "dataset.name": dataset.name, "dataset.digest": digest(content)}
 
 

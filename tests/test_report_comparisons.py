@@ -10,9 +10,9 @@ from rich.console import Console
 from run_dirs import Grey, row, run_dir
 
 from llpp import report
-from llpp.cli import job
 from llpp.cli import report as report_command
 from llpp.errors import ConfigError
+from llpp.job import job
 from llpp.report.collect import collect
 from llpp.report.differences import difference_grids, differences_csv
 from llpp.report.facts import settings
@@ -199,7 +199,7 @@ def test_a_run_refuses_them_before_training(tmp_path, capsys, override, sentence
     assert sentence in capsys.readouterr().err and not (tmp_path / "run").exists()
 
 
-METRICS = {"metric.test": "PCKh~@0.5", "metric.train": "PCK@0.2"}
+METRICS = {"metric.test": "PCKh~@0.5", "metric.train": "PCK@0.2", "metric.unit": "the longest rib"}
 MORE = {"test_pck_auc": 0.4, "test_pck_at_0.1": 0.2, "test_pck_at_0.05": 0.1, "test_pck_head_top": 0.9}
 
 
@@ -211,9 +211,9 @@ def test_the_metrics_own_names_are_used(tmp_path):
     ]  # fmt: skip
     assert "a PCK@0.2 of 0.10" in summary(section) and "the test PCKh~@0.5 is 0.700" in summary(section)
     rows = dict(settings(section, None, 0))
-    assert rows["measure"] == "PCKh~@0.5, a share of the head's size; ~: that size is approximated"
-    assert rows["measure of selected images"] == "PCK@0.2, a share of the torso's diagonal"
-    assert rows["test images without a head size"] == "3 (left out of PCK)"
+    assert rows["measure"] == "PCKh~@0.5 (~: its unit is an estimate)" and rows["its unit"] == "the longest rib"
+    assert rows["measure of selected images"] == "PCK@0.2"
+    assert rows["test images without that unit"] == "3 (left out of PCK)"
     assert "labels spent on validation" not in rows
 
 

@@ -120,11 +120,13 @@ class PoseDataset(ABC):
         else:
             raise ConfigError(f"pck.unit={unit!r} is not known to dataset {self.name}; it has {self._units()}")
         if not np.isfinite(found.values).any():
-            raise ConfigError(f"pck.unit={unit}: dataset {self.name} has none for any person; use {self._units()}")
+            raise ConfigError(
+                f"pck.unit={unit}: dataset {self.name} has none for any person; use {self._units(without=unit)}"
+            )
         return found
 
-    def _units(self) -> str:
-        return " or ".join([*self.records.sizes, *UNITS])
+    def _units(self, without: str = "") -> str:
+        return " or ".join(unit for unit in [*self.records.sizes, *UNITS] if unit != without)
 
     def bad_images(self, rows: Iterable[int]) -> dict[int, str]:
         """Rows whose image cannot be read, with the reason. Reads every one, in threads."""

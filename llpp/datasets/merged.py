@@ -37,6 +37,7 @@ class MergedDataset(PoseDataset):
         self.skeleton = _skeleton(joints, self.parts, places)
         self.first_rows = np.cumsum([0, *(len(part.records.ids) for part in self.parts)])
         self.records = _records(parts, places, initial)
+        self.paths = tuple(path for part in self.parts for path in part.paths)
 
     def load(self, row: int) -> NDArray[np.uint8]:
         """See `PoseDataset.load`."""

@@ -70,6 +70,7 @@ class MpiiHumanPose(PoseDataset):
         sizes = {"head": _head_sizes(persons)}
         joints = _slid(persons, head_slide).astype(np.float32)
         self.folder = folder / "images"
+        self.paths = [self.folder / image for image in persons.images]
         self.records = Records(
             ids=tuple(f"mpii/{Path(i).stem}#{n}" for i, n in zip(persons.images, persons.numbers, strict=True)),
             images=persons.images,
@@ -86,7 +87,7 @@ class MpiiHumanPose(PoseDataset):
 
     def load(self, row: int) -> NDArray[np.uint8]:
         """See `PoseDataset.load`."""
-        return read_image(self.folder / self.records.images[row])
+        return read_image(self.paths[row])
 
     def check(self) -> None:
         """See `PoseDataset.check`."""

@@ -130,6 +130,11 @@ class Section:
         threshold = (self.first.config.get("pck") or {}).get("threshold")
         return "PCK" if threshold is None else f"PCK@{threshold}"
 
+    @property
+    def unit(self) -> str:
+        """What the measure divides distances by, in words."""
+        return str(self.first.state.science.get("metric.unit", "the torso's diagonal"))
+
     def labelled(self, quantity: str) -> list[int]:
         """Numbers of labelled images at which any method knows `quantity`."""
         return sorted({count for method in self.methods for count in method.labelled(quantity)})
@@ -163,7 +168,7 @@ def collect(folders: Sequence[Path]) -> Collection:
             copies.append(best[key].folder)
         best[key] = run
     groups = _grouped(best.values(), _comparable)
-    ids = [group[0].state.initial[0] for group in groups]
+    ids = [str(group[0].state.science.get("dataset.name", group[0].state.initial[0])) for group in groups]
     names = dataset_labels(ids, [_comparable(group[0]) for group in groups])
     sections = [Section(name, _methods(group)) for name, group in zip(names, groups, strict=True)]
     return Collection(tuple(sections), tuple(copies), failures)

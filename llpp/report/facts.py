@@ -29,31 +29,20 @@ def settings(section: Section, dataset: PoseDataset | None, skipped: int) -> lis
     rows.append(("crop", f"{(section.first.config.get('crop') or {}).get('size', 'unknown')} px"))
     undefined = [int(r.row.get("test_undefined") or 0) for method in section.methods for r in method.rounds]
     if undefined:
-        rows.append(
-            (f"test images without a {_length(section.metric('test'))}", f"{max(undefined):,} (left out of PCK)")
-        )
+        rows.append(("test images without that unit", f"{max(undefined):,} (left out of PCK)"))
     if counts := validation_labels(section):
         rows.append(("labels spent on validation", ", ".join(f"{count:,}" for count in counts)))
     rows.append(("images skipped", f"{skipped:,}"))
+    rows += [("dataset's note", note) for note in (dataset.records.notes if dataset else ())]
     return rows
 
 
 def _measures(section: Section) -> list[tuple[str, str]]:
-    """Name of the measure, and of the selected images' where that is another one."""
+    """Name of the measure, and of the selected images' where that is another one; its unit."""
     test, train = section.metric("test"), section.metric("train")
-    rows = [("measure", _explained(test))]
-    return rows if test == train else [*rows, ("measure of selected images", _explained(train))]
-
-
-def _explained(metric: str) -> str:
-    unit = {"torso": "the torso's diagonal", "head size": "the head's size"}[_length(metric)]
-    guess = "; ~: that size is approximated" if "~" in metric else ""
-    return f"{metric}, a share of {unit}{guess}"
-
-
-def _length(metric: str) -> str:
-    """What distances are divided by: PCKh takes the head (Andriluka et al. 2014), PCK the torso."""
-    return "head size" if metric.startswith("PCKh") else "torso"
+    names = {"measure": test} if test == train else {"measure": test, "measure of selected images": train}
+    rows = [(what, f"{name} (~: its unit is an estimate)" if "~" in name else name) for what, name in names.items()]
+    return [*rows, ("its unit", section.unit)]
 
 
 def _order(value: Any) -> tuple[bool, float, str]:
