@@ -46,7 +46,8 @@ class LeedsSportsPose(PoseDataset):
         if box not in ("joints", "image"):
             raise ConfigError(f"dataset.box={box!r} is not known; use joints or image (LSP has no boxes of its own)")
         joints, visible, digits = read_apart(read_joints, Path(root) / "joints.mat")
-        self.name = "lsp" if digits == 4 else "lspet"
+        prefix = "lsp" if digits == 4 else "lspet"
+        self.name = prefix if start == "any" else f"{prefix}_shift"
         fit = upright(joints) if start == "upright" else np.ones(len(joints), dtype=np.bool_)
         rows, split = _splits(fit, val, test, train, split_seed)
         joints, visible = joints[rows], visible[rows]
@@ -55,7 +56,7 @@ class LeedsSportsPose(PoseDataset):
         self.paths = [self.folder / f"{name}.jpg" for name in names]
         boxes = joint_boxes(joints, visible)
         self.records = Records(
-            ids=tuple(f"{self.name}/{name}" for name in names),
+            ids=tuple(f"{prefix}/{name}" for name in names),
             images=tuple(names),
             split=split,
             joints=joints,
@@ -69,7 +70,9 @@ class LeedsSportsPose(PoseDataset):
     def check(self) -> None:
         """See `PoseDataset.check`."""
         if not any(self.folder.glob("im*.jpg")):
-            raise DataError(f"{self.name.upper()} has no images in {self.folder}; {REMEDY}")
+            raise DataError(
+                f"{self.records.ids[0].partition('/')[0].upper()} has no images in {self.folder}; {REMEDY}"
+            )
 
     def load(self, row: int) -> NDArray[np.uint8]:
         """See `PoseDataset.load`."""
