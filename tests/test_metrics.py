@@ -1,6 +1,7 @@
 """PCK by hand; rank measures against counting all pairs."""
 
 import math
+import multiprocessing
 
 import numpy as np
 import pytest
@@ -185,6 +186,40 @@ def test_pck_in_chunks_equals_pck_at_once():
     for name, value in at_once.compute().items():
         assert torch.equal(value, in_chunks.compute()[name]), name
     assert float(at_once.compute()["undefined"]) > 0
+
+
+def many(count=23):
+    generator = torch.Generator().manual_seed(7)
+    pred = torch.randn(count, 3, 2, generator=generator)
+    visible = torch.randint(0, 3, (count, 3), generator=generator)
+    return pred, torch.zeros_like(pred), visible, torch.rand(count, generator=generator) * 8
+
+
+def _rank(rank, meeting, queue):
+    torch.distributed.init_process_group("gloo", f"file://{meeting}", rank=rank, world_size=2)
+    metric = pck(0.3, curve=[0.1, 0.5])
+    metric.update(*(values[rank::2] for values in many()))  # 12 images here, 11 there
+    queue.put({name: float(value) for name, value in metric.compute().items()})
+    torch.distributed.barrier()
+    torch.distributed.destroy_process_group()
+
+
+@pytest.mark.slow
+def test_two_processes_measure_what_one_does(tmp_path):
+    context = multiprocessing.get_context("fork")
+    queue = context.Queue()
+    ranks = [context.Process(target=_rank, args=(r, tmp_path / "meeting", queue)) for r in range(2)]
+    for rank in ranks:
+        rank.start()
+    found = [queue.get(timeout=120) for _ in ranks]
+    for rank in ranks:
+        rank.join()
+    alone = pck(0.3, curve=[0.1, 0.5])
+    alone.update(*many())
+    expected = {name: float(value) for name, value in alone.compute().items()}
+    for result in found:
+        assert result.pop("auc") == pytest.approx(expected["auc"], abs=1e-12)
+        assert result == {name: value for name, value in expected.items() if name != "auc"}
 
 
 def test_a_fresh_pck_is_empty_and_measures_the_same():
