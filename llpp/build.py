@@ -60,7 +60,7 @@ def experiment(cfg: DictConfig, gpu: int | None = None) -> Experiment:
     config = redact(_plain(cfg))
     return Experiment(
         settings=settings,
-        science=fingerprint.science(config, data, PCKDefinition(**_plain(cfg.pck))),
+        science=fingerprint.science(config, data, _pck(cfg)),
         config=OmegaConf.to_yaml(OmegaConf.create(config)),
         run_dir=Path(cfg.run_dir),
         dataset=data,
@@ -123,7 +123,7 @@ def inspected(cfg: DictConfig) -> tuple[PoseDataset, PersonCrop, PCKDefinition]:
     expect(type(size) is int and 8 <= size <= 1024, "crop.size", size, "8 to 1024 pixels")
     expect(type(padding) in (int, float), "crop.padding", padding, "a factor above 0")
     with _plainly():
-        return make(cfg.dataset), PersonCrop(size, padding), PCKDefinition(**_plain(cfg.pck))
+        return make(cfg.dataset), PersonCrop(size, padding), _pck(cfg)
 
 
 def dataset_of_run(run_dir: Path) -> PoseDataset:
@@ -132,6 +132,11 @@ def dataset_of_run(run_dir: Path) -> PoseDataset:
         return dataset(cast(DictConfig, OmegaConf.load(run_dir / "config.yaml")))
     except (OSError, OmegaConfBaseException) as error:
         raise ConfigError(f"{run_dir / 'config.yaml'} does not describe a dataset any more: {error}") from error
+
+
+def _pck(cfg: DictConfig) -> PCKDefinition:
+    with _plainly():
+        return PCKDefinition(**_plain(cfg.pck))
 
 
 def module(cfg: DictConfig, data: PoseDataset, round_number: int, phase: Phase) -> LearningLossModule:
@@ -148,7 +153,7 @@ def module(cfg: DictConfig, data: PoseDataset, round_number: int, phase: Phase) 
         objective=make(cfg.objective),
         pose_loss=make(cfg.pose_loss),
         codec=HeatmapCodec(**_plain(cfg.codec), stride=backbone.heatmap_stride),
-        pck=PCK(joints, PCKDefinition(**_plain(cfg.pck))),
+        pck=PCK(joints, _pck(cfg)),
         optimizer=make(cfg.optimizer),
         scheduler=make(cfg.scheduler) if cfg.scheduler else None,
         policy=Policy(cfg.head_weight, cfg.detach_from_epoch),

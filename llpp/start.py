@@ -33,7 +33,8 @@ class Settings:
             value = getattr(self, name)
             whole = isinstance(value, int) and not isinstance(value, bool)
             expect(whole and value >= least, name, value, f"a whole number, {least} or more")
-        expect(self.subset is None or self.subset >= self.budget, "subset", self.subset, "null, or budget or more")
+        enough = self.subset is None or (isinstance(self.subset, int) and self.subset >= self.budget)
+        expect(enough, "subset", self.subset, "null, or a whole number, budget or more")
         for name, known in (
             ("init", ("fresh", "previous")),
             ("weights", ("last", "best")),

@@ -123,7 +123,7 @@ def test_a_subset_bounds_what_is_scored_and_selected(tmp_path):
 
 
 def test_a_subset_below_the_budget_is_refused(tmp_path):
-    with pytest.raises(ConfigError, match="subset=5 does not fit; expected null, or budget or more"):
+    with pytest.raises(ConfigError, match="subset=5 does not fit; expected null, or a whole number, budget or more"):
         tiny(tmp_path, "subset=5")
 
 

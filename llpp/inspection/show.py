@@ -8,12 +8,12 @@ from rich.table import Table
 from rich.text import Text
 
 from llpp.datasets.base import SPLITS, PoseDataset
-from llpp.errors import DataError, StateError
-from llpp.files import replace_with
+from llpp.errors import DataError
 from llpp.inspection import facts
 from llpp.inspection.problems import problems
 from llpp.inspection.sheet import contact_sheet
 from llpp.metrics import PCKDefinition
+from llpp.report.files import write_bytes
 from llpp.transforms import PersonCrop
 
 GROUND_TRUTH = "these boxes are ground truth: a real unlabelled pool has none and would need a person detector"
@@ -83,23 +83,10 @@ def _sheets(
         sheet = contact_sheet(dataset, split, crop, samples, seed) if len(dataset.records.rows(split)) else None
         if sheet is not None:
             path = output / f"{split}.png"
-            _write(path, sheet.png)
+            write_bytes(path, sheet.png, "the contact sheets")
             found += sheet.problems
             _say(console, f"{len(sheet.shown)} {split} persons are drawn in {path}")
     return found
-
-
-def _write(path: Path, content: bytes) -> None:
-    try:
-        replace_with(path, lambda part: _fill(part, content))
-    except OSError as error:
-        raise StateError(
-            f"cannot write the contact sheets to {path.parent}: {error.strerror or error}; give another --output"
-        ) from error
-
-
-def _fill(path: Path, content: bytes) -> None:
-    path.write_bytes(content)
 
 
 def _say(console: Console, *lines: str, style: str = "") -> None:

@@ -30,13 +30,13 @@ def _array(column: Any) -> Any:
     return np.asarray(column.to_numpy())
 
 
-def write_bytes(path: Path, content: bytes) -> None:
-    """Replace a file of the report; StateError if the place cannot be written to."""
+def write_bytes(path: Path, content: bytes, what: str = "the report") -> None:
+    """Replace a file; StateError, saying `what` it belongs to, if the place cannot be written to."""
     try:
         replace_with(path, lambda part: _fill(part, content))
     except OSError as error:
         raise StateError(
-            f"cannot write the report to {path.parent}: {error.strerror or error}; give another --output"
+            f"cannot write {what} to {path.parent}: {error.strerror or error}; give another --output"
         ) from error
 
 
