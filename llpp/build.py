@@ -54,21 +54,23 @@ def experiment(cfg: DictConfig, gpu: int | None = None) -> Experiment:
     first = make_module(0, "joint")
     with _plainly():
         first.optimizer_factory(first.parameters())
-        _trainer(cfg, [], gpu, Path(cfg.run_dir), "")
+        _trainer(cfg, [], gpu, "", Path(cfg.run_dir), "", True)
     acquisition = make(cfg.acquisition)
     loggers = [make(node) for node in (cfg.logger or {}).values()]
-    config = redact(_plain(cfg))
+    config, code = redact(_plain(cfg)), fingerprint.code(_plain(cfg))
     return Experiment(
         settings=settings,
-        science=fingerprint.science(config, data, _pck(cfg)),
+        science=fingerprint.science(
+            {**config, "crop": {**config["crop"], "resample": _resample(cfg)}}, data, _pck(cfg)
+        ),
         config=OmegaConf.to_yaml(OmegaConf.create(config)),
         run_dir=Path(cfg.run_dir),
         dataset=data,
         acquisition=acquisition,
         make_data=make_data,
         make_module=make_module,
-        make_trainer=partial(_trainer, cfg, loggers, gpu),
-        code=fingerprint.code(_plain(cfg)),
+        make_trainer=partial(_trainer, cfg, loggers, gpu, code),
+        code=code,
         base_models=Path(cfg.base_models) if cfg.base_models else None,
         loggers=[logger for logger in loggers if not isinstance(logger, WandbRun)],
         observers=[logger for logger in loggers if isinstance(logger, WandbRun)],
@@ -168,11 +170,17 @@ def _plain(node: Any) -> dict[str, Any]:
     return cast(dict[str, Any], OmegaConf.to_container(node, resolve=True))
 
 
-def _data_factory(cfg: DictConfig, data: PoseDataset) -> Any:
-    on_device = cfg.crop.resample == "device" or (cfg.crop.resample == "auto" and cfg.trainer.accelerator != "cpu")
+def _resample(cfg: DictConfig) -> str:
+    """Where crops are resampled; the pixels differ a little, so it is science."""
     if cfg.crop.resample not in ("auto", "worker", "device"):
         raise ConfigError(f"crop.resample={cfg.crop.resample!r} is not known; use auto, worker or device")
-    crop = PersonCrop(cfg.crop.size, cfg.crop.padding, cfg.crop.margin if on_device else None)
+    automatic = "worker" if cfg.trainer.accelerator == "cpu" else "device"
+    return automatic if cfg.crop.resample == "auto" else str(cfg.crop.resample)
+
+
+def _data_factory(cfg: DictConfig, data: PoseDataset) -> Any:
+    margin = cfg.crop.margin if _resample(cfg) == "device" else None
+    crop = PersonCrop(cfg.crop.size, cfg.crop.padding, margin)
     cropping = Cropping(crop, make(cfg.augmentation), make(cfg.pixel) if cfg.pixel else None)
     loading = Loading(**_plain(cfg.data))
     sizes = (data.body_size(cfg.pck.unit).values * cfg.pck.factor).astype(np.float32)
@@ -183,11 +191,16 @@ def _data_factory(cfg: DictConfig, data: PoseDataset) -> Any:
     return make_data
 
 
-def _trainer(cfg: DictConfig, loggers: list[Any], gpu: int | None, directory: Path, key: str) -> pl.Trainer:
+def _trainer(
+    cfg: DictConfig, loggers: list[Any], gpu: int | None, code: str, directory: Path, key: str, best: bool
+) -> pl.Trainer:
     shown = [make(copy.deepcopy(node)) for node in (cfg.callbacks or {}).values()]
     return pl.Trainer(
         **_plain(cfg.trainer) | ({} if gpu is None else {"devices": [gpu]}),
-        callbacks=[*shown, *checkpoint_callbacks(directory, key, cfg.best_by if cfg.weights == "best" else None)],
+        callbacks=[
+            *shown,
+            *checkpoint_callbacks(directory, key, code, cfg.best_by if best and cfg.weights == "best" else None),
+        ],
         plugins=[AtomicCheckpointIO()],
         logger=loggers or False,
         enable_progress_bar=any(isinstance(callback, ProgressBar) for callback in shown),
@@ -204,7 +217,6 @@ def _quiet_lightning() -> None:
     for message in (
         r".*does not have many workers.*",  # the number of workers is data.workers, whose default is on purpose
         r".*Checkpoint directory .* exists and is not empty.*",  # a resumed round
-        r".*The dirpath has changed from .*",  # a base model taken over
         r".*isinstance\(treespec, LeafSpec\).*",  # Lightning 2.6 with torch 2.13
         r".*The number of training batches.*",  # few batches per epoch are normal in a first round
         r".*Experiment logs directory .* exists.*",

@@ -1,4 +1,4 @@
-"""Checkpoints that are whole or absent, and that know which round they belong to."""
+"""Checkpoints that are whole or absent, and that know which round and which program they belong to."""
 
 import errno
 from pathlib import Path
@@ -24,27 +24,51 @@ class AtomicCheckpointIO(TorchCheckpointIO):
 
 
 class RoundKey(pl.Callback):
-    """Stamps checkpoints with their round's key, so that a stale file is never resumed."""
+    """Stamps checkpoints with their round's key, so that a stale file is never resumed.
 
-    def __init__(self, key: str) -> None:
-        self.key = key
+    The digest of the program that began the round goes with it through every resume.
+    """
+
+    def __init__(self, key: str, code: str) -> None:
+        self.key, self.code = key, code
 
     def on_save_checkpoint(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        """Add the key."""
-        checkpoint["llpp_round"] = self.key
+        """Add both."""
+        checkpoint |= {"llpp_round": self.key, "llpp_code": self.code}
+
+    def on_load_checkpoint(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        """Stay with the program that began."""
+        self.code = checkpoint["llpp_code"]
 
 
-def checkpoint_callbacks(round_dir: Path, key: str, best_by: str | None) -> list[pl.Callback]:
-    """`last.ckpt` after every epoch; with `best_by` (pck or pose_loss) also `best.ckpt` by the validation's."""
-    last = ModelCheckpoint(
-        dirpath=round_dir, filename="last", save_on_train_epoch_end=True, enable_version_counter=False
-    )
-    callbacks: list[pl.Callback] = [RoundKey(key), last]
+class MovableCheckpoint(ModelCheckpoint):
+    """Goes on with its best score in whatever directory the files lie now."""
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Restore, with all files in the present directory."""
+
+        def here(path: str) -> str:
+            return str(Path(str(self.dirpath), Path(path).name)) if path else path
+
+        paths = ("best_model_path", "kth_best_model_path", "last_model_path")
+        models = {here(path): score for path, score in state_dict["best_k_models"].items()}
+        moved = {name: here(state_dict[name]) for name in paths}
+        super().load_state_dict({**state_dict, **moved, "best_k_models": models, "dirpath": self.dirpath})
+
+
+def checkpoint_callbacks(round_dir: Path, key: str, code: str, best_by: str | None) -> list[pl.Callback]:
+    """`last.ckpt` after every epoch; with `best_by` (pck or pose_loss) also `best.ckpt` by the validation's.
+
+    The last one is saved last, so that it knows of the best.
+    """
+    callbacks: list[pl.Callback] = [RoundKey(key, code)]
     if best_by:
         callbacks.append(
-            ModelCheckpoint(
+            MovableCheckpoint(
                 dirpath=round_dir,
                 filename="best",
                 monitor=f"val/{best_by}",
@@ -52,4 +76,7 @@ def checkpoint_callbacks(round_dir: Path, key: str, best_by: str | None) -> list
                 enable_version_counter=False,
             )
         )
-    return callbacks
+    last = MovableCheckpoint(
+        dirpath=round_dir, filename="last", save_on_train_epoch_end=True, enable_version_counter=False
+    )
+    return [*callbacks, last]

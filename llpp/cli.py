@@ -25,6 +25,7 @@ usage: llpp run [OPTION=VALUE ...]     train, score, select, round by round; the
 try:   llpp run experiment=demo
        llpp run --help                 all options, groups and presets
 """
+INTERRUPTED = "interrupted; the last committed round is safe, and the same command goes on from there"
 
 
 def main() -> None:
@@ -46,7 +47,11 @@ def main() -> None:
     except LlppError as error:
         fail(str(error))
     except KeyboardInterrupt:
-        fail("interrupted; the last committed round is safe, and the same command goes on from there", code=130)
+        fail(INTERRUPTED, code=130)
+    except SystemExit as leave:
+        if isinstance(leave.__context__, KeyboardInterrupt):  # Lightning makes one of the other
+            fail(INTERRUPTED, code=130)
+        raise
 
 
 def fail(message: str, code: int = 2) -> None:

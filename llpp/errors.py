@@ -17,6 +17,10 @@ class StateError(LlppError):
     """A run directory that is damaged, in use, or belongs to another configuration."""
 
 
+class OccupiedError(StateError, ConfigError):
+    """A run directory that another process, or a run with other settings, has."""
+
+
 class TrainingError(LlppError):
     """Training that cannot go on, such as a loss that is not finite."""
 

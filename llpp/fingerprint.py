@@ -2,11 +2,13 @@
 
 import hashlib
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
+import pytorch_lightning as pl
 import torch
 
 from llpp.datasets.base import PoseDataset
@@ -15,11 +17,28 @@ from llpp.state import digest
 
 # Left out of the fingerprint: they name, place, show or speed up a run, and change none of its results.
 NOT_SCIENCE = (
-    "name", "runs", "run_dir", "base_models", "data_root", "rounds", "report", "logger", "callbacks", "evaluate_pool",
+    "name", "runs", "run_dir", "base_models", "data_root", "rounds", "report", "logger", "evaluate_pool",
     "threads", "data.workers", "data.pin_memory", "data.eval_batch_size",
     "trainer.accelerator", "trainer.devices", "trainer.num_nodes", "trainer.log_every_n_steps",
     "trainer.enable_model_summary", "trainer.profiler",
 )  # fmt: skip
+# Callbacks that only show; any other may change what is trained.
+SHOWING = tuple(
+    f"{module}.{name}"
+    for module, names in (
+        ("llpp", ("progress",)),
+        (
+            "pytorch_lightning.callbacks",
+            ("RichProgressBar", "TQDMProgressBar", "RichModelSummary", "ModelSummary", "LearningRateMonitor"),
+        ),
+    )
+    for name in names
+)
+# Parts of llpp that show what the others have found.
+NOT_TRAINING = {
+    "analysis", "cli", "data_command", "drawing", "inspection", "job", "progress", "report", "statistics", "sweep",
+    "theory", "wandb_media", "wandb_run",
+}  # fmt: skip
 
 
 def science(settings: Mapping[str, Any], dataset: PoseDataset, pck: PCKDefinition) -> dict[str, Any]:
@@ -29,6 +48,9 @@ def science(settings: Mapping[str, Any], dataset: PoseDataset, pck: PCKDefinitio
     distances are divided by.
     """
     flat = flatten(settings)
+    for name, callback in (settings.get("callbacks") or {}).items():
+        if str(callback.get("_target_")).startswith(SHOWING):
+            flat = {k: v for k, v in flat.items() if not k.startswith(f"callbacks.{name}.")}
     kept = {
         k: v
         for k, v in flat.items()
@@ -45,14 +67,27 @@ def science(settings: Mapping[str, Any], dataset: PoseDataset, pck: PCKDefinitio
 
 
 def code(settings: Mapping[str, Any]) -> str:
-    """Digest of llpp's own source, of the plug-ins' that the settings name, and of torch's version."""
-    files = set(Path(__file__).parent.rglob("*.py"))
-    for key, target in flatten(settings).items():
-        if key.endswith("_target_"):
-            plug_in = sys.modules.get(str(target).rpartition(".")[0])
-            if plug_in is not None and plug_in.__file__:
-                files.add(Path(plug_in.__file__))
-    return digest([torch.__version__, *sorted(hashlib.sha256(file.read_bytes()).hexdigest() for file in files)])
+    """Digest of what trains: llpp's own source, the plug-ins' that the settings name, versions of libraries."""
+    package = Path(__file__).parent
+    files = {
+        file
+        for file in package.rglob("*.py")
+        if file.relative_to(package).parts[0].removesuffix(".py") not in NOT_TRAINING
+    }
+    for target in _targets(settings):
+        plug_in = sys.modules.get(target.rpartition(".")[0])
+        if plug_in is not None and plug_in.__file__:
+            files.add(Path(plug_in.__file__))
+    versions = [library.__version__ for library in (torch, np, cv2, pl)]
+    return digest([*versions, *sorted(hashlib.sha256(file.read_bytes()).hexdigest() for file in files)])
+
+
+def _targets(tree: Any) -> Iterator[str]:
+    """Every `_target_`, in lists too."""
+    if isinstance(tree, Mapping):
+        yield from (str(value) for key, value in tree.items() if key == "_target_")
+    for value in tree.values() if isinstance(tree, Mapping) else tree if isinstance(tree, list) else ():
+        yield from _targets(value)
 
 
 def flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

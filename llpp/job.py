@@ -12,7 +12,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from llpp import sweep
-from llpp.errors import LlppError, expect
+from llpp.errors import LlppError, OccupiedError, expect
 
 log = logging.getLogger(__name__)
 
@@ -34,10 +34,14 @@ def job(cfg: DictConfig) -> None:
     try:
         outcome = run_unless_done(cfg)
     except LlppError as error:
-        sweep.note(Path(cfg.run_dir), "failed", str(error))
+        sweep.note(Path(cfg.run_dir), "failed", str(error), leave=not isinstance(error, OccupiedError))
     except Exception as error:
         log.exception("%s failed", cfg.run_dir)
         sweep.note(Path(cfg.run_dir), "failed", f"{type(error).__name__}: {error}")
+    except SystemExit as leave:  # SIGTERM; a worker of joblib would go on with the next job instead
+        if sweep.in_worker():
+            os._exit(leave.code if isinstance(leave.code, int) else 1)
+        raise
     else:
         sweep.note(Path(cfg.run_dir), outcome)
 

@@ -22,7 +22,7 @@ from llpp.module import LearningLossModule, Phase
 from llpp.scoring import Evaluation, evaluate
 from llpp.seeds import Stream, generator
 from llpp.start import Settings, check_labels, check_sizes, start_state
-from llpp.state import Pool, Round, Row, RunState, check_same_science, load, lock, save
+from llpp.state import Pool, Round, Row, RunState, check_same_science, digest, load, lock, save
 from llpp.training import Training
 from llpp.types import Candidates
 
@@ -62,7 +62,7 @@ class Experiment:
     acquisition: Acquisition
     make_data: Callable[[Sequence[int], Sequence[int], int], PoolDataModule]  # labelled, validation rows, round
     make_module: Callable[[int, Phase], LearningLossModule]  # round
-    make_trainer: Callable[[Path, str], pl.Trainer]  # directory of its checkpoints, key of the weights
+    make_trainer: Callable[[Path, str, bool], pl.Trainer]  # directory of its checkpoints, their key, the best too?
     code: str  # digest of the program
     base_models: Path | None  # where runs of a comparison leave their first models for each other
     loggers: Sequence[Logger]  # get each round's row
@@ -88,6 +88,11 @@ class Experiment:
     def rows(self, ids: Sequence[str]) -> list[int]:
         """Rows of known ids."""
         return [self.row_of[i] for i in ids]
+
+    def files(self, rows: Sequence[int]) -> str:
+        """Digest of the image files of some rows, by name and size."""
+        paths = self.dataset.paths
+        return digest([[paths[r].name, paths[r].stat().st_size] if paths else r for r in rows])
 
     def show(self, state: RunState) -> None:
         """Tell all observers."""
@@ -150,7 +155,8 @@ def run_round(experiment: Experiment, state: RunState, number: int) -> RunState:
     validation = experiment.split_rows("val", state)
     data = experiment.make_data(experiment.rows(pool.labelled), validation, number)
     clock = Clock()
-    trained = experiment.training.round(number, pool.labelled, data, state.steps)
+    files = experiment.files([*experiment.rows(pool.labelled), *validation])
+    trained = experiment.training.round(number, pool.labelled, data, state.steps, files)
     trainer, module = trained.trainer, trained.module
     clock.lap("train")
 

@@ -20,6 +20,10 @@ from llpp.errors import ConfigError, expect
 Scores = NDArray[np.floating]
 
 
+def _above_0(value: object) -> bool:
+    return isinstance(value, int | float) and value > 0
+
+
 @dataclass(frozen=True)
 class PCKDefinition:
     """Which joints count as found: `PCK@0.2` of the torso, `PCKh@0.5`, … (see conf/pck)."""
@@ -35,9 +39,11 @@ class PCKDefinition:
 
     def __post_init__(self) -> None:
         for key in ("factor", "threshold", "auc_limit"):
-            expect(getattr(self, key) > 0, f"pck.{key}", getattr(self, key), "a number above 0")
-        for value in self.curve:
-            expect(value > 0, "pck.curve", value, "thresholds above 0")
+            expect(_above_0(getattr(self, key)), f"pck.{key}", getattr(self, key), "a number above 0")
+        curve = isinstance(self.curve, list | tuple) and all(map(_above_0, self.curve))
+        expect(curve, "pck.curve", self.curve, "a list of thresholds above 0, as in [0.1,0.2]")
+        names = isinstance(self.exclude, list | tuple)
+        expect(names, "pck.exclude", self.exclude, "a list of joints, as in [pelvis,thorax]")
         if self.joints not in ("labelled", "visible"):
             raise ConfigError(f"pck.joints={self.joints!r} is not known; use labelled or visible")
 
@@ -107,6 +113,11 @@ class PCK(Metric):
         least = 2 if self.definition.joints == "visible" else 1
         return joint_distance(pred, target, visible >= least, normaliser)
 
+    def of_images(self, distance: Tensor) -> Tensor:
+        """`image_pck` at the main threshold over the joints of the mean: (B, K) → (B,)."""
+        kept = torch.tensor([n not in self.definition.exclude for n in self.joint_names], device=distance.device)
+        return image_pck(distance[:, kept], self.definition.threshold)
+
     def update(self, pred: Tensor, target: Tensor, visible: Tensor, normaliser: Tensor) -> None:
         """Add (B, K, 2) predictions; see `joint_distance` for the arguments."""
         distance = self.distance(pred, target, visible, normaliser)
@@ -116,7 +127,7 @@ class PCK(Metric):
         share = (1 - distance.double() / self.definition.auc_limit).clamp(min=0)
         self.area += share.where(counted, 0.0).sum(dim=0)
         self.total += counted.sum(dim=0)
-        self.undefined += ((visible > 0).any(dim=1) & ~counted.any(dim=1)).sum()
+        self.undefined += ((visible > 0).any(dim=1) & ~(torch.isfinite(normaliser) & (normaliser > 0))).sum()
 
     def compute(self) -> dict[str, Tensor]:
         """`mean`, `auc` (0 to 1), `undefined` (images), `at/<threshold>` of the curve and `joint/<name>`."""

@@ -9,13 +9,14 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
+from torchmetrics import MeanMetric
 
 from llpp.backbones.base import Backbone
 from llpp.codec import HeatmapCodec
 from llpp.errors import TrainingError, expect
 from llpp.heads.base import LossHead
 from llpp.losses import PoseLoss
-from llpp.metrics import PCK, image_pck
+from llpp.metrics import PCK
 from llpp.objectives.base import Objective
 from llpp.transforms import resample
 from llpp.types import Batch
@@ -79,7 +80,9 @@ class LearningLossModule(pl.LightningModule):
         self.to(memory_format=torch.channels_last)
         self.objective = objective
         self.pose_loss, self.codec, self.policy = pose_loss, codec, policy
-        self.val_pck = pck
+        self.val_pck, self.val_loss = pck, MeanMetric()
+        self.plateau: ReduceLROnPlateau | None = None
+        self._plateau_state: dict[str, Any] | None = None
         self.optimizer_factory, self.scheduler_factory = optimizer, scheduler
         self.crop_size, self.round_number = crop_size, round_number
         self.flip_order = None if flip_order is None else list(flip_order)
@@ -148,12 +151,25 @@ class LearningLossModule(pl.LightningModule):
         per_image, _ = self.pose_losses(output.heatmaps, batch)
         joints = self.joints(output.heatmaps, image)
         self.val_pck.update(joints, batch["joints"], batch["visible"], batch["normaliser"])
-        self.log("val/pose_loss", per_image.mean(), batch_size=len(per_image))
+        self.val_loss.update(per_image)
 
     def on_validation_epoch_end(self) -> None:
-        """Log the epoch's PCK."""
+        """Log the epoch's PCK and pose loss, and let the latter lower the learning rate."""
         self.log("val/pck", self.val_pck.compute()["mean"].float(), prog_bar=True)
+        self.log("val/pose_loss", loss := self.val_loss.compute())
         self.val_pck.reset()
+        self.val_loss.reset()
+        if self.plateau is not None:
+            self.plateau.step(float(loss))
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Keep the plateau's memory; Lightning would save it before the epoch's step, and not repeat that."""
+        if self.plateau is not None:
+            checkpoint["plateau"] = self.plateau.state_dict()
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Called before the optimisers are made."""
+        self._plateau_state = checkpoint.get("plateau")
 
     def predict_step(self, batch: Batch, batch_index: int) -> Judgement:
         """Judge a batch: predicted and true losses, predicted joints, PCK per image."""
@@ -170,25 +186,23 @@ class LearningLossModule(pl.LightningModule):
             true_loss=per_image.float().where(drawn.any(dim=1), torch.nan),
             embedding=output.features.penultimate.float().mean(dim=(2, 3)),
             joints=joints,
-            pck=image_pck(distance, self.val_pck.definition.threshold),
+            pck=self.val_pck.of_images(distance),
         )
 
     def configure_optimizers(self) -> Any:
         """One optimiser with two groups, backbone and head.
 
-        A schedule advances with every step, or with every validation if it watches for a plateau.
+        A schedule advances with every step, or with every validation if it watches for a plateau; the validation
+        says nothing about a head on a frozen pose network.
         """
         parts = [self.backbone] if self.head is None else [self.backbone, self.head]
         optimizer = self.optimizer_factory([{"params": list(part.parameters())} for part in parts])
         if self.scheduler_factory is None:
             return optimizer
         schedule = self.scheduler_factory(optimizer, int(self.trainer.estimated_stepping_batches))
-        if isinstance(schedule, ReduceLROnPlateau):
-            when = {
-                "interval": "epoch",
-                "frequency": self.trainer.check_val_every_n_epoch,
-                "monitor": "val/pose_loss",
-            }
-        else:
-            when = {"interval": "step"}
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, **when}}
+        if not isinstance(schedule, ReduceLROnPlateau):
+            return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+        self.plateau = schedule if self.phase != "head" else None
+        if self.plateau is not None and self._plateau_state is not None:
+            self.plateau.load_state_dict(self._plateau_state)
+        return optimizer

@@ -34,9 +34,15 @@ def checkpoint(directory: Path, which: str) -> Path:
     return directory / f"{which}.ckpt"
 
 
-def belongs(path: Path, key: str) -> bool:
-    """Whether a checkpoint is there and was written for the round with this key, not by an earlier experiment."""
-    return path.exists() and _read(path).get("llpp_round") == key
+def belongs(path: Path, key: str, code: str | None = None) -> bool:
+    """Whether a checkpoint is there and was written for the round with this key, not by an earlier experiment.
+
+    With `code`, whether the program with this digest began it, too.
+    """
+    if not path.exists():
+        return False
+    found = torch.load(path, map_location="cpu", weights_only=True, mmap=True)  # the weights are not wanted
+    return found.get("llpp_round") == key and code in (None, found.get("llpp_code"))
 
 
 def weights(path: Path) -> dict[str, torch.Tensor]:

@@ -25,7 +25,7 @@ class Settings:
     weights: Literal["last", "best"] = "last"  # weights that test and score: after the last epoch, or the best one
     base: Literal["joint", "pose"] = "joint"  # round 0: head and pose network together, or one after the other
     subset: int | None = None  # score a random subset of so many unlabelled ids; None: all
-    evaluate_pool: bool = True  # measure the whole pool's PCK and loss in every selecting round
+    evaluate_pool: bool = True  # measure PCK and loss of all that is scored
     on_bad_image: Literal["stop", "skip"] = "stop"
 
     def __post_init__(self) -> None:

@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from llpp.errors import ConfigError, StateError
+from llpp.errors import OccupiedError, StateError
 from llpp.files import replace_text
 
 VERSION = 1
@@ -122,14 +122,14 @@ def _damaged(path: Path, reason: str) -> StateError:
 
 
 def check_same_science(state: RunState, science: Mapping[str, Any], run_dir: Path) -> None:
-    """Raise ConfigError, naming what differs, if a run was started with other settings."""
+    """Raise OccupiedError, naming what differs, if a run was started with other settings."""
     old, new = state.science, science
     changed = [k for k in sorted({*old, *new}) if old.get(k) != new.get(k)]
     if not changed:
         return
     shown = ", ".join(f"{k}: {old.get(k)!r} → {new.get(k)!r}" for k in changed[:5])
     more = f" and {len(changed) - 5} more" if len(changed) > 5 else ""
-    raise ConfigError(
+    raise OccupiedError(
         f"{run_dir} was started with a different config ({shown}{more}); choose another name=… or delete it"
     )
 
@@ -147,7 +147,7 @@ def lock(run_dir: Path) -> Iterator[None]:
         except BlockingIOError as error:
             file.seek(0)
             owner = file.read().strip() or "another process"
-            raise StateError(
+            raise OccupiedError(
                 f"{run_dir} is in use by {owner}; wait for it, stop it, or choose another name=… or seed=…"
             ) from error
         file.truncate(0)

@@ -7,7 +7,7 @@ import os
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -36,17 +36,23 @@ class SweepJournal(Callback):
         os.environ[JOURNAL] = str(journal)
 
 
-def note(run_dir: Path, outcome: str, reason: str | None = None) -> None:
-    """Add a job to the journal: `done`, `done before` or `failed`; a failure is left in the run directory too."""
-    failed = run_dir / "failed.json"
-    if reason is None:
-        failed.unlink(missing_ok=True)
-    else:
-        when = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
-        replace_text(failed, json.dumps({"reason": reason, "when": when}, indent=1))
+def note(run_dir: Path, outcome: str, reason: str | None = None, leave: bool = True) -> None:
+    """Add a job to the journal: `done`, `done before` or `failed`; `leave` a failure in the run directory too."""
     if journal := os.environ.get(JOURNAL):
-        with Path(journal).open("a", encoding="utf-8") as file:
+        with suppress(OSError), Path(journal).open("a", encoding="utf-8") as file:
             file.write(json.dumps({"run": str(run_dir), "outcome": outcome, "reason": reason}) + "\n")
+    failed = run_dir / "failed.json"
+    when = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+    with suppress(OSError):  # a full disk may be what this job failed by; it must not end the others
+        if reason is None:
+            failed.unlink(missing_ok=True)
+        elif leave:
+            replace_text(failed, json.dumps({"reason": reason, "when": when}, indent=1))
+
+
+def in_worker() -> bool:
+    """Whether this process was started by a launcher, and not by the user."""
+    return f".sweep-{os.getpid()}." not in os.environ.get(JOURNAL, "")
 
 
 def summary() -> list[str]:
@@ -64,7 +70,10 @@ def summary() -> list[str]:
 
 
 def is_done(cfg: DictConfig) -> bool:
-    """Whether all rounds of a run with exactly this config are committed, and its report is written."""
+    """Whether all rounds of a run with exactly this config are committed, and its report is written.
+
+    The data are not looked at again; a run that is started on its own does so.
+    """
     run_dir = Path(cfg.run_dir)
     try:
         same = OmegaConf.load(run_dir / "config.yaml") == redact(OmegaConf.to_container(cfg, resolve=True))

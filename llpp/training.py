@@ -10,8 +10,8 @@ import logging
 import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -38,16 +38,12 @@ class Trained:
     trainer: pl.Trainer
     module: LearningLossModule
     reused: bool  # taken over from another run
+    steered: bool  # the validation set decided the learning rate
 
     @property
     def steps(self) -> int:
         """Training steps up to the end of this round, over all rounds: the step that its last metrics have."""
         return self.trainer.fit_loop.epoch_loop._batches_that_stepped
-
-    @property
-    def steered(self) -> bool:
-        """Whether the validation set decided the learning rate."""
-        return any(config.reduce_on_plateau for config in self.trainer.lr_scheduler_configs)
 
 
 @dataclass(frozen=True)
@@ -60,12 +56,13 @@ class Training:
     store: Path | None  # folder of shared base models
     code: str  # digest of the program, so that no model of an older one is taken over
     make_module: Callable[[int, Phase], LearningLossModule]
-    make_trainer: Callable[[Path, str], pl.Trainer]
+    make_trainer: Callable[[Path, str, bool], pl.Trainer]
 
-    def round(self, number: int, labelled: Sequence[str], data: PoolDataModule, steps: int) -> Trained:
+    def round(self, number: int, labelled: Sequence[str], data: PoolDataModule, steps: int, files: str) -> Trained:
         """Train round `number` on the `labelled` ids, which `data` holds, or go on from its own checkpoint.
 
-        Its metrics are logged at steps that continue after the `steps` of the rounds before.
+        Its metrics are logged at steps that continue after the `steps` of the rounds before. `files` is a digest of
+        the images, so that no base model of others is taken over.
         """
         directory = outputs.round_dir(self.run_dir, number)
         key = self.key(number, labelled)
@@ -75,18 +72,18 @@ class Training:
                 number, directory, key, data, "joint", lambda m: start and m.load_state_dict(start), steps
             )
         if self.settings.base == "joint":
-            with self._shared(directory, key) as reused:
+            with self._shared(directory, key, files) as reused:
                 trained = self._fit(0, directory, key, data, "joint")
-            return Trained(trained.trainer, trained.module, reused)
+            return replace(trained, reused=reused)
         pose_key = self.key(0, labelled, (*SELECTION, *HEAD))
-        with self._shared(directory / "pose", pose_key) as reused:
+        with self._shared(directory / "pose", pose_key, files) as reused:
             pose = self._fit(0, directory / "pose", pose_key, data, "pose")
         weights = pose.module.backbone.state_dict()
-        with self._shared(directory, key):
+        with self._shared(directory, key, files):
             trained = self._fit(
                 0, directory, key, data, "head", lambda m: m.backbone.load_state_dict(weights), pose.steps
             )
-        return Trained(trained.trainer, trained.module, reused)
+        return replace(trained, reused=reused, steered=pose.steered)
 
     def key(self, number: int, labelled: Sequence[str], without: Sequence[str] = SELECTION) -> str:
         """Digest of what decides a round's weights."""
@@ -111,34 +108,44 @@ class Training:
         torch.manual_seed(int(generator(Stream.WEIGHTS, self.settings.seed, number).integers(2**63)))
         module = self.make_module(number, phase)
         prepare(module)
-        trainer = self.make_trainer(directory, key)
+        best = self.settings.weights == "best" and phase != "head"  # a frozen network has no better or worse epoch
+        trainer = self.make_trainer(directory, key, best)
         # Lightning's step for loggers only; a new trainer's own would fold all rounds onto each other.
         trainer.fit_loop.epoch_loop._batches_that_stepped = steps
         last = outputs.checkpoint(directory, "last")
         trainer.fit(module, data, ckpt_path=last if outputs.belongs(last, key) else None)
-        if self.settings.weights == "best" and phase != "head":  # a frozen network has no better or worse epoch
+        if best:
             module.load_state_dict(outputs.weights(outputs.checkpoint(directory, "best")))
-        return Trained(trainer, module, reused=False)
+        return Trained(trainer, module, reused=False, steered=module.plateau is not None)
 
     @contextmanager
-    def _shared(self, directory: Path, key: str) -> Iterator[bool]:
+    def _shared(self, directory: Path, key: str, files: str) -> Iterator[bool]:
         """Bring a finished model of this key into `directory`, or leave the one that is trained meanwhile.
 
-        Other runs that want it wait, so that it is trained once; if its trainer dies, the next one trains it.
+        Other runs that want it wait, so that it is trained once; if its trainer dies, the next one trains it. Where
+        the folder of base models cannot be used, nothing is shared.
         """
-        if self.store is None:
-            yield False
-            return
-        home = self.store / digest([key, self.code])[:20]
-        home.mkdir(parents=True, exist_ok=True)
-        with _waited(home / "lock"):
-            reused = (home / "last.ckpt").exists() and not outputs.belongs(directory / "last.ckpt", key)
-            if reused:
-                _hand_over(home, directory)
-                log.info("%s: base model taken over from %s", directory, home)
+        with ExitStack() as held:
+            home, reused = None, False
+            if self.store is not None:
+                try:
+                    home = self.store / digest([key, files, self.code])[:20]
+                    home.mkdir(parents=True, exist_ok=True)
+                    held.enter_context(_waited(home / "lock"))
+                    reused = (home / "last.ckpt").exists() and not outputs.belongs(directory / "last.ckpt", key)
+                    if reused:
+                        _hand_over(home, directory)
+                        log.info("%s: base model taken over from %s", directory, home)
+                except OSError as error:
+                    log.warning("base models are not shared: %s; set base_models to another folder, or null", error)
+                    home, reused = None, False
             yield reused
-            if not (home / "last.ckpt").exists():
-                _hand_over(directory, home)
+            last = directory / "last.ckpt"
+            if home and not (home / "last.ckpt").exists() and outputs.belongs(last, key, self.code):
+                try:
+                    _hand_over(directory, home)
+                except OSError as error:
+                    log.warning("the base model could not be left in %s: %s", home, error)
 
 
 @contextmanager

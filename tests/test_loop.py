@@ -1,5 +1,6 @@
 """The rounds: what they leave behind, and that no way of ending changes where they end."""
 
+import itertools
 import json
 import multiprocessing
 import signal
@@ -9,11 +10,12 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 from experiments import config, rows, tiny
-from kills import MOMENTS, run_until
+from kills import MOMENTS, middle_of_fine_tuning, middle_of_the_first_pose_network, prescribe, run_until
 
 from llpp import loop, state
 from llpp.datasets.base import LSP_JOINTS
 from llpp.errors import ConfigError, StateError, TrainingError
+from llpp.module import LearningLossModule
 
 
 def weights(round_dir, which="last"):
@@ -104,6 +106,41 @@ def test_a_killed_run_ends_where_an_undisturbed_one_does(moment, processes, fini
     assert [name for name, value in undisturbed.items() if not torch.equal(value, resumed[name])] == []
 
 
+PAPER = (
+    "rounds=2", "base=pose", "init=previous", "weights=best", "best_by=pose_loss", "trainer.max_epochs=4",
+    "scheduler=plateau", "scheduler.patience=0", "scheduler.cooldown=0", "optimizer.lr=0.02",
+)  # fmt: skip
+
+
+@pytest.fixture
+def as_published(tmp_path_factory):
+    """An undisturbed run whose learning rate and weights the validation decides."""
+    run_dir = tmp_path_factory.mktemp("published")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(LearningLossModule, "validation_step", LearningLossModule.validation_step)  # to be put back
+        prescribe()
+        loop.run(tiny(run_dir, *PAPER))
+        yield run_dir
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("moment", [middle_of_the_first_pose_network, middle_of_fine_tuning])
+def test_a_killed_run_forgets_neither_its_best_epoch_nor_its_learning_rate(moment, processes, as_published, tmp_path):
+    process = processes.Process(target=run_until, args=(moment, tmp_path / "there", PAPER))
+    process.start()
+    process.join()
+    assert process.exitcode == -signal.SIGKILL
+    (tmp_path / "there").rename(tmp_path / "here")  # and it may be moved meanwhile
+    loop.run(tiny(tmp_path / "here", *PAPER))
+    assert rows(tmp_path / "here") == rows(as_published)
+    for name, which in itertools.product(("round_00/pose", "round_01"), ("best", "last")):
+        undisturbed, resumed = (weights(folder / name, which) for folder in (as_published, tmp_path / "here"))
+        assert [key for key, value in undisturbed.items() if not torch.equal(value, resumed[key])] == [], (
+            name,
+            which,
+        )
+
+
 def test_a_checkpoint_of_another_experiment_is_not_resumed(finished, tmp_path):
     loop.run(tiny(tmp_path, "rounds=1", "optimizer.lr=0.02"))
     (tmp_path / "state.json").unlink()
@@ -146,8 +183,6 @@ def test_a_damaged_state_is_never_read_as_something_else(finished, tmp_path, dam
 
 
 def test_a_loss_that_is_not_finite_stops_with_its_place_and_keeps_the_last_commit(finished, tmp_path, monkeypatch):
-    from llpp.module import LearningLossModule
-
     losses = LearningLossModule.pose_losses
 
     def spoiled(self, heatmaps, batch):

@@ -184,6 +184,14 @@ def test_the_real_shift_is_real():
     assert 0.4 < share["train"] < 0.6 and 0.4 < share["test"] < 0.6
 
 
+def test_no_code_of_the_datasets_folder_is_run(tmp_path, monkeypatch):
+    folder(tmp_path)
+    (tmp_path / "scipy.py").write_text("open('planted', 'w')\n")
+    monkeypatch.chdir(tmp_path)
+    LeedsSportsPose(".", val=1, test=1)
+    assert not (tmp_path / "planted").exists()
+
+
 @needs_lspet
 def test_the_real_photographs_are_read_as_formats_say():
     joints, visible, digits = read_joints(LSPET / "joints.mat")

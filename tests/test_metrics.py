@@ -146,8 +146,11 @@ def test_the_two_pckh_differ_as_their_authors_do(compose):
     ("wrong", "message"),
     [
         ({"threshold": 0.0}, "pck.threshold=0.0"),
-        ({"curve": [0.1, -1.0]}, "pck.curve=-1.0"),
+        ({"curve": [0.1, -1.0]}, r"pck.curve=\[0.1, -1.0\]"),
         ({"factor": 0}, "pck.factor=0"),
+        ({"threshold": "20%"}, "pck.threshold='20%'"),
+        ({"curve": 0.3}, "pck.curve=0.3 does not fit; expected a list"),
+        ({"exclude": "neck"}, "pck.exclude='neck' does not fit; expected a list"),
         ({"joints": "all"}, "pck.joints='all' is not known; use labelled or visible"),
     ],
 )

@@ -6,10 +6,11 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from experiments import FIGURES, TINY, rows
+from experiments import FIGURES, TINY, config, rows
 from test_cli import llpp
 
-from llpp import sweep
+from llpp import state, sweep
+from llpp.job import job
 
 JOBS = ("rounds=2", "seed=0,1", "crop.size=32,48", "name=s${crop.size}", "trainer.max_epochs=1")
 
@@ -89,6 +90,23 @@ def test_a_gpu_is_known_by_its_place_on_the_machine(tmp_path, monkeypatch):
             monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2,5")
             with sweep.free_gpu(2, tmp_path) as third:
                 assert third == 1
+
+
+def test_what_a_job_cannot_write_down_stops_nothing(tmp_path, monkeypatch):
+    journal = tmp_path / "journal"
+    monkeypatch.setenv("LLPP_SWEEP", str(journal))
+    (tmp_path / "run").write_text("not a folder")
+    sweep.note(tmp_path / "run", "failed", "the disk is full")
+    assert sweep.summary()[:2] == ["1 jobs: 1 failed", f"failed: {tmp_path}/run: the disk is full"]
+
+
+def test_a_run_that_another_process_has_is_not_called_failed(tmp_path, monkeypatch):
+    monkeypatch.setenv("LLPP_SWEEP", str(tmp_path / "journal"))
+    cfg = config(tmp_path / "run", "hydra.mode=MULTIRUN")
+    (tmp_path / "run").mkdir()
+    with state.lock(tmp_path / "run"):
+        job(cfg)
+    assert "is in use by process" in sweep.summary()[1] and not (tmp_path / "run/failed.json").exists()
 
 
 def test_outside_a_sweep_there_is_nothing_to_tell():

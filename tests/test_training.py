@@ -1,14 +1,19 @@
 """Base models that runs share, the head on a frozen pose network, and what evaluation may do with mirrors."""
 
+import importlib
 import multiprocessing
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
 import torch
-from experiments import rows, tiny
+from experiments import config, rows, tiny
+from test_lsp import folder
 
-from llpp import build, loop, outputs
+from llpp import build, fingerprint, loop, outputs
+from llpp.datasets.lsp import LeedsSportsPose
 from llpp.errors import ConfigError
 
 BN = ("running_mean", "running_var")
@@ -63,10 +68,8 @@ def test_the_pose_network_alone_is_shared_by_all_heads_and_stays_as_it_is_under_
     assert differing(untrained, first, "head.") != [], "the head has learned"
 
 
-def _cfg(tmp_path):
-    from experiments import config
-
-    return config(tmp_path / "c")
+def _cfg(tmp_path, name="c", *overrides):
+    return config(tmp_path / name, *overrides)
 
 
 @pytest.mark.slow
@@ -87,6 +90,66 @@ def test_a_base_that_was_never_finished_is_trained_again(alone, tmp_path):
     loop.run(tiny(tmp_path / "b", f"base_models={store}", "rounds=1", "acquisition=random"))
     assert rows(tmp_path / "b")[0]["base_reused"] == "0"
     assert rows(tmp_path / "b")[0]["test_loss"] == rows(alone)[0]["test_loss"]
+
+
+def test_a_base_of_an_older_program_is_neither_taken_over_nor_passed_on(tmp_path):
+    store, short = f"base_models={tmp_path}/base", ("rounds=1", "trainer.max_epochs=1")
+    cfg = config(tmp_path / "a", *short)
+    older = replace(
+        tiny(tmp_path / "a", store, *short),
+        code="older",
+        make_trainer=partial(build._trainer, cfg, [], None, "older"),
+    )
+    loop.run(older)
+    loop.run(tiny(tmp_path / "b", store, "rounds=1", "trainer.max_epochs=1"))
+    assert rows(tmp_path / "b")[0]["base_reused"] == "0"
+    left = {path.parent.name for path in (tmp_path / "base").glob("*/last.ckpt")}
+    assert len(left) == 2
+    # the older run is extended by this program: its model stays where it is
+    for path in (tmp_path / "base").glob("*/last.ckpt"):
+        path.unlink()
+    loop.run(tiny(tmp_path / "a", store, "rounds=2", "trainer.max_epochs=1"))
+    assert not list((tmp_path / "base").glob("*/last.ckpt"))
+
+
+def test_other_pixels_under_the_same_annotations_are_another_base(tmp_path):
+    one, two = (tiny(tmp_path / name) for name in "ab")
+    folder(tmp_path / "lsp", extended=False)
+    data = LeedsSportsPose(str(tmp_path / "lsp"), val=1, test=1)
+    one, two = (replace(e, dataset=data) for e in (one, two))
+    assert one.files([0, 1]) == two.files([0, 1]) != one.files([0, 2])
+    before = one.files([0, 1])
+    (tmp_path / "lsp/images/im0002.jpg").write_bytes(b"another picture")
+    assert one.files([0, 1]) != before and one.files([0, 2]) == replace(one).files([0, 2])
+
+
+def test_a_folder_of_base_models_that_cannot_be_used_stops_nothing(tmp_path, caplog):
+    (tmp_path / "base").write_text("a file")
+    loop.run(tiny(tmp_path / "a", f"base_models={tmp_path}/base", "rounds=1", "trainer.max_epochs=1"))
+    assert "base models are not shared" in caplog.text and "set base_models to another folder, or null" in caplog.text
+
+
+def science(tmp_path, *overrides):
+    return tiny(tmp_path, *overrides).science
+
+
+def test_what_only_shows_is_no_science_and_what_trains_is(tmp_path):
+    plain = science(tmp_path)
+    assert science(tmp_path, "callbacks=default", "logger=csv", "threads=1") == plain
+    stops = ("+callbacks.stop._target_=pytorch_lightning.callbacks.EarlyStopping", "+callbacks.stop.monitor=val/pck")
+    assert science(tmp_path, *stops) != plain
+    assert science(tmp_path, "crop.resample=device") != plain == science(tmp_path, "crop.resample=worker")
+
+
+def test_the_programs_digest_sees_plug_ins_in_lists(tmp_path, monkeypatch):
+    (tmp_path / "noise_of_mine.py").write_text("class Noise: pass\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    importlib.import_module("noise_of_mine")
+    settings = {"pixel": {"transforms": [{"_target_": "noise_of_mine.Noise"}]}}
+    before = fingerprint.code(settings)
+    assert before == fingerprint.code(settings) != fingerprint.code({})
+    (tmp_path / "noise_of_mine.py").write_text("class Noise: strength = 2\n")
+    assert fingerprint.code(settings) != before
 
 
 def _run(run_dir, store, acquisition):

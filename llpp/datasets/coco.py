@@ -85,7 +85,7 @@ class CocoKeypoints(PoseDataset):
         kind = same_joints([(source.path, source.content) for source in sources])
         joints = kind.joints
         self.skeleton = Skeleton(joints, names.flip_pairs(joints), kind.edges, names.torso(joints))
-        rows = [row for source in sources for row in _rows(source, unlabelled)]
+        rows = [row for source in sources for row in _rows(source, unlabelled, isinstance(images, Mapping))]
         given = {source.split for source in sources}
         wanted = {split: share for split, share in {"val": val, "test": test}.items() if split not in given}
         rows = _split(rows, wanted, train, split_seed)
@@ -136,11 +136,12 @@ def _folder(images: str | Mapping[str, str], split: str) -> str:
     return folder
 
 
-def _rows(source: Source, unlabelled: bool) -> list[Row]:
-    """The persons of a file, then its images without annotations."""
+def _rows(source: Source, unlabelled: bool, folders: bool) -> list[Row]:
+    """The persons of a file, then its images without annotations; ids name the folder if there are several."""
     content, rows = source.content, []
     paths = {number: str(PurePosixPath(source.folder, name)) for number, name in content.images.items()}
-    ids = {number: f"coco/{PurePosixPath(name).with_suffix('')}" for number, name in content.images.items()}
+    named = paths if folders else content.images  # each split may have its own 0001.jpg
+    ids = {number: f"coco/{PurePosixPath(name).with_suffix('')}" for number, name in named.items()}
     for person in content.instances:
         name, image = f"{ids[person.image]}#{person.id}", paths[person.image]
         rows.append(Row(name, image, source.split, person.joints, person.box))

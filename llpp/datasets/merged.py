@@ -27,6 +27,10 @@ class MergedDataset(PoseDataset):
         if not parts:
             raise ConfigError("dataset.parts is empty; name at least one dataset")
         self.name, self.parts = name, list(parts.values())
+        if initial is not None and not isinstance(initial, list | tuple):
+            raise ConfigError(
+                f"dataset.initial={initial!r} does not fit; expected a list of parts, as in [{next(iter(parts))}]"
+            )
         if strangers := sorted(set(initial or ()) - set(parts)):
             raise ConfigError(f"dataset.initial names {strangers}; the parts are {list(parts)}")
         names = [[(same or {}).get(joint, joint) for joint in part.skeleton.joints] for part in self.parts]
@@ -37,7 +41,8 @@ class MergedDataset(PoseDataset):
         self.skeleton = _skeleton(joints, self.parts, places)
         self.first_rows = np.cumsum([0, *(len(part.records.ids) for part in self.parts)])
         self.records = _records(parts, places, initial)
-        self.paths = tuple(path for part in self.parts for path in part.paths)
+        paths = [path for part in self.parts for path in part.paths]
+        self.paths = paths if len(paths) == len(self.records.ids) else ()
 
     def load(self, row: int) -> NDArray[np.uint8]:
         """See `PoseDataset.load`."""
@@ -69,7 +74,7 @@ def _records(parts: Mapping[str, PoseDataset], places: list[list[int]], initial:
     tables = [part.records for part in parts.values()]
     may_start = [t.initial & (initial is None or name in initial) for name, t in zip(parts, tables, strict=True)]
     return Records(
-        ids=tuple(i for table in tables for i in table.ids),
+        ids=tuple(_own(name, i) for name, table in zip(parts, tables, strict=True) for i in table.ids),
         images=tuple(f"{name}/{image}" for name, table in zip(parts, tables, strict=True) for image in table.images),
         split=np.concatenate([table.split for table in tables]),
         joints=np.concatenate([table.joints[:, place] for table, place in zip(tables, places, strict=True)]),
@@ -81,6 +86,10 @@ def _records(parts: Mapping[str, PoseDataset], places: list[list[int]], initial:
         sizes=_sizes(tables),
         notes=tuple(f"{name}: {note}" for name, table in zip(parts, tables, strict=True) for note in table.notes),
     )
+
+
+def _own(part: str, name: str) -> str:
+    return name if name.startswith(f"{part}/") else f"{part}/{name}"
 
 
 def _sizes(tables: list[Records]) -> dict[str, Size]:

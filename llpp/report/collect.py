@@ -120,8 +120,8 @@ class Section:
 
     @property
     def source(self) -> str:
-        """What its ids begin with: the dataset's own name, whatever the section is called."""
-        return self.first.state.initial[0].partition("/")[0]
+        """The dataset's own name, whatever the section is called."""
+        return str(self.first.state.science.get("dataset.name", self.first.state.initial[0].partition("/")[0]))
 
     def metric(self, images: Literal["train", "test"]) -> str:
         """Name and threshold of the measure on the training pool's or on the test images: `PCKh@0.5`."""

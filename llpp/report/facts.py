@@ -92,7 +92,12 @@ def times(section: Section) -> tuple[list[str], list[tuple[str, list[str]]]]:
     for method in section.methods:
         cells = []
         for phase in phases:
-            values = [value for r in method.rounds if (value := r.row.get(phase)) is not None]
+            values = [
+                value
+                for r in method.rounds
+                if (value := r.row.get(phase)) is not None
+                and not (phase == "seconds_train" and r.row.get("base_reused"))  # another run has trained it
+            ]
             cells.append(f"{sum(values) / len(values):,.1f}" if values else "–")
         if method.begun:
             rows.append((method.label, cells))

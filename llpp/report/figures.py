@@ -89,7 +89,7 @@ def failure_finding(collection: Collection, theme: Theme) -> bytes:
                     span = (x - width * 0.46, x + width * 0.46)
                     axes.plot(span, [pool.mean] * 2, color=theme.ink, linewidth=1.6, linestyle=(0, (2.2, 1.4)))
         if section.labelled("pool_pck"):
-            axes.plot([], [], color=theme.ink, linewidth=1.6, linestyle=(0, (2.2, 1.4)), label="whole pool")
+            axes.plot([], [], color=theme.ink, linewidth=1.6, linestyle=(0, (2.2, 1.4)), label="pool")
         axes.set_xticks(range(len(counts)), [f"{n:,}" for n in counts])
         axes.set_xlabel("labelled images when selecting")
         axes.set_ylabel(f"{section.metric('train')} of the selected images")

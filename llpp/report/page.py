@@ -22,7 +22,7 @@ LoadDataset = Callable[[Path], PoseDataset]  # run directory → its dataset
 FIGURES = {
     "failure_finding": (
         figures.failure_finding,
-        "PCK of the images that each selection chose (dots: seeds), beside the whole unlabelled pool. "
+        "PCK of the images that each selection chose (dots: seeds), beside all unlabelled ones that were scored. "
         "A method that finds failures stays far below the dashed line.",
     ),
     "learning_curve": (

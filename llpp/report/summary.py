@@ -30,7 +30,7 @@ def _finding(section: Section) -> str:
     if others:
         sentence += f" where {_listed([f'those of {label} had {mean:.2f}' for mean, label in others])}"
     if pools:
-        sentence += f" (the whole pool: {_span(pools)})"
+        sentence += f" (the pool: {_span(pools)})"
     if pools and not others:
         sentence += ", so it found images harder than the average" if low < min(pools) else ", no harder than average"
     return sentence + "; a lower value means that it found more of the model's failures."
