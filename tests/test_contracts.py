@@ -306,7 +306,7 @@ def test_presets_compose_and_build_and_judge_images(compose, preset, tmp_path):
     built_dataset(cfg, images=True)
     experiment = build.experiment(cfg)
     assert experiment.run_dir.is_relative_to(tmp_path)
-    assert experiment.make_trainer(tmp_path / "round_00", "key").max_epochs == cfg.trainer.max_epochs
+    assert experiment.make_trainer(tmp_path / "round_00", "key", True).max_epochs == cfg.trainer.max_epochs
     batch = next(
         iter(experiment.make_data(experiment.dataset.records.rows("train")[:2].tolist(), [], 0).train_dataloader())
     )

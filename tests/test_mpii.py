@@ -546,7 +546,7 @@ def test_a_file_that_crashes_its_reader_is_refused(tmp_path, monkeypatch):
     (tmp_path / "frail.py").write_text("import os\n\ndef read(path):\n    os.abort()\n")
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")]))
-    with pytest.raises(DataError, match=r"mine.mat cannot be read \(it crashed\); it is probably damaged"):
+    with pytest.raises(DataError, match=r"mine.mat cannot be read \(its reader crashed\); it is probably damaged"):
         read_apart(importlib.import_module("frail").read, tmp_path / "mine.mat")
 
 
