@@ -13,6 +13,8 @@ TORCH_REQUIREMENT := torch==$(TORCH)+cpu --extra-index-url https://download.pyto
 else
 TORCH_REQUIREMENT := torch==$(TORCH)
 endif
+# The tests of a file share what they set up, so files are the unit.
+SIDE_BY_SIDE := -n 2 --dist loadfile --durations=15
 # Waiting threads that spin slow other processes down; small tensors gain nothing from a second thread.
 QUIET  := OMP_WAIT_POLICY=PASSIVE OMP_NUM_THREADS=1
 
@@ -38,10 +40,10 @@ demo: $(STAMP) ## the main job on drawn figures: learned selection beside random
 	$(BIN)/llpp report runs/demo
 
 test: lint types ## lint, types and the whole test suite
-	$(QUIET) $(BIN)/python -m pytest
+	$(QUIET) $(BIN)/python -m pytest $(SIDE_BY_SIDE)
 
 test-fast: $(STAMP) ## the tests that take no subprocess and no training
-	$(QUIET) $(BIN)/python -m pytest -m "not slow"
+	$(QUIET) $(BIN)/python -m pytest $(SIDE_BY_SIDE) -m "not slow"
 
 lint: $(STAMP) ## ruff: rules and format
 	$(BIN)/ruff check .

@@ -90,9 +90,10 @@ class Experiment:
         return [self.row_of[i] for i in ids]
 
     def files(self, rows: Sequence[int]) -> str:
-        """Digest of the image files of some rows, by name and size."""
+        """Digest of the image files of some rows, by name and size; a missing one is found when it is read."""
         paths = self.dataset.paths
-        return digest([[paths[r].name, paths[r].stat().st_size] if paths else r for r in rows])
+        sizes = (paths[r].stat().st_size if paths[r].exists() else None for r in rows) if paths else ()
+        return digest([list(rows), *([paths[r].name, size] for r, size in zip(rows, sizes, strict=False))])
 
     def show(self, state: RunState) -> None:
         """Tell all observers."""
@@ -155,7 +156,7 @@ def run_round(experiment: Experiment, state: RunState, number: int) -> RunState:
     validation = experiment.split_rows("val", state)
     data = experiment.make_data(experiment.rows(pool.labelled), validation, number)
     clock = Clock()
-    files = experiment.files([*experiment.rows(pool.labelled), *validation])
+    files = experiment.files([*experiment.rows(pool.labelled), *validation]) if number == 0 else ""
     trained = experiment.training.round(number, pool.labelled, data, state.steps, files)
     trainer, module = trained.trainer, trained.module
     clock.lap("train")
