@@ -13,8 +13,8 @@ TORCH_REQUIREMENT := torch==$(TORCH)+cpu --extra-index-url https://download.pyto
 else
 TORCH_REQUIREMENT := torch==$(TORCH)
 endif
-# The tests of a file share what they set up, so files are the unit.
-SIDE_BY_SIDE := -n 2 --dist loadfile --durations=15
+# Each process begins with one half of the tests and takes over what the other has left.
+SIDE_BY_SIDE := -n 2 --dist worksteal --durations=15
 # Waiting threads that spin slow other processes down; small tensors gain nothing from a second thread.
 QUIET  := OMP_WAIT_POLICY=PASSIVE OMP_NUM_THREADS=1
 
