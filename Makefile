@@ -42,7 +42,7 @@ demo: $(STAMP) ## the main job on drawn figures: learned selection beside random
 test: lint types ## lint, types and the whole test suite
 	$(QUIET) $(BIN)/python -m pytest $(SIDE_BY_SIDE)
 
-test-fast: $(STAMP) ## the tests that take no subprocess and no training
+test-fast: $(STAMP) ## the tests that take no subprocess, no training and no pictures
 	$(QUIET) $(BIN)/python -m pytest $(SIDE_BY_SIDE) -m "not slow"
 
 lint: $(STAMP) ## ruff: rules and format

@@ -17,6 +17,8 @@ from llpp.outputs import write_scores
 from llpp.scoring import Evaluation
 from llpp.state import Round, RunState, save
 
+pytestmark = pytest.mark.slow
+
 KL, RANKING = "llpp.objectives.kl.KLObjective", "llpp.objectives.ranking.RankingObjective"
 THEORY = {
     "analysis.md", "pair_probability.csv", "expected_share.csv", "expected_gradient.csv", "worked_example.csv",

@@ -151,6 +151,7 @@ def test_a_skipped_image_is_listed_and_never_scored_or_selected(photographs, tmp
     assert seen and "lsp/im0005" not in seen and "lsp/im0015" not in seen
 
 
+@pytest.mark.slow
 def test_labels_that_changed_between_rounds_are_refused(photographs, tmp_path):
     lsp_run(tmp_path / "run", photographs, "rounds=2")
     folder(tmp_path / "other", count=16, extended=False)
@@ -160,6 +161,7 @@ def test_labels_that_changed_between_rounds_are_refused(photographs, tmp_path):
         lsp_run(tmp_path / "run", tmp_path / "other")
 
 
+@pytest.mark.slow
 def test_a_full_disk_is_told_and_the_last_commit_stays(tmp_path, monkeypatch):
     loop.run(tiny(tmp_path, "rounds=2"))
     before = (tmp_path / "state.json").read_bytes()

@@ -40,7 +40,9 @@ def options(group):
 
 
 def every(group):
-    return pytest.mark.parametrize(group, options(group))
+    slow = {"mpii", "mpii_lsp"}  # hundreds of thousands of joints
+    names = [pytest.param(n, marks=pytest.mark.slow) if n in slow else n for n in options(group)]
+    return pytest.mark.parametrize(group, names)
 
 
 def noise(*shape, seed=0):
@@ -296,6 +298,7 @@ def test_callbacks_are_built(compose, callbacks):
     assert all(isinstance(build.make(node), pl.Callback) for node in (cfg.callbacks or {}).values())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "preset", [f"{group}={name}" for group in ("experiment", "debug") for name in options(group)]
 )

@@ -25,6 +25,8 @@ from llpp.inspection.sheet import columns_of, contact_sheet, corner, enlargement
 from llpp.metrics import PCKDefinition
 from llpp.transforms import PersonCrop
 
+pytestmark = pytest.mark.slow
+
 TORSO, CROP = PCKDefinition(), PersonCrop(64, 1.25)
 
 

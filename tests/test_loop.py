@@ -72,6 +72,7 @@ def test_the_same_command_again_changes_nothing(finished):
     assert (finished / "state.json").read_bytes() == before
 
 
+@pytest.mark.slow
 def test_more_rounds_continue_a_finished_run(tmp_path):
     loop.run(tiny(tmp_path / "long", "rounds=3"))
     loop.run(tiny(tmp_path / "short", "rounds=2"))
@@ -141,6 +142,7 @@ def test_a_killed_run_forgets_neither_its_best_epoch_nor_its_learning_rate(momen
         )
 
 
+@pytest.mark.slow
 def test_a_checkpoint_of_another_experiment_is_not_resumed(finished, tmp_path):
     loop.run(tiny(tmp_path, "rounds=1", "optimizer.lr=0.02"))
     (tmp_path / "state.json").unlink()
@@ -182,6 +184,7 @@ def test_a_damaged_state_is_never_read_as_something_else(finished, tmp_path, dam
     assert (tmp_path / "state.json").read_text() == damaged
 
 
+@pytest.mark.slow
 def test_a_loss_that_is_not_finite_stops_with_its_place_and_keeps_the_last_commit(finished, tmp_path, monkeypatch):
     losses = LearningLossModule.pose_losses
 
@@ -245,6 +248,7 @@ def test_bad_settings_are_told_before_anything_is_written(tmp_path, overrides, s
     assert not (tmp_path / "run/state.json").exists()
 
 
+@pytest.mark.slow
 def test_a_pool_may_run_dry_but_not_drier(tmp_path):
     loop.run(tiny(tmp_path, "budget=12"))
     with pytest.raises(ConfigError, match=r"budget=12 exceeds the unlabelled pool \(0 left after round 2"):

@@ -328,6 +328,7 @@ def real():
     return MpiiHumanPose(str(REAL)) if (REAL / "mpii_annotations.json.gz").is_file() else None
 
 
+@pytest.mark.slow
 @needs_real
 def test_the_real_file_has_its_published_numbers(real):
     """Counts of the papers' split; shares of joints from an independent count of the same persons."""
@@ -341,6 +342,7 @@ def test_the_real_file_has_its_published_numbers(real):
     assert (whole & ~test).sum() == 14975 and (whole & test).sum() == 2017
 
 
+@pytest.mark.slow
 @needs_real
 def test_the_usual_list_is_the_files_own_flag(real):
     listed = (REAL / "newell_validation_images.txt").read_bytes().decode().split("\r\n")
@@ -348,6 +350,7 @@ def test_the_usual_list_is_the_files_own_flag(real):
     assert {name for name in listed if name} == tested and len([n for n in listed if n]) == 2958
 
 
+@pytest.mark.slow
 @needs_real
 def test_head_points_give_the_head_rectangles_back(real):
     """MPII's rectangles have whole corners: the middle of the head's two points and 1/0.8 of their distance fit one.

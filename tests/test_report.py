@@ -20,6 +20,8 @@ from llpp.report.page import write
 from llpp.report.summary import summary
 from llpp.report.tables import main_grids, tidy_csv
 
+pytestmark = pytest.mark.slow
+
 FILES = (
     "table.md", "table.csv", "differences.csv", "learning_curve.png", "failure_finding.png",
     "predicted_vs_true.png", "report.html",

@@ -22,6 +22,8 @@ from llpp.report.reference import LSP, MPII, comparison, published
 from llpp.report.summary import summary
 from llpp.report.tables import main_grids, more_grids
 
+pytestmark = pytest.mark.slow
+
 
 def seeds(folder, acquisition, tested, selected, **more):
     """Two rounds of each seed; `tested` and `selected` are one number per seed."""

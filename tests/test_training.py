@@ -16,6 +16,8 @@ from llpp import build, fingerprint, loop, outputs
 from llpp.datasets.lsp import LeedsSportsPose
 from llpp.errors import ConfigError
 
+pytestmark = pytest.mark.slow
+
 BN = ("running_mean", "running_var")
 
 

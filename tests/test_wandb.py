@@ -27,6 +27,9 @@ OFFLINE = ("logger=wandb", "logger.wandb.offline=true", "trainer.log_every_n_ste
 STEP = "trainer/global_step"
 
 
+pytestmark = pytest.mark.slow
+
+
 @pytest.fixture(scope="module", autouse=True)
 def _nothing_outside(tmp_path_factory):
     """W&B keeps to a temporary folder, and finds no account."""
