@@ -2,6 +2,8 @@
 
 import copy
 import dataclasses
+import datetime
+import inspect
 import logging
 import warnings
 from collections.abc import Iterator, Sequence
@@ -19,16 +21,18 @@ from lightning_fabric.utilities.exceptions import MisconfigurationException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from pytorch_lightning.callbacks import ProgressBar
+from pytorch_lightning.strategies import DDPStrategy
+from torch.nn.parallel import DistributedDataParallel
 
-from llpp import fingerprint
+from llpp import fingerprint, ranks
 from llpp.backbones.base import Backbone
 from llpp.checkpoints import AtomicCheckpointIO, checkpoint_callbacks
 from llpp.codec import HeatmapCodec
 from llpp.datamodule import Cropping, Loading, PoolDataModule
 from llpp.datasets.base import PoseDataset
 from llpp.errors import ConfigError, LlppError, expect
+from llpp.experiment import Experiment
 from llpp.heads.base import FeatureSpec
-from llpp.loop import Experiment
 from llpp.metrics import PCK, PCKDefinition
 from llpp.module import LearningLossModule, Phase, Policy
 from llpp.redaction import redact
@@ -43,8 +47,6 @@ def experiment(cfg: DictConfig, gpu: int | None = None) -> Experiment:
     `gpu` is the number of the one that is to be used, where the machine has several.
     """
     _quiet_lightning()
-    if cfg.trainer.devices != 1 or cfg.trainer.get("num_nodes", 1) != 1:
-        raise ConfigError(f"trainer.devices={cfg.trainer.devices} is not supported yet; llpp trains on one device")
     settings = _settings(cfg)
     if cfg.threads:
         torch.set_num_threads(cfg.threads)
@@ -80,6 +82,7 @@ def experiment(cfg: DictConfig, gpu: int | None = None) -> Experiment:
 def _settings(cfg: DictConfig) -> Settings:
     every, epochs = cfg.trainer.check_val_every_n_epoch, cfg.trainer.max_epochs
     expect(epochs is not None and epochs >= 1, "trainer.max_epochs", epochs, "1 or more")
+    expect(cfg.rank_timeout > 0, "rank_timeout", cfg.rank_timeout, "seconds, above 0")
     expect(cfg.threads is None or cfg.threads >= 1, "threads", cfg.threads, "null, or 1 or more")
     if cfg.best_by not in ("pck", "pose_loss"):
         raise ConfigError(f"best_by={cfg.best_by!r} is not known; use pck or pose_loss")
@@ -158,7 +161,7 @@ def module(cfg: DictConfig, data: PoseDataset, round_number: int, phase: Phase) 
         pck=PCK(joints, _pck(cfg)),
         optimizer=make(cfg.optimizer),
         scheduler=make(cfg.scheduler) if cfg.scheduler else None,
-        policy=Policy(cfg.head_weight, cfg.detach_from_epoch),
+        policy=Policy(cfg.head_weight, cfg.detach_from_epoch, cfg.pairs),
         crop_size=cfg.crop.size,
         round_number=round_number,
         phase=phase,
@@ -197,6 +200,7 @@ def _trainer(
     shown = [make(copy.deepcopy(node)) for node in (cfg.callbacks or {}).values()]
     return pl.Trainer(
         **_plain(cfg.trainer) | ({} if gpu is None else {"devices": [gpu]}),
+        strategy=_strategy(cfg.rank_timeout) if ranks.count() > 1 else "auto",
         callbacks=[
             *shown,
             *checkpoint_callbacks(directory, key, code, cfg.best_by if best and cfg.weights == "best" else None),
@@ -210,6 +214,15 @@ def _trainer(
     )
 
 
+def _strategy(timeout: float) -> DDPStrategy:
+    """Gradients are averaged; statistics of BatchNorm are equal on all ranks, so they need no broadcast."""
+    known = inspect.signature(DistributedDataParallel).parameters
+    buffers: dict[str, Any] = {
+        "forward_sync_buffers" if "forward_sync_buffers" in known else "broadcast_buffers": False
+    }
+    return DDPStrategy(timeout=datetime.timedelta(seconds=timeout), gradient_as_bucket_view=True, **buffers)
+
+
 def _quiet_lightning() -> None:
     """Keep what a person should read, drop the rest."""
     for name in ("pytorch_lightning", "lightning_fabric"):
@@ -218,6 +231,7 @@ def _quiet_lightning() -> None:
         r".*does not have many workers.*",  # the number of workers is data.workers, whose default is on purpose
         r".*Checkpoint directory .* exists and is not empty.*",  # a resumed round
         r".*isinstance\(treespec, LeafSpec\).*",  # Lightning 2.6 with torch 2.13
+        r".*sync_dist=True.*when logging on epoch level.*",  # what is logged there is equal on all ranks
         r".*The number of training batches.*",  # few batches per epoch are normal in a first round
         r".*Experiment logs directory .* exists.*",
     ):

@@ -3,6 +3,8 @@
 import argparse
 import os
 import re
+import shlex
+import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -10,7 +12,7 @@ from pathlib import Path
 from llpp import __version__
 from llpp.analysis.command import analyze
 from llpp.data_command import data
-from llpp.errors import LlppError
+from llpp.errors import Interrupted, LlppError
 
 USAGE = """\
 llpp: which images should we label next, and where will our pose model fail?
@@ -25,7 +27,6 @@ usage: llpp run [OPTION=VALUE ...]     train, score, select, round by round; the
 try:   llpp run experiment=demo
        llpp run --help                 all options, groups and presets
 """
-INTERRUPTED = "interrupted; the last committed round is safe, and the same command goes on from there"
 
 
 def main() -> None:
@@ -47,11 +48,11 @@ def main() -> None:
     except LlppError as error:
         fail(str(error))
     except KeyboardInterrupt:
-        fail(INTERRUPTED, code=130)
-    except SystemExit as leave:
-        if isinstance(leave.__context__, KeyboardInterrupt):  # Lightning makes one of the other
-            fail(INTERRUPTED, code=130)
-        raise
+        fail("interrupted", code=130)
+    except Interrupted as stopped:
+        code = int(str(stopped.code))
+        name, command = signal.Signals(code - 128).name, shlex.join(["llpp", *arguments])
+        fail(f"interrupted ({name}); nothing that was finished is lost: `{command}` goes on from there", code)
 
 
 def fail(message: str, code: int = 2) -> None:

@@ -2,6 +2,9 @@
 
 All that is random about a sample is a function of (seed, round, epoch, id): neither the number of workers nor a
 restart changes it. The sampler hands (epoch, row) to the workers, so they need no state of their own.
+
+With several ranks each has its share of every global batch in training, and whole batches in evaluation: the batches
+that the network sees there are those of a single process, and so are its scores, bit by bit.
 """
 
 import hashlib
@@ -15,8 +18,9 @@ import torch
 from numpy.typing import NDArray
 from torch.utils.data import DataLoader, Dataset, Sampler
 
+from llpp import ranks
 from llpp.datasets.base import PoseDataset
-from llpp.errors import expect
+from llpp.errors import ConfigError, expect
 from llpp.seeds import Stream, generator
 from llpp.transforms import Augmentation, PersonCrop, Warp, scale_of
 from llpp.types import Batch
@@ -24,11 +28,12 @@ from llpp.types import Batch
 Item = dict[str, NDArray[np.generic]]
 PixelAugmentation = Callable[[NDArray[np.uint8], np.random.Generator], NDArray[np.uint8]]
 EVALUATION = -1  # in place of an epoch: no augmentation
+IDLE = -2  # likewise, and no joint counts: keeps a rank in step that has nothing to evaluate
 
 
 @dataclass(frozen=True)
 class Loading:
-    """How batches are put together; nothing of it but `batch_size` changes results."""
+    """How batches are put together; nothing of it but `batch_size`, that of all ranks together, changes results."""
 
     batch_size: int = 16
     eval_batch_size: int = 64
@@ -69,12 +74,12 @@ class CropDataset(Dataset[Item]):
         epoch, row = key
         cv2.setNumThreads(0)  # a worker's own threads would fight with the others
         records = self.dataset.records
-        rng = self._rng(epoch, row) if epoch != EVALUATION else None
+        rng = self._rng(epoch, row) if epoch >= 0 else None
         crop = self.cropping.crop(
             self.dataset.load(row),
             records.boxes[row],
             records.joints[row],
-            records.visible[row],
+            records.visible[row] if epoch != IDLE else np.zeros_like(records.visible[row]),
             self.cropping.augmentation.draw(rng) if rng else Warp(),
             self.flip_order,
         )
@@ -97,34 +102,55 @@ class CropDataset(Dataset[Item]):
 
 
 class EpochSampler(Sampler[tuple[int, int]]):
-    """Rows in an order that is a function of (seed, round, epoch); Lightning tells the epoch."""
+    """A rank's share of rows in an order that is a function of (seed, round, epoch); Lightning tells the epoch.
 
-    def __init__(self, rows: Sequence[int], seed: int, round_number: int) -> None:
+    A last incomplete batch is left out: a batch of one would leave BatchNorm nothing to estimate, and the pairs of an
+    objective nobody to pair.
+    """
+
+    def __init__(self, rows: Sequence[int], batch_size: int, seed: int, round_number: int) -> None:
         self.rows, self.entropy, self.epoch = list(rows), (seed, round_number), 0
+        batch = min(batch_size, len(self.rows))
+        batch -= batch % ranks.count()
+        if not batch:
+            raise ConfigError(
+                f"{len(self.rows)} labelled images are too few for {ranks.count()} devices; raise initial, or lower "
+                "trainer.devices"
+            )
+        self.batch = batch // ranks.count()  # of this rank
+        self.used = len(self.rows) // batch * batch
 
     def set_epoch(self, epoch: int) -> None:
         """Called by Lightning before each epoch, after a resume too."""
         self.epoch = epoch
 
     def __len__(self) -> int:
-        return len(self.rows)
+        return self.used // ranks.count()
 
     def __iter__(self) -> Iterator[tuple[int, int]]:
         order = generator(Stream.ORDER, *self.entropy, self.epoch).permutation(len(self.rows))
-        return iter([(self.epoch, self.rows[i]) for i in order])
+        return iter([(self.epoch, self.rows[i]) for i in ranks.share(order[: self.used].tolist())])
 
 
 class RowSampler(Sampler[tuple[int, int]]):
-    """Rows as they are given, for evaluation."""
+    """A rank's batches of rows, in the order in which they are given, for evaluation."""
 
-    def __init__(self, rows: Sequence[int]) -> None:
-        self.rows = rows
+    def __init__(self, rows: Sequence[int], batch_size: int) -> None:
+        self.keys = [(EVALUATION, rows[i]) for i in batch_places(len(rows), batch_size, ranks.rank()).tolist()]
+        self.batch = batch_size
 
     def __len__(self) -> int:
-        return len(self.rows)
+        return len(self.keys)
 
     def __iter__(self) -> Iterator[tuple[int, int]]:
-        return ((EVALUATION, row) for row in self.rows)
+        return iter(self.keys)
+
+
+def batch_places(number: int, batch_size: int, rank: int) -> NDArray[np.int64]:
+    """Places, among `number` rows, of those that a rank evaluates: every n-th batch."""
+    places = np.arange(number)
+    kept: NDArray[np.int64] = places[places // batch_size % ranks.count() == rank]
+    return kept
 
 
 def collate(items: list[Item]) -> Batch:
@@ -152,33 +178,30 @@ class PoolDataModule(pl.LightningDataModule):
         super().__init__()
         self.crops = CropDataset(dataset, sizes, cropping, seed, round_number)
         self.loading = loading
-        self.sampler = EpochSampler(labelled, seed, round_number)
+        self.sampler = EpochSampler(labelled, loading.batch_size, seed, round_number)
         self.validation = list(validation)
 
     def train_dataloader(self) -> DataLoader[Item]:
-        """The labelled rows, augmented, in each epoch's own order; a last incomplete batch is left out.
-
-        A batch of one would leave BatchNorm nothing to estimate, and the pairs of an objective nobody to pair.
-        """
-        batch = min(self.loading.batch_size, len(self.sampler))
-        return self._loader(self.sampler, batch, drop_last=True)
+        """The labelled rows, augmented, in each epoch's own order."""
+        return self._loader(self.sampler)
 
     def val_dataloader(self) -> DataLoader[Item]:
-        """The validation rows, in their order."""
-        return self.rows_loader(self.validation)
+        """The validation rows, in their order; a rank without one takes part with a row that does not count."""
+        sampler = RowSampler(self.validation, self.loading.eval_batch_size)
+        sampler.keys = sampler.keys or [(IDLE, self.validation[0])]
+        return self._loader(sampler)
 
     def rows_loader(self, rows: Sequence[int]) -> DataLoader[Item]:
         """Any rows in the given order, each once, without augmentation."""
-        return self._loader(RowSampler(rows), self.loading.eval_batch_size, drop_last=False)
+        return self._loader(RowSampler(rows, self.loading.eval_batch_size))
 
-    def _loader(self, keys: RowSampler | EpochSampler, batch_size: int, drop_last: bool) -> DataLoader[Item]:
+    def _loader(self, keys: RowSampler | EpochSampler) -> DataLoader[Item]:
         return DataLoader(
             self.crops,
-            batch_size=batch_size,
+            batch_size=keys.batch,
             sampler=keys,
             num_workers=self.loading.workers,
             persistent_workers=self.loading.workers > 0 and isinstance(keys, EpochSampler),
             pin_memory=self.loading.pin_memory,
             collate_fn=collate,
-            drop_last=drop_last,
         )

@@ -21,8 +21,16 @@ class OccupiedError(StateError, ConfigError):
     """A run directory that another process, or a run with other settings, has."""
 
 
+class RankError(LlppError):
+    """Processes of one job that differ, or one of them that ended by itself."""
+
+
 class TrainingError(LlppError):
     """Training that cannot go on, such as a loss that is not finite."""
+
+
+class Interrupted(SystemExit):
+    """Somebody asked the process to stop; its code is 128 + the signal's number."""
 
 
 def expect(fits: bool, name: str, value: object, expected: str) -> None:

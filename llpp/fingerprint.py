@@ -19,7 +19,7 @@ from llpp.state import digest
 NOT_SCIENCE = (
     "name", "runs", "run_dir", "base_models", "data_root", "rounds", "report", "logger", "evaluate_pool",
     "threads", "data.workers", "data.pin_memory", "data.eval_batch_size",
-    "trainer.accelerator", "trainer.devices", "trainer.num_nodes", "trainer.log_every_n_steps",
+    "rank_timeout", "trainer.accelerator", "trainer.devices", "trainer.num_nodes", "trainer.log_every_n_steps",
     "trainer.enable_model_summary", "trainer.profiler",
 )  # fmt: skip
 # Callbacks that only show; any other may change what is trained.
@@ -36,8 +36,8 @@ SHOWING = tuple(
 )
 # Parts of llpp that show what the others have found.
 NOT_TRAINING = {
-    "analysis", "cli", "data_command", "drawing", "inspection", "job", "progress", "report", "statistics", "sweep",
-    "theory", "wandb_media", "wandb_run",
+    "analysis", "cli", "data_command", "drawing", "inspection", "job", "launch", "progress", "report", "statistics",
+    "sweep", "theory", "wandb_media", "wandb_run", "worker",
 }  # fmt: skip
 
 

@@ -11,16 +11,15 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
-from llpp import sweep
-from llpp.errors import LlppError, OccupiedError, expect
+from llpp import launch, sweep
+from llpp.errors import Interrupted, LlppError, OccupiedError, expect
 
 log = logging.getLogger(__name__)
 
 
 def job(cfg: DictConfig) -> None:
     """Hydra's task: a failure ends a single run, but must not stop the other jobs of a sweep."""
-    if threading.current_thread() is threading.main_thread():  # Python accepts no handler elsewhere
-        signal.signal(signal.SIGTERM, stop)
+    handle_signals()
     if HydraConfig.get().mode != RunMode.MULTIRUN or os.environ.get("HYDRA_FULL_ERROR"):
         try:
             run(cfg)
@@ -47,34 +46,56 @@ def job(cfg: DictConfig) -> None:
 
 
 def run_unless_done(cfg: DictConfig) -> str:
-    """Run a job of a sweep, unless it is done, on a GPU of its own if it wants one of several."""
+    """Run a job of a sweep, unless it is done, on GPUs of its own where the machine has more than it wants."""
+    wanted, on_gpu = launch.devices(cfg), cfg.trainer.accelerator in ("gpu", "cuda")
+    if launch.is_worker():
+        from llpp import ranks
+
+        ranks.connect(on_gpu, cfg.rank_timeout)
+        return "done before" if ranks.on_first(lambda: sweep.is_done(cfg)) else run(cfg)
     if sweep.is_done(cfg):
         return "done before"
-    if cfg.trainer.accelerator in ("gpu", "cuda") and cfg.trainer.devices == 1:
+    if on_gpu:
         import torch
 
-        if (count := torch.cuda.device_count()) > 1:
-            with sweep.free_gpu(count) as number:
-                return run(cfg, number)
+        if wanted < (count := torch.cuda.device_count()):
+            with sweep.free_gpus(count, wanted) as numbers:
+                return run(cfg, numbers)
     return run(cfg)
 
 
-def run(cfg: DictConfig, gpu: int | None = None) -> str:
-    """All rounds and the report; `gpu` is the number of the one to use."""
-    from llpp import build, loop
+def run(cfg: DictConfig, gpus: list[int] | None = None) -> str:
+    """Run a job here, or in a process for each of its devices; `gpus` are the numbers of those to use."""
+    if launch.devices(cfg) == 1 or launch.is_worker():
+        return work(cfg, gpus[0] if gpus else None)
+    launch.launch(cfg, gpus)
+    return "done"
+
+
+def work(cfg: DictConfig, gpu: int | None = None) -> str:
+    """All rounds and the report, in this process; `gpu` is the number of the one to use."""
+    from llpp import build, loop, ranks
     from llpp import report as reports
 
     expect(isinstance(cfg.report, DictConfig), "report", cfg.report, "report.write=true or report.write=false")
     reference = reports.published(cfg.report.reference)
+    ranks.connect(cfg.trainer.accelerator in ("gpu", "cuda"), cfg.rank_timeout)
     experiment = build.experiment(cfg, gpu)
     state = loop.run(experiment)
     log.info("%s: %d rounds done", cfg.run_dir, len(state.rounds))
-    if cfg.report.write:
+    if cfg.report.write and ranks.rank() == 0:
         page = reports.write([experiment.run_dir], experiment.run_dir, lambda _: experiment.dataset, reference)
         log.info("the report is %s", page)
     return "done"
 
 
+def handle_signals() -> None:
+    """Stop in order when asked to; Python accepts handlers in the main thread only."""
+    if threading.current_thread() is threading.main_thread():
+        for name in launch.STOPPING:
+            signal.signal(getattr(signal, name), stop)
+
+
 def stop(number: int, _: object) -> None:
     """Leave through every `finally` instead of at once, so that what is open gets closed, W&B's run above all."""
-    sys.exit(128 + number)
+    raise Interrupted(128 + number)

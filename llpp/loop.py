@@ -2,29 +2,16 @@
 
 import errno
 import logging
-import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from pathlib import Path
-from typing import Any, Protocol
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import asdict, replace
 
-import numpy as np
-import pytorch_lightning as pl
-from numpy.typing import NDArray
-from pytorch_lightning.loggers import Logger
-
-from llpp import outputs
-from llpp.acquisition.base import Acquisition
-from llpp.datamodule import PoolDataModule
-from llpp.datasets.base import PoseDataset
+from llpp import outputs, ranks
 from llpp.errors import StateError
-from llpp.module import LearningLossModule, Phase
-from llpp.scoring import Evaluation, evaluate
-from llpp.seeds import Stream, generator
-from llpp.start import Settings, check_labels, check_sizes, start_state
+from llpp.experiment import Experiment
+from llpp.selection import Clock, Scoring, select
+from llpp.start import check_labels, check_sizes, check_visible, start_state
 from llpp.state import Pool, Round, Row, RunState, check_same_science, digest, load, lock, save
-from llpp.training import Training
-from llpp.types import Candidates
 
 log = logging.getLogger(__name__)
 STORAGE_ERRORS = {
@@ -40,93 +27,18 @@ STORAGE_ERRORS = {
 }
 
 
-class Observer(Protocol):
-    """Shows a run elsewhere. It may be told about a round more than once, but never misses one."""
-
-    def show(self, state: RunState, dataset: PoseDataset) -> None:
-        """All committed rounds; called before the first one that is left to do, and after each."""
-
-    def close(self, failed: bool) -> None:
-        """Called once, however the run ends."""
-
-
-@dataclass(frozen=True)
-class Experiment:
-    """Everything that a run needs, built; no configuration object in sight."""
-
-    settings: Settings
-    science: Mapping[str, Any]
-    config: str  # the resolved config, as YAML
-    run_dir: Path
-    dataset: PoseDataset
-    acquisition: Acquisition
-    make_data: Callable[[Sequence[int], Sequence[int], int], PoolDataModule]  # labelled, validation rows, round
-    make_module: Callable[[int, Phase], LearningLossModule]  # round
-    make_trainer: Callable[[Path, str, bool], pl.Trainer]  # directory of its checkpoints, their key, the best too?
-    code: str  # digest of the program
-    base_models: Path | None  # where runs of a comparison leave their first models for each other
-    loggers: Sequence[Logger]  # get each round's row
-    observers: Sequence[Observer]
-    row_of: Mapping[str, int] = field(init=False)
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "row_of", {i: row for row, i in enumerate(self.dataset.records.ids)})
-
-    @property
-    def training(self) -> Training:
-        """What trains its rounds."""
-        return Training(
-            self.settings,
-            self.science,
-            self.run_dir,
-            self.base_models,
-            self.code,
-            self.make_module,
-            self.make_trainer,
-        )
-
-    def rows(self, ids: Sequence[str]) -> list[int]:
-        """Rows of known ids."""
-        return [self.row_of[i] for i in ids]
-
-    def files(self, rows: Sequence[int]) -> str:
-        """Digest of the image files of some rows, by name and size; a missing one is found when it is read."""
-        paths = self.dataset.paths
-        sizes = (paths[r].stat().st_size if paths[r].exists() else None for r in rows) if paths else ()
-        return digest([list(rows), *([paths[r].name, size] for r, size in zip(rows, sizes, strict=False))])
-
-    def show(self, state: RunState) -> None:
-        """Tell all observers."""
-        for observer in self.observers:
-            observer.show(state, self.dataset)
-
-    def split_rows(self, split: str, state: RunState) -> list[int]:
-        """Rows of a split in dataset order, without the images that were skipped."""
-        table = self.dataset.records
-        return [r for r in table.rows(split).tolist() if table.ids[r] not in state.skipped]
-
-
 def run(experiment: Experiment) -> RunState:
-    """Run all rounds that are not committed yet; the same call resumes after any end."""
-    run_dir, settings, failed = experiment.run_dir, experiment.settings, True
+    """Run all rounds that are not committed yet; the same call resumes after any end.
+
+    All ranks call it together; the first one alone reads and writes the run directory.
+    """
+    run_dir, failed = experiment.run_dir, True
+    facts = {**experiment.science, "program": experiment.code, "run_dir": str(run_dir)}
+    ranks.agree("settings, data and program", facts, "start all of them with one command, code and dataset")
     try:
-        run_dir.mkdir(parents=True, exist_ok=True)
-        with lock(run_dir):
-            state = load(run_dir / "state.json")
-            if state is None:
-                state = start_state(settings, experiment.science, experiment.dataset)
-            else:
-                check_same_science(state, experiment.science, run_dir)
-            check_labels(experiment.dataset, state.skipped)
-            check_sizes(settings, len(state.initial), len(experiment.split_rows("train", state)))
-            outputs.begin(state, run_dir, experiment.config)
-            if state.rounds:
-                log.info("%s: %d of %d rounds are done", run_dir, len(state.rounds), settings.rounds)
-            if 0 < len(state.rounds) < settings.rounds and not state.rounds[-1].selected:
-                # the run is extended: its last round selects after all, from the checkpoint that it left
-                state = replace(state, rounds=state.rounds[:-1])
-            experiment.show(state)
-            for number in range(len(state.rounds), settings.rounds):
+        with ExitStack() as held:
+            state = opened(experiment, held)
+            for number in range(len(state.rounds), experiment.settings.rounds):
                 state = run_round(experiment, state, number)
             failed = False
     except OSError as error:
@@ -142,6 +54,34 @@ def run(experiment: Experiment) -> RunState:
     return state
 
 
+def opened(experiment: Experiment, held: ExitStack) -> RunState:
+    """The state to go on from; `held` gets the run directory's lock."""
+    run_dir, settings = experiment.run_dir, experiment.settings
+
+    def found() -> RunState | None:
+        run_dir.mkdir(parents=True, exist_ok=True)
+        held.enter_context(lock(run_dir))
+        return load(run_dir / "state.json")
+
+    state = ranks.on_first(found)
+    if state is None:
+        state = start_state(settings, experiment.science, experiment.dataset)
+    else:
+        check_same_science(state, experiment.science, run_dir)
+    check_labels(experiment.dataset, state.skipped)
+    check_sizes(settings, len(state.initial), len(experiment.split_rows("train", state)))
+    begun = state
+    ranks.on_first(lambda: outputs.begin(begun, run_dir, experiment.config))
+    check_visible(run_dir, digest(asdict(begun)))
+    if state.rounds:
+        log.info("%s: %d of %d rounds are done", run_dir, len(state.rounds), settings.rounds)
+    if 0 < len(state.rounds) < settings.rounds and not state.rounds[-1].selected:
+        # the run is extended: its last round selects after all, from the checkpoint that it left
+        state = replace(state, rounds=state.rounds[:-1])
+    experiment.show(state)
+    return state
+
+
 def current_pool(experiment: Experiment, state: RunState) -> Pool:
     """The pool after all committed rounds, without skipped images."""
     ids = experiment.dataset.records.ids
@@ -151,99 +91,36 @@ def current_pool(experiment: Experiment, state: RunState) -> Pool:
 def run_round(experiment: Experiment, state: RunState, number: int) -> RunState:
     """Train on the labelled ids, test, select unless it is the last round, commit."""
     settings, run_dir = experiment.settings, experiment.run_dir
-    round_dir = outputs.round_dir(run_dir, number)
     pool = current_pool(experiment, state)
     validation = experiment.split_rows("val", state)
     data = experiment.make_data(experiment.rows(pool.labelled), validation, number)
     clock = Clock()
     files = experiment.files([*experiment.rows(pool.labelled), *validation]) if number == 0 else ""
     trained = experiment.training.round(number, pool.labelled, data, state.steps, files)
-    trainer, module = trained.trainer, trained.module
+    scoring = Scoring(trained.trainer, trained.module, data, outputs.round_dir(run_dir, number), clock)
     clock.lap("train")
 
     test = experiment.split_rows("test", state)
-    tested = evaluate(trainer, module, data, test)
-    outputs.write_scores(round_dir / "test.parquet", [experiment.dataset.records.ids[r] for r in test], tested)
-    steered = settings.weights == "best" or trained.steered
-    row = outputs.test_row(number, len(pool.labelled), len(validation) if steered else 0, tested)
-    row |= {"base_reused": int(trained.reused), "steps": trained.steps}
+    tested = scoring.evaluate(test)
     clock.lap("test")
-
     selected: list[str] = []
+    selection: Callable[[], Row] = dict
     if number < settings.rounds - 1:
-        scoring = Scoring(trainer, module, data, round_dir, clock)
-        selected, measured = select(experiment, pool, number, scoring)
-        row |= measured
-    row |= clock.seconds()
-    state = state.commit(Round(number, row, tuple(selected)))
-    save(state, run_dir / "state.json")
-    outputs.write_rounds(state, run_dir)
-    outputs.log_round(experiment.loggers, row)
-    experiment.show(state)
-    log.info("%s", outputs.round_line(run_dir, row, settings.rounds))
-    return state
+        selected, selection = select(experiment, pool, number, scoring)
 
+    def committed() -> RunState:
+        ids = [experiment.dataset.records.ids[r] for r in test]
+        outputs.write_scores(scoring.round_dir / "test.parquet", ids, tested)
+        steered = settings.weights == "best" or trained.steered
+        row = outputs.test_row(number, len(pool.labelled), len(validation) if steered else 0, tested)
+        row |= {"base_reused": int(trained.reused), "steps": trained.steps, "devices": ranks.count()}
+        row |= selection() | clock.seconds()
+        done = state.commit(Round(number, row, tuple(selected)))
+        save(done, run_dir / "state.json")
+        outputs.write_rounds(done, run_dir)
+        outputs.log_round(experiment.loggers, row)
+        experiment.show(done)
+        log.info("%s", outputs.round_line(run_dir, row, settings.rounds))
+        return done
 
-class Clock:
-    """Seconds between laps."""
-
-    def __init__(self) -> None:
-        self.laps: dict[str, float] = {}
-        self.since = time.perf_counter()
-
-    def lap(self, name: str) -> None:
-        """Add the time since the last lap to `name`."""
-        now = time.perf_counter()
-        self.laps[name] = self.laps.get(name, 0.0) + now - self.since
-        self.since = now
-
-    def seconds(self) -> Row:
-        """The laps as columns of a round's row."""
-        return {f"seconds_{name}": round(value, 3) for name, value in self.laps.items()}
-
-
-@dataclass(frozen=True)
-class Scoring:
-    """A trained round, ready to score its pool."""
-
-    trainer: pl.Trainer
-    module: LearningLossModule
-    data: PoolDataModule
-    round_dir: Path
-    clock: Clock
-
-    def evaluate(self, rows: list[int], keep: frozenset[str] = frozenset()) -> Evaluation:
-        """One pass over `rows`."""
-        return evaluate(self.trainer, self.module, self.data, rows, keep)
-
-
-def select(experiment: Experiment, pool: Pool, number: int, scoring: Scoring) -> tuple[list[str], Row]:
-    """Score the unlabelled pool, select from it, and measure the selected images, whose labels are now known."""
-    settings, needs = experiment.settings, experiment.acquisition.needs
-    rng = generator(Stream.SELECT, settings.seed, number)
-    seen = pool.unlabelled
-    if settings.subset is not None and settings.subset < len(seen):
-        seen = tuple(seen[i] for i in sorted(rng.choice(len(seen), settings.subset, replace=False).tolist()))
-    wanted = seen if needs or settings.evaluate_pool else ()
-    scores = scoring.evaluate(experiment.rows(wanted), needs & {"embedding"})
-    candidates = Candidates(
-        seen,
-        scores.columns["predicted_loss"] if "predicted_loss" in needs else None,
-        scores.columns["true_loss"] if "true_loss" in needs else None,
-        scores.columns["embedding"] if "embedding" in needs else None,
-        _labelled_embedding(experiment, pool, scoring) if "labelled_embedding" in needs else None,
-    )
-    scoring.clock.lap("score")
-    selected = experiment.acquisition.select(candidates, settings.budget, rng)
-    pool.label(selected)  # refuses strangers and repeats of a plug-in before anything is written
-    scoring.clock.lap("select")
-    chosen = scoring.evaluate(experiment.rows(selected), frozenset({"joints"}))
-    if wanted:
-        outputs.write_scores(scoring.round_dir / "scores.parquet", wanted, scores)
-    outputs.write_selection(scoring.round_dir, selected, chosen)
-    scoring.clock.lap("score")
-    return selected, outputs.selection_row(chosen, scores if settings.evaluate_pool else None)
-
-
-def _labelled_embedding(experiment: Experiment, pool: Pool, scoring: Scoring) -> NDArray[np.float32]:
-    return scoring.evaluate(experiment.rows(pool.labelled), frozenset({"embedding"})).columns["embedding"]
+    return ranks.on_first(committed)

@@ -18,6 +18,7 @@ from torchmetrics.utilities import dim_zero_cat
 from llpp.errors import ConfigError, expect
 
 Scores = NDArray[np.floating]
+UNIT = 2.0**-32  # areas are summed as multiples of it: whole numbers have the same sum in every order
 
 
 def _above_0(value: object) -> bool:
@@ -89,7 +90,7 @@ class PCK(Metric):
 
     full_state_update = False
     correct: Tensor  # (T, K) joints within each threshold
-    area: Tensor  # (K,) sum over joints of the exact area under their step from wrong to right
+    area: Tensor  # (K,) sum of the exact areas under a joint's step from wrong to right, in `UNIT`s
     total: Tensor  # (K,)
     undefined: Tensor
 
@@ -100,7 +101,7 @@ class PCK(Metric):
         self.joint_names, self.definition = tuple(joint_names), definition
         joints = len(self.joint_names)
         self.add_state("correct", torch.zeros(len(definition.thresholds), joints, dtype=torch.long), "sum")
-        self.add_state("area", torch.zeros(joints, dtype=torch.float64), "sum")
+        self.add_state("area", torch.zeros(joints, dtype=torch.long), "sum")
         self.add_state("total", torch.zeros(joints, dtype=torch.long), "sum")
         self.add_state("undefined", torch.zeros((), dtype=torch.long), "sum")
 
@@ -125,7 +126,7 @@ class PCK(Metric):
         limits = distance.new_tensor(self.definition.thresholds)
         self.correct += (distance[None] <= limits[:, None, None]).sum(dim=1)
         share = (1 - distance.double() / self.definition.auc_limit).clamp(min=0)
-        self.area += share.where(counted, 0.0).sum(dim=0)
+        self.area += (share / UNIT).round().where(counted, 0.0).long().sum(dim=0)
         self.total += counted.sum(dim=0)
         self.undefined += ((visible > 0).any(dim=1) & ~(torch.isfinite(normaliser) & (normaliser > 0))).sum()
 
@@ -134,7 +135,7 @@ class PCK(Metric):
         total = self.total.where(self.total > 0, torch.nan)
         kept = torch.tensor([n not in self.definition.exclude for n in self.joint_names], device=total.device)
         main, *curve = self.correct / total
-        found = {"mean": main[kept].nanmean(), "auc": (self.area / total)[kept].nanmean()}
+        found = {"mean": main[kept].nanmean(), "auc": (self.area.double() * UNIT / total)[kept].nanmean()}
         found |= {f"at/{t:g}": c[kept].nanmean() for t, c in zip(self.definition.curve, curve, strict=True)}
         joints = {f"joint/{n}": value for n, value in zip(self.joint_names, main.unbind(), strict=True)}
         return {**found, "undefined": self.undefined.clone(), **joints}
@@ -176,6 +177,16 @@ def auroc(score: Scores, positive: NDArray[np.bool_]) -> float:
     return float((ranks[positive].sum() - count * (count + 1) / 2) / (count * (len(positive) - count)))
 
 
+def ranking_scores(predicted: Scores, true: Scores, pck: Scores, failure: float = 0.5) -> dict[str, float]:
+    """`spearman`, `pair_accuracy`, and `auroc` of "PCK below `failure`" (PCK NaN: not judged), of (N,) arrays."""
+    judged = np.isfinite(pck)
+    return {
+        "spearman": spearman(predicted, true),
+        "pair_accuracy": pair_accuracy(predicted, true),
+        "auroc": auroc(predicted[judged], pck[judged] < failure),
+    }
+
+
 class LossRanking(Metric):
     """How well predicted losses order true ones, and find the images whose PCK is below one half."""
 
@@ -197,14 +208,9 @@ class LossRanking(Metric):
         self.pck.append(pck.detach().float())
 
     def compute(self) -> dict[str, float]:
-        """`spearman`, `pair_accuracy`, and `auroc` of "PCK below `failure`"."""
+        """As `ranking_scores`, over all ranks."""
         predicted, true, pck = (
             dim_zero_cat(parts).cpu().numpy() if len(parts) else np.zeros(0)
             for parts in (self.predicted, self.true, self.pck)
         )
-        judged = np.isfinite(pck)
-        return {
-            "spearman": spearman(predicted, true),
-            "pair_accuracy": pair_accuracy(predicted, true),
-            "auroc": auroc(predicted[judged], pck[judged] < self.failure),
-        }
+        return ranking_scores(predicted, true, pck, self.failure)

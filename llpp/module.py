@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, TypedDict
+from typing import Any, Literal, TypedDict, cast
 
 import pytorch_lightning as pl
 import torch
@@ -11,9 +11,10 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 from torchmetrics import MeanMetric
 
+from llpp import ranks
 from llpp.backbones.base import Backbone
 from llpp.codec import HeatmapCodec
-from llpp.errors import TrainingError, expect
+from llpp.errors import ConfigError, TrainingError, expect
 from llpp.heads.base import LossHead
 from llpp.losses import PoseLoss
 from llpp.metrics import PCK
@@ -32,8 +33,11 @@ class Policy:
 
     head_weight: float = 1.0  # of the objective, beside the pose loss
     detach_from_epoch: int | None = None  # None: joint throughout; 0: never; n: the head's gradient stops there
+    pairs: Literal["global", "local"] = "global"  # the objective sees all ranks' images together, or each its own
 
     def __post_init__(self) -> None:
+        if self.pairs not in ("global", "local"):
+            raise ConfigError(f"pairs={self.pairs!r} is not known; use global or local")
         expect(self.head_weight >= 0, "head_weight", self.head_weight, "0 or more")
         start = self.detach_from_epoch
         expect(start is None or start >= 0, "detach_from_epoch", start, "null or an epoch, 0 or more")
@@ -75,12 +79,13 @@ class LearningLossModule(pl.LightningModule):
         flip_order: Sequence[int] | None = None,
     ) -> None:
         super().__init__()
+        self.allow_zero_length_dataloader_with_multiple_devices = True  # pools may be tiny
         self.backbone, self.head, self.phase = backbone, head, phase
         # images arrive as (H, W, 3): in this layout they need no copy, and convolutions are faster on CPU and GPU
         self.to(memory_format=torch.channels_last)
         self.objective = objective
         self.pose_loss, self.codec, self.policy = pose_loss, codec, policy
-        self.val_pck, self.val_loss = pck, MeanMetric()
+        self.val_pck, self.val_loss = pck, MeanMetric().set_dtype(torch.float64)
         self.plateau: ReduceLROnPlateau | None = None
         self._plateau_state: dict[str, Any] | None = None
         self.optimizer_factory, self.scheduler_factory = optimizer, scheduler
@@ -123,19 +128,36 @@ class LearningLossModule(pl.LightningModule):
             output = self.backbone(self.image(batch))
             per_image, _ = self.pose_losses(output.heatmaps, batch)
         pose_loss = per_image.mean()
-        values: dict[str, Tensor | float] = {"train/pose_loss": pose_loss, "round": float(self.round_number)}
+        everyone = ranks.gathered(per_image) if ranks.count() > 1 else per_image.detach()
+        values: dict[str, Tensor | float] = {
+            "train/pose_loss": everyone.mean(),
+            "round": float(self.round_number),
+        }
         loss = pose_loss if self.phase != "head" else torch.zeros_like(pose_loss)
         if self.head is not None:
             start = self.policy.detach_from_epoch
             detached = start is not None and self.current_epoch >= start
             predicted = self.head(output.features.detach() if detached else output.features)
-            objective = self.objective(predicted, per_image.detach())
-            values["train/objective"] = objective
+            objective = self._objective(predicted, per_image.detach(), everyone)
+            values["train/objective"] = objective.detach()
             loss = loss + self.policy.head_weight * objective
-        if not torch.isfinite(loss):
+        if not torch.isfinite(loss.detach() + everyone.sum()):  # a loss of another rank stops this one too
             raise self._diverged(batch_index, values)
         self.log_dict(values, batch_size=len(per_image), prog_bar=False)
         return loss
+
+    def _objective(self, predicted: Tensor, own: Tensor, everyone: Tensor) -> Tensor:
+        """The objective over (B,) predictions and losses of this rank, or over those of all ranks.
+
+        Every rank works out the same value over all, but its gradient reaches the rank's own predictions alone, and
+        DDP divides by the number of ranks: so it is multiplied by that before.
+        """
+        if ranks.count() == 1 or self.policy.pairs == "local":
+            return cast(Tensor, self.objective(predicted, own))
+        together = ranks.gathered(predicted)
+        together[ranks.rank() :: ranks.count()] = predicted.to(together.dtype)
+        value = self.objective(together, everyone)
+        return cast(Tensor, ranks.count() * value - (ranks.count() - 1) * value.detach())
 
     def _diverged(self, batch_index: int, values: dict[str, Tensor | float]) -> TrainingError:
         found = ", ".join(f"{k} {float(v.detach()):.4g}" for k, v in values.items() if isinstance(v, Tensor))
@@ -148,15 +170,15 @@ class LearningLossModule(pl.LightningModule):
         """Log `val/pck` and `val/pose_loss`."""
         image = self.image(batch)
         output = self.backbone(image)
-        per_image, _ = self.pose_losses(output.heatmaps, batch)
+        per_image, drawn = self.pose_losses(output.heatmaps, batch)
         joints = self.joints(output.heatmaps, image)
         self.val_pck.update(joints, batch["joints"], batch["visible"], batch["normaliser"])
-        self.val_loss.update(per_image)
+        self.val_loss.update(per_image, weight=drawn.any(dim=1))
 
     def on_validation_epoch_end(self) -> None:
         """Log the epoch's PCK and pose loss, and let the latter lower the learning rate."""
         self.log("val/pck", self.val_pck.compute()["mean"].float(), prog_bar=True)
-        self.log("val/pose_loss", loss := self.val_loss.compute())
+        self.log("val/pose_loss", loss := self.val_loss.compute().float())
         self.val_pck.reset()
         self.val_loss.reset()
         if self.plateau is not None:
@@ -197,6 +219,9 @@ class LearningLossModule(pl.LightningModule):
         """
         parts = [self.backbone] if self.head is None else [self.backbone, self.head]
         optimizer = self.optimizer_factory([{"params": list(part.parameters())} for part in parts])
+        if self.trainer.gradient_clip_val is not None:
+            # a fused optimiser undoes the scaling of mixed precision in its step: too late for clipping
+            optimizer._step_supports_amp_scaling = False  # type: ignore[attr-defined]
         if self.scheduler_factory is None:
             return optimizer
         schedule = self.scheduler_factory(optimizer, int(self.trainer.estimated_stepping_batches))

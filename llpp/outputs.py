@@ -13,13 +13,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 from pytorch_lightning.loggers import Logger
 
 from llpp.files import replace_text, replace_with
-from llpp.metrics import LossRanking
+from llpp.metrics import ranking_scores
 from llpp.scoring import PER_IMAGE, Evaluation
 from llpp.state import Row, RunState, save
 
@@ -130,11 +131,9 @@ def test_row(number: int, labelled: int, validation: int, tested: Evaluation) ->
 
 def loss_ranking(scores: Evaluation) -> dict[str, float]:
     """How well predicted losses order the true ones, over the rows where those are known."""
-    metric = LossRanking()
-    predicted, true, pck = (torch.from_numpy(scores.columns[name]) for name in PER_IMAGE)
-    known = torch.isfinite(true)
-    metric.update(predicted[known], true[known], pck[known])
-    return metric.compute()
+    predicted, true, pck = (scores.columns[name] for name in PER_IMAGE)
+    known = np.isfinite(true)
+    return ranking_scores(predicted[known], true[known], pck[known])
 
 
 def selection_row(chosen: Evaluation, pool: Evaluation | None) -> Row:

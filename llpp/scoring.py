@@ -1,6 +1,11 @@
-"""One pass over any records: scores by row, each exactly once, and PCK over all of them."""
+"""One pass over any records: scores by row, each exactly once, and PCK over all of them.
+
+Every rank scores its share and keeps no more than that; the first gets all scores, piece by piece.
+"""
 
 import math
+import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,18 +14,20 @@ import pytorch_lightning as pl
 from numpy.typing import NDArray
 from torch import Tensor
 
-from llpp.datamodule import PoolDataModule
+from llpp import ranks
+from llpp.datamodule import PoolDataModule, batch_places
 from llpp.metrics import PCK
 from llpp.module import LearningLossModule
 from llpp.transforms import move_points
 
 Column = NDArray[np.float32]
 PER_IMAGE = ("predicted_loss", "true_loss", "pck")
+IN_MEMORY = 2**31  # bytes of a column; a larger one lies in a file, which the system may drop from memory
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Results of a pass over N rows, in the order of those rows."""
+    """Results of a pass over N rows, in the order of those rows; on other ranks than the first, of their share."""
 
     columns: dict[str, Column]  # (N,) each of PER_IMAGE; (N, C) embedding; (N, K, 2) joints in image pixels
     pck: dict[str, float]  # as `PCK.compute` gives it
@@ -57,7 +64,8 @@ class ScoreTable(pl.Callback):
         dataloader_idx: int = 0,
     ) -> None:
         """Take over one batch."""
-        self.pck.update(outputs["joints"], batch["joints"], batch["visible"], batch["normaliser"])
+        names = ("joints", "visible", "normaliser")
+        self.pck.update(outputs["joints"].cpu(), *(batch[name].cpu() for name in names))
         places = self.order[np.searchsorted(self.rows, outputs["row"].cpu().numpy(), sorter=self.order)]
         np.add.at(self.visits, places, 1)
         for name in self.keep:
@@ -85,17 +93,44 @@ def evaluate(
     rows: list[int],
     keep: frozenset[str] = frozenset(),
 ) -> Evaluation:
-    """Pass over `rows`; `keep` adds `embedding` or `joints` to the columns."""
-    table = ScoreTable(rows, keep, module.val_pck.fresh())
+    """Pass over `rows`; `keep` adds `embedding` or `joints` to the columns. All ranks call it together."""
+    batch_size = data.loading.eval_batch_size
+    places = [batch_places(len(rows), batch_size, rank) for rank in range(ranks.count())]
+    own = [rows[place] for place in places[ranks.rank()].tolist()]
+    table = ScoreTable(own, keep, module.val_pck.fresh())
     if rows:
         trainer.callbacks.append(table)  # type: ignore[attr-defined]  # the stub lacks it
         try:
             trainer.predict(module, dataloaders=data.rows_loader(rows), return_predictions=False)
         finally:
             trainer.callbacks.remove(table)  # type: ignore[attr-defined]  # likewise
-    else:
-        table.columns = {name: np.zeros(0, dtype=np.float32) for name in PER_IMAGE}
     if not (table.visits == 1).all():
-        raise RuntimeError(f"{int((table.visits != 1).sum())} of {len(rows)} rows were not scored exactly once")
-    scores = table.pck.compute() if rows else {"mean": math.nan}
-    return Evaluation(table.columns, {name: float(score) for name, score in scores.items()})
+        raise RuntimeError(f"{int((table.visits != 1).sum())} of {len(own)} rows were not scored exactly once")
+    if not rows:
+        return Evaluation({name: np.zeros(0, dtype=np.float32) for name in PER_IMAGE}, {"mean": math.nan})
+    scores = table.pck.compute()  # sums over all ranks
+    columns = table.columns if ranks.count() == 1 else _to_first(table.columns, places, str(trainer.default_root_dir))
+    return Evaluation(columns, {name: float(score) for name, score in scores.items()})
+
+
+def _to_first(own: dict[str, Column], places: Sequence[NDArray[np.int64]], folder: str) -> dict[str, Column]:
+    """The columns of all ranks on the first, each row in its place; the own ones elsewhere."""
+    total, lengths = sum(map(len, places)), [len(p) for p in places]
+    columns: dict[str, Column] = {}
+    for name in ranks.on_first(lambda: list(own)):
+        part = own.get(name, np.zeros(0, dtype=np.float32))  # a rank without a row does not know its shape
+
+        def into(rank: int, piece: slice, values: Column, name: str = name) -> None:
+            if name not in columns:
+                columns[name] = _column((total, *values.shape[1:]), folder)
+            columns[name][places[rank][piece]] = values
+
+        ranks.to_first(part, into, lengths)
+    return columns if ranks.rank() == 0 else own
+
+
+def _column(shape: tuple[int, ...], folder: str) -> Column:
+    if math.prod(shape) * 4 <= IN_MEMORY:
+        return np.empty(shape, dtype=np.float32)
+    with tempfile.TemporaryFile(dir=folder) as file:  # gone with the last use of the array
+        return np.memmap(file, dtype=np.float32, mode="w+", shape=shape)

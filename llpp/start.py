@@ -1,16 +1,20 @@
 """Before round 0: are the images readable, do the sizes fit, and which ids are labelled at the start?"""
 
 import logging
+import time
 from collections.abc import Container, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal
 
+from llpp import ranks
 from llpp.datasets.base import PoseDataset
-from llpp.errors import ConfigError, DataError, expect
+from llpp.errors import ConfigError, DataError, RankError, expect
 from llpp.seeds import Stream, generator
 from llpp.state import RunState
 
 log = logging.getLogger(__name__)
+VISIBLE_AFTER = 20.0  # seconds that a shared file system may take to show a new file
 
 
 @dataclass(frozen=True)
@@ -46,11 +50,11 @@ class Settings:
 
 
 def start_state(settings: Settings, science: Mapping[str, Any], dataset: PoseDataset) -> RunState:
-    """Check every image, and draw the ids that are labelled before round 0."""
+    """Check every image, each rank its share, and draw the ids that are labelled before round 0."""
     table = dataset.records
-    rows = range(len(table.ids))
     check_sizes(settings, int((table.initial & (table.split == "train")).sum()), len(table.rows("train")))
-    bad = dataset.bad_images(rows)
+    found = ranks.everyone(dataset.bad_images(ranks.share(range(len(table.ids)))))
+    bad = {row: problem for part in found for row, problem in part.items()}
     if bad and settings.on_bad_image == "stop":
         more = f" (and {len(bad) - 1} more like it)" if len(bad) > 1 else ""
         raise DataError(f"{bad[min(bad)]}{more}; mend or remove it, or set on_bad_image=skip to go on without it")
@@ -66,6 +70,21 @@ def start_state(settings: Settings, science: Mapping[str, Any], dataset: PoseDat
     chosen = [usable[i] for i in rng.permutation(len(usable))[: settings.initial]]
     skipped = {table.ids[row]: bad[row] for row in sorted(bad)}
     return RunState(dict(science), tuple(table.ids[r] for r in chosen), skipped)
+
+
+def check_visible(run_dir: Path, sha256: str) -> None:
+    """Raise RankError on every rank unless each sees the state that the first one wrote."""
+    deadline = time.monotonic() + VISIBLE_AFTER
+    path = run_dir / "state.json"
+    while not (seen := path.exists() and f'"{sha256}"' in path.read_text(encoding="utf-8")):
+        if time.monotonic() > deadline:
+            break
+        time.sleep(0.1)
+    if blind := [name for name, sees in ranks.everyone((ranks.name(), seen)) if not sees]:
+        raise RankError(
+            f"{', '.join(blind)} cannot see {path}, which rank 0 wrote; choose a runs=… on storage that all machines "
+            "of this job share"
+        )
 
 
 def check_sizes(settings: Settings, usable: int, train: int) -> None:

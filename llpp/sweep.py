@@ -7,7 +7,7 @@ import os
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +38,8 @@ class SweepJournal(Callback):
 
 def note(run_dir: Path, outcome: str, reason: str | None = None, leave: bool = True) -> None:
     """Add a job to the journal: `done`, `done before` or `failed`; `leave` a failure in the run directory too."""
+    if os.environ.get("RANK", "0") != "0":  # the first process of a job speaks for all
+        return
     if journal := os.environ.get(JOURNAL):
         with suppress(OSError), Path(journal).open("a", encoding="utf-8") as file:
             file.write(json.dumps({"run": str(run_dir), "outcome": outcome, "reason": reason}) + "\n")
@@ -62,6 +64,8 @@ def summary() -> list[str]:
         return []
     jobs = [json.loads(line) for line in journal.read_text(encoding="utf-8").splitlines()]
     journal.unlink()
+    if not jobs:
+        return []
     outcomes = ("done", "done before", "failed")
     counts = [f"{n} {o}" for o in outcomes if (n := sum(job["outcome"] == o for job in jobs))]
     failures = [f"failed: {job['run']}: {job['reason']}" for job in jobs if job["outcome"] == "failed"]
@@ -85,23 +89,25 @@ def is_done(cfg: DictConfig) -> bool:
 
 
 @contextmanager
-def free_gpu(count: int, folder: Path | None = None, patience: float = 1.0) -> Iterator[int]:
-    """The number, below `count`, of a visible GPU that no other job of this machine holds; waits for one.
+def free_gpus(count: int, wanted: int = 1, folder: Path | None = None, patience: float = 1.0) -> Iterator[list[int]]:
+    """The numbers, below `count`, of `wanted` visible GPUs that no other job of this machine holds; waits for them.
 
-    The kernel drops the hold with its process. `folder` keeps the lock files, `patience` is the time between looks
-    in seconds.
+    All are taken at once or none, so that no two jobs wait for each other. The kernel drops the hold with its
+    process. `folder` keeps the lock files, `patience` is the time between looks in seconds.
     """
     folder = folder or Path(tempfile.gettempdir()) / f"llpp-gpus-{os.getuid()}"
     folder.mkdir(parents=True, exist_ok=True)
     visible = [name for name in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if name]
     names = visible if len(visible) == count else [str(number) for number in range(count)]
     while True:
-        for number, name in enumerate(names):
-            with (folder / f"{name}.lock").open("a") as file:
-                try:
+        with ExitStack() as held:
+            taken: list[int] = []
+            for number, name in enumerate(names):
+                file = held.enter_context((folder / f"{name}.lock").open("a"))
+                with suppress(BlockingIOError):
                     fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                except BlockingIOError:
-                    continue
-                yield number
-                return
+                    taken.append(number)
+                if len(taken) == wanted:
+                    yield taken
+                    return
         time.sleep(patience)

@@ -6,9 +6,11 @@ others; with base=pose the pose network alone is shared by all heads and objecti
 """
 
 import fcntl
+import hashlib
 import logging
 import os
 import shutil
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
@@ -18,7 +20,7 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 
-from llpp import outputs
+from llpp import batch_norm, outputs, ranks
 from llpp.datamodule import PoolDataModule
 from llpp.files import replace_with
 from llpp.module import LearningLossModule, Phase
@@ -28,7 +30,8 @@ from llpp.state import digest
 
 log = logging.getLogger(__name__)
 SELECTION = ("acquisition", "budget", "subset")
-HEAD = ("head", "objective", "head_weight", "detach_from_epoch")
+HEAD = ("head", "objective", "head_weight", "detach_from_epoch", "pairs")
+PATIENCE = 1.0  # seconds between looks at what another run is doing
 
 
 @dataclass(frozen=True)
@@ -110,12 +113,17 @@ class Training:
         prepare(module)
         best = self.settings.weights == "best" and phase != "head"  # a frozen network has no better or worse epoch
         trainer = self.make_trainer(directory, key, best)
+        if ranks.count() > 1:
+            batch_norm.synchronise(module, trainer.strategy.root_device.type == "cuda")
         # Lightning's step for loggers only; a new trainer's own would fold all rounds onto each other.
         trainer.fit_loop.epoch_loop._batches_that_stepped = steps
         last = outputs.checkpoint(directory, "last")
-        trainer.fit(module, data, ckpt_path=last if outputs.belongs(last, key) else None)
+        resumed = ranks.on_first(lambda: outputs.belongs(last, key))
+        trainer.fit(module, data, ckpt_path=last if resumed else None)
         if best:
             module.load_state_dict(outputs.weights(outputs.checkpoint(directory, "best")))
+        if ranks.count() > 1:
+            ranks.agree("weights", {"digest": _digest(module)}, "the same command trains the round again")
         return Trained(trainer, module, reused=False, steered=module.plateau is not None)
 
     @contextmanager
@@ -125,38 +133,53 @@ class Training:
         Other runs that want it wait, so that it is trained once; if its trainer dies, the next one trains it. Where
         the folder of base models cannot be used, nothing is shared.
         """
+        if self.store is None:
+            yield False
+            return
+        home = self.store / digest([key, files, self.code])[:20]
         with ExitStack() as held:
-            home, reused = None, False
-            if self.store is not None:
-                try:
-                    home = self.store / digest([key, files, self.code])[:20]
-                    home.mkdir(parents=True, exist_ok=True)
-                    held.enter_context(_waited(home / "lock"))
-                    reused = (home / "last.ckpt").exists() and not outputs.belongs(directory / "last.ckpt", key)
-                    if reused:
-                        _hand_over(home, directory)
-                        log.info("%s: base model taken over from %s", directory, home)
-                except OSError as error:
-                    log.warning("base models are not shared: %s; set base_models to another folder, or null", error)
-                    home, reused = None, False
+            waited = False
+            while (reused := ranks.on_first(lambda: self._taken_over(home, directory, key, held))) is None:
+                if not waited:
+                    log.info("waiting for the base model that another run is training (%s)", home)
+                waited = True
+                time.sleep(PATIENCE)  # all ranks look again together: none waits longer than they may for each other
             yield reused
-            last = directory / "last.ckpt"
-            if home and not (home / "last.ckpt").exists() and outputs.belongs(last, key, self.code):
-                try:
-                    _hand_over(directory, home)
-                except OSError as error:
-                    log.warning("the base model could not be left in %s: %s", home, error)
+            if ranks.rank() == 0 and not reused:
+                self._left(directory, home, key)
 
-
-@contextmanager
-def _waited(path: Path) -> Iterator[None]:
-    with path.open("a", encoding="utf-8") as file:
+    def _taken_over(self, home: Path, directory: Path, key: str, held: ExitStack) -> bool | None:
+        """Whether a model of others is in `directory` now; None while another run is training it."""
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            home.mkdir(parents=True, exist_ok=True)
+            lock = held.enter_context((home / "lock").open("a", encoding="utf-8"))
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if not (home / "last.ckpt").exists() or outputs.belongs(directory / "last.ckpt", key):
+                return False
+            _hand_over(home, directory)
         except BlockingIOError:
-            log.info("waiting for the base model that another run is training (%s)", path.parent)
-            fcntl.flock(file, fcntl.LOCK_EX)
-        yield
+            held.close()
+            return None
+        except OSError as error:
+            log.warning("base models are not shared: %s; set base_models to another folder, or null", error)
+            return False
+        log.info("%s: base model taken over from %s", directory, home)
+        return True
+
+    def _left(self, directory: Path, home: Path, key: str) -> None:
+        if (home / "last.ckpt").exists() or not outputs.belongs(directory / "last.ckpt", key, self.code):
+            return
+        try:
+            _hand_over(directory, home)
+        except OSError as error:
+            log.warning("the base model could not be left in %s: %s", home, error)
+
+
+def _digest(module: LearningLossModule) -> str:
+    content = hashlib.sha256()
+    for value in module.state_dict().values():
+        content.update(value.cpu().reshape(-1).contiguous().view(torch.uint8).numpy())
+    return content.hexdigest()
 
 
 def _hand_over(source: Path, target: Path) -> None:

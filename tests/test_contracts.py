@@ -326,10 +326,10 @@ LAYERS = tuple(
         "llpp types state errors files seeds redaction",
         "losses codec metrics statistics theory transforms schedules pixels",
         "backbones heads objectives acquisition datasets",
-        "loop training module datamodule scoring outputs start checkpoints progress fingerprint"
-        " report drawing inspection analysis wandb_run wandb_media",
+        "loop experiment selection training module datamodule scoring outputs start ranks batch_norm checkpoints"
+        " progress fingerprint report drawing inspection analysis wandb_run wandb_media",
         "build",
-        "cli job sweep data_command __main__",
+        "cli job sweep launch worker data_command __main__",
     )
 )
 PLUG_INS = 2  # the layer

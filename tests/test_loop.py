@@ -213,7 +213,8 @@ def test_a_loss_that_is_not_finite_stops_with_its_place_and_keeps_the_last_commi
         (["head.strides=[2,4]"], r"head wants features at strides \[2\]; this backbone offers \[4, 8, 16, 32\]"),
         (["crop.resample=gpu"], "crop.resample='gpu' is not known"),
         (["dataset.val=0"], "dataset synthetic has no val records"),
-        (["trainer.devices=2"], "llpp trains on one device"),
+        (["pairs=some"], "pairs='some' is not known; use global or local"),
+        (["rank_timeout=0"], "rank_timeout=0 does not fit; expected seconds, above 0"),
         (
             ["weights=best", "trainer.check_val_every_n_epoch=5"],
             "check_val_every_n_epoch=5 exceeds trainer.max_epochs=2",

@@ -61,7 +61,7 @@ def test_no_two_jobs_have_one_gpu_and_the_third_waits(tmp_path):
     events = []
 
     def job(_):
-        with sweep.free_gpu(2, tmp_path, patience=0.01) as number:
+        with sweep.free_gpus(2, 1, tmp_path, patience=0.01) as (number,):
             events.append(("takes", number))
             time.sleep(0.05)
             events.append(("leaves", number))
@@ -82,14 +82,27 @@ def test_no_two_jobs_have_one_gpu_and_the_third_waits(tmp_path):
 def test_a_gpu_is_known_by_its_place_on_the_machine(tmp_path, monkeypatch):
     """Two jobs that see different GPUs as their number 0 do not wait for each other."""
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2,3")
-    with sweep.free_gpu(2, tmp_path) as first:
-        assert first == 0
+    with sweep.free_gpus(2, 1, tmp_path) as first:
+        assert first == [0]
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3,4")
-        with sweep.free_gpu(2, tmp_path) as second:
-            assert second == 0
+        with sweep.free_gpus(2, 1, tmp_path) as second:
+            assert second == [0]
             monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2,5")
-            with sweep.free_gpu(2, tmp_path) as third:
-                assert third == 1
+            with sweep.free_gpus(2, 1, tmp_path) as third:
+                assert third == [1]
+
+
+def test_a_job_that_wants_two_gpus_gets_both_at_once_or_none(tmp_path):
+    with sweep.free_gpus(3, 1, tmp_path) as one, sweep.free_gpus(3, 2, tmp_path) as two:
+        assert one == [0] and two == [1, 2]
+    with sweep.free_gpus(3, 2, tmp_path) as two, ThreadPoolExecutor(1) as waiting:
+        later = waiting.submit(lambda: sweep.free_gpus(3, 2, tmp_path, patience=0.01).__enter__())
+        time.sleep(0.1)
+        with sweep.free_gpus(3, 1, tmp_path) as third:  # the one that waits for two does not hold this one meanwhile
+            assert two == [0, 1] and third == [2] and not later.done()
+        (tmp_path / "0.lock").unlink()  # lets it in
+        (tmp_path / "1.lock").unlink()
+    assert later.result() == [0, 1]
 
 
 def test_what_a_job_cannot_write_down_stops_nothing(tmp_path, monkeypatch):

@@ -1,0 +1,86 @@
+"""BatchNorm whose statistics are those of the global batch, on every kind of device.
+
+torch's own does this for GPUs only; on CPUs it would make a run with two processes another experiment.
+"""
+
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+from llpp import ranks
+
+
+class _Sum(torch.autograd.Function):
+    """Sum over ranks; the gradients of all ranks' losses add up in the same way."""
+
+    @staticmethod
+    def forward(_: Any, values: Tensor) -> Tensor:
+        total = values.clone()
+        dist.all_reduce(total)
+        return total
+
+    @staticmethod
+    def backward(_: Any, *gradients: Tensor) -> Tensor:
+        total = gradients[0].contiguous().clone()
+        dist.all_reduce(total)
+        return total
+
+
+class GlobalBatchNorm(nn.modules.batchnorm._BatchNorm):
+    """(B, C, …) → the same, normalised with mean and variance over the batches of all ranks."""
+
+    def _check_input_dim(self, input: Tensor) -> None:
+        if input.dim() < 2:
+            raise ValueError(f"expected (B, C, …), got {tuple(input.shape)}")
+
+    def forward(self, input: Tensor) -> Tensor:
+        """As nn.BatchNorm2d; in evaluation, and with one rank, it is that."""
+        if not self.training or ranks.count() == 1:
+            return super().forward(input)
+        values = input.to(torch.promote_types(input.dtype, torch.float32))
+        others = [d for d in range(input.dim()) if d != 1]
+        shape = [-1 if d == 1 else 1 for d in range(input.dim())]
+        number = input.numel() // input.shape[1] * ranks.count()  # ranks have batches of one size
+        mean = _reduce(values.sum(others)) / number
+        centred = values - mean.view(shape)
+        variance = _reduce(centred.square().sum(others)) / number
+        self._remember(mean.detach(), variance.detach(), number)
+        normal = centred * (variance + self.eps).rsqrt().view(shape)
+        if self.affine:
+            normal = normal * self.weight.view(shape) + self.bias.view(shape)
+        return normal.to(input.dtype)
+
+    @torch.no_grad()
+    def _remember(self, mean: Tensor, variance: Tensor, number: int) -> None:
+        if self.running_mean is None or self.running_var is None or self.num_batches_tracked is None:
+            return
+        self.num_batches_tracked += 1
+        share = self.momentum if self.momentum is not None else 1.0 / float(self.num_batches_tracked)
+        self.running_mean.lerp_(mean, share)
+        self.running_var.lerp_(variance * (number / max(1, number - 1)), share)
+
+
+def _reduce(values: Tensor) -> Tensor:
+    total: Tensor = _Sum.apply(values)  # type: ignore[no-untyped-call]
+    return total
+
+
+def synchronise(module: nn.Module, cuda: bool) -> None:
+    """Let every BatchNorm inside `module` use the statistics of the global batch; weights and their names stay."""
+    for name, child in module.named_children():
+        if isinstance(child, nn.modules.batchnorm._BatchNorm):
+            setattr(module, name, _synchronised(child, cuda))
+        else:
+            synchronise(child, cuda)
+
+
+def _synchronised(norm: nn.modules.batchnorm._BatchNorm, cuda: bool) -> nn.Module:
+    if cuda:
+        converted: nn.Module = nn.SyncBatchNorm.convert_sync_batchnorm(norm)  # type: ignore[no-untyped-call]
+        return converted
+    shared = GlobalBatchNorm(norm.num_features, norm.eps, norm.momentum, norm.affine, norm.track_running_stats)
+    for name, value in (*norm.named_parameters(), *norm.named_buffers()):
+        setattr(shared, name, value)
+    return shared.train(norm.training)

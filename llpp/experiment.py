@@ -1,0 +1,84 @@
+"""Everything that a run needs, as values and factories."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+import pytorch_lightning as pl
+from pytorch_lightning.loggers import Logger
+
+from llpp import ranks
+from llpp.acquisition.base import Acquisition
+from llpp.datamodule import PoolDataModule
+from llpp.datasets.base import PoseDataset
+from llpp.module import LearningLossModule, Phase
+from llpp.start import Settings
+from llpp.state import RunState, digest
+from llpp.training import Training
+
+
+class Observer(Protocol):
+    """Shows a run elsewhere. It may be told about a round more than once, but never misses one."""
+
+    def show(self, state: RunState, dataset: PoseDataset) -> None:
+        """All committed rounds; called before the first one that is left to do, and after each."""
+
+    def close(self, failed: bool) -> None:
+        """Called once, however the run ends."""
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """Everything that a run needs, built; no configuration object in sight."""
+
+    settings: Settings
+    science: Mapping[str, Any]
+    config: str  # the resolved config, as YAML
+    run_dir: Path
+    dataset: PoseDataset
+    acquisition: Acquisition
+    make_data: Callable[[Sequence[int], Sequence[int], int], PoolDataModule]  # labelled, validation rows, round
+    make_module: Callable[[int, Phase], LearningLossModule]  # round
+    make_trainer: Callable[[Path, str, bool], pl.Trainer]  # directory of its checkpoints, their key, the best too?
+    code: str  # digest of the program
+    base_models: Path | None  # where runs of a comparison leave their first models for each other
+    loggers: Sequence[Logger]  # get each round's row
+    observers: Sequence[Observer]
+    row_of: Mapping[str, int] = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "row_of", {i: row for row, i in enumerate(self.dataset.records.ids)})
+
+    @property
+    def training(self) -> Training:
+        """What trains its rounds."""
+        return Training(
+            self.settings,
+            self.science,
+            self.run_dir,
+            self.base_models,
+            self.code,
+            self.make_module,
+            self.make_trainer,
+        )
+
+    def rows(self, ids: Sequence[str]) -> list[int]:
+        """Rows of known ids."""
+        return [self.row_of[i] for i in ids]
+
+    def files(self, rows: Sequence[int]) -> str:
+        """Digest of the image files of some rows, by name and size; a missing one is found when it is read."""
+        paths = self.dataset.paths
+        sizes = (paths[r].stat().st_size if paths[r].exists() else None for r in rows) if paths else ()
+        return digest([list(rows), *([paths[r].name, size] for r, size in zip(rows, sizes, strict=False))])
+
+    def show(self, state: RunState) -> None:
+        """Tell all observers, if this is the first rank."""
+        for observer in self.observers if ranks.rank() == 0 else ():
+            observer.show(state, self.dataset)
+
+    def split_rows(self, split: str, state: RunState) -> list[int]:
+        """Rows of a split in dataset order, without the images that were skipped."""
+        table = self.dataset.records
+        return [r for r in table.rows(split).tolist() if table.ids[r] not in state.skipped]

@@ -1,0 +1,137 @@
+"""The processes of one job, one per device: what they agree on, hand over and share out. Alone, nothing is sent.
+
+The first (rank 0) reads and writes the run directory, the others get its results. What travels between the processes
+of a job are arrays and pickled values; nothing from outside comes this way.
+"""
+
+import datetime
+import os
+import socket
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeVar
+
+import numpy as np
+import torch
+import torch.distributed as dist
+from numpy.typing import NDArray
+
+from llpp.errors import LlppError, RankError
+
+T = TypeVar("T")
+PIECE = 2**26  # bytes sent at once: bounds the copies that a transfer needs
+
+
+def count() -> int:
+    """Number of processes in this job."""
+    return dist.get_world_size() if _connected() else 1
+
+
+def rank() -> int:
+    """Place of this process among them, from 0."""
+    return dist.get_rank() if _connected() else 0
+
+
+def name() -> str:
+    """How messages call this process."""
+    return f"rank {os.environ.get('RANK', '0')} on {socket.gethostname()}"
+
+
+def _connected() -> bool:
+    return dist.is_available() and dist.is_initialized()
+
+
+def launched() -> int:
+    """Number of processes that torchrun started for this job; 0 if it was not torchrun that started this one."""
+    return int(os.environ.get("WORLD_SIZE", "0")) if "TORCHELASTIC_RUN_ID" in os.environ else 0
+
+
+def connect(cuda: bool, timeout: float) -> None:
+    """Connect the processes that torchrun started; does nothing without it, or a second time.
+
+    `timeout`: seconds after which a process that waits for another gives up.
+    """
+    if launched() < 2 or _connected():
+        return
+    if cuda:
+        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
+    backend = "cpu:gloo,cuda:nccl" if cuda else "gloo"
+    dist.init_process_group(backend, timeout=datetime.timedelta(seconds=timeout))
+
+
+def disconnect() -> None:
+    """The last thing that a process does whose job has succeeded; without it gloo sometimes aborts at exit."""
+    if _connected():
+        dist.destroy_process_group()
+
+
+def share(items: Sequence[T]) -> Sequence[T]:
+    """Every n-th of `items`, beginning with the rank's: all ranks together have each once."""
+    return items[rank() :: count()]
+
+
+def everyone(value: T) -> list[T]:
+    """The values of all ranks, in their order."""
+    if count() == 1:
+        return [value]
+    values: list[Any] = [None] * count()
+    dist.all_gather_object(values, value)
+    return values
+
+
+def on_first(work: Callable[[], T]) -> T:
+    """Let rank 0 `work`; all ranks get its result, or raise its LlppError."""
+    if count() == 1:
+        return work()
+    outcome: list[Any] = [None, None]
+    if rank() == 0:
+        try:
+            outcome[0] = work()
+        except LlppError as error:
+            outcome[1] = error
+    dist.broadcast_object_list(outcome, src=0)
+    if outcome[1] is not None:
+        raise outcome[1]
+    result: T = outcome[0]
+    return result
+
+
+def agree(what: str, facts: Mapping[str, Any], remedy: str) -> None:
+    """Raise RankError on every rank, naming the facts, unless all have the same `facts` about `what`."""
+    found = everyone(dict(facts))
+    for other, theirs in enumerate(found):
+        if theirs == found[0]:
+            continue
+        names = [k for k in sorted({*found[0], *theirs}) if found[0].get(k) != theirs.get(k)]
+        shown = ", ".join(f"{k}: {found[0].get(k)!r} ≠ {theirs.get(k)!r}" for k in names[:3])
+        more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+        raise RankError(f"ranks 0 and {other} do not have the same {what} ({shown}{more}); {remedy}")
+
+
+def gathered(values: torch.Tensor) -> torch.Tensor:
+    """(B,) of every rank as (B · ranks,) in the order of one process's batch, without gradients; float32 at least."""
+    own = values.detach().to(torch.promote_types(values.dtype, torch.float32)).contiguous()
+    parts = [torch.empty_like(own) for _ in range(count())]
+    dist.all_gather(parts, own)
+    return torch.stack(parts, dim=1).flatten()
+
+
+def to_first(
+    part: NDArray[np.float32], into: Callable[[int, slice, NDArray[np.float32]], None], rows: Sequence[int]
+) -> None:
+    """Hand every rank's `part` (n, …) to rank 0, which calls `into(rank, slice of rows, values)` for each piece.
+
+    `rows` are the lengths of all parts; rank 0 has one to tell the trailing shape from.
+    """
+    row_bytes = max(1, int(np.prod(part.shape[1:])) * part.itemsize)
+    step = max(1, PIECE // row_bytes)
+    for sender, length in enumerate(rows):
+        for low in range(0, length, step):
+            piece = slice(low, min(low + step, length))
+            if sender == rank() == 0:
+                into(0, piece, part[piece])
+            elif rank() == 0:
+                received = torch.empty((piece.stop - piece.start, *part.shape[1:]), dtype=torch.float32)
+                dist.recv(received, src=sender)
+                into(sender, piece, received.numpy())
+            elif rank() == sender:
+                dist.send(torch.from_numpy(np.ascontiguousarray(part[piece])), dst=0)

@@ -1,0 +1,87 @@
+"""The second half of a round: score the unlabelled pool, select from it, measure what was selected."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytorch_lightning as pl
+
+from llpp import outputs, ranks
+from llpp.datamodule import PoolDataModule
+from llpp.experiment import Experiment
+from llpp.module import LearningLossModule
+from llpp.scoring import Evaluation, evaluate
+from llpp.seeds import Stream, generator
+from llpp.state import Pool, Row
+from llpp.types import Candidates
+
+
+class Clock:
+    """Seconds between laps."""
+
+    def __init__(self) -> None:
+        self.laps: dict[str, float] = {}
+        self.since = time.perf_counter()
+
+    def lap(self, name: str) -> None:
+        """Add the time since the last lap to `name`."""
+        now = time.perf_counter()
+        self.laps[name] = self.laps.get(name, 0.0) + now - self.since
+        self.since = now
+
+    def seconds(self) -> Row:
+        """The laps as columns of a round's row."""
+        return {f"seconds_{name}": round(value, 3) for name, value in self.laps.items()}
+
+
+@dataclass(frozen=True)
+class Scoring:
+    """A trained round, ready to score its pool."""
+
+    trainer: pl.Trainer
+    module: LearningLossModule
+    data: PoolDataModule
+    round_dir: Path
+    clock: Clock
+
+    def evaluate(self, rows: list[int], keep: frozenset[str] = frozenset()) -> Evaluation:
+        """One pass over `rows`."""
+        return evaluate(self.trainer, self.module, self.data, rows, keep)
+
+
+def select(experiment: Experiment, pool: Pool, number: int, scoring: Scoring) -> tuple[list[str], Callable[[], Row]]:
+    """Score the unlabelled pool, select from it, and measure the selected images, whose labels are now known.
+
+    Beside the selected ids comes what writes the round's files and gives the columns of its row, for the first rank.
+    """
+    settings, needs = experiment.settings, experiment.acquisition.needs
+    rng = generator(Stream.SELECT, settings.seed, number)
+    seen = pool.unlabelled
+    if settings.subset is not None and settings.subset < len(seen):
+        seen = tuple(seen[i] for i in sorted(rng.choice(len(seen), settings.subset, replace=False).tolist()))
+    wanted = seen if needs or settings.evaluate_pool else ()
+    scores = scoring.evaluate(experiment.rows(wanted), needs & {"embedding"})
+    of_labelled = experiment.rows(pool.labelled) if "labelled_embedding" in needs else []
+    labelled = scoring.evaluate(of_labelled, frozenset({"embedding"}))
+    scoring.clock.lap("score")
+
+    def chosen() -> list[str]:
+        columns = {name: scores.columns[name] for name in needs - {"labelled_embedding"}}
+        candidates = Candidates(seen, **columns, labelled_embedding=labelled.columns.get("embedding"))
+        picked = experiment.acquisition.select(candidates, settings.budget, rng)
+        pool.label(picked)  # refuses strangers and repeats of a plug-in before anything is written
+        return picked
+
+    selected = ranks.on_first(chosen)
+    scoring.clock.lap("select")
+    measured = scoring.evaluate(experiment.rows(selected), frozenset({"joints"}))
+    scoring.clock.lap("score")
+
+    def written() -> Row:
+        if wanted:
+            outputs.write_scores(scoring.round_dir / "scores.parquet", wanted, scores)
+        outputs.write_selection(scoring.round_dir, selected, measured)
+        return outputs.selection_row(measured, scores if settings.evaluate_pool else None)
+
+    return selected, written

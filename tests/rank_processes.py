@@ -1,0 +1,60 @@
+"""Several ranks at once, each a real process with gloo between them; what runs in them is imported by name."""
+
+import multiprocessing
+import os
+import socket
+import sys
+import traceback
+from pathlib import Path
+
+import pytest
+import torch
+
+CONTEXT = multiprocessing.get_context("forkserver")
+CONTEXT.set_forkserver_preload(["rank_work"])
+
+
+def on_ranks(count, work, *arguments, fails=False):
+    """What `work(*arguments)` returns on each rank; its exceptions, if it `fails` on all."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", os.pathsep.join([str(Path(__file__).parent), *filter(None, sys.path)]))
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+        pipes, processes = [], []
+        for rank in range(count):
+            ours, theirs = CONTEXT.Pipe()
+            process = CONTEXT.Process(target=_run, args=(theirs, rank, count, port, work, arguments))
+            process.start()
+            theirs.close()
+            pipes.append(ours)
+            processes.append(process)
+        results = [pipe.recv() if pipe.poll(120) else (None, "silence") for pipe in pipes]
+        for process in processes:
+            process.join(10)
+            process.kill()
+    errors = [error for _, error in results]
+    if fails:
+        return errors
+    assert errors == [None] * count, "\n".join(map(str, errors))
+    return [result for result, _ in results]
+
+
+def _run(pipe, rank, count, port, work, arguments):
+    os.environ |= {
+        "RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(count), "LOCAL_WORLD_SIZE": str(count),
+        "GROUP_RANK": "0", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "TORCHELASTIC_RUN_ID": "test",
+    }  # fmt: skip
+    from llpp import ranks
+    from llpp.errors import LlppError
+
+    torch.set_num_threads(1)
+    try:
+        ranks.connect(cuda=False, timeout=60)
+        result = work(*arguments)
+        pipe.send((result, None))
+        ranks.disconnect()
+    except LlppError as error:
+        pipe.send((None, str(error)))
+    except Exception:
+        pipe.send((None, traceback.format_exc()))
