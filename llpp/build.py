@@ -137,7 +137,7 @@ def dataset_of_run(run_dir: Path, trusted: Sequence[str] = ()) -> PoseDataset:
     node = read_config(run_dir)[0].get("dataset")
     check_targets(node, run_dir, trusted)
     if not isinstance(node, dict) or "_target_" not in node:
-        raise ConfigError(f"{run_dir / 'config.yaml'} does not describe a dataset; start its `llpp run` command again")
+        raise ConfigError(f"{run_dir / 'config.yaml'} has no dataset; start its `llpp run` command again")
     try:
         return dataset(OmegaConf.create({"dataset": node}))
     except OmegaConfBaseException as error:

@@ -55,8 +55,8 @@ def _damaged(path: Path, reason: object) -> StateError:
     # torch explains at length how to load it all the same, which is the wrong advice here
     told = " ".join(str(reason).split()).partition(" (1)")[0][:200]
     return StateError(
-        f"{path} cannot be used ({told or type(reason).__name__}): it is damaged or no checkpoint of llpp; delete it, "
-        "and under base_models too if it was taken over from there, to train that round again"
+        f"{path} cannot be used ({told or type(reason).__name__}): it is damaged or no checkpoint of llpp; delete "
+        "it, and under base_models too if it was taken over from there, to train that round again"
     )
 
 
@@ -70,7 +70,6 @@ class AtomicCheckpointIO(TorchCheckpointIO):
             replace_with(Path(path), lambda part: save(checkpoint, part, storage_options))
         except RuntimeError as error:  # torch's zip writer does not pass the system's reason on
             raise OSError(errno.EIO, f"the checkpoint could not be written ({error})", str(path)) from error
-
 
     def load_checkpoint(
         self, path: Any, map_location: Any | None = None, weights_only: bool | None = None

@@ -79,7 +79,7 @@ def check_targets(node: Any, run_dir: Path, trusted: Sequence[str]) -> None:
         if not isinstance(value, str) or not _is_trusted(value, trusted):
             raise ConfigError(
                 f"{path} names _target_ {str(value)[:80]!r}, which is neither one of llpp's datasets nor in "
-                f"trusted_packages ({', '.join(trusted) or 'none'}); look at it, and if you know it, add its package: "
+                f"trusted_packages ({', '.join(trusted) or 'none'}); if you know it, name its package in "
                 "trusted_packages=…"
             )
 

@@ -137,8 +137,9 @@ class WandbRun(WandbLogger):
 def _read(path: Path) -> Sent | None:
     try:
         sent = Sent(**json.loads(read_text(path, MOST_BYTES)))
-        if not re.fullmatch(r"[\w-]{1,64}", sent.id) or not isinstance(sent.rounds, int) or not isinstance(sent.step, int):
-            raise ValueError("it is not what llpp writes")  # the id becomes a part of file names
+        counts = isinstance(sent.rounds, int) and isinstance(sent.step, int)
+        if not counts or not re.fullmatch(r"[\w-]{1,64}", sent.id):  # the id becomes a part of file names
+            raise ValueError("it is not what llpp writes")
         return sent
     except FileNotFoundError:
         return None

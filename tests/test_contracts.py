@@ -327,7 +327,7 @@ LAYERS = tuple(
         "losses codec metrics statistics theory transforms schedules pixels",
         "backbones heads objectives acquisition datasets",
         "loop training module datamodule scoring outputs start checkpoints progress fingerprint"
-        " report drawing inspection analysis wandb_run wandb_media",
+        " report drawing inspection analysis wandb_run wandb_media trust",
         "build",
         "cli job sweep data_command __main__",
     )

@@ -27,7 +27,7 @@ with suppress(ValueError, OSError):  # a system without such a limit, or with a 
 try:
     found = read(Path(path))
 except MemoryError:
-    found = DataError(f"{path} was not read: it unpacks to more than the {int(most) >> 30} GiB that its reader may use")
+    found = DataError(f"{path} was not read: it unpacks to more than {int(most) >> 30} GiB")
 except DataError as error:
     found = error
 sys.stdout.buffer.write(pickle.dumps(found))

@@ -11,6 +11,7 @@ from llpp.files import read_bytes
 
 MOST_BYTES = 1 << 28  # of an image file
 
+
 def read_image(path: Path) -> NDArray[np.uint8]:
     """Pixels (H, W, 3) RGB as stored, without EXIF rotation, which published annotations do not know of.
 

@@ -31,7 +31,8 @@ def read_failure(folder: Path) -> Failure | None:
         return Failure(folder, " ".join(str(told["reason"]).split()), str(told.get("when", "")))
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):  # a note about a failure must not be another
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        # a note about a failure must not be another
         return Failure(folder, f"{FAILED} cannot be read", "")
 
 
