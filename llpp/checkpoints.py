@@ -5,6 +5,7 @@ is one StateError.
 """
 
 import errno
+import pickle
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -32,6 +33,8 @@ def read(path: Path, mmap: bool = False) -> dict[str, Any]:
         content = torch.load(path, map_location="cpu", weights_only=True, mmap=mmap)
     except FileNotFoundError as error:
         raise StateError(f"{path} is missing; restore it from a backup, or start the run again elsewhere") from error
+    except pickle.UnpicklingError as error:  # torch's words advise to load it all the same
+        raise _damaged(path, "it holds more than tensors and plain values") from error
     except Exception as error:  # torch raises whatever its parsers meet in a damaged file
         raise _damaged(path, error) from error
     if not isinstance(content, dict):
@@ -52,8 +55,7 @@ def _measure(path: Path) -> None:
 
 
 def _damaged(path: Path, reason: object) -> StateError:
-    # torch explains at length how to load it all the same, which is the wrong advice here
-    told = " ".join(str(reason).split()).partition(" (1)")[0][:200]
+    told = " ".join(str(reason).split())[:200]
     return StateError(
         f"{path} cannot be used ({told or type(reason).__name__}): it is damaged or no checkpoint of llpp; delete "
         "it, and under base_models too if it was taken over from there, to train that round again"

@@ -85,7 +85,7 @@ def check_targets(node: Any, run_dir: Path, trusted: Sequence[str]) -> None:
 
 
 def _entries(node: Any) -> Iterator[tuple[Any, Any]]:
-    """(key, value) of every leaf, keys as leaves too; a list's elements have the list's key."""
+    """(key, value) of every leaf, keys as leaves too, and of every `_target_`; a list's elements have its key."""
     waiting: list[tuple[Any, Any]] = [(None, node)]
     while waiting:
         key, value = waiting.pop()
@@ -93,10 +93,8 @@ def _entries(node: Any) -> Iterator[tuple[Any, Any]]:
             waiting += [(None, name) for name in value]
             waiting += value.items()
         elif isinstance(value, list | tuple | set):
-            if key == "_target_":
-                yield key, value
             waiting += [(key, element) for element in value]
-        else:
+        if key == "_target_" or not isinstance(value, Mapping | list | tuple | set):
             yield key, value
 
 
