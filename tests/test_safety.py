@@ -3,15 +3,15 @@
 import gzip
 import io
 import json
+import logging
 import os
 import pickle
+import signal
 import struct
-import subprocess
 import sys
 import warnings
 import zipfile
 import zlib
-from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -19,6 +19,7 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 from experiments import FIGURES, TINY, tiny
+from hydra.core.hydra_config import HydraConfig
 from run_dirs import row, run_dir, scores
 
 from llpp import build, checkpoints, cli, loop, outputs, state
@@ -30,8 +31,6 @@ from llpp.errors import ConfigError, DataError, LlppError, StateError
 from llpp.report.collect import collect
 from llpp.report.failures import read_failure
 from llpp.report.files import read_columns
-
-ROOT = Path(__file__).parents[1]
 
 
 class Trap:
@@ -211,7 +210,7 @@ CONFIGS = {
     "a Python object": "name: !!python/object/apply:os.system ['touch {marker}']",
     "a Python module": "name: !!python/module:this",
     "a billion laughs": "a: &a [x, x]\nb: &b [*a, *a]\nc: [*b, *b]",
-    "depth": "name: " + "[" * 2_000,
+    "depth": "name: " + "[" * 400,
     "a tag without a value": "name: !!timestamp nothing",
     "no mapping": "- 1",
     "a list for a name": "name: [1]",
@@ -463,8 +462,26 @@ SECRETS = {
 }
 
 
+@pytest.fixture
+def as_a_process(tmp_path, monkeypatch):
+    """What a command changes of its process is changed back."""
+    for name in ("CACHE_DIR", "CONFIG_DIR", "DATA_DIR"):
+        monkeypatch.setenv(f"WANDB_{name}", str(tmp_path / "home"))
+    monkeypatch.setenv("WANDB_API_KEY", SECRETS["environment"])
+    monkeypatch.setenv("WANDB_SILENT", "true")
+    monkeypatch.setattr(sys, "argv", sys.argv)
+    monkeypatch.chdir(tmp_path)
+    root, handler = logging.getLogger(), signal.getsignal(signal.SIGTERM)
+    monkeypatch.setattr(root, "handlers", root.handlers)
+    level = root.level
+    yield
+    root.setLevel(level)
+    signal.signal(signal.SIGTERM, handler)
+    HydraConfig.instance().cfg = None
+
+
 @pytest.mark.slow
-def test_no_file_that_a_run_writes_holds_a_secret(tmp_path):
+def test_no_file_that_a_run_writes_holds_a_secret(tmp_path, capsys, as_a_process):
     """As a sweep of two jobs, the second of which fails with an address in its reason."""
     pytest.importorskip("wandb", reason="the wandb extra is not installed")
     mirror = f"'https://me:{SECRETS['login']}@example.org/data'"
@@ -475,15 +492,8 @@ def test_no_file_that_a_run_writes_holds_a_secret(tmp_path):
         f"+mirror={mirror}", f"+note='api_key={SECRETS['inline']}'", f"budget=6,{mirror}",
         "runs=runs", "run_dir=${runs}/job${hydra:job.num}", "rounds=1", "trainer.max_epochs=1", "report.write=true",
     ]  # fmt: skip
-    folders = {f"WANDB_{name}": str(tmp_path / "home") for name in ("CACHE_DIR", "CONFIG_DIR", "DATA_DIR")}
-    done = subprocess.run(
-        [sys.executable, "-m", "llpp", "run", "-m", *TINY, *FIGURES, *given],
-        cwd=tmp_path,
-        env={**os.environ, **folders, "WANDB_API_KEY": SECRETS["environment"], "WANDB_SILENT": "true"},
-        capture_output=True,
-        text=True,
-    )
-    assert "2 jobs: 1 done, 1 failed" in done.stderr, done.stderr
+    assert cli.run(["-m", *TINY, *FIGURES, *given]) == 1
+    assert "2 jobs: 1 done, 1 failed" in capsys.readouterr().err
     written = {str(p.relative_to(tmp_path)): p.read_bytes() for p in tmp_path.rglob("*") if p.is_file()}
     for name in ("runs/multirun.yaml", "runs/job0/config.yaml", "runs/job0/report.html", "runs/job1/failed.json"):
         assert b"***" in written[name]
