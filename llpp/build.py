@@ -38,6 +38,7 @@ from llpp.module import LearningLossModule, Phase, Policy
 from llpp.redaction import redact
 from llpp.start import Settings
 from llpp.transforms import PersonCrop
+from llpp.trust import check_targets, read_config
 from llpp.wandb_run import WandbRun
 
 
@@ -131,12 +132,20 @@ def inspected(cfg: DictConfig) -> tuple[PoseDataset, PersonCrop, PCKDefinition]:
         return make(cfg.dataset), PersonCrop(size, padding), _pck(cfg)
 
 
-def dataset_of_run(run_dir: Path) -> PoseDataset:
-    """The dataset of a run, built again from its config.yaml; LlppError where that is impossible by now."""
+def dataset_of_run(run_dir: Path, trusted: Sequence[str] = ()) -> PoseDataset:
+    """The dataset of a run, built again from its config.yaml; LlppError where that is impossible by now.
+
+    It may be somebody else's run: only llpp's datasets and what `trusted` packages define are built.
+    """
+    node = read_config(run_dir)[0].get("dataset")
+    check_targets(node, run_dir, trusted)
+    if not isinstance(node, dict) or "_target_" not in node:
+        raise ConfigError(f"{run_dir / 'config.yaml'} has no dataset; start its `llpp run` command again")
     try:
-        return dataset(cast(DictConfig, OmegaConf.load(run_dir / "config.yaml")))
-    except (OSError, OmegaConfBaseException) as error:
-        raise ConfigError(f"{run_dir / 'config.yaml'} does not describe a dataset any more: {error}") from error
+        return dataset(OmegaConf.create({"dataset": node}))
+    except OmegaConfBaseException as error:
+        told = " ".join(str(error).split())
+        raise ConfigError(f"{run_dir / 'config.yaml'} does not describe a dataset any more: {told}") from error
 
 
 def _pck(cfg: DictConfig) -> PCKDefinition:

@@ -1,18 +1,69 @@
-"""Checkpoints that are whole or absent, and that know which round and which program they belong to."""
+"""Checkpoints that are whole or absent, and that know which round and which program they belong to.
+
+They may come from somebody else: only tensors and plain values are read, and what cannot be read, or does not fit,
+is one StateError.
+"""
 
 import errno
+import pickle
+import zipfile
 from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
+import torch
 from pytorch_lightning.callbacks import ModelCheckpoint
 from pytorch_lightning.plugins.io import TorchCheckpointIO
 
+from llpp.errors import StateError
 from llpp.files import replace_with
+
+NAMES = ("best.ckpt", "last.ckpt")
+UNFIT = (AttributeError, IndexError, KeyError, RuntimeError, TypeError, ValueError)  # what unfit values end in
+
+
+def read(path: Path, mmap: bool = False) -> dict[str, Any]:
+    """Content of a checkpoint, on the CPU; with `mmap` its tensors stay on the disk until they are looked at.
+
+    Raises:
+        StateError: no file, or one that is damaged, or holds other things than tensors and plain values.
+    """
+    try:
+        _measure(path)
+        content = torch.load(path, map_location="cpu", weights_only=True, mmap=mmap)
+    except FileNotFoundError as error:
+        raise StateError(f"{path} is missing; restore it from a backup, or start the run again elsewhere") from error
+    except pickle.UnpicklingError as error:  # torch's words advise to load it all the same
+        raise _damaged(path, "it holds more than tensors and plain values") from error
+    except Exception as error:  # torch raises whatever its parsers meet in a damaged file
+        raise _damaged(path, error) from error
+    if not isinstance(content, dict):
+        raise _damaged(path, "it holds no training state")
+    return content
+
+
+def _measure(path: Path) -> None:
+    """ValueError unless all that a file holds lies in it byte by byte: torch would unpack whatever it claims."""
+    if not path.stat().st_size or not path.is_file():
+        raise ValueError("it is empty or no file")
+    with zipfile.ZipFile(path) as archive:
+        parts = archive.infolist()
+    if any(part.compress_type != zipfile.ZIP_STORED for part in parts):
+        raise ValueError("it is compressed, which llpp never does")
+    if sum(max(part.file_size, part.compress_size) for part in parts) > path.stat().st_size:
+        raise ValueError("it claims to hold more than its size")
+
+
+def _damaged(path: Path, reason: object) -> StateError:
+    told = " ".join(str(reason).split())[:200]
+    return StateError(
+        f"{path} cannot be used ({told or type(reason).__name__}): it is damaged or no checkpoint of llpp; delete "
+        "it, and under base_models too if it was taken over from there, to train that round again"
+    )
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
-    """Writes beside the target and moves into place, so that a kill leaves the previous checkpoint."""
+    """Writes beside the target and moves into place, so that a kill leaves the previous checkpoint; reads safely."""
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None) -> None:
         """Replace `path`; OSError if the storage is full."""
@@ -21,6 +72,12 @@ class AtomicCheckpointIO(TorchCheckpointIO):
             replace_with(Path(path), lambda part: save(checkpoint, part, storage_options))
         except RuntimeError as error:  # torch's zip writer does not pass the system's reason on
             raise OSError(errno.EIO, f"the checkpoint could not be written ({error})", str(path)) from error
+
+    def load_checkpoint(
+        self, path: Any, map_location: Any | None = None, weights_only: bool | None = None
+    ) -> dict[str, Any]:
+        """The content on the CPU, whatever Lightning or the environment say about `weights_only`; see `read`."""
+        return read(Path(path))
 
 
 class RoundKey(pl.Callback):
@@ -31,6 +88,7 @@ class RoundKey(pl.Callback):
 
     def __init__(self, key: str, code: str) -> None:
         self.key, self.code = key, code
+        self.resumed = False
 
     def on_save_checkpoint(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
@@ -42,7 +100,17 @@ class RoundKey(pl.Callback):
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
         """Stay with the program that began."""
-        self.code = checkpoint["llpp_code"]
+        self.code = str(checkpoint["llpp_code"])
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Everything that a checkpoint holds has found its place."""
+        self.resumed = True
+
+    def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
+        """Before training begins, what does not fit is the checkpoint's: its key alone does not prove its content."""
+        known = isinstance(exception, torch.OutOfMemoryError) or not isinstance(exception, UNFIT)
+        if trainer.ckpt_path and not self.resumed and not known:
+            raise _damaged(Path(trainer.ckpt_path), exception) from exception
 
 
 class MovableCheckpoint(ModelCheckpoint):
@@ -52,6 +120,8 @@ class MovableCheckpoint(ModelCheckpoint):
         """Restore, with all files in the present directory."""
 
         def here(path: str) -> str:
+            if path and Path(path).name not in NAMES:  # Lightning deletes what is no longer the best
+                raise ValueError(f"it names a checkpoint {Path(path).name!r}")
             return str(Path(str(self.dirpath), Path(path).name)) if path else path
 
         paths = ("best_model_path", "kth_best_model_path", "last_model_path")

@@ -7,6 +7,7 @@ import shlex
 import signal
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from llpp import __version__
@@ -57,7 +58,8 @@ def main() -> None:
 
 def fail(message: str, code: int = 2) -> None:
     """Say what is wrong in one sentence and leave."""
-    print(f"llpp: {message}", file=sys.stderr)
+    # names out of other people's files may hold codes that the terminal would obey
+    print("llpp: " + "".join(c if c.isprintable() else " " for c in message), file=sys.stderr)
     sys.exit(code)
 
 
@@ -94,14 +96,23 @@ def report(arguments: list[str]) -> int:
     parser.add_argument("folders", nargs="+", type=Path, metavar="DIR", help="a run directory, or a folder of them")
     parser.add_argument("--output", type=Path, help="where to write (default: the first DIR)")
     parser.add_argument("--reference", help="published numbers to show beside ours: paper")
+    parser.add_argument(
+        "--trusted-packages",
+        default="",
+        metavar="NAMES",
+        help="packages, with commas between them, whose datasets a run's config.yaml may name beside llpp's own",
+    )
     # the spelling of `llpp run` is understood, too
-    chosen = parser.parse_args([re.sub(r"^report\.reference=", "--reference=", a) for a in arguments])
+    spelt = [re.sub(r"^report\.reference=", "--reference=", argument) for argument in arguments]
+    chosen = parser.parse_args([re.sub(r"^trusted_packages=", "--trusted-packages=", a) for a in spelt])
+    trusted = [name for name in re.split(r"[\s,\[\]]+", chosen.trusted_packages) if name]
 
     from llpp import build
     from llpp import report as reports
 
     reference = reports.published(chosen.reference)
-    page = reports.write(chosen.folders, chosen.output or chosen.folders[0], build.dataset_of_run, reference)
+    dataset = partial(build.dataset_of_run, trusted=trusted)
+    page = reports.write(chosen.folders, chosen.output or chosen.folders[0], dataset, reference)
     reports.print_tables(chosen.folders, reference=reference)
     print(page)
     return 0

@@ -37,7 +37,7 @@ SHOWING = tuple(
 # Parts of llpp that show what the others have found.
 NOT_TRAINING = {
     "analysis", "cli", "data_command", "drawing", "inspection", "job", "launch", "progress", "report", "statistics",
-    "sweep", "theory", "wandb_media", "wandb_run", "worker",
+    "sweep", "theory", "trust", "wandb_media", "wandb_run", "worker",
 }  # fmt: skip
 
 

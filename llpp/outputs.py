@@ -19,6 +19,8 @@ import pyarrow.parquet as pq
 import torch
 from pytorch_lightning.loggers import Logger
 
+from llpp import checkpoints
+from llpp.errors import StateError
 from llpp.files import replace_text, replace_with
 from llpp.metrics import ranking_scores
 from llpp.scoring import PER_IMAGE, Evaluation
@@ -38,23 +40,20 @@ def checkpoint(directory: Path, which: str) -> Path:
 def belongs(path: Path, key: str, code: str | None = None) -> bool:
     """Whether a checkpoint is there and was written for the round with this key, not by an earlier experiment.
 
-    With `code`, whether the program with this digest began it, too.
+    With `code`, whether the program with this digest began it, too. StateError if it cannot be read.
     """
     if not path.exists():
         return False
-    found = torch.load(path, map_location="cpu", weights_only=True, mmap=True)  # the weights are not wanted
+    found = checkpoints.read(path, mmap=True)  # the weights are not wanted
     return found.get("llpp_round") == key and code in (None, found.get("llpp_code"))
 
 
 def weights(path: Path) -> dict[str, torch.Tensor]:
-    """The module's state dict from a checkpoint."""
-    state: dict[str, torch.Tensor] = _read(path)["state_dict"]
+    """The module's state dict from a checkpoint; StateError if it has none."""
+    state = checkpoints.read(path).get("state_dict")
+    if not isinstance(state, dict) or not all(isinstance(value, torch.Tensor) for value in state.values()):
+        raise StateError(f"{path} holds no weights; delete it, or the run with it, to train again")
     return state
-
-
-def _read(path: Path) -> dict[str, Any]:
-    content: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-    return content
 
 
 def begin(state: RunState, run_dir: Path, config: str) -> None:

@@ -5,22 +5,39 @@ from collections.abc import Mapping
 from typing import Any
 
 HIDDEN = "***"
-SECRET = re.compile(
-    r"(^|[_.-])(token|password|passwd|secret|credentials?|(api|access|private|secret)[_-]?key)$", re.I
+WORDS = r"(?:token|password|passwd|pwd|passphrase|secret|credentials?|(?:api|access|private|secret)[_-]?key)"
+SECRET = re.compile(rf"(^|[_.-]){WORDS}$", re.I)
+# api_key=abc, {api_key: abc} and {'api_key': "a, b"} inside of a text
+ASSIGNED = re.compile(
+    rf"((?:^|[^A-Za-z0-9]){WORDS}['\"]?(?:\s*=\s*|\s*:\s+|:))('[^']*'|\"[^\"]*\"|[^\s,{{}}\[\]'\"]+)", re.I
 )
+LOGIN = re.compile(r"(:/{1,2})[^\s/@]+@")  # https://user:word@host, also where a path was made of it
 
 
 def redact(tree: Any) -> Any:
-    """A copy of nested mappings and lists with `***` for every value whose key names a secret."""
+    """A copy of nested mappings and lists with `***` for every value whose key names a secret.
+
+    Texts lose the logins of their URLs, and what they assign to such a key.
+    """
     if isinstance(tree, Mapping):
         return {k: _hide(v) if SECRET.search(str(k)) else redact(v) for k, v in tree.items()}
+    if isinstance(tree, str):
+        return redact_text(tree)
     return [redact(value) for value in tree] if isinstance(tree, list | tuple) else tree
+
+
+def redact_text(text: str) -> str:
+    """A sentence or an override without the secrets in it."""
+    return ASSIGNED.sub(rf"\1{HIDDEN}", LOGIN.sub(rf"\1{HIDDEN}@", text))
 
 
 def redact_arguments(arguments: list[str]) -> list[str]:
     """Command-line overrides such as `dataset.token=abc` without the values of secrets."""
     pairs = [argument.partition("=") for argument in arguments]
-    return [f"{name}={HIDDEN}" if SECRET.search(name) and value else name + sep + value for name, sep, value in pairs]
+    return [
+        f"{name}={HIDDEN}" if SECRET.search(name) and value else redact_text(name + sep + value)
+        for name, sep, value in pairs
+    ]
 
 
 def _hide(value: Any) -> Any:

@@ -7,6 +7,7 @@ it or thrown away.
 import fcntl
 import hashlib
 import json
+import math
 import os
 import socket
 from collections.abc import Iterable, Iterator, Mapping
@@ -16,9 +17,13 @@ from pathlib import Path
 from typing import Any
 
 from llpp.errors import OccupiedError, StateError
-from llpp.files import replace_text
+from llpp.files import read_text, replace_text
 
 VERSION = 1
+MOST_BYTES = 1 << 26  # of a state file; a million ids have some 40 MB
+LARGEST = 1e30  # of a finite measurement
+LONGEST = 200  # characters of a lock's owner
+COUNTS = ("labelled", "validation_labels", "test_undefined", "steps", "selected")
 Row = dict[str, float | int | None]
 
 
@@ -97,22 +102,57 @@ def save(state: RunState, path: Path) -> None:
 def load(path: Path) -> RunState | None:
     """Read a state file, None if there is none; StateError if it is damaged or from a newer version."""
     try:
-        text = path.read_text(encoding="utf-8")
+        text = read_text(path, MOST_BYTES)
     except FileNotFoundError:
         return None
     except UnicodeDecodeError as error:
         raise _damaged(path, "it is not text") from error
+    except OSError as error:
+        raise StateError(f"{path} cannot be read: {error.strerror}; mend that, or choose another run") from error
     try:
         body = json.loads(text)
         version, checksum = body.pop("llpp_state"), body.pop("sha256")
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        found = digest(body)
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise _damaged(path, "it is not a complete state file") from error
     if version != VERSION:
-        raise StateError(f"{path} has version {version}, this llpp reads {VERSION}; update llpp or start a new run")
-    if digest(body) != checksum:
+        raise StateError(f"{path} has version {version!r}, this llpp reads {VERSION}; update llpp or start a new run")
+    if found != checksum:
         raise _damaged(path, "its checksum does not fit its content")
-    rounds = tuple(Round(r["number"], r["row"], tuple(r["selected"])) for r in body["rounds"])
-    return RunState(body["science"], tuple(body["initial"]), body["skipped"], rounds)
+    try:
+        return _state(**body)
+    except (ValueError, KeyError, TypeError) as error:  # anybody can compute a checksum
+        raise _damaged(path, "its content is not what llpp writes") from error
+
+
+def _state(science: Any, initial: Any, skipped: Any, rounds: Any) -> RunState:
+    """A state out of JSON; ValueError, KeyError or TypeError where a value is of another kind."""
+    _must(isinstance(science, dict) and isinstance(skipped, dict) and isinstance(rounds, list))
+    _must(all(isinstance(reason, str) for reason in skipped.values()))
+    found = []
+    for number, told in enumerate(rounds):
+        row = told["row"]
+        _must(isinstance(row, dict) and told["number"] == number and row["labelled"] is not None)
+        _must(all(_is_measurement(value) for value in row.values()))
+        _must(all(isinstance(row.get(name), int | None) for name in COUNTS))
+        found.append(Round(number, row, _ids(told["selected"])))
+    _must(len(initial) > 0)
+    return RunState(science, _ids(initial), skipped, tuple(found))
+
+
+def _ids(listed: Any) -> tuple[str, ...]:
+    _must(isinstance(listed, list) and all(isinstance(i, str) for i in listed))
+    return tuple(listed)
+
+
+def _is_measurement(value: Any) -> bool:
+    """A number, of a size that can be averaged and drawn, or nothing."""
+    return value is None or (isinstance(value, int | float) and not LARGEST < abs(value) < math.inf)
+
+
+def _must(fits: bool) -> None:
+    if not fits:
+        raise ValueError("another kind of value was expected")
 
 
 def _damaged(path: Path, reason: str) -> StateError:
@@ -141,12 +181,14 @@ def lock(run_dir: Path) -> Iterator[None]:
     The kernel drops the lock with its process, however that ends; the file's text only tells who it is.
     """
     path = run_dir / "lock"
+    if path.is_symlink():  # its target would be emptied
+        raise StateError(f"{path} is a link, which llpp never makes; delete it")
     with path.open("a+", encoding="utf-8") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             file.seek(0)
-            owner = file.read().strip() or "another process"
+            owner = file.read(LONGEST).strip() or "another process"
             raise OccupiedError(
                 f"{run_dir} is in use by {owner}; wait for it, stop it, or choose another name=… or seed=…"
             ) from error

@@ -14,12 +14,12 @@ from typing import Any
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
-from yaml import YAMLError  # type: ignore[import-untyped]
 
 from llpp.errors import LlppError
 from llpp.files import replace_text
-from llpp.redaction import redact
+from llpp.redaction import redact, redact_arguments, redact_text
 from llpp.state import load
+from llpp.trust import read_config
 
 JOURNAL = "LLPP_SWEEP"  # names the file in which the jobs of one sweep, in whatever processes, note how they ended
 
@@ -35,11 +35,28 @@ class SweepJournal(Callback):
         journal.unlink(missing_ok=True)
         os.environ[JOURNAL] = str(journal)
 
+    def on_job_start(self, config: DictConfig, **kwargs: Any) -> None:
+        """Called by Hydra before each job; by then it has written down what the sweep was called with."""
+        if JOURNAL in os.environ:
+            hide_secrets(Path(config.hydra.sweep.dir) / "multirun.yaml")
+
+
+def hide_secrets(path: Path) -> None:
+    """Redact a config that Hydra has written, overrides included."""
+    with suppress(OSError):  # another job is doing the same
+        told: Any = OmegaConf.to_container(OmegaConf.load(path), resolve=False)
+        safe = redact(told)
+        for name in ("task", "hydra"):
+            safe["hydra"]["overrides"][name] = redact_arguments(told["hydra"]["overrides"][name])
+        if safe != told:
+            replace_text(path, OmegaConf.to_yaml(OmegaConf.create(safe)))
+
 
 def note(run_dir: Path, outcome: str, reason: str | None = None, leave: bool = True) -> None:
     """Add a job to the journal: `done`, `done before` or `failed`; `leave` a failure in the run directory too."""
     if os.environ.get("RANK", "0") != "0":  # the first process of a job speaks for all
         return
+    reason = reason and redact_text(reason)
     if journal := os.environ.get(JOURNAL):
         with suppress(OSError), Path(journal).open("a", encoding="utf-8") as file:
             file.write(json.dumps({"run": str(run_dir), "outcome": outcome, "reason": reason}) + "\n")
@@ -80,9 +97,9 @@ def is_done(cfg: DictConfig) -> bool:
     """
     run_dir = Path(cfg.run_dir)
     try:
-        same = OmegaConf.load(run_dir / "config.yaml") == redact(OmegaConf.to_container(cfg, resolve=True))
+        same = read_config(run_dir)[0] == redact(OmegaConf.to_container(cfg, resolve=True))
         state = load(run_dir / "state.json") if same else None
-    except (OSError, ValueError, YAMLError, OmegaConfBaseException, LlppError):
+    except (OSError, ValueError, OmegaConfBaseException, LlppError):
         return False  # the run itself will say what is wrong
     reported = not OmegaConf.select(cfg, "report.write") or (run_dir / "report.html").exists()
     return state is not None and len(state.rounds) == cfg.rounds and reported

@@ -6,6 +6,7 @@ all rounds. What has been sent is remembered in `wandb.json`, so that the next s
 """
 
 import json
+import re
 import sys
 import time
 import uuid
@@ -15,20 +16,21 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import yaml  # type: ignore[import-untyped]
 from lightning_fabric.loggers.logger import rank_zero_experiment
 from pytorch_lightning.loggers import WandbLogger
 from pytorch_lightning.utilities import rank_zero_only
 
 from llpp.datasets.base import PoseDataset
 from llpp.errors import ConfigError, StateError
-from llpp.files import replace_text
+from llpp.files import read_text, replace_text
 from llpp.outputs import logged
 from llpp.redaction import redact_arguments
 from llpp.state import RunState
+from llpp.trust import read_config
 from llpp.wandb_media import media
 
 FLUSH = 20.0  # seconds after which W&B has written down what it got (it does so every 15); a kill loses what is newer
+MOST_BYTES = 1 << 16  # of wandb.json
 STEP, LABELLED = "trainer/global_step", "round/labelled"
 # No pattern for everything: W&B does not say which one wins where two fit.
 AXES = {LABELLED: ("round/*",), STEP: ("train/*", "val/*", "lr-*", "epoch", "round")}
@@ -105,7 +107,7 @@ class WandbRun(WandbLogger):
         given = {name: value for name, value in self._wandb_init.items() if value is not None}
         if self._offline:
             given["mode"] = "offline"
-        config = yaml.safe_load((self.run_dir / "config.yaml").read_text(encoding="utf-8"))
+        config, _ = read_config(self.run_dir)
         self._remember(self.sent)
         try:
             with _redacted_arguments():
@@ -134,10 +136,14 @@ class WandbRun(WandbLogger):
 
 def _read(path: Path) -> Sent | None:
     try:
-        return Sent(**json.loads(path.read_text(encoding="utf-8")))
+        sent = Sent(**json.loads(read_text(path, MOST_BYTES)))
+        counts = isinstance(sent.rounds, int) and isinstance(sent.step, int)
+        if not counts or not re.fullmatch(r"[\w-]{1,64}", sent.id):  # the id becomes a part of file names
+            raise ValueError("it is not what llpp writes")
+        return sent
     except FileNotFoundError:
         return None
-    except (ValueError, TypeError) as error:
+    except (OSError, ValueError, TypeError, RecursionError) as error:
         raise StateError(f"{path} is damaged; delete it, and the run continues as a new one in W&B") from error
 
 

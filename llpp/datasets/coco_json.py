@@ -8,8 +8,10 @@ from pathlib import Path, PureWindowsPath
 from typing import Any
 
 from llpp.errors import ConfigError, DataError
+from llpp.files import read_bytes
 
 FARTHEST = 1e5  # pixels; no image is larger
+MOST_BYTES = 1 << 31  # of a file; COCO's largest has 0.5 GB
 SMALLEST = 1e-3  # pixels; less is nothing in single precision
 LONGEST = 500  # characters of a name
 REMEDY = "mend the file or export it again"
@@ -95,7 +97,7 @@ def _take(path: Path, number: Id, entry: Entry, found: KeypointsFile, boxes: boo
 
 def _parsed(path: Path) -> Entry:
     try:
-        content = json.loads(path.read_bytes())
+        content = json.loads(read_bytes(path, MOST_BYTES))
     except FileNotFoundError as error:
         raise DataError(
             f"no annotations in {path.absolute()}; put them there or set dataset.root=… or dataset.annotations=…; "

@@ -7,6 +7,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from llpp.errors import DataError
+from llpp.files import read_bytes
+
+MOST_BYTES = 1 << 28  # of an image file
 
 
 def read_image(path: Path) -> NDArray[np.uint8]:
@@ -16,7 +19,7 @@ def read_image(path: Path) -> NDArray[np.uint8]:
     truncated JPEG with grey and only print a warning, so its end is looked for first.
     """
     try:
-        data = path.read_bytes()
+        data = read_bytes(path, MOST_BYTES)
     except FileNotFoundError as error:
         raise DataError(f"image {path} is missing") from error
     except OSError as error:
@@ -29,6 +32,11 @@ def read_image(path: Path) -> NDArray[np.uint8]:
     try:
         image = cv2.imdecode(np.frombuffer(data, dtype=np.uint8), flags)
     except cv2.error as error:
+        if "MAX_IMAGE_PIXELS" in str(error.err):
+            raise DataError(
+                f"image {path} claims to have more pixels than are decoded; if it really has, set the environment "
+                "variable OPENCV_IO_MAX_IMAGE_PIXELS to a larger number"
+            ) from error
         raise DataError(f"image {path} cannot be decoded ({error.err})") from error
     if image is None:
         raise DataError(f"image {path} cannot be decoded: not a complete image file")

@@ -85,6 +85,8 @@ def read_joints(path: Path) -> tuple[NDArray[np.float32], NDArray[np.uint8], int
         raise DataError(f"no joints.mat in {path.parent.absolute()}; {REMEDY}")
     try:
         content = scipy.io.loadmat(path, variable_names=["joints"])
+    except MemoryError:
+        raise  # `read_apart` says why
     except Exception as error:  # loadmat raises whatever its parser meets in a damaged file
         raise DataError(f"{path} cannot be read ({error}); it is truncated or no MATLAB 5 file: {REMEDY}") from error
     table = content.get("joints")

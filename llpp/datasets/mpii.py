@@ -14,7 +14,9 @@ from llpp.datasets.base import PoseDataset, Records, Size, Skeleton, joint_boxes
 from llpp.datasets.images import read_image
 from llpp.datasets.mpii_persons import HEAD_TOP, JOINTS, NECK, Persons, head_segment, plain_name
 from llpp.errors import ConfigError, DataError, expect
+from llpp.files import read_bytes
 
+MOST_BYTES = 1 << 24  # of a list of names
 USUAL_LIST = "newell_validation_images.txt"
 HEIGHT = 200.0  # pixels of body height at scale 1
 LOWER = 15.0  # pixels at scale 1 from the annotated centre down to the crop's, so that feet stay inside (Newell 2016)
@@ -112,7 +114,7 @@ def _usual_split(persons: Persons, folder: Path, named: str | None) -> NDArray[n
     if named is None and not path.is_file():
         return None
     try:
-        lines = [line.strip() for line in path.read_text("utf-8-sig").splitlines()]
+        lines = [line.strip() for line in read_bytes(path, MOST_BYTES).decode("utf-8-sig").splitlines()]
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(
             f"{path} cannot be read as a list of image names ({error}); set dataset.validation_list=…"

@@ -24,6 +24,8 @@ def load_mat(path: Path, name: str) -> Any:
     """Variable `name` with singleton dimensions removed; None if the file has none of that name."""
     try:
         return scipy.io.loadmat(path, variable_names=[name], struct_as_record=False, squeeze_me=True).get(name)
+    except MemoryError:
+        raise  # `read_apart` says why
     except Exception as error:  # loadmat raises whatever its parser meets in a damaged file
         reason = " ".join(str(error).split())[:200]
         raise DataError(f"{path} cannot be read ({reason}); it is truncated or no MATLAB 5 file: {REMEDY}") from error

@@ -11,14 +11,12 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-import yaml  # type: ignore[import-untyped]  # only for its exception
-from omegaconf import OmegaConf
-from omegaconf.errors import OmegaConfBaseException
 
 from llpp.errors import ConfigError, StateError
 from llpp.report.failures import FAILED, Failure, in_short, read_failure
 from llpp.report.labels import Flat, canonical, dataset_labels, method_labels, module_name
 from llpp.state import Round, RunState, load
+from llpp.trust import read_config
 
 COMPARABLE = ("dataset.", "pck.", "metric.")  # settings that must be equal for numbers to be compared
 
@@ -198,20 +196,10 @@ def find_runs(folders: Iterable[Path]) -> tuple[list[Run], tuple[Failure, ...]]:
 
 def _read(folder: Path) -> Run:
     state = load(folder / "state.json")
-    try:
-        text = (folder / "config.yaml").read_text(encoding="utf-8")
-        config = OmegaConf.to_container(OmegaConf.create(text), resolve=True)
-    except (OSError, ValueError, yaml.YAMLError, OmegaConfBaseException) as error:
-        raise _unreadable(folder) from error
-    if state is None or not isinstance(config, dict):
-        raise _unreadable(folder)
-    return Run(folder, state, {str(k): v for k, v in config.items()}, text, read_failure(folder))
-
-
-def _unreadable(folder: Path) -> StateError:
-    return StateError(
-        f"{folder} has no readable config.yaml; start its `llpp run` command again, which writes it anew"
-    )
+    config, text = read_config(folder)
+    if state is None:
+        raise StateError(f"{folder} has lost its state.json while it was read; try again")
+    return Run(folder, state, config, text, read_failure(folder))
 
 
 def _comparable(run: Run) -> Flat:

@@ -5,7 +5,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from llpp.files import read_text
+
 FAILED = "failed.json"
+MOST_BYTES = 1 << 20
 SHOWN = 3  # in an error
 
 
@@ -24,12 +27,12 @@ class Failure:
 def read_failure(folder: Path) -> Failure | None:
     """What `folder` tells of its failure; None if it tells of none."""
     try:
-        text = (folder / FAILED).read_text(encoding="utf-8")
-        told = json.loads(text)
+        told = json.loads(read_text(folder / FAILED, MOST_BYTES))
         return Failure(folder, " ".join(str(told["reason"]).split()), str(told.get("when", "")))
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):  # a note about a failure must not be another
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        # a note about a failure must not be another
         return Failure(folder, f"{FAILED} cannot be read", "")
 
 

@@ -11,16 +11,46 @@ import pyarrow.parquet as pq
 from llpp.errors import StateError
 from llpp.files import replace_with
 
+MOST_BYTES, MOST_ROWS, MOST_VALUES = 1 << 30, 10_000_000, 1 << 28  # of a score table
+
 
 def read_columns(path: Path, names: Sequence[str]) -> dict[str, Any] | None:
-    """Columns of a Parquet file as arrays, (N,) or (N, C); None if it cannot be read or lacks one of them."""
+    """Columns of a Parquet file as arrays, (N,) or (N, C); None if it cannot be read or lacks one of them.
+
+    The file may be somebody else's: it holds what `write_scores` writes, in such an amount, or is not read.
+    """
     try:
-        table = pq.read_table(path, columns=list(names))
-    except (OSError, pa.ArrowException, KeyError):
+        if not path.is_file() or path.stat().st_size > MOST_BYTES:
+            return None
+        with pq.ParquetFile(path) as file:
+            if not _is_sound(file, names):
+                return None
+            table = file.read(columns=list(names))
+        if any(column.null_count for column in table.columns):
+            return None
+        return {name: _array(table.column(name)) for name in names}
+    except (OSError, pa.ArrowException, KeyError, ValueError, TypeError):
         return None
-    if set(names) - set(table.column_names):
-        return None
-    return {name: _array(table.column(name)) for name in names}
+
+
+def _is_sound(file: Any, names: Sequence[str]) -> bool:
+    """Whether columns are as `write_scores` makes them, and not many times larger than the file."""
+    found, schema = file.metadata, file.schema_arrow
+    if found.num_rows > MOST_ROWS or any(schema.get_field_index(name) < 0 for name in names):
+        return False
+    groups = [found.row_group(n) for n in range(found.num_row_groups)]
+    chunks = [group.column(n) for group in groups for n in range(group.num_columns)]
+    # the other codecs make gigabytes of kilobytes
+    plain = all(chunk.compression in ("SNAPPY", "UNCOMPRESSED") for chunk in chunks)
+    small = sum(max(chunk.num_values, 0) for chunk in chunks) <= MOST_VALUES
+    return plain and small and all(_is_kind(schema.field(name)) for name in names)
+
+
+def _is_kind(field: Any) -> bool:
+    if field.name == "id":
+        return bool(pa.types.is_string(field.type))
+    inner = field.type.value_type if pa.types.is_fixed_size_list(field.type) else field.type
+    return bool(pa.types.is_floating(inner))
 
 
 def _array(column: Any) -> Any:

@@ -93,7 +93,7 @@ def _selection(
     pck = committed.row.get("selected_pck")
     names = ("id", "predicted_loss", "true_loss", "pck", "joints")
     poses = read_columns(run.round_file(number, "poses.parquet"), names)
-    if poses is None:
+    if poses is None or poses["joints"].ndim != 2 or poses["joints"].shape[1] % 2:
         problem = "poses.parquet of this round is missing or damaged."
         return Selection(label, str(run.seed), len(committed.selected), pck, (), problem)
     scores = read_columns(run.round_file(number, "scores.parquet"), ("predicted_loss",)) or poses
@@ -122,6 +122,8 @@ def _person(dataset: PoseDataset, rows: Mapping[str, int], name: str, predicted:
     if name not in rows:
         raise LlppError(f"the dataset has no {name!r} any more")
     row, table = rows[name], dataset.records
+    if predicted.shape != table.joints[row].shape:
+        raise LlppError(f"poses.parquet has {len(predicted)} joints, the dataset {len(table.joints[row])}")
     return draw_person(dataset.load(row), table.joints[row], predicted, table.boxes[row], dataset.skeleton)
 
 
