@@ -323,7 +323,7 @@ PACKAGE = Path(llpp.__file__).parent
 LAYERS = tuple(
     set(areas.split())
     for areas in (
-        "llpp types state errors files seeds redaction",
+        "llpp types state ids pool errors files seeds redaction",
         "losses codec metrics statistics theory transforms schedules pixels",
         "backbones heads objectives acquisition datasets",
         "loop training module datamodule scoring outputs start checkpoints progress fingerprint"
