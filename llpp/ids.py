@@ -21,8 +21,8 @@ AT_ONCE = 2**16  # strings that exist as Python objects while all are gone throu
 class Ids(Sequence[str]):
     """N strings that cannot be changed; a slice of them is Ids again, and shares their memory.
 
-    Equal to a tuple or list of the same strings. Reading one by its place takes microseconds: where all are wanted, use
-    what works on whole arrays.
+    Equal to a tuple or list of the same strings. Reading one by its place takes microseconds: where all are wanted,
+    use what works on whole arrays.
     """
 
     __slots__ = ("array",)
@@ -80,8 +80,8 @@ class Ids(Sequence[str]):
             found = pc.index_in(self.array, value_set=wanted.dictionary)
             rows = np.flatnonzero(found.is_valid().to_numpy(zero_copy_only=False))
             places[found.drop_null().to_numpy()[::-1]] = rows[::-1]
-        rows_of: Rows = places[wanted.indices.to_numpy()]
-        return rows_of
+        result: Rows = places[wanted.indices.to_numpy()]
+        return result
 
     def codes(self) -> NDArray[np.int32]:
         """(N,) equal numbers for equal strings: 0, 1, 2 … in order of first appearance."""

@@ -1,12 +1,16 @@
 """Ids: a sequence of strings like any other, and what works on all of them at once."""
 
+import hashlib
+import json
 import pickle
 
 import numpy as np
 import pyarrow as pa
 import pytest
 
+from llpp.datasets.base import Records
 from llpp.errors import DataError
+from llpp.fingerprint import digest_of_columns
 from llpp.ids import AT_ONCE, Ids
 
 FIVE = ("a/3", "ü", "a/1", "b", "a/2")
@@ -96,3 +100,37 @@ def test_ids_travel_to_other_processes():
 def test_many_are_shown_in_short():
     assert repr(Ids(FIVE[:2])) == "Ids(['a/3', 'ü'])"
     assert repr(Ids(str(n) for n in range(1012))).endswith("'9'] and 1,002 more)")
+
+
+def table(ids, images, split):
+    """Records of people without joints."""
+    count = len(ids)
+    return Records(
+        ids, images, np.array(split, dtype=np.str_), np.zeros((count, 0, 2), np.float32),
+        np.zeros((count, 0), np.uint8), np.zeros((count, 4), np.float32), "image", np.ones(count, dtype=np.bool_),
+    )  # fmt: skip
+
+
+def test_records_take_any_sequence_of_strings():
+    records = table(["a", "b", "c"], ("one", "two", "one"), ["train", "val", "train"])
+    assert isinstance(records.ids, Ids) and isinstance(records.images, Ids)
+    assert records.rows("train").tolist() == [0, 2] and records.rows("test").tolist() == []
+    assert records.rows("train", ["a", "gone"]).tolist() == [2]
+
+
+def test_records_name_an_id_that_occurs_twice():
+    with pytest.raises(DataError, match="sample id 'b' occurs more than once"):
+        table(["a", "b", "c", "b"], "wxyz", ["train"] * 4)
+
+
+def test_records_name_an_image_that_stands_in_two_splits():
+    with pytest.raises(DataError, match="image 'two' stands in the splits train and val; splits never share one"):
+        table("abcde", ["one", "two", "one", "two", "two"], ["test", "train", "test", "val", "train"])
+
+
+@pytest.mark.parametrize("count", [0, 1, AT_ONCE + 2])
+def test_ids_are_digested_as_a_list_of_them_would_be(count):
+    names = [f'"ü"/{n}\\' for n in range(count)]
+    split = np.array(["train", "test"] * count, dtype=np.str_)[:count]
+    plain = json.dumps([names, split.tolist()])
+    assert digest_of_columns(Ids(names), split) == hashlib.sha256(plain.encode()).hexdigest()

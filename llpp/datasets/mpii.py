@@ -14,6 +14,7 @@ from llpp.datasets.base import PoseDataset, Records, Size, Skeleton, joint_boxes
 from llpp.datasets.images import read_image
 from llpp.datasets.mpii_persons import HEAD_TOP, JOINTS, NECK, Persons, head_segment, plain_name
 from llpp.errors import ConfigError, DataError, expect
+from llpp.ids import Ids
 
 USUAL_LIST = "newell_validation_images.txt"
 HEIGHT = 200.0  # pixels of body height at scale 1
@@ -72,8 +73,8 @@ class MpiiHumanPose(PoseDataset):
         self.folder = folder / "images"
         self.paths = [self.folder / image for image in persons.images]
         self.records = Records(
-            ids=tuple(f"mpii/{Path(i).stem}#{n}" for i, n in zip(persons.images, persons.numbers, strict=True)),
-            images=persons.images,
+            ids=Ids(f"mpii/{Path(i).stem}#{n}" for i, n in zip(persons.images, persons.numbers, strict=True)),
+            images=Ids(persons.images),
             split=split,
             joints=joints,
             visible=persons.visible,
