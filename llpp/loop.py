@@ -4,7 +4,7 @@ import errno
 import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -19,10 +19,11 @@ from llpp.datamodule import PoolDataModule
 from llpp.datasets.base import PoseDataset
 from llpp.errors import StateError
 from llpp.module import LearningLossModule, Phase
+from llpp.pool import Pool
 from llpp.scoring import Evaluation, evaluate
 from llpp.seeds import Stream, generator
 from llpp.start import Settings, check_labels, check_sizes, start_state
-from llpp.state import Pool, Round, Row, RunState, check_same_science, digest, load, lock, save
+from llpp.state import Round, Row, RunState, check_same_science, digest, load, lock, save
 from llpp.training import Training
 from llpp.types import Candidates
 
@@ -67,10 +68,6 @@ class Experiment:
     base_models: Path | None  # where runs of a comparison leave their first models for each other
     loggers: Sequence[Logger]  # get each round's row
     observers: Sequence[Observer]
-    row_of: Mapping[str, int] = field(init=False)
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "row_of", {i: row for row, i in enumerate(self.dataset.records.ids)})
 
     @property
     def training(self) -> Training:
@@ -85,10 +82,6 @@ class Experiment:
             self.make_trainer,
         )
 
-    def rows(self, ids: Sequence[str]) -> list[int]:
-        """Rows of known ids."""
-        return [self.row_of[i] for i in ids]
-
     def files(self, rows: Sequence[int]) -> str:
         """Digest of the image files of some rows, by name and size; a missing one is found when it is read."""
         paths = self.dataset.paths
@@ -100,10 +93,9 @@ class Experiment:
         for observer in self.observers:
             observer.show(state, self.dataset)
 
-    def split_rows(self, split: str, state: RunState) -> list[int]:
+    def split_rows(self, split: str, state: RunState) -> NDArray[np.int64]:
         """Rows of a split in dataset order, without the images that were skipped."""
-        table = self.dataset.records
-        return [r for r in table.rows(split).tolist() if table.ids[r] not in state.skipped]
+        return self.dataset.records.rows(split, state.skipped)
 
 
 def run(experiment: Experiment) -> RunState:
@@ -144,8 +136,7 @@ def run(experiment: Experiment) -> RunState:
 
 def current_pool(experiment: Experiment, state: RunState) -> Pool:
     """The pool after all committed rounds, without skipped images."""
-    ids = experiment.dataset.records.ids
-    return Pool.start((ids[r] for r in experiment.split_rows("train", state)), state.labelled)
+    return Pool.start(experiment.dataset.records.ids, experiment.split_rows("train", state), state.labelled)
 
 
 def run_round(experiment: Experiment, state: RunState, number: int) -> RunState:
@@ -153,19 +144,19 @@ def run_round(experiment: Experiment, state: RunState, number: int) -> RunState:
     settings, run_dir = experiment.settings, experiment.run_dir
     round_dir = outputs.round_dir(run_dir, number)
     pool = current_pool(experiment, state)
-    validation = experiment.split_rows("val", state)
-    data = experiment.make_data(experiment.rows(pool.labelled), validation, number)
+    labelled, validation = pool.labelled.tolist(), experiment.split_rows("val", state).tolist()
+    data = experiment.make_data(labelled, validation, number)
     clock = Clock()
-    files = experiment.files([*experiment.rows(pool.labelled), *validation]) if number == 0 else ""
-    trained = experiment.training.round(number, pool.labelled, data, state.steps, files)
+    files = experiment.files([*labelled, *validation]) if number == 0 else ""
+    trained = experiment.training.round(number, state.labelled, data, state.steps, files)
     trainer, module = trained.trainer, trained.module
     clock.lap("train")
 
     test = experiment.split_rows("test", state)
-    tested = evaluate(trainer, module, data, test)
-    outputs.write_scores(round_dir / "test.parquet", [experiment.dataset.records.ids[r] for r in test], tested)
+    tested = evaluate(trainer, module, data, test.tolist())
+    outputs.write_scores(round_dir / "test.parquet", pool.ids.take(test), tested)
     steered = settings.weights == "best" or trained.steered
-    row = outputs.test_row(number, len(pool.labelled), len(validation) if steered else 0, tested)
+    row = outputs.test_row(number, len(labelled), len(validation) if steered else 0, tested)
     row |= {"base_reused": int(trained.reused), "steps": trained.steps}
     clock.lap("test")
 
@@ -212,9 +203,9 @@ class Scoring:
     round_dir: Path
     clock: Clock
 
-    def evaluate(self, rows: list[int], keep: frozenset[str] = frozenset()) -> Evaluation:
+    def evaluate(self, rows: NDArray[np.int64], keep: frozenset[str] = frozenset()) -> Evaluation:
         """One pass over `rows`."""
-        return evaluate(self.trainer, self.module, self.data, rows, keep)
+        return evaluate(self.trainer, self.module, self.data, rows.tolist(), keep)
 
 
 def select(experiment: Experiment, pool: Pool, number: int, scoring: Scoring) -> tuple[list[str], Row]:
@@ -223,11 +214,12 @@ def select(experiment: Experiment, pool: Pool, number: int, scoring: Scoring) ->
     rng = generator(Stream.SELECT, settings.seed, number)
     seen = pool.unlabelled
     if settings.subset is not None and settings.subset < len(seen):
-        seen = tuple(seen[i] for i in sorted(rng.choice(len(seen), settings.subset, replace=False).tolist()))
-    wanted = seen if needs or settings.evaluate_pool else ()
-    scores = scoring.evaluate(experiment.rows(wanted), needs & {"embedding"})
+        seen = seen[np.sort(rng.choice(len(seen), settings.subset, replace=False))]
+    wanted = seen if needs or settings.evaluate_pool else seen[:0]
+    scores = scoring.evaluate(wanted, needs & {"embedding"})
+    ids = pool.ids.take(seen)
     candidates = Candidates(
-        seen,
+        ids,
         scores.columns["predicted_loss"] if "predicted_loss" in needs else None,
         scores.columns["true_loss"] if "true_loss" in needs else None,
         scores.columns["embedding"] if "embedding" in needs else None,
@@ -235,15 +227,15 @@ def select(experiment: Experiment, pool: Pool, number: int, scoring: Scoring) ->
     )
     scoring.clock.lap("score")
     selected = experiment.acquisition.select(candidates, settings.budget, rng)
-    pool.label(selected)  # refuses strangers and repeats of a plug-in before anything is written
+    labelled = pool.label(selected).labelled  # refuses strangers and repeats before anything is written
     scoring.clock.lap("select")
-    chosen = scoring.evaluate(experiment.rows(selected), frozenset({"joints"}))
-    if wanted:
-        outputs.write_scores(scoring.round_dir / "scores.parquet", wanted, scores)
+    chosen = scoring.evaluate(labelled[len(pool.labelled) :], frozenset({"joints"}))
+    if len(wanted):
+        outputs.write_scores(scoring.round_dir / "scores.parquet", ids, scores)
     outputs.write_selection(scoring.round_dir, selected, chosen)
     scoring.clock.lap("score")
     return selected, outputs.selection_row(chosen, scores if settings.evaluate_pool else None)
 
 
 def _labelled_embedding(experiment: Experiment, pool: Pool, scoring: Scoring) -> NDArray[np.float32]:
-    return scoring.evaluate(experiment.rows(pool.labelled), frozenset({"embedding"})).columns["embedding"]
+    return scoring.evaluate(pool.labelled, frozenset({"embedding"})).columns["embedding"]

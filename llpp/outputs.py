@@ -19,6 +19,7 @@ import torch
 from pytorch_lightning.loggers import Logger
 
 from llpp.files import replace_text, replace_with
+from llpp.ids import Ids
 from llpp.metrics import LossRanking
 from llpp.scoring import PER_IMAGE, Evaluation
 from llpp.state import Row, RunState, save
@@ -84,7 +85,7 @@ def to_csv(rows: Sequence[Mapping[str, Any]]) -> str:
 
 def write_scores(path: Path, ids: Sequence[str], scores: Evaluation) -> None:
     """Write id and every column of an evaluation as Parquet."""
-    columns: dict[str, Any] = {"id": pa.array(list(ids), pa.string())}
+    columns: dict[str, Any] = {"id": Ids(ids).array}
     for name, values in scores.columns.items():
         flat = values.reshape(len(values), -1)
         column = pa.array(flat.reshape(-1))
