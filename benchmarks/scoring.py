@@ -2,16 +2,14 @@
 
 import argparse
 import os
-import resource
 import subprocess
 import sys
 from collections.abc import Callable
-from pathlib import Path
 from statistics import median
 
 import torch
 
-from benchmarks.measure import Timing, allocator, alternate, arguments, emit
+from benchmarks.measure import Timing, allocator, alternate, arguments, emit, peak_bytes
 from benchmarks.nets import GFLOP_FORWARD, PLAIN, Plain, conv_limits, module, pool, published, resident_batch, trainer
 from llpp.module import Judgement, LearningLossModule
 from llpp.scoring import evaluate
@@ -68,10 +66,7 @@ def peak_memory(count: int) -> int:
     result = evaluate(trainer(), net, pool(count, SMALL_SIZE, 64), list(range(count)), KEPT)
     if len(result.columns["predicted_loss"]) != count:
         raise RuntimeError("not every image was scored")
-    status = Path("/proc/self/status")
-    if status.is_file():  # ru_maxrss would begin with what the starting process held
-        return 1024 * int(status.read_text().split("VmHWM:")[1].split()[0])
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+    return peak_bytes()
 
 
 def memory(repeats: int) -> None:
