@@ -83,6 +83,11 @@ class Ids(Sequence[str]):
         result: Rows = places[wanted.indices.to_numpy()]
         return result
 
+    def among(self, ids: "Ids") -> NDArray[np.bool_]:
+        """(N,) whether each is one of some ids; few of them cost little."""
+        found: NDArray[np.bool_] = pc.is_in(self.array, value_set=ids.array).to_numpy(zero_copy_only=False)
+        return found
+
     def codes(self) -> NDArray[np.int32]:
         """(N,) equal numbers for equal strings: 0, 1, 2 … in order of first appearance."""
         codes: NDArray[np.int32] = self.array.dictionary_encode().indices.to_numpy()
@@ -90,9 +95,9 @@ class Ids(Sequence[str]):
 
     def repeated(self) -> str | None:
         """The first string that occurs more than once."""
-        codes = self.codes()
-        if not len(codes) or codes.max() + 1 == len(codes):
+        if len(self.array.unique()) == len(self):  # half the time of codes
             return None
+        codes = self.codes()
         code = int(np.argmax(np.bincount(codes) > 1))
         return self[int(np.argmax(codes == code))]
 

@@ -64,6 +64,11 @@ def test_rows_of_gives_the_first_of_equals():
     assert Ids(["x", "y", "x", "y"]).rows_of(["y", "x"]).tolist() == [1, 0]
 
 
+def test_among_tells_which_are_some_of_the_others():
+    assert Ids(FIVE).among(Ids(["b", "nobody", "a/3"])).tolist() == [True, False, False, True, False]
+    assert Ids(FIVE).among(Ids([])).tolist() == [False] * 5 and Ids([]).among(Ids(FIVE)).tolist() == []
+
+
 def test_codes_number_strings_as_they_appear():
     assert Ids(["x", "y", "x", "z", "y"]).codes().tolist() == [0, 1, 0, 2, 1]
     assert Ids([]).codes().tolist() == []
@@ -126,6 +131,8 @@ def test_records_name_an_id_that_occurs_twice():
 def test_records_name_an_image_that_stands_in_two_splits():
     with pytest.raises(DataError, match="image 'two' stands in the splits train and val; splits never share one"):
         table("abcde", ["one", "two", "one", "two", "two"], ["test", "train", "test", "val", "train"])
+    with pytest.raises(DataError, match="image 'one' stands in the splits test and val"):
+        table("abc", ["one", "two", "one"], ["test", "train", "val"])
 
 
 @pytest.mark.parametrize("count", [0, 1, AT_ONCE + 2])
