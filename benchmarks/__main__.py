@@ -14,6 +14,7 @@ TUNED = {
 }
 BOTH: Sequence[dict[str, str]] = ({}, TUNED)
 SCRIPTS: dict[str, Sequence[dict[str, str]]] = {
+    "bookkeeping": ({},),
     "pck": ({},),
     "codec": ({},),
     "core_set": ({},),

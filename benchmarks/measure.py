@@ -3,6 +3,7 @@
 import argparse
 import json
 import os
+import resource
 import subprocess
 import sys
 import time
@@ -101,6 +102,14 @@ def commit() -> str:
 def allocator() -> str:
     """Whether glibc was told to keep large blocks, which speeds up any network on a CPU."""
     return "tuned" if "MALLOC_MMAP_THRESHOLD_" in os.environ else "default"
+
+
+def peak_bytes() -> int:
+    """The most that this process has held in memory so far."""
+    status = Path("/proc/self/status")
+    if status.is_file():  # ru_maxrss would begin with what the starting process held
+        return 1024 * int(status.read_text().split("VmHWM:")[1].split()[0])
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
 def arguments(description: str | None, rounds: int) -> argparse.ArgumentParser:

@@ -18,6 +18,7 @@ from llpp import build
 from llpp.cli import conf_dir
 from llpp.datamodule import Cropping, Loading, PoolDataModule
 from llpp.datasets.base import PoseDataset, Records, Skeleton
+from llpp.ids import Ids
 from llpp.module import LearningLossModule
 from llpp.transforms import Augmentation, PersonCrop
 from llpp.types import Batch
@@ -35,7 +36,7 @@ class Noise(PoseDataset):
 
     def __init__(self, count: int, size: int) -> None:
         self.size = size
-        ids = tuple(f"noise/{row}" for row in range(count))
+        ids = Ids(f"noise/{row}" for row in range(count))
         joints = np.random.default_rng(0).uniform(0, size - 1, (count, JOINTS, 2)).astype(np.float32)
         self.records = Records(
             ids=ids,
@@ -79,7 +80,7 @@ def pool(count: int, size: int, batch: int) -> PoolDataModule:
 def resident_batch(count: int, size: int) -> Batch:
     """One batch as the workers make it."""
     data = pool(count, size, count)
-    return cast(Batch, next(iter(data.rows_loader(range(count)))))
+    return cast(Batch, next(iter(data.rows_loader(np.arange(count)))))
 
 
 class Plain:

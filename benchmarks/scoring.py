@@ -2,16 +2,15 @@
 
 import argparse
 import os
-import resource
 import subprocess
 import sys
 from collections.abc import Callable
-from pathlib import Path
 from statistics import median
 
+import numpy as np
 import torch
 
-from benchmarks.measure import Timing, allocator, alternate, arguments, emit
+from benchmarks.measure import Timing, allocator, alternate, arguments, emit, peak_bytes
 from benchmarks.nets import GFLOP_FORWARD, PLAIN, Plain, conv_limits, module, pool, published, resident_batch, trainer
 from llpp.module import Judgement, LearningLossModule
 from llpp.scoring import evaluate
@@ -65,13 +64,10 @@ def report(name: str, times: dict[str, Timing], limit: float, given: argparse.Na
 def peak_memory(count: int) -> int:
     """Bytes this process has held at most, after scoring a pool of `count` images with a small network."""
     net = module("backbone=hourglass_small", size=SMALL_SIZE)
-    result = evaluate(trainer(), net, pool(count, SMALL_SIZE, 64), list(range(count)), KEPT)
+    result = evaluate(trainer(), net, pool(count, SMALL_SIZE, 64), np.arange(count), KEPT)
     if len(result.columns["predicted_loss"]) != count:
         raise RuntimeError("not every image was scored")
-    status = Path("/proc/self/status")
-    if status.is_file():  # ru_maxrss would begin with what the starting process held
-        return 1024 * int(status.read_text().split("VmHWM:")[1].split()[0])
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+    return peak_bytes()
 
 
 def memory(repeats: int) -> None:

@@ -135,15 +135,15 @@ class EpochSampler(Sampler[tuple[int, int]]):
 class RowSampler(Sampler[tuple[int, int]]):
     """A rank's batches of rows, in the order in which they are given, for evaluation."""
 
-    def __init__(self, rows: Sequence[int], batch_size: int) -> None:
-        self.keys = [(EVALUATION, rows[i]) for i in batch_places(len(rows), batch_size, ranks.rank()).tolist()]
-        self.batch = batch_size
+    def __init__(self, rows: NDArray[np.int64], batch_size: int) -> None:
+        self.rows = rows[batch_places(len(rows), batch_size, ranks.rank())]
+        self.batch, self.mode = batch_size, EVALUATION
 
     def __len__(self) -> int:
-        return len(self.keys)
+        return len(self.rows)
 
     def __iter__(self) -> Iterator[tuple[int, int]]:
-        return iter(self.keys)
+        return ((self.mode, int(row)) for row in self.rows)
 
 
 def batch_places(number: int, batch_size: int, rank: int) -> NDArray[np.int64]:
@@ -179,7 +179,7 @@ class PoolDataModule(pl.LightningDataModule):
         self.crops = CropDataset(dataset, sizes, cropping, seed, round_number)
         self.loading = loading
         self.sampler = EpochSampler(labelled, loading.batch_size, seed, round_number)
-        self.validation = list(validation)
+        self.validation = np.asarray(validation, dtype=np.int64)
 
     def train_dataloader(self) -> DataLoader[Item]:
         """The labelled rows, augmented, in each epoch's own order."""
@@ -188,10 +188,11 @@ class PoolDataModule(pl.LightningDataModule):
     def val_dataloader(self) -> DataLoader[Item]:
         """The validation rows, in their order; a rank without one takes part with a row that does not count."""
         sampler = RowSampler(self.validation, self.loading.eval_batch_size)
-        sampler.keys = sampler.keys or [(IDLE, self.validation[0])]
+        if not len(sampler):
+            sampler.rows, sampler.mode = self.validation[:1], IDLE
         return self._loader(sampler)
 
-    def rows_loader(self, rows: Sequence[int]) -> DataLoader[Item]:
+    def rows_loader(self, rows: NDArray[np.int64]) -> DataLoader[Item]:
         """Any rows in the given order, each once, without augmentation."""
         return self._loader(RowSampler(rows, self.loading.eval_batch_size))
 

@@ -1,11 +1,13 @@
 """Everything that a run needs, as values and factories."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+import numpy as np
 import pytorch_lightning as pl
+from numpy.typing import NDArray
 from pytorch_lightning.loggers import Logger
 
 from llpp import ranks
@@ -45,10 +47,6 @@ class Experiment:
     base_models: Path | None  # where runs of a comparison leave their first models for each other
     loggers: Sequence[Logger]  # get each round's row
     observers: Sequence[Observer]
-    row_of: Mapping[str, int] = field(init=False)
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "row_of", {i: row for row, i in enumerate(self.dataset.records.ids)})
 
     @property
     def training(self) -> Training:
@@ -63,10 +61,6 @@ class Experiment:
             self.make_trainer,
         )
 
-    def rows(self, ids: Sequence[str]) -> list[int]:
-        """Rows of known ids."""
-        return [self.row_of[i] for i in ids]
-
     def files(self, rows: Sequence[int]) -> str:
         """Digest of the image files of some rows, by name and size; a missing one is found when it is read."""
         paths = self.dataset.paths
@@ -78,7 +72,6 @@ class Experiment:
         for observer in self.observers if ranks.rank() == 0 else ():
             observer.show(state, self.dataset)
 
-    def split_rows(self, split: str, state: RunState) -> list[int]:
+    def split_rows(self, split: str, state: RunState) -> NDArray[np.int64]:
         """Rows of a split in dataset order, without the images that were skipped."""
-        table = self.dataset.records
-        return [r for r in table.rows(split).tolist() if table.ids[r] not in state.skipped]
+        return self.dataset.records.rows(split, state.skipped)

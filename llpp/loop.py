@@ -9,9 +9,10 @@ from dataclasses import asdict, replace
 from llpp import outputs, ranks
 from llpp.errors import StateError
 from llpp.experiment import Experiment
+from llpp.pool import Pool
 from llpp.selection import Clock, Scoring, select
 from llpp.start import check_labels, check_sizes, check_visible, start_state
-from llpp.state import Pool, Round, Row, RunState, check_same_science, digest, load, lock, save
+from llpp.state import Round, Row, RunState, check_same_science, digest, load, lock, save
 
 log = logging.getLogger(__name__)
 STORAGE_ERRORS = {
@@ -84,19 +85,18 @@ def opened(experiment: Experiment, held: ExitStack) -> RunState:
 
 def current_pool(experiment: Experiment, state: RunState) -> Pool:
     """The pool after all committed rounds, without skipped images."""
-    ids = experiment.dataset.records.ids
-    return Pool.start((ids[r] for r in experiment.split_rows("train", state)), state.labelled)
+    return Pool.start(experiment.dataset.records.ids, experiment.split_rows("train", state), state.labelled)
 
 
 def run_round(experiment: Experiment, state: RunState, number: int) -> RunState:
     """Train on the labelled ids, test, select unless it is the last round, commit."""
     settings, run_dir = experiment.settings, experiment.run_dir
     pool = current_pool(experiment, state)
-    validation = experiment.split_rows("val", state)
-    data = experiment.make_data(experiment.rows(pool.labelled), validation, number)
+    labelled, validation = pool.labelled.tolist(), experiment.split_rows("val", state).tolist()
+    data = experiment.make_data(labelled, validation, number)
     clock = Clock()
-    files = experiment.files([*experiment.rows(pool.labelled), *validation]) if number == 0 else ""
-    trained = experiment.training.round(number, pool.labelled, data, state.steps, files)
+    files = experiment.files([*labelled, *validation]) if number == 0 else ""
+    trained = experiment.training.round(number, state.labelled, data, state.steps, files)
     scoring = Scoring(trained.trainer, trained.module, data, outputs.round_dir(run_dir, number), clock)
     clock.lap("train")
 
@@ -109,10 +109,9 @@ def run_round(experiment: Experiment, state: RunState, number: int) -> RunState:
         selected, selection = select(experiment, pool, number, scoring)
 
     def committed() -> RunState:
-        ids = [experiment.dataset.records.ids[r] for r in test]
-        outputs.write_scores(scoring.round_dir / "test.parquet", ids, tested)
+        outputs.write_scores(scoring.round_dir / "test.parquet", pool.ids.take(test), tested)
         steered = settings.weights == "best" or trained.steered
-        row = outputs.test_row(number, len(pool.labelled), len(validation) if steered else 0, tested)
+        row = outputs.test_row(number, len(labelled), len(validation) if steered else 0, tested)
         row |= {"base_reused": int(trained.reused), "steps": trained.steps, "devices": ranks.count()}
         row |= selection() | clock.seconds()
         done = state.commit(Round(number, row, tuple(selected)))

@@ -22,6 +22,7 @@ from pytorch_lightning.loggers import Logger
 from llpp import checkpoints
 from llpp.errors import StateError
 from llpp.files import replace_text, replace_with
+from llpp.ids import Ids
 from llpp.metrics import ranking_scores
 from llpp.scoring import PER_IMAGE, Evaluation
 from llpp.state import Row, RunState, save
@@ -84,13 +85,14 @@ def to_csv(rows: Sequence[Mapping[str, Any]]) -> str:
 
 def write_scores(path: Path, ids: Sequence[str], scores: Evaluation) -> None:
     """Write id and every column of an evaluation as Parquet."""
-    columns: dict[str, Any] = {"id": pa.array(list(ids), pa.string())}
+    columns: dict[str, Any] = {"id": Ids(ids).array}
     for name, values in scores.columns.items():
         flat = values.reshape(len(values), -1)
         column = pa.array(flat.reshape(-1))
         columns[name] = column if values.ndim == 1 else pa.FixedSizeListArray.from_arrays(column, flat.shape[1])
     table = pa.table(columns)
-    replace_with(path, lambda part: pq.write_table(table, part))
+    # ids and scores hardly repeat: dictionaries of them would only take time
+    replace_with(path, lambda part: pq.write_table(table, part, compression="zstd", use_dictionary=False))
 
 
 def write_selection(directory: Path, selected: Sequence[str], chosen: Evaluation) -> None:

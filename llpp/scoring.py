@@ -46,9 +46,8 @@ class Evaluation:
 class ScoreTable(pl.Callback):
     """Writes each batch's scores at its rows' places; memory grows with the columns that are kept, nothing else."""
 
-    def __init__(self, rows: list[int], keep: frozenset[str], pck: PCK) -> None:
-        self.rows = np.asarray(rows, dtype=np.int64)
-        self.order = np.argsort(self.rows)
+    def __init__(self, rows: NDArray[np.int64], keep: frozenset[str], pck: PCK) -> None:
+        self.rows, self.order = rows, np.argsort(rows)
         self.visits = np.zeros(len(rows), dtype=np.int64)
         self.keep = (*PER_IMAGE, *sorted(keep))
         self.columns: dict[str, Column] = {}
@@ -90,15 +89,15 @@ def evaluate(
     trainer: pl.Trainer,
     module: LearningLossModule,
     data: PoolDataModule,
-    rows: list[int],
+    rows: NDArray[np.int64],
     keep: frozenset[str] = frozenset(),
 ) -> Evaluation:
     """Pass over `rows`; `keep` adds `embedding` or `joints` to the columns. All ranks call it together."""
     batch_size = data.loading.eval_batch_size
     places = [batch_places(len(rows), batch_size, rank) for rank in range(ranks.count())]
-    own = [rows[place] for place in places[ranks.rank()].tolist()]
+    own = rows[places[ranks.rank()]]
     table = ScoreTable(own, keep, module.val_pck.fresh())
-    if rows:
+    if len(rows):
         trainer.callbacks.append(table)  # type: ignore[attr-defined]  # the stub lacks it
         try:
             trainer.predict(module, dataloaders=data.rows_loader(rows), return_predictions=False)
@@ -106,7 +105,7 @@ def evaluate(
             trainer.callbacks.remove(table)  # type: ignore[attr-defined]  # likewise
     if not (table.visits == 1).all():
         raise RuntimeError(f"{int((table.visits != 1).sum())} of {len(own)} rows were not scored exactly once")
-    if not rows:
+    if not len(rows):
         return Evaluation({name: np.zeros(0, dtype=np.float32) for name in PER_IMAGE}, {"mean": math.nan})
     scores = table.pck.compute()  # sums over all ranks
     columns = table.columns if ranks.count() == 1 else _to_first(table.columns, places, str(trainer.default_root_dir))

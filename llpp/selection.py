@@ -5,15 +5,18 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import pytorch_lightning as pl
+from numpy.typing import NDArray
 
 from llpp import outputs, ranks
 from llpp.datamodule import PoolDataModule
 from llpp.experiment import Experiment
 from llpp.module import LearningLossModule
+from llpp.pool import Pool
 from llpp.scoring import Evaluation, evaluate
 from llpp.seeds import Stream, generator
-from llpp.state import Pool, Row
+from llpp.state import Row
 from llpp.types import Candidates
 
 
@@ -45,7 +48,7 @@ class Scoring:
     round_dir: Path
     clock: Clock
 
-    def evaluate(self, rows: list[int], keep: frozenset[str] = frozenset()) -> Evaluation:
+    def evaluate(self, rows: NDArray[np.int64], keep: frozenset[str] = frozenset()) -> Evaluation:
         """One pass over `rows`."""
         return evaluate(self.trainer, self.module, self.data, rows, keep)
 
@@ -59,28 +62,29 @@ def select(experiment: Experiment, pool: Pool, number: int, scoring: Scoring) ->
     rng = generator(Stream.SELECT, settings.seed, number)
     seen = pool.unlabelled
     if settings.subset is not None and settings.subset < len(seen):
-        seen = tuple(seen[i] for i in sorted(rng.choice(len(seen), settings.subset, replace=False).tolist()))
-    wanted = seen if needs or settings.evaluate_pool else ()
-    scores = scoring.evaluate(experiment.rows(wanted), needs & {"embedding"})
-    of_labelled = experiment.rows(pool.labelled) if "labelled_embedding" in needs else []
+        seen = seen[np.sort(rng.choice(len(seen), settings.subset, replace=False))]
+    wanted = seen if needs or settings.evaluate_pool else seen[:0]
+    scores = scoring.evaluate(wanted, needs & {"embedding"})
+    ids = pool.ids.take(seen)
+    of_labelled = pool.labelled if "labelled_embedding" in needs else seen[:0]
     labelled = scoring.evaluate(of_labelled, frozenset({"embedding"}))
     scoring.clock.lap("score")
 
     def chosen() -> list[str]:
         columns = {name: scores.columns[name] for name in needs - {"labelled_embedding"}}
-        candidates = Candidates(seen, **columns, labelled_embedding=labelled.columns.get("embedding"))
+        candidates = Candidates(ids, **columns, labelled_embedding=labelled.columns.get("embedding"))
         picked = experiment.acquisition.select(candidates, settings.budget, rng)
         pool.label(picked)  # refuses strangers and repeats of a plug-in before anything is written
         return picked
 
     selected = ranks.on_first(chosen)
     scoring.clock.lap("select")
-    measured = scoring.evaluate(experiment.rows(selected), frozenset({"joints"}))
+    measured = scoring.evaluate(pool.ids.rows_of(selected), frozenset({"joints"}))
     scoring.clock.lap("score")
 
     def written() -> Row:
-        if wanted:
-            outputs.write_scores(scoring.round_dir / "scores.parquet", wanted, scores)
+        if len(wanted):
+            outputs.write_scores(scoring.round_dir / "scores.parquet", ids, scores)
         outputs.write_selection(scoring.round_dir, selected, measured)
         return outputs.selection_row(measured, scores if settings.evaluate_pool else None)
 

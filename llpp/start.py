@@ -2,10 +2,12 @@
 
 import logging
 import time
-from collections.abc import Container, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
+
+import numpy as np
 
 from llpp import ranks
 from llpp.datasets.base import PoseDataset
@@ -60,16 +62,18 @@ def start_state(settings: Settings, science: Mapping[str, Any], dataset: PoseDat
         raise DataError(f"{bad[min(bad)]}{more}; mend or remove it, or set on_bad_image=skip to go on without it")
     for row in sorted(bad):
         log.warning("skipped %s: %s", table.ids[row], bad[row])
-    usable = [r for r in table.rows("train").tolist() if table.initial[r] and r not in bad]
-    check_sizes(settings, len(usable), sum(r not in bad for r in table.rows("train").tolist()))
-    if empty := [s for s in ("val", "test") if all(r in bad for r in table.rows(s).tolist())]:
+    good = np.ones(len(table.ids), dtype=np.bool_)
+    good[list(bad)] = False
+    usable = np.flatnonzero(good & table.initial & (table.split == "train"))
+    check_sizes(settings, len(usable), int(good[table.rows("train")].sum()))
+    if empty := [s for s in ("val", "test") if not good[table.rows(s)].any()]:
         raise DataError(
             f"every image of the {empty[0]} split is unreadable; mend them or choose another dataset.root"
         )
     rng = generator(Stream.START, settings.seed)
-    chosen = [usable[i] for i in rng.permutation(len(usable))[: settings.initial]]
+    chosen = usable[rng.permutation(len(usable))[: settings.initial]]
     skipped = {table.ids[row]: bad[row] for row in sorted(bad)}
-    return RunState(dict(science), tuple(table.ids[r] for r in chosen), skipped)
+    return RunState(dict(science), tuple(table.ids.take(chosen)), skipped)
 
 
 def check_visible(run_dir: Path, sha256: str) -> None:
@@ -103,12 +107,12 @@ def check_sizes(settings: Settings, usable: int, train: int) -> None:
             )
 
 
-def check_labels(dataset: PoseDataset, skipped: Container[str]) -> None:
+def check_labels(dataset: PoseDataset, skipped: Iterable[str]) -> None:
     """Raise ConfigError if there are training records that a simulated oracle cannot label."""
     table = dataset.records
-    rows = [r for r in table.rows("train").tolist() if table.ids[r] not in skipped]
-    without = [r for r in rows if not (table.visible[r] > 0).any()]
-    if without:
+    rows = table.rows("train", skipped)
+    without = rows[~table.visible[rows].any(axis=1)]
+    if len(without):
         raise ConfigError(
             f"{len(without)} of {len(rows)} training records have no labelled joint, {table.ids[without[0]]!r} among "
             "them; a simulated run, acquisition=true_loss above all, needs labels for the whole pool: leave them out"

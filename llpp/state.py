@@ -10,7 +10,7 @@ import json
 import math
 import os
 import socket
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -25,32 +25,6 @@ LARGEST = 1e30  # of a finite measurement
 LONGEST = 200  # characters of a lock's owner
 COUNTS = ("labelled", "validation_labels", "test_undefined", "steps", "selected")
 Row = dict[str, float | int | None]
-
-
-@dataclass(frozen=True)
-class Pool:
-    """The training ids, parted into labelled (in order of acquisition) and unlabelled (in dataset order)."""
-
-    labelled: tuple[str, ...]
-    unlabelled: tuple[str, ...]
-
-    @classmethod
-    def start(cls, ids: Iterable[str], labelled: Iterable[str]) -> "Pool":
-        """The pool in which `labelled` of `ids` are labelled; StateError on an id that is not there."""
-        return cls((), tuple(ids)).label(labelled)
-
-    def label(self, ids: Iterable[str]) -> "Pool":
-        """Move ids to the labelled part; StateError on strangers and repeats."""
-        chosen = tuple(ids)
-        if len(set(chosen)) != len(chosen):
-            raise StateError(f"{len(chosen) - len(set(chosen))} of {len(chosen)} ids would be labelled twice")
-        if strangers := set(chosen) - set(self.unlabelled):
-            raise StateError(
-                f"{len(strangers)} ids to label are not in the unlabelled pool, {sorted(strangers)[0]!r} among them; "
-                "has the dataset changed since this run was started?"
-            )
-        taken = set(chosen)
-        return Pool(self.labelled + chosen, tuple(i for i in self.unlabelled if i not in taken))
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ B batch, K joints, S stacks, C channels, H and W input pixels, h and w heatmap c
 (x, y) pixels of the crop, 0-based, pixel centres at integers.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import NotRequired, TypedDict
 
@@ -52,7 +52,7 @@ class Candidates:
     A column is there only if the acquisition's `needs` names it.
     """
 
-    ids: tuple[str, ...]
+    ids: Sequence[str]  # in a run they are `Ids`: for few of millions read `ids[i]`, for many `ids.take(rows)`
     predicted_loss: NDArray[np.float32] | None = None  # (N,) higher = worse expected pose
     true_loss: NDArray[np.float32] | None = None  # (N,) known in simulations only
     embedding: NDArray[np.float32] | None = None  # (N, D) pooled penultimate map

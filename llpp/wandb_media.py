@@ -64,11 +64,10 @@ def selected_images(run_dir: Path, number: int, dataset: PoseDataset) -> list[An
     if poses is None:
         return []
     table, skeleton = dataset.records, dataset.skeleton
-    rows = {name: row for row, name in enumerate(table.ids)}
+    rows = table.ids.rows_of(poses["id"].tolist()).tolist()
     images = []
     for place in np.argsort(-np.nan_to_num(poses["true_loss"], nan=-np.inf), kind="stable")[:IMAGES].tolist():
-        name = str(poses["id"][place])
-        row, joints = rows[name], poses["joints"][place].reshape(-1, 2)
+        name, row, joints = str(poses["id"][place]), rows[place], poses["joints"][place].reshape(-1, 2)
         try:
             pixels = dataset.load(row)
         except LlppError:  # the report says what is wrong with the image; here it is one picture less

@@ -97,7 +97,7 @@ def scored(run_dir, pools, *overrides):
     torch.manual_seed(0)
     module = experiment.make_module(0, "joint")
     trainer = experiment.make_trainer(run_dir, "key", False)
-    found = [evaluate(trainer, module, data, rows, frozenset({"embedding"})) for rows in pools]
+    found = [evaluate(trainer, module, data, np.array(rows, dtype=int), frozenset({"embedding"})) for rows in pools]
     return [({name: np.asarray(column) for name, column in f.columns.items()}, f.pck) for f in found]
 
 
@@ -111,8 +111,8 @@ def selections(run_dir, acquisitions, *overrides):
     experiment = tiny(run_dir, *overrides)
     begun = start_state(experiment.settings, experiment.science, experiment.dataset)
     pool = loop.current_pool(experiment, begun)
-    data = experiment.make_data(experiment.rows(pool.labelled), experiment.split_rows("val", begun), 0)
-    trained = experiment.training.round(0, pool.labelled, data, 0, "")
+    data = experiment.make_data(pool.labelled.tolist(), experiment.split_rows("val", begun), 0)
+    trained = experiment.training.round(0, begun.labelled, data, 0, "")
     scoring = Scoring(trained.trainer, trained.module, data, run_dir / "round_00", Clock())
     found = {}
     for name in acquisitions:

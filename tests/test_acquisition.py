@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
+from llpp.acquisition.base import highest
 from llpp.acquisition.core_set import CENTRES_AT_ONCE, CoreSetAcquisition
 from llpp.acquisition.loss_proportional import LossProportionalAcquisition
 from llpp.acquisition.predicted_loss import PredictedLossAcquisition
@@ -80,6 +81,24 @@ def test_scores_that_are_not_finite_are_refused(acquisition, bad):
 def test_absent_columns_are_refused(acquisition):
     with pytest.raises(ValueError, match=r"need"):
         acquisition.select(Candidates(names(3)), 1, rng())
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    scores=st.lists(st.sampled_from([-2.0, -0.0, 0.0, 1.5, 1.5, 7.0]), max_size=60),
+    budget=st.integers(0, 70),
+    seed=st.integers(0, 2**31),
+)
+def test_the_highest_are_those_of_a_full_sort_with_ties_in_the_order_of_their_lots(scores, budget, seed):
+    lots = rng(seed).random(len(scores))
+    order = sorted(range(len(scores)), key=lambda row: (-scores[row], lots[row]))
+    assert highest(np.array(scores, dtype=np.float32), budget, rng(seed)).tolist() == order[:budget]
+
+
+def test_who_ties_with_the_last_place_has_an_equal_chance():
+    """One place is left for three of equal score, after the one that is sure of its own."""
+    counts = frequencies(PredictedLossAcquisition(), by_score("predicted_loss", [1, 3, 1, 0, 1]), 2, 3000, seed=5)
+    assert agrees(counts, {("id-1", name): 1 / 3 for name in ("id-0", "id-2", "id-4")})
 
 
 def test_the_oracle_needs_labels():

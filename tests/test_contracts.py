@@ -323,7 +323,7 @@ PACKAGE = Path(llpp.__file__).parent
 LAYERS = tuple(
     set(areas.split())
     for areas in (
-        "llpp types state errors files seeds redaction",
+        "llpp types state ids pool errors files seeds redaction",
         "losses codec metrics statistics theory transforms schedules pixels",
         "backbones heads objectives acquisition datasets",
         "loop experiment selection training module datamodule scoring outputs start ranks batch_norm checkpoints"
@@ -410,7 +410,7 @@ def test_plug_ins_know_nothing_of_the_other_kinds():
 def test_frameworks_stay_in_their_layers():
     def frameworks(module):
         forbidden = {"hydra"} if area(module) == "report" else {"hydra", "omegaconf"}
-        if area(module) in ("build", "cli", "job", "sweep", "data_command"):
+        if area(module) in ("build", "cli", "job", "sweep", "launch", "worker", "data_command"):
             forbidden = set()
         if layer(module) <= PLUG_INS:
             forbidden |= {"pytorch_lightning", "lightning"}

@@ -1,6 +1,7 @@
 import csv
 import io
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -184,7 +185,7 @@ def test_a_missing_dataset_leaves_the_gallery_out(two_methods, tmp_path):
 def test_missing_score_files_and_unknown_ids_are_told(two_methods, tmp_path, monkeypatch):
     (two_methods / "a" / "0" / "round_00" / "poses.parquet").write_bytes(b"PAR1 damaged")
     data = Grey()
-    object.__setattr__(data.records, "ids", tuple(f"new/{i}" for i in range(6)))
+    data.records = replace(data.records, ids=[f"new/{i}" for i in range(6)])
     html = write([two_methods], tmp_path / "out", lambda _: data).read_text()
     assert "poses.parquet of this round is missing or damaged" in html
     assert "the dataset has no &#39;grey/0&#39; any more" in html

@@ -26,8 +26,16 @@ class Acquisition(ABC):
 def highest(scores: NDArray[np.floating], budget: int, rng: np.random.Generator) -> NDArray[np.int64]:
     """Positions of the `budget` highest of (N,) scores, in descending order, ties in random order.
 
-    Raises ValueError on scores that are not finite: they would land anywhere in the order.
+    Only those are sorted; finding them takes time in proportion to N. Raises ValueError on scores that are not
+    finite: they would land anywhere in the order.
     """
     if not np.isfinite(scores).all():
         raise ValueError(f"{int((~np.isfinite(scores)).sum())} of {len(scores)} scores are not finite")
-    return np.lexsort((rng.random(len(scores)), -scores.astype(np.float64)))[:budget]
+    lot = rng.random(len(scores))  # one per score: whoever ties with the last that is kept has an equal chance
+    kept = np.arange(len(scores))
+    if 0 < budget < len(scores):
+        last = np.partition(scores, len(scores) - budget)[len(scores) - budget]
+        above, level = np.flatnonzero(scores > last), np.flatnonzero(scores == last)
+        room = budget - len(above)
+        kept = np.concatenate([above, level[np.argpartition(lot[level], room - 1)[:room]]])
+    return kept[np.lexsort((lot[kept], -scores[kept].astype(np.float64)))][:budget]

@@ -8,15 +8,18 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from llpp.errors import ConfigError, DataError
+from llpp.ids import Ids
 
 SPLITS = ("train", "val", "test")
 UNITS = ("torso", "box")
+READ_AT_ONCE = 4096  # images that wait for a thread
 
 
 @dataclass(frozen=True)
@@ -48,14 +51,14 @@ class Size:
 
 @dataclass(frozen=True)
 class Records:
-    """The annotated persons of a dataset, one per row.
+    """The annotated persons of a dataset, one per row. `ids` and `images` may be given as any sequence of strings.
 
     `boxes` rows are (x, y, width, height) with x, y the smallest pixel centre; NaN means the whole image.
     `joints` are NaN wherever `visible` is 0, so that unlabelled coordinates cannot count anywhere.
     """
 
-    ids: tuple[str, ...]
-    images: tuple[str, ...]  # the image a person stands in; persons of one image share a split
+    ids: Ids
+    images: Ids  # the image a person stands in; persons of one image share a split
     split: NDArray[np.str_]  # (N,) one of SPLITS
     joints: NDArray[np.float32]  # (N, K, 2)
     visible: NDArray[np.uint8]  # (N, K)
@@ -68,23 +71,28 @@ class Records:
     notes: tuple[str, ...] = ()  # what a reader of results should know: left out, missing, assumed
 
     def __post_init__(self) -> None:
+        for name in ("ids", "images"):
+            object.__setattr__(self, name, Ids(getattr(self, name)))
         count = len(self.ids)
         for name in ("images", "split", "joints", "visible", "boxes", "initial"):
             if len(getattr(self, name)) != count:
                 raise DataError(f"records disagree: {count} ids but {len(getattr(self, name))} {name}")
-        if len(set(self.ids)) != count:
-            repeated = next(i for i in self.ids if self.ids.count(i) > 1)
+        if (repeated := self.ids.repeated()) is not None:
             raise DataError(f"sample id {repeated!r} occurs more than once; ids must be unique")
-        home: dict[str, str] = {}
-        for image, split in zip(self.images, self.split.tolist(), strict=True):
-            if home.setdefault(image, split) != split:
+        for split in ("val", "test"):  # the few are looked up among the many
+            own = self.split == split
+            away = self.images.among(self.images.take(np.flatnonzero(own))) & ~own
+            if away.any():
+                row = int(away.argmax())
                 raise DataError(
-                    f"image {image!r} stands in the splits {home[image]} and {split}; splits never share one"
+                    f"image {self.images[row]!r} stands in the splits {self.split[row]} and {split}; "
+                    "splits never share one"
                 )
 
-    def rows(self, split: str) -> NDArray[np.int64]:
-        """Rows of a split, in dataset order."""
-        return np.flatnonzero(self.split == split)
+    def rows(self, split: str, skipped: Iterable[str] = ()) -> NDArray[np.int64]:
+        """Rows of a split, in dataset order, without some ids."""
+        rows = np.flatnonzero(self.split == split)
+        return rows[~np.isin(rows, self.ids.rows_of(skipped))]
 
 
 class PoseDataset(ABC):
@@ -138,8 +146,12 @@ class PoseDataset(ABC):
                 return row, str(error)
             return None
 
+        bad: dict[int, str] = {}
+        waiting = iter(rows)
         with ThreadPoolExecutor() as pool:
-            return dict(found for found in pool.map(problem, rows) if found)
+            while some := list(islice(waiting, READ_AT_ONCE)):
+                bad.update(found for found in pool.map(problem, some) if found)
+        return bad
 
 
 def torso_length(

@@ -18,6 +18,7 @@ from llpp.datasets.coco_json import KeypointsFile, read, same_joints
 from llpp.datasets.images import is_there, read_image
 from llpp.datasets.splits import draw_splits
 from llpp.errors import ConfigError, DataError
+from llpp.ids import Ids
 
 Files = str | Sequence[str]
 BOXES = ("annotation", "joints", "image")
@@ -188,8 +189,8 @@ def _records(rows: list[Row], count: int, box: str, notes: tuple[str, ...]) -> R
     if box == "image" and crowded:
         notes = (*notes, f"{crowded} images show several persons, whom box=image does not tell apart")
     return Records(
-        ids=tuple(row.id for row in rows),
-        images=tuple(row.image for row in rows),
+        ids=Ids(row.id for row in rows),
+        images=Ids(row.image for row in rows),
         split=split,
         joints=joints,
         visible=visible,

@@ -15,6 +15,7 @@ from llpp.datasets.apart import read_apart
 from llpp.datasets.base import LSP_SKELETON, PoseDataset, Records, joint_boxes
 from llpp.datasets.images import read_image
 from llpp.errors import ConfigError, DataError
+from llpp.ids import Ids
 
 FARTHEST = 1e5  # pixels; joints may lie outside their image, but not there
 REMEDY = "unpack the published archive there or set dataset.root=…; see README, Datasets"
@@ -56,8 +57,8 @@ class LeedsSportsPose(PoseDataset):
         self.paths = [self.folder / f"{name}.jpg" for name in names]
         boxes = joint_boxes(joints, visible)
         self.records = Records(
-            ids=tuple(f"{prefix}/{name}" for name in names),
-            images=tuple(names),
+            ids=Ids(f"{prefix}/{name}" for name in names),
+            images=Ids(names),
             split=split,
             joints=joints,
             visible=visible,

@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from llpp.datasets.base import PoseDataset, Records, Size, Skeleton
 from llpp.errors import ConfigError
+from llpp.ids import Ids
 
 
 class MergedDataset(PoseDataset):
@@ -74,8 +75,8 @@ def _records(parts: Mapping[str, PoseDataset], places: list[list[int]], initial:
     tables = [part.records for part in parts.values()]
     may_start = [t.initial & (initial is None or name in initial) for name, t in zip(parts, tables, strict=True)]
     return Records(
-        ids=tuple(_own(name, i) for name, table in zip(parts, tables, strict=True) for i in table.ids),
-        images=tuple(f"{name}/{image}" for name, table in zip(parts, tables, strict=True) for image in table.images),
+        ids=Ids(_own(name, i) for name, table in zip(parts, tables, strict=True) for i in table.ids),
+        images=Ids(f"{name}/{image}" for name, table in zip(parts, tables, strict=True) for image in table.images),
         split=np.concatenate([table.split for table in tables]),
         joints=np.concatenate([table.joints[:, place] for table, place in zip(tables, places, strict=True)]),
         visible=np.concatenate([table.visible[:, place] for table, place in zip(tables, places, strict=True)]),

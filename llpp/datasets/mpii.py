@@ -15,6 +15,7 @@ from llpp.datasets.images import read_image
 from llpp.datasets.mpii_persons import HEAD_TOP, JOINTS, NECK, Persons, head_segment, plain_name
 from llpp.errors import ConfigError, DataError, expect
 from llpp.files import read_bytes
+from llpp.ids import Ids
 
 MOST_BYTES = 1 << 24  # of a list of names
 USUAL_LIST = "newell_validation_images.txt"
@@ -74,8 +75,8 @@ class MpiiHumanPose(PoseDataset):
         self.folder = folder / "images"
         self.paths = [self.folder / image for image in persons.images]
         self.records = Records(
-            ids=tuple(f"mpii/{Path(i).stem}#{n}" for i, n in zip(persons.images, persons.numbers, strict=True)),
-            images=persons.images,
+            ids=Ids(f"mpii/{Path(i).stem}#{n}" for i, n in zip(persons.images, persons.numbers, strict=True)),
+            images=Ids(persons.images),
             split=split,
             joints=joints,
             visible=persons.visible,

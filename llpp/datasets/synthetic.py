@@ -16,6 +16,7 @@ from llpp.datasets import figure as body
 from llpp.datasets.backdrop import Looks, backdrop
 from llpp.datasets.base import LSP_JOINTS, LSP_SKELETON, PoseDataset, Records, joint_boxes
 from llpp.errors import ConfigError
+from llpp.ids import Ids
 
 GROUPS = {"initial": "train", "pool": "train", "val": "val", "test": "test"}  # group → split
 BOXES = ("annotation", "joints", "image")
@@ -126,7 +127,7 @@ def _check(counts: Mapping[str, int], shares: Mapping[str, float], seed: int, si
 
 def _records(figures: list[Figure], size: int, box: str) -> Records:
     groups = [tuple(GROUPS)[f.key[1]] for f in figures]
-    ids = tuple(f"synthetic/{group}-{f.key[2]:05d}" for group, f in zip(groups, figures, strict=True))
+    ids = Ids(f"synthetic/{group}-{f.key[2]:05d}" for group, f in zip(groups, figures, strict=True))
     points = np.array([f.points for f in figures]).reshape(-1, len(body.AT), 2)[:, : len(LSP_JOINTS)]
     hidden = np.zeros(points.shape[:2], dtype=bool)
     for row, figure in enumerate(figures):

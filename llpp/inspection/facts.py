@@ -1,6 +1,5 @@
 """What a dataset's table says about itself. N records, K joints."""
 
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -25,7 +24,7 @@ def headline(dataset: PoseDataset) -> str:
     """The size of everything, in one line."""
     table, skeleton = dataset.records, dataset.skeleton
     return (
-        f"{dataset.name}: {len(table.ids):,} persons in {len(set(table.images)):,} images; "
+        f"{dataset.name}: {len(table.ids):,} persons in {table.images.codes().max(initial=-1) + 1:,} images; "
         f"{len(skeleton.joints)} joints, {len(skeleton.flip_pairs)} left–right pairs, {len(skeleton.edges)} limbs"
     )
 
@@ -34,12 +33,13 @@ def splits(dataset: PoseDataset) -> Listing:
     """Persons and images of every split."""
     table = dataset.records
     bare = (table.visible == 0).all(axis=1)
+    image = table.images.codes()
     rows = []
     for split in SPLITS:
         chosen = table.rows(split)
-        images = Counter(table.images[row] for row in chosen.tolist())
-        several = sum(number > 1 for number in images.values())
-        counts = (len(chosen), len(images), several, int(table.initial[chosen].sum()), int(bare[chosen].sum()))
+        persons = np.bincount(image[chosen])  # by image
+        images, several = int((persons > 0).sum()), int((persons > 1).sum())
+        counts = (len(chosen), images, several, int(table.initial[chosen].sum()), int(bare[chosen].sum()))
         rows.append((split, *(f"{number:,}" for number in counts)))
     columns = ("split", "persons", "images", "shared images", "for the start", "without joints")
     remarks = ("for the start: may be labelled before round 0",)

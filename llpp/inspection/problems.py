@@ -3,6 +3,8 @@
 from collections.abc import Iterable
 from pathlib import Path
 
+import numpy as np
+
 from llpp.datasets.base import SPLITS, PoseDataset
 from llpp.datasets.images import is_there
 from llpp.errors import ConfigError, DataError
@@ -15,8 +17,9 @@ def problems(dataset: PoseDataset, pck: PCKDefinition, decode: bool) -> list[str
     """One sentence each; with `decode` every image is read, else files are only looked for."""
     table = dataset.records
     found = [f"there are no {split} records; a run needs some" for split in SPLITS if not len(table.rows(split))]
-    bare = [row for row in table.rows("train").tolist() if not table.visible[row].any()]
-    if bare:
+    train = table.rows("train")
+    bare = train[~table.visible[train].any(axis=1)]
+    if len(bare):
         found.append(
             f"{len(bare):,} training records have no labelled joint, {table.ids[bare[0]]} for one: "
             "a simulated run cannot label them and refuses"
@@ -43,8 +46,8 @@ def missing(dataset: PoseDataset) -> list[str]:
 
 def unreadable(dataset: PoseDataset) -> list[str]:
     """Images that cannot be read. Reads every one."""
-    first = {image: row for row, image in reversed(list(enumerate(dataset.records.images)))}
-    bad = dataset.bad_images(sorted(first.values()))
+    first = np.unique(dataset.records.images.codes(), return_index=True)[1]
+    bad = dataset.bad_images(first.tolist())
     return _counted(bad.values(), len(bad), f"of {len(first):,} images cannot be read")
 
 

@@ -4,7 +4,6 @@ K joints. Coordinates are (x, y), pixel centres at integers.
 """
 
 import base64
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -61,7 +60,6 @@ class Gallery:
 
 def galleries(section: Section, dataset: PoseDataset, tiles: int) -> list[Gallery]:
     """Every selecting round of a section, with up to `tiles` images per method."""
-    rows = {name: row for row, name in enumerate(dataset.records.ids)}
     firsts = [(method.label, method.begun[0]) for method in section.methods if method.begun]
     last = max((len(run.state.rounds) for _, run in firsts), default=0)
     found = []
@@ -73,7 +71,7 @@ def galleries(section: Section, dataset: PoseDataset, tiles: int) -> list[Galler
         ]
         if shown:
             labelled = int(shown[0][1].state.rounds[number].row["labelled"] or 0)
-            selections = tuple(_selection(label, run, number, dataset, rows, tiles) for label, run in shown)
+            selections = tuple(_selection(label, run, number, dataset, tiles) for label, run in shown)
             found.append(Gallery(number, labelled, selections))
     return found
 
@@ -86,9 +84,7 @@ def tiles_per_selection(collection: Collection) -> int:
     return tiles if tiles >= LEAST else 0
 
 
-def _selection(
-    label: str, run: Run, number: int, dataset: PoseDataset, rows: Mapping[str, int], tiles: int
-) -> Selection:
+def _selection(label: str, run: Run, number: int, dataset: PoseDataset, tiles: int) -> Selection:
     committed = run.state.rounds[number]
     pck = committed.row.get("selected_pck")
     names = ("id", "predicted_loss", "true_loss", "pck", "joints")
@@ -97,13 +93,14 @@ def _selection(
         problem = "poses.parquet of this round is missing or damaged."
         return Selection(label, str(run.seed), len(committed.selected), pck, (), problem)
     scores = read_columns(run.round_file(number, "scores.parquet"), ("predicted_loss",)) or poses
+    rows = dataset.records.ids.rows_of(poses["id"].tolist()).tolist()
     made: list[Tile] = []
     missing: str | None = None
     # An unknown loss sorts last.
     for place in np.argsort(-np.nan_to_num(poses["true_loss"], nan=-np.inf), kind="stable")[:tiles].tolist():
         name = str(poses["id"][place])
         try:
-            image = _encoded(_person(dataset, rows, name, poses["joints"][place].reshape(-1, 2)))
+            image = _encoded(_person(dataset, rows[place], name, poses["joints"][place].reshape(-1, 2)))
         except LlppError as error:
             missing = missing or str(error)
             continue
@@ -118,10 +115,10 @@ def _known(value: Any) -> float | None:
     return float(value) if np.isfinite(value) else None
 
 
-def _person(dataset: PoseDataset, rows: Mapping[str, int], name: str, predicted: Points) -> Pixels:
-    if name not in rows:
+def _person(dataset: PoseDataset, row: int, name: str, predicted: Points) -> Pixels:
+    if row < 0:
         raise LlppError(f"the dataset has no {name!r} any more")
-    row, table = rows[name], dataset.records
+    table = dataset.records
     if predicted.shape != table.joints[row].shape:
         raise LlppError(f"poses.parquet has {len(predicted)} joints, the dataset {len(table.joints[row])}")
     return draw_person(dataset.load(row), table.joints[row], predicted, table.boxes[row], dataset.skeleton)
