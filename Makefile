@@ -18,7 +18,7 @@ SIDE_BY_SIDE := -n 2 --dist worksteal --durations=15
 # Waiting threads that spin slow other processes down; small tensors gain nothing from a second thread.
 QUIET  := OMP_WAIT_POLICY=PASSIVE OMP_NUM_THREADS=1
 
-.PHONY: help install demo test test-fast lint types format bench docker clean
+.PHONY: help install demo test test-fast faults lint types format bench docker clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -44,6 +44,9 @@ test: lint types ## lint, types and the whole test suite
 
 test-fast: $(STAMP) ## the tests that take no subprocess, no training and no pictures
 	$(QUIET) $(BIN)/python -m pytest $(SIDE_BY_SIDE) -m "not slow"
+
+faults: $(STAMP) ## hurt runs in every way for some 20 minutes: 30 kills at random moments, one of two ranks, launchers
+	LLPP_FAULT_KILLS=30 $(QUIET) $(BIN)/python -m pytest tests/faults -s --durations=15
 
 lint: $(STAMP) ## ruff: rules and format
 	$(BIN)/ruff check .

@@ -43,14 +43,15 @@ class GlobalBatchNorm(nn.modules.batchnorm._BatchNorm):
         others = [d for d in range(input.dim()) if d != 1]
         shape = [-1 if d == 1 else 1 for d in range(input.dim())]
         number = input.numel() // input.shape[1] * ranks.count()  # ranks have batches of one size
-        mean = _reduce(values.sum(others)) / number
+        mean: Tensor = _reduce(values.sum(others)) / number
         centred = values - mean.view(shape)
         variance = _reduce(centred.square().sum(others)) / number
         self._remember(mean.detach(), variance.detach(), number)
         normal = centred * (variance + self.eps).rsqrt().view(shape)
         if self.affine:
             normal = normal * self.weight.view(shape) + self.bias.view(shape)
-        return normal.to(input.dtype)
+        result: Tensor = normal.to(input.dtype)
+        return result
 
     @torch.no_grad()
     def _remember(self, mean: Tensor, variance: Tensor, number: int) -> None:
@@ -62,6 +63,7 @@ class GlobalBatchNorm(nn.modules.batchnorm._BatchNorm):
         self.running_var.lerp_(variance * (number / max(1, number - 1)), share)
 
 
+@torch.compiler.disable  # type: ignore[untyped-decorator]
 def _reduce(values: Tensor) -> Tensor:
     total: Tensor = _Sum.apply(values)  # type: ignore[no-untyped-call]
     return total

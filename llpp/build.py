@@ -2,10 +2,6 @@
 
 import copy
 import dataclasses
-import datetime
-import inspect
-import logging
-import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
@@ -21,10 +17,8 @@ from lightning_fabric.utilities.exceptions import MisconfigurationException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from pytorch_lightning.callbacks import ProgressBar
-from pytorch_lightning.strategies import DDPStrategy
-from torch.nn.parallel import DistributedDataParallel
 
-from llpp import fingerprint, ranks
+from llpp import fingerprint, lightning, ranks
 from llpp.backbones.base import Backbone
 from llpp.checkpoints import AtomicCheckpointIO, checkpoint_callbacks
 from llpp.codec import HeatmapCodec
@@ -47,7 +41,7 @@ def experiment(cfg: DictConfig, gpu: int | None = None) -> Experiment:
 
     `gpu` is the number of the one that is to be used, where the machine has several.
     """
-    _quiet_lightning()
+    lightning.quiet()
     settings = _settings(cfg)
     if cfg.threads:
         torch.set_num_threads(cfg.threads)
@@ -83,6 +77,10 @@ def experiment(cfg: DictConfig, gpu: int | None = None) -> Experiment:
 def _settings(cfg: DictConfig) -> Settings:
     every, epochs = cfg.trainer.check_val_every_n_epoch, cfg.trainer.max_epochs
     expect(epochs is not None and epochs >= 1, "trainer.max_epochs", epochs, "1 or more")
+    if cfg.trainer.accelerator == "cpu" and str(cfg.trainer.precision).startswith("16"):
+        raise ConfigError(
+            f"trainer.precision={cfg.trainer.precision} is very slow on CPUs; use bf16-mixed or 32-true"
+        )
     expect(cfg.rank_timeout > 0, "rank_timeout", cfg.rank_timeout, "seconds, above 0")
     expect(cfg.threads is None or cfg.threads >= 1, "threads", cfg.threads, "null, or 1 or more")
     if cfg.best_by not in ("pck", "pose_loss"):
@@ -161,6 +159,11 @@ def module(cfg: DictConfig, data: PoseDataset, round_number: int, phase: Phase) 
     spec = FeatureSpec(backbone.feature_channels, backbone.penultimate_channels, cfg.crop.size)
     with _plainly():
         head = make(cfg.head)(spec=spec) if phase != "pose" else None
+    if cfg.compile is not None:
+        expect(
+            cfg.compile in torch.compiler.list_backends(None), "compile", cfg.compile, "a backend of torch.compile"
+        )
+        backbone.compile(backend=cfg.compile)
     return LearningLossModule(
         backbone=backbone,
         head=head,
@@ -207,9 +210,9 @@ def _trainer(
     cfg: DictConfig, loggers: list[Any], gpu: int | None, code: str, directory: Path, key: str, best: bool
 ) -> pl.Trainer:
     shown = [make(copy.deepcopy(node)) for node in (cfg.callbacks or {}).values()]
-    return pl.Trainer(
+    trainer = pl.Trainer(
         **_plain(cfg.trainer) | ({} if gpu is None else {"devices": [gpu]}),
-        strategy=_strategy(cfg.rank_timeout) if ranks.count() > 1 else "auto",
+        strategy=lightning.strategy(cfg.rank_timeout) if ranks.count() > 1 else "auto",
         callbacks=[
             *shown,
             *checkpoint_callbacks(directory, key, code, cfg.best_by if best and cfg.weights == "best" else None),
@@ -221,27 +224,5 @@ def _trainer(
         use_distributed_sampler=False,  # the datamodule's own samplers know their rows
         num_sanity_val_steps=0,
     )
-
-
-def _strategy(timeout: float) -> DDPStrategy:
-    """Gradients are averaged; statistics of BatchNorm are equal on all ranks, so they need no broadcast."""
-    known = inspect.signature(DistributedDataParallel).parameters
-    buffers: dict[str, Any] = {
-        "forward_sync_buffers" if "forward_sync_buffers" in known else "broadcast_buffers": False
-    }
-    return DDPStrategy(timeout=datetime.timedelta(seconds=timeout), gradient_as_bucket_view=True, **buffers)
-
-
-def _quiet_lightning() -> None:
-    """Keep what a person should read, drop the rest."""
-    for name in ("pytorch_lightning", "lightning_fabric"):
-        logging.getLogger(name).setLevel(logging.WARNING)
-    for message in (
-        r".*does not have many workers.*",  # the number of workers is data.workers, whose default is on purpose
-        r".*Checkpoint directory .* exists and is not empty.*",  # a resumed round
-        r".*isinstance\(treespec, LeafSpec\).*",  # Lightning 2.6 with torch 2.13
-        r".*sync_dist=True.*when logging on epoch level.*",  # what is logged there is equal on all ranks
-        r".*The number of training batches.*",  # few batches per epoch are normal in a first round
-        r".*Experiment logs directory .* exists.*",
-    ):
-        warnings.filterwarnings("ignore", message)
+    lightning.leave_signals(trainer)
+    return trainer

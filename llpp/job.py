@@ -74,14 +74,17 @@ def run(cfg: DictConfig, gpus: list[int] | None = None) -> str:
 
 def work(cfg: DictConfig, gpu: int | None = None) -> str:
     """All rounds and the report, in this process; `gpu` is the number of the one to use."""
-    from llpp import build, loop, ranks
+    from llpp import build, crashes, loop, ranks
     from llpp import report as reports
 
     expect(isinstance(cfg.report, DictConfig), "report", cfg.report, "report.write=true or report.write=false")
     reference = reports.published(cfg.report.reference)
     ranks.connect(cfg.trainer.accelerator in ("gpu", "cuda"), cfg.rank_timeout)
+    if ranks.rank() > 0:
+        logging.getLogger().setLevel(logging.WARNING)  # the first one tells what goes on
     experiment = build.experiment(cfg, gpu)
-    state = loop.run(experiment)
+    with crashes.explained(cfg.data, cfg.crop.size):
+        state = loop.run(experiment)
     log.info("%s: %d rounds done", cfg.run_dir, len(state.rounds))
     if cfg.report.write and ranks.rank() == 0:
         page = reports.write([experiment.run_dir], experiment.run_dir, lambda _: experiment.dataset, reference)

@@ -64,6 +64,14 @@ def launch(cfg: DictConfig, gpus: list[int] | None = None) -> None:
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
+    if cfg.trainer.accelerator in ("gpu", "cuda"):
+        import torch
+
+        if (found := torch.cuda.device_count()) < cfg.trainer.devices:
+            raise ConfigError(
+                f"trainer.devices={cfg.trainer.devices}, but there are {found} GPUs to be seen here; lower it, or "
+                "use trainer=ddp_cpu"
+            )
     logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)  # what they say is said here
     with _environment(cfg, gpus), _handlers(), tempfile.TemporaryDirectory(prefix="llpp-") as folder:
         config = LaunchConfig(

@@ -30,8 +30,6 @@ def main() -> None:
     errors = get_error_handler()
     given = json.loads(os.environ.pop(launch.JOB))
     logging.config.dictConfig(given["logging"])
-    if os.environ["RANK"] != "0":
-        logging.getLogger().setLevel(logging.WARNING)  # one of them tells what goes on
     try:
         job.work(OmegaConf.create(given["config"]))
     except LlppError as error:

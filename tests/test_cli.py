@@ -2,14 +2,17 @@
 
 import csv
 import os
+import signal
 import subprocess
 import sys
+import tempfile
 import time
 import zipfile
 from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
+from command import Command
 from experiments import FIGURES, TINY, tiny
 from test_lsp import change, folder
 
@@ -20,13 +23,14 @@ ROOT = Path(__file__).parents[1]
 
 
 def llpp(*arguments, cwd, **environment):
-    return subprocess.run(
-        [sys.executable, "-m", "llpp", *arguments],
-        cwd=cwd,
-        capture_output=True,
-        text=True,
-        env={**os.environ, **environment},
-    )
+    """A process of its own; where the environment is special, one that begins with an import of nothing."""
+    if environment:
+        command = [sys.executable, "-m", "llpp", *arguments]
+        return subprocess.run(command, cwd=cwd, capture_output=True, text=True, env={**os.environ, **environment})
+    with tempfile.TemporaryDirectory() as folder:
+        code = Command(*arguments, cwd=cwd, output=folder).wait(timeout=240)
+        out, err = (Path(folder, name).read_text() for name in ("stdout", "stderr"))
+    return subprocess.CompletedProcess(arguments, code, out, err)
 
 
 def test_help_names_the_commands_without_loading_torch(tmp_path):
@@ -181,14 +185,14 @@ def test_a_full_disk_is_told_and_the_last_commit_stays(tmp_path, monkeypatch):
 @pytest.mark.slow
 def test_two_processes_never_share_a_run_directory(tmp_path):
     long = [*TINY, *FIGURES, "trainer.max_epochs=400", "run_dir=shared"]
-    first = subprocess.Popen([sys.executable, "-m", "llpp", "run", *long], cwd=tmp_path, stdout=subprocess.DEVNULL)
+    first = Command("run", *long, cwd=tmp_path)
     try:
         deadline = time.monotonic() + 60
         while not (tmp_path / "shared/state.json").exists() and time.monotonic() < deadline:
             time.sleep(0.1)
         second = llpp("run", *long, cwd=tmp_path)
     finally:
-        first.kill()
+        first.send_signal(signal.SIGKILL)
         first.wait()
     assert second.returncode == 2 and f"shared is in use by process {first.pid} on" in second.stderr
     with state.lock(tmp_path / "shared"):  # a dead owner's directory is free at once

@@ -327,7 +327,7 @@ LAYERS = tuple(
         "losses codec metrics statistics theory transforms schedules pixels",
         "backbones heads objectives acquisition datasets",
         "loop experiment selection training module datamodule scoring outputs start ranks batch_norm checkpoints"
-        " progress fingerprint report drawing inspection analysis wandb_run wandb_media trust",
+        " lightning crashes progress fingerprint report drawing inspection analysis wandb_run wandb_media trust",
         "build",
         "cli job sweep launch worker data_command __main__",
     )

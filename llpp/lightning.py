@@ -1,0 +1,41 @@
+"""What Lightning is to do otherwise than it does by itself."""
+
+import datetime
+import inspect
+import logging
+import warnings
+from typing import Any
+
+import pytorch_lightning as pl
+from pytorch_lightning.strategies import DDPStrategy
+from torch.nn.parallel import DistributedDataParallel
+
+
+def strategy(timeout: float) -> DDPStrategy:
+    """Gradients are averaged; statistics of BatchNorm are equal on all ranks, so they need no broadcast."""
+    known = inspect.signature(DistributedDataParallel).parameters
+    buffers: dict[str, Any] = {
+        "forward_sync_buffers" if "forward_sync_buffers" in known else "broadcast_buffers": False
+    }
+    return DDPStrategy(timeout=datetime.timedelta(seconds=timeout), gradient_as_bucket_view=True, **buffers)
+
+
+def quiet() -> None:
+    """Keep what a person should read, drop the rest."""
+    for name in ("pytorch_lightning", "lightning_fabric"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    for message in (
+        r".*does not have many workers.*",  # the number of workers is data.workers, whose default is on purpose
+        r".*Checkpoint directory .* exists and is not empty.*",  # a resumed round
+        r".*isinstance\(treespec, LeafSpec\).*",  # Lightning 2.6 with torch 2.13
+        r".*sync_dist=True.*when logging on epoch level.*",  # what is logged there is equal on all ranks
+        r".*was called before the ``update`` method.*",  # a rank without images
+        r".*The number of training batches.*",  # few batches per epoch are normal in a first round
+        r".*Experiment logs directory .* exists.*",
+    ):
+        warnings.filterwarnings("ignore", message)
+
+
+def leave_signals(trainer: pl.Trainer) -> None:
+    """Its handler of SIGTERM waits for the other ranks, which may be waiting for this one; llpp has its own."""
+    trainer._signal_connector.register_signal_handlers = lambda: None  # type: ignore[method-assign]

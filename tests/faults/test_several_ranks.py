@@ -1,0 +1,114 @@
+"""One rank fails, hangs, is killed or is told to stop: the job ends, says so, and goes on by the same command."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from harness import KILLS, RUN, TWO_RANKS, alive, begun, finish, kill, outcome, ranks, start, told
+
+pytestmark = pytest.mark.slow
+LONG = pytest.mark.skipif(KILLS < 10, reason="takes minutes: make faults")
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory):
+    """How a run on two ranks ends when nothing happens."""
+    cwd = tmp_path_factory.mktemp("undisturbed")
+    code, said = finish(*RUN, *TWO_RANKS, cwd=cwd)
+    assert code == 0, said
+    return outcome(cwd / "run")
+
+
+def test_a_killed_rank_ends_the_job_and_the_same_command_ends_as_if_nothing_had_been(undisturbed, tmp_path):
+    code, said = finish(*RUN, *TWO_RANKS, cwd=tmp_path, fault="kill:1:1:1")
+    assert code == 2 and "rank 1 failed: it was killed (SIGKILL), as the system does when memory runs out" in said
+    assert "The same command goes on from the last commit" in said
+    code, said = finish(*RUN, *TWO_RANKS, cwd=tmp_path)
+    assert code == 0, said
+    assert outcome(tmp_path / "run") == undisturbed
+
+
+def test_a_failing_rank_ends_its_job_with_its_traceback_and_the_next_job_of_the_sweep_runs(tmp_path):
+    sweep = ("-m", *RUN[:-1], "trainer.devices=2,1", "name=d${trainer.devices}", "rounds=1", "trainer.max_epochs=1")
+    code, said = finish(*sweep, cwd=tmp_path, fault="raise:1:0:0")
+    assert code == 1 and "2 jobs: 1 done, 1 failed" in said
+    assert "failed: runs/d2/seed0: rank 1 failed: ValueError: a fault of the test; its traceback is above" in said
+    assert 'raise ValueError("a fault of the test")' in said, "the traceback"
+    assert (tmp_path / "runs/d1/seed0/rounds.csv").exists()
+
+
+def test_a_hanging_rank_ends_the_job_when_the_others_have_waited_long_enough(tmp_path):
+    code, said = finish(*RUN, *TWO_RANKS, "rank_timeout=4", "rounds=1", cwd=tmp_path, fault="hang:1:0:1")
+    assert code == 2 and "rank 0 failed: " in said and "imed out" in said
+
+
+def test_sigterm_stops_all_ranks_in_seconds_and_says_how_to_go_on(undisturbed, tmp_path):
+    job = start(*RUN, *TWO_RANKS, cwd=tmp_path, fault="hang:1:1:0")  # one in Python, one inside a collective
+    begun(job, tmp_path)
+    processes = ranks(job)
+    while not (tmp_path / "run/rounds.csv").exists():
+        time.sleep(0.05)
+    job.send_signal(signal.SIGTERM)
+    assert job.wait(timeout=40) == 128 + signal.SIGTERM
+    assert sorted(processes) == [0, 1] and not any(map(alive, processes.values()))
+    assert "llpp: interrupted (SIGTERM); nothing that was finished is lost: `llpp run crop.size=32" in told(tmp_path)
+    code, said = finish(*RUN, *TWO_RANKS, cwd=tmp_path)
+    assert code == 0, said
+    assert outcome(tmp_path / "run") == undisturbed
+
+
+def test_a_killed_launcher_leaves_no_rank_behind(tmp_path):
+    job = start(*RUN, *TWO_RANKS, cwd=tmp_path, fault="hang:1:0:0")
+    begun(job, tmp_path)
+    processes = ranks(job)
+    kill(job.pid)
+    job.wait()
+    deadline = time.monotonic() + 20
+    while any(map(alive, processes.values())) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert sorted(processes) == [0, 1] and not any(map(alive, processes.values()))
+
+
+@LONG
+def test_joblib_runs_jobs_of_several_ranks_side_by_side_each_in_its_own_directory(tmp_path):
+    sweep = ("-m", *RUN[:-1], *TWO_RANKS, "seed=0,1", "name=side", "rounds=1", "hydra/launcher=joblib")
+    done = subprocess.run(
+        [sys.executable, "-m", "llpp", "run", *sweep, "hydra.launcher.n_jobs=2"],
+        cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(Path(__file__).parent)}, capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == 0 and "2 jobs: 2 done" in done.stderr, done.stderr
+    states = [json.loads((tmp_path / f"runs/side/seed{seed}/state.json").read_text()) for seed in (0, 1)]
+    assert states[0]["initial"] != states[1]["initial"]
+
+
+@LONG
+@pytest.mark.parametrize("machines", [1, 2])
+def test_torchrun_by_hand_runs_one_job_on_one_or_several_machines(machines, undisturbed, tmp_path):
+    """Two agents on one machine stand for two machines; they share its disk."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        endpoint = f"127.0.0.1:{free.getsockname()[1]}"
+    each = 2 // machines
+    torchrun = [
+        sys.executable, "-m", "torch.distributed.run", f"--nnodes={machines}", f"--nproc-per-node={each}",
+        "--rdzv-backend=c10d", f"--rdzv-endpoint={endpoint}", "--rdzv-id=test",
+    ]  # fmt: skip
+    command = [*torchrun, "-m", "llpp", "run", *RUN, f"trainer.devices={each}", f"trainer.num_nodes={machines}"]
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent)}
+    jobs = [subprocess.Popen(command, cwd=tmp_path, env=environment) for _ in range(machines)]
+    assert [job.wait(timeout=200) for job in jobs] == [0] * machines
+    assert outcome(tmp_path / "run") == undisturbed
+
+
+@LONG
+def test_a_compiled_network_trains_on_two_ranks_as_an_uncompiled_one(undisturbed, tmp_path):
+    code, said = finish(*RUN, *TWO_RANKS, "compile=aot_eager", cwd=tmp_path)
+    assert code == 0, said
+    for ours, theirs in zip(outcome(tmp_path / "run")[1], undisturbed[1], strict=True):
+        assert float(ours["test_loss"]) == pytest.approx(float(theirs["test_loss"]), rel=1e-2)
