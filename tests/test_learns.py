@@ -16,9 +16,9 @@ def run(run_dir, *overrides):
 @pytest.mark.slow
 @pytest.mark.parametrize("pose_loss", ["mse", "foreground_mse", "cross_entropy"])
 def test_every_pose_loss_trains_from_scratch_on_easy_figures(pose_loss, tmp_path):
-    easy = ("dataset.hard_test=0", "dataset.test=128", "dataset.pool=0", "rounds=1", "trainer.max_epochs=15")
+    easy = ("dataset.hard_test=0", "dataset.test=64", "dataset.pool=0", "rounds=1", "trainer.max_epochs=6")
     row = run(tmp_path, f"pose_loss={pose_loss}", *easy)
-    assert row["test_pck"] > 0.6
+    assert row["test_pck"] > 0.5  # 0.02 untrained
 
 
 @pytest.mark.slow
