@@ -1,4 +1,4 @@
-"""What a round costs as the pool and the number of GPUs grow: measured small, fitted, and worked out up to 100 million.
+"""What a round costs as the pool and the number of GPUs grow: measured small, fitted, worked out to 100 million.
 
 Prints one JSON line per number. `--measured` takes such lines of an earlier call instead of measuring again, so that
 other assumptions take seconds. Speeds of GPUs are assumptions; everything else comes from this machine.
@@ -67,8 +67,10 @@ def main() -> None:
     one = {line["name"].removeprefix("scaling_"): line["value"] for line in lines}
     assumed = model.Assumed(given.train_rate, given.score_rate, given.cores, given.epochs, given.batch, DIMENSIONS)
     for part, fit in fits.items():
-        factors = dict(zip(("constant", *fit.terms), fit.factors, strict=True))
-        emit(f"scaling_model_{part}", fit.error, "relative error at the largest size, held out", **factors)
+        factors = _short(dict(zip(("constant", *fit.terms), fit.factors, strict=True)))
+        emit(f"scaling_model_{part}", fit.error, "relative error at the largest size, held out", factors=factors)
+    for name, value, unit in model.limits(fits):
+        emit(f"scaling_limit_{name}", value, unit)
     projections = [model.project(fits, one, assumed, images, gpus) for images in IMAGES for gpus in GPUS]
     for found in projections:
         emit(

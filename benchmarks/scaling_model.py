@@ -3,18 +3,23 @@
 N images of the pool, L labelled, k selected, D values of an embedding, R ranks.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+import itertools
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from scipy.optimize import nnls
 
+from llpp import state
+from llpp.datasets import coco_json
+
 Sizes = Mapping[str, float]
 Term = Callable[[Sizes], float]
 JOINTS = 16
 PARAMETERS, BUFFERS, LAYERS, CHANNELS = 7_655_649, 126_720, 96, 15_744  # of the published network with its head
 COLUMNS = 3  # scores of an image: predicted loss, true loss, PCK
+RANK_TIMEOUT = 1800  # the default
 PASSES = 3  # over test, pool and selected images
 
 
@@ -59,7 +64,7 @@ class Fit:
 
     def __call__(self, **sizes: float) -> float:
         """The value at any sizes."""
-        return _row(self.terms, sizes) @ np.asarray(self.factors)
+        return float(_row(self.terms, sizes) @ np.asarray(self.factors))
 
 
 def _row(terms: Mapping[str, Term], sizes: Sizes) -> Any:
@@ -157,6 +162,22 @@ def project(
         embeddings=fits["embeddings_file"](**at), column=4.0 * images * assumed.dimensions if gpus > 1 else 0.0,
     )  # fmt: skip
     return here
+
+
+def limits(fits: Mapping[str, Fit]) -> list[tuple[str, float, str]]:
+    """Sizes at which something ends."""
+    ids = next(n for n in _sizes() if fits["state_file"](L=n) > state.MOST_BYTES)
+    persons = next(n for n in _sizes() if fits["coco_file"](N=n) > coco_json.MOST_BYTES)
+    waiting = next(n for n in _sizes() if fits["core_set"](N=n, L=n / 100, k=n / 1000, D=256) > RANK_TIMEOUT)
+    return [
+        ("state", ids, "labelled ids above which state.json is written but not read again"),
+        ("coco", persons, "persons above which an annotation file is refused"),
+        ("core_set", waiting, f"images above which core-set selects for more than rank_timeout={RANK_TIMEOUT}"),
+    ]
+
+
+def _sizes() -> Iterator[int]:
+    return (int(10 ** (exponent / 200)) for exponent in itertools.count(800))
 
 
 def _handed(fits: Mapping[str, Fit], rows: float, width: float, gpus: int) -> float:

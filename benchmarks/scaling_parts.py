@@ -6,6 +6,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import tracemalloc
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -173,7 +174,7 @@ def reading(count: int) -> dict[str, float]:
     """Seconds and bytes to read such a file, and what is left of it in memory; in a process of its own."""
     with tempfile.TemporaryDirectory() as folder:
         path = annotations(count, Path(folder))
-        subprocess_free = _resident()
+        before = _resident()
         start = time.perf_counter()
         data = CocoKeypoints(root=folder, annotations=path.name, images="images", val=100, test=100)
         took = time.perf_counter() - start
@@ -182,20 +183,21 @@ def reading(count: int) -> dict[str, float]:
         )
         kept += sum(getattr(data.records, n).array.nbytes for n in ("ids", "images"))
         return {
-            "read": took, "file": path.stat().st_size, "peak": peak_bytes() - subprocess_free, "records": kept,
+            "read": took, "file": path.stat().st_size, "peak": peak_bytes() - before, "records": kept,
             "path": _path_bytes(data),
         }  # fmt: skip
 
 
 def _path_bytes(data: CocoKeypoints) -> float:
-    """Bytes of a Path and what hangs on it, after its file has been opened once as training does."""
-    path = data.paths[0]
-    str(path)
-    slots = (getattr(path, name, None) for name in ("_raw_paths", "_drv", "_root", "_parts", "_tail_cached", "_str"))
-    whole = sys.getsizeof(path) + 8
-    for value in slots:
-        whole += sys.getsizeof(value) if isinstance(value, str | list) and value else 0
-    return float(whole)
+    """Bytes of a Path in the dataset's list, after its file has been asked for once as training does."""
+    tracemalloc.start()
+    before = tracemalloc.get_traced_memory()[0]
+    made = [data.root / image for image in data.records.images]
+    for path in made:
+        str(path)
+    found = (tracemalloc.get_traced_memory()[0] - before) / len(made)
+    tracemalloc.stop()
+    return found
 
 
 def _resident() -> int:

@@ -1,4 +1,4 @@
-"""What several processes cost each other: started for one, two or four of them, of one thread each, with gloo between them.
+"""What one, two or four processes of one thread each cost each other, with gloo between them.
 
 Bytes are those that the kernel has received on these processes' own connections (TCP_INFO), so nobody else's count.
 Run as a module this is one of the processes; `several` starts them.
@@ -29,7 +29,7 @@ from llpp import batch_norm, build, ranks
 from llpp.cli import conf_dir
 from llpp.scoring import evaluate
 
-PER_RANK, LABELLED, POOL, EPOCHS = 16, 256, 512, 3  # images of a batch, of the two parts; the first epoch warms up
+PER_RANK, LABELLED, POOL, EPOCHS = 16, 256, 512, 3  # images per batch, of both parts; epoch 0 warms up
 HANDED_OVER = (2**20, 2**22, 2**24, 2**26, 2**27)  # float32 values of each rank
 SUMMED = (64, 10_000, 1_000_000, 7_655_649)  # float32 values; the last: parameters of the published network
 IDS = (1_000, 10_000, 100_000)

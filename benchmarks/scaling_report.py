@@ -81,7 +81,8 @@ def stages(projections: Sequence[Projection]) -> bytes:
         _bars(
             panels[1], projections,
             {"train": "training (assumed rate)", "score": "scoring (assumed rate)", "select": "selecting, first rank",
-             "write": "writing embeddings", "hand_over": "handing embeddings over", "rest": "all else"}, _with_core_set,
+             "write": "writing embeddings", "hand_over": "handing embeddings over", "rest": "all else"},
+            _with_core_set,
         )  # fmt: skip
         panels[1].set_title("Core-set: share of a round")
         return _png(figure)
@@ -131,7 +132,8 @@ def tables(projections: Sequence[Projection], fits: Mapping[str, Fit]) -> str:
             _table(
                 ("images × GPUs", "gradients", "BatchNorm", "pairs", "weights", "scores", "ids", "core-set adds"),
                 [(_size(p), *(size(p.network[n]) for n in
-                  ("gradients", "batch_norm", "pairs", "weights", "scores", "ids", "embeddings"))) for p in projections],
+                  ("gradients", "batch_norm", "pairs", "weights", "scores", "ids", "embeddings")))
+                 for p in projections],
             ),
             _table(
                 ("images × GPUs", "first rank", "each other", "Path objects, each", "eight ranks of a machine",
@@ -141,7 +143,8 @@ def tables(projections: Sequence[Projection], fits: Mapping[str, Fit]) -> str:
             ),
             _table(
                 ("images", "state.json", "scores.parquet", "checkpoint", "core-set: scores.parquet", "… its column"),
-                [(number(p.images), *(size(p.disk[n]) for n in ("state", "scores", "checkpoint", "embeddings", "column")))
+                [(number(p.images), *(size(p.disk[n]) for n in
+                  ("state", "scores", "checkpoint", "embeddings", "column")))
                  for p in projections if p.gpus == 64],
             ),
             _table(
