@@ -30,7 +30,7 @@ def options() -> argparse.Namespace:
     parser.add_argument("--cores", type=float, default=12, help="of a machine, per GPU; assumed")
     parser.add_argument("--epochs", type=float, default=40, help="of a round")
     parser.add_argument("--batch", type=float, default=64, help="images per GPU and step")
-    parser.add_argument("--docs", type=Path, help="folder for scaling_*.png and scaling_tables.md")
+    parser.add_argument("--docs", type=Path, help="folder of scaling.md, whose figures and tables are made anew")
     given: argparse.Namespace = parser.parse_args()
     return given
 

@@ -43,7 +43,8 @@ def several(count: int) -> Lines:
         port = free.getsockname()[1]
     shared = {
         "WORLD_SIZE": str(count), "LOCAL_WORLD_SIZE": str(count), "GROUP_RANK": "0", "MASTER_ADDR": "127.0.0.1",
-        "MASTER_PORT": str(port), "TORCHELASTIC_RUN_ID": "scaling", "OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo",
+        "MASTER_PORT": str(port), "TORCHELASTIC_RUN_ID": "scaling", "OMP_NUM_THREADS": "1",
+        "GLOO_SOCKET_IFNAME": "lo",
     }  # fmt: skip
     command = [sys.executable, "-m", "benchmarks.scaling_ranks"]
     with tempfile.TemporaryDirectory() as folder:

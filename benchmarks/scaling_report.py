@@ -1,6 +1,7 @@
 """The figures and tables of docs/scaling.md."""
 
 import io
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -43,10 +44,15 @@ STYLE: Any = {
 
 
 def write(folder: Path, fits: Mapping[str, Fit], projections: Sequence[Projection]) -> None:
-    """Write scaling_fits.png, scaling_time.png and scaling_tables.md into `folder`."""
+    """Write scaling_fits.png and scaling_time.png into `folder`, and the tables between scaling.md's markers."""
     for name, picture in (("fits", fit_panels(fits)), ("time", stages(projections))):
         replace_with(folder / f"scaling_{name}.png", lambda part, picture=picture: _save(part, picture))  # type: ignore[misc]
-    replace_text(folder / "scaling_tables.md", tables(projections, fits))
+    page = folder / "scaling.md"
+    text = page.read_text(encoding="utf-8")
+    for name, table in tables(projections, fits).items():
+        found = re.compile(f"(?<=<!-- {name} -->\n).*?(?=<!-- /{name} -->)", re.DOTALL)
+        text = found.sub(lambda _, table=table: f"\n{table}\n\n", text)  # type: ignore[misc]
+    replace_text(page, text)
 
 
 def _save(path: Path, content: bytes) -> None:
@@ -113,52 +119,50 @@ def _bars(
     axes.legend(loc="upper center", bbox_to_anchor=(0.4, -0.14), ncols=2)
 
 
-def tables(projections: Sequence[Projection], fits: Mapping[str, Fit]) -> str:
-    """All tables, as Markdown."""
-    return "\n\n".join(
-        [
-            _table(
-                ("images × GPUs", "scored images/s", "training", "scoring", "all else", "round", "core-set adds"),
-                [(_size(p), number(p.images / p.total), duration(p.seconds["train"]), duration(p.seconds["score"]),
-                  duration(p.total - p.seconds["train"] - p.seconds["score"]), duration(p.total),
-                  duration(sum(p.core_set.values()))) for p in projections],
-            ),
-            _table(
-                ("images × GPUs", "checkpoints", "places", "handing over", "bookkeeping", "core-set: selecting",
-                 "… handing over", "… writing"),
-                [(_size(p), *(duration(p.seconds[n]) for n in ("checkpoints", "places", "hand_over", "bookkeeping")),
-                  *(duration(p.core_set[n]) for n in ("select", "hand_over", "write"))) for p in projections],
-            ),
-            _table(
-                ("images × GPUs", "gradients", "BatchNorm", "pairs", "weights", "scores", "ids", "core-set adds"),
-                [(_size(p), *(size(p.network[n]) for n in
-                  ("gradients", "batch_norm", "pairs", "weights", "scores", "ids", "embeddings")))
-                 for p in projections],
-            ),
-            _table(
-                ("images × GPUs", "first rank", "each other", "Path objects, each", "eight ranks of a machine",
-                 "core-set adds, first rank"),
-                [(_size(p), size(p.memory["first"]), size(p.memory["other"]) if p.gpus > 1 else "–",
-                  size(p.memory["paths"]), size(_machine(p)), size(p.memory["embeddings"])) for p in projections],
-            ),
-            _table(
-                ("images", "state.json", "scores.parquet", "checkpoint", "core-set: scores.parquet", "… its column"),
-                [(number(p.images), *(size(p.disk[n]) for n in
-                  ("state", "scores", "checkpoint", "embeddings", "column")))
-                 for p in projections if p.gpus == 64],
-            ),
-            _table(
-                ("images × GPUs", "check every image", "check ids, digest", "read COCO JSON"),
-                [(_size(p), *(duration(p.once[n]) for n in ("check", "records", "reader"))) for p in projections],
-            ),
-            _table(
-                ("part", "constant", "per", "largest measured", "error there, held out"),
-                [(part, f"{fit.factors[0]:.3g}",
-                  ", ".join(f"{f:.3g} × {t}" for f, t in zip(fit.factors[1:], fit.terms, strict=True)),
-                  f"{fit.samples[-1][1]:.3g}", f"{fit.error:+.0%}") for part, fit in fits.items()],
-            ),
-        ]
-    ) + "\n"  # fmt: skip
+def tables(projections: Sequence[Projection], fits: Mapping[str, Fit]) -> dict[str, str]:
+    """All tables by name, as Markdown."""
+    return {
+        "time": _table(
+            ("images × GPUs", "scored images/s", "training", "scoring", "all else", "round", "core-set adds"),
+            [(_size(p), number(p.images / p.total), duration(p.seconds["train"]), duration(p.seconds["score"]),
+              duration(p.total - p.seconds["train"] - p.seconds["score"]), duration(p.total),
+              duration(sum(p.core_set.values()))) for p in projections],
+        ),
+        "serial": _table(
+            ("images × GPUs", "checkpoints", "places", "handing over", "bookkeeping", "core-set: selecting",
+             "… handing over", "… writing"),
+            [(_size(p), *(duration(p.seconds[n]) for n in ("checkpoints", "places", "hand_over", "bookkeeping")),
+              *(duration(p.core_set[n]) for n in ("select", "hand_over", "write"))) for p in projections],
+        ),
+        "network": _table(
+            ("images × GPUs", "gradients", "BatchNorm", "pairs", "weights", "scores", "ids", "core-set adds"),
+            [(_size(p), *(size(p.network[n]) for n in
+              ("gradients", "batch_norm", "pairs", "weights", "scores", "ids", "embeddings")))
+             for p in projections],
+        ),
+        "memory": _table(
+            ("images × GPUs", "first rank", "each other", "Path objects, each", "eight ranks of a machine",
+             "core-set adds, first rank"),
+            [(_size(p), size(p.memory["first"]), size(p.memory["other"]) if p.gpus > 1 else "–",
+              size(p.memory["paths"]), size(_machine(p)), size(p.memory["embeddings"])) for p in projections],
+        ),
+        "disk": _table(
+            ("images", "state.json", "scores.parquet", "checkpoint", "core-set: scores.parquet", "… its column"),
+            [(number(p.images), *(size(p.disk[n]) for n in
+              ("state", "scores", "checkpoint", "embeddings", "column")))
+             for p in projections if p.gpus == 64],
+        ),
+        "once": _table(
+            ("images × GPUs", "check every image", "check ids, digest", "read COCO JSON"),
+            [(_size(p), *(duration(p.once[n]) for n in ("check", "records", "reader"))) for p in projections],
+        ),
+        "models": _table(
+            ("part", "constant", "per", "largest measured", "error there, held out"),
+            [(part, f"{fit.factors[0]:.3g}",
+              ", ".join(f"{f:.3g} × {t}" for f, t in zip(fit.factors[1:], fit.terms, strict=True)),
+              f"{fit.samples[-1][1]:.3g}", f"{fit.error:+.0%}") for part, fit in fits.items()],
+        ),
+    }  # fmt: skip
 
 
 def _machine(found: Projection) -> float:
