@@ -71,6 +71,8 @@ def fit_panels(fits: Mapping[str, Fit]) -> bytes:
                          label=f"held out, error {fit.error:+.0%}")  # fmt: skip
             axes.plot(x, said, color=THEME.ink, linestyle="--", linewidth=1.2, label="model")
             axes.loglog()
+            for side in (axes.xaxis, axes.yaxis):
+                side.set_minor_formatter("")
             axes.set_title(title)
             axes.set_xlabel(size)
             axes.legend(loc="upper left")
@@ -142,9 +144,10 @@ def tables(projections: Sequence[Projection], fits: Mapping[str, Fit]) -> dict[s
         ),
         "memory": _table(
             ("images × GPUs", "first rank", "each other", "Path objects, each", "eight ranks of a machine",
-             "core-set adds, first rank"),
+             "core-set adds, first rank", "while it reads COCO JSON, each"),
             [(_size(p), size(p.memory["first"]), size(p.memory["other"]) if p.gpus > 1 else "–",
-              size(p.memory["paths"]), size(_machine(p)), size(p.memory["embeddings"])) for p in projections],
+              size(p.memory["paths"]), size(_machine(p)), size(p.memory["embeddings"]), size(p.memory["reader"]))
+             for p in projections],
         ),
         "disk": _table(
             ("images", "state.json", "scores.parquet", "checkpoint", "core-set: scores.parquet", "… its column"),
