@@ -19,6 +19,7 @@ SCRIPTS: dict[str, Sequence[dict[str, str]]] = {
     "codec": ({},),
     "core_set": ({},),
     "data_pipeline": ({},),
+    "scaling": ({},),
     "scoring": BOTH,
     "training_step": BOTH,
 }

@@ -80,7 +80,10 @@ def one_round(
     with lap(laps, "write_scores"):
         write_scores(folder / "scores.parquet", candidates.ids, Evaluation(scores, {}))
     with lap(laps, "commit"):
-        save(state.commit(Round(number, {"round": number}, tuple(selected))), folder / "state.json")
+        save(
+            state.commit(Round(number, {"round": number, "labelled": len(state.labelled)}, tuple(selected))),
+            folder / "state.json",
+        )
     chosen, predicted = after.labelled[-budget:], scores["predicted_loss"]
     found = predicted[np.searchsorted(pool.unlabelled, chosen)]
     if not np.array_equal(found, np.sort(predicted)[::-1][:budget]) or table.ids.take(chosen) != selected:

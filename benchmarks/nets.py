@@ -73,7 +73,7 @@ def pool(count: int, size: int, batch: int) -> PoolDataModule:
     """Noise behind a datamodule, loaded in the main process."""
     cropping = Cropping(PersonCrop(size, padding=1.0), Augmentation())
     return PoolDataModule(
-        Noise(count, size), np.ones(count, np.float32), [], [], cropping, Loading(eval_batch_size=batch), 0, 0
+        Noise(count, size), np.ones(count, np.float32), [0], [], cropping, Loading(eval_batch_size=batch), 0, 0
     )
 
 

@@ -1,0 +1,234 @@
+"""What grows with the pool in one process: each function yields (name, value, unit, sizes) at several sizes."""
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+import tracemalloc
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+
+from benchmarks.bookkeeping import names
+from benchmarks.core_set import isotropic
+from benchmarks.measure import peak_bytes
+from benchmarks.nets import JOINTS, module, pool, published
+from llpp.acquisition.core_set import k_centre_greedy
+from llpp.checkpoints import AtomicCheckpointIO
+from llpp.datamodule import batch_places
+from llpp.datasets.coco import CocoKeypoints
+from llpp.datasets.images import read_image
+from llpp.module import LearningLossModule
+from llpp.outputs import write_scores
+from llpp.scoring import PER_IMAGE, Evaluation, ScoreTable
+
+Sample = tuple[str, float, str, Mapping[str, float]]
+DIMENSIONS, BATCH = 256, 64
+POOLS = (250_000, 500_000, 1_000_000, 2_000_000, 4_000_000)  # of the bookkeeping
+PERSONS = (10_000, 20_000, 40_000)
+# points, labelled, budget, dimensions; the last is held out
+CORE_SETS = (
+    (10_000, 500, 200, 256), (10_000, 4_000, 200, 256), (20_000, 1_000, 1_000, 256), (20_000, 4_000, 200, 64),
+    (40_000, 500, 1_000, 64), (40_000, 2_000, 200, 256), (40_000, 2_000, 2_000, 256), (40_000, 8_000, 500, 256),
+    (160_000, 8_000, 1_000, 256),
+)  # fmt: skip
+
+
+def seconds(work: Callable[[], object], repeats: int) -> float:
+    """The fastest of some runs: on a shared machine the others tell about its other users."""
+    found = []
+    for _ in range(repeats):
+        start = time.perf_counter()
+        work()
+        found.append(time.perf_counter() - start)
+    return min(found)
+
+
+def bookkeeping() -> Iterator[Sample]:
+    """benchmarks.bookkeeping in fresh processes: 1 % of the pool is labelled, 0.1 % is selected."""
+    for count in POOLS:
+        sizes = {"N": count, "L": count // 100, "k": count // 1000}
+        options = {"ids": count, "labelled": sizes["L"], "budget": sizes["k"], "rounds": 3}
+        command = [sys.executable, "-m", "benchmarks.bookkeeping"]
+        command += [part for name, value in options.items() for part in (f"--{name}", str(value))]
+        done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
+        for line in map(json.loads, done.stdout.splitlines()):
+            name, detail = line["name"].removeprefix("bookkeeping_"), line["detail"]
+            if name == "peak":
+                ids = sizes["L"] + 3 * sizes["k"]
+                yield "memory", line["value"] * 2**30, "bytes", sizes
+                yield "memory_libraries", detail["libraries_gib"] * 2**30, "bytes", {}
+                yield "state_file", detail["state_json_mib"] * 2**20, "bytes", {"L": ids}
+                yield "scores_file", detail["scores_parquet_mib"] * 2**20, "bytes", sizes
+            elif name != "round":
+                yield name, detail["best_s"], "s", sizes
+
+
+def core_set(repeats: int) -> Iterator[Sample]:
+    """k-centre greedy on white noise after a ReLU."""
+    rng = np.random.default_rng(0)
+    for count, labelled, budget, width in CORE_SETS:
+        everything = np.ascontiguousarray(isotropic(count + labelled, rng)[:, :width])
+        points, centres = everything[:count], everything[count:]
+        found = seconds(lambda p=points, c=centres, b=budget: k_centre_greedy(p, c, b), repeats)  # type: ignore[misc]
+        yield "core_set", found, "s", {"N": count, "L": labelled, "k": budget, "D": width}
+
+
+def places(repeats: int) -> Iterator[Sample]:
+    """Every rank works out the places of all ranks before a pass; here as many calls as there would be ranks."""
+    for count, ranks in ((1_000_000, 2), (1_000_000, 8), (2_000_000, 8), (4_000_000, 4), (8_000_000, 8)):
+        found = seconds(lambda n=count, r=ranks: [batch_places(n, BATCH, 0) for _ in range(r)], repeats)  # type: ignore[misc]
+        yield "places", found, "s", {"N": count, "R": ranks}
+
+
+def embeddings_file(folder: Path, repeats: int) -> Iterator[Sample]:
+    """scores.parquet of a run whose acquisition looks at embeddings: they are written with the scores."""
+    rng = np.random.default_rng(0)
+    for count in (20_000, 40_000, 80_000, 160_000):
+        columns = {name: rng.standard_gamma(2.0, count, dtype=np.float32) for name in PER_IMAGE}
+        table = Evaluation({**columns, "embedding": rng.standard_normal((count, DIMENSIONS), dtype=np.float32)}, {})
+        path, ids = folder / "scores.parquet", names(count)
+        found = seconds(lambda p=path, i=ids, t=table: write_scores(p, i, t), repeats)  # type: ignore[misc]
+        sizes = {"N": count, "D": DIMENSIONS}
+        yield "write_embeddings", found, "s", sizes
+        yield "embeddings_file", path.stat().st_size, "bytes", sizes
+
+
+def checkpoints(folder: Path, repeats: int) -> Iterator[Sample]:
+    """A checkpoint with Adam's state, as it replaces last.ckpt after every epoch."""
+    nets: Sequence[tuple[str, LearningLossModule]] = (
+        ("small", module("backbone=hourglass_small", size=64)), ("published", published(256))
+    )  # fmt: skip
+    for name, net in nets:
+        optimizer = torch.optim.Adam(net.parameters())
+        for parameter in net.parameters():
+            parameter.grad = torch.zeros_like(parameter)
+        optimizer.step()
+        content = {"state_dict": net.state_dict(), "optimizer_states": [optimizer.state_dict()]}
+        path = folder / f"{name}.ckpt"
+        found = seconds(lambda c=content, p=path: AtomicCheckpointIO().save_checkpoint(c, p), repeats)  # type: ignore[misc]
+        sizes = {"parameters": sum(p.numel() for p in net.parameters())}
+        yield f"checkpoint_{name}", found, "s", sizes
+        yield f"checkpoint_file_{name}", path.stat().st_size, "bytes", sizes
+
+
+def images(folder: Path, repeats: int) -> Iterator[Sample]:
+    """Decoding one JPEG of 640×480 on one core, as the check of every image before round 0 does."""
+    noise = np.random.default_rng(0).integers(0, 256, (60, 80, 3), dtype=np.uint8)
+    path = folder / "image.jpg"
+    cv2.imwrite(
+        str(path), cv2.resize(noise, (640, 480), interpolation=cv2.INTER_CUBIC), [cv2.IMWRITE_JPEG_QUALITY, 90]
+    )
+    cv2.setNumThreads(1)
+    found = seconds(lambda: [read_image(path) for _ in range(50)], repeats) / 50
+    yield "check_image", found, "s/image", {"bytes": path.stat().st_size}
+    yield (
+        "stat_file",
+        seconds(lambda: [path.exists() and path.stat() for _ in range(5000)], repeats) / 5000,
+        "s/file",
+        {},
+    )
+
+
+def taking_over(repeats: int) -> Iterator[Sample]:
+    """What the first thread of a rank does per image beside the network: its row in the table of scores, its PCK."""
+    count = 50 * BATCH
+    net, data = module("backbone=hourglass_small", size=64), pool(BATCH, 64, BATCH)
+    rng = np.random.default_rng(0)
+    batch: Any = next(iter(data.rows_loader(np.arange(BATCH))))
+    outputs = {name: torch.from_numpy(rng.random(BATCH, dtype=np.float32)) for name in PER_IMAGE}
+    outputs |= {"joints": batch["joints"], "embedding": torch.zeros(BATCH, DIMENSIONS)}
+
+    def take() -> None:
+        table = ScoreTable(np.arange(count), frozenset({"embedding"}), net.val_pck.fresh())
+        for start in range(0, count, BATCH):
+            outputs["row"] = torch.arange(start, start + BATCH)
+            table.on_predict_batch_end(None, net, outputs, batch, 0)  # type: ignore[arg-type]  # it does not look
+
+    yield "take_over", seconds(take, repeats) / count, "s/image", {"D": DIMENSIONS}
+
+
+def annotations(count: int, folder: Path) -> Path:
+    """A COCO file: one person with 16 joints in each image."""
+    rng = np.random.default_rng(0)
+    joints = rng.uniform(0, 480, (count, JOINTS, 2)).round(2)
+    skeleton = {"id": 1, "name": "person", "keypoints": [f"joint_{j}" for j in range(JOINTS)], "skeleton": []}
+    people = [
+        {"id": row, "image_id": row, "category_id": 1, "bbox": [10.0, 20.0, 300.0, 400.0], "num_keypoints": JOINTS,
+         "keypoints": [v for x, y in joints[row].tolist() for v in (x, y, 2)]}
+        for row in range(count)
+    ]  # fmt: skip
+    pictures = [{"id": i, "file_name": f"im{i:08d}.jpg", "width": 640, "height": 480} for i in range(count)]
+    path = folder / "annotations.json"
+    path.write_text(json.dumps({"images": pictures, "categories": [skeleton], "annotations": people}))
+    return path
+
+
+def reading(count: int) -> dict[str, float]:
+    """Seconds and bytes to read such a file, and what is left of it in memory; in a process of its own."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = annotations(count, Path(folder))
+        before = _resident()
+        start = time.perf_counter()
+        data = CocoKeypoints(root=folder, annotations=path.name, images="images", val=100, test=100)
+        took = time.perf_counter() - start
+        kept = sum(
+            np.asarray(getattr(data.records, n)).nbytes for n in ("joints", "visible", "boxes", "split", "initial")
+        )
+        kept += sum(getattr(data.records, n).array.nbytes for n in ("ids", "images"))
+        return {
+            "read": took, "file": path.stat().st_size, "peak": peak_bytes() - before, "records": kept,
+            "path": _path_bytes(data),
+        }  # fmt: skip
+
+
+def _path_bytes(data: CocoKeypoints) -> float:
+    """Bytes of a Path in the dataset's list, after its file has been asked for once as training does."""
+    tracemalloc.start()
+    before = tracemalloc.get_traced_memory()[0]
+    made = [data.root / image for image in data.records.images]
+    for path in made:
+        str(path)
+    found = (tracemalloc.get_traced_memory()[0] - before) / len(made)
+    tracemalloc.stop()
+    return found
+
+
+def _resident() -> int:
+    return 1024 * int(Path("/proc/self/status").read_text().split("VmRSS:")[1].split()[0])
+
+
+def reader() -> Iterator[Sample]:
+    """COCO's keypoints, the one form of annotations for data of one's own."""
+    for count in PERSONS:
+        command = [sys.executable, "-m", "benchmarks.scaling_parts", str(count)]
+        done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True, env=dict(os.environ))
+        found = json.loads(done.stdout.splitlines()[-1])
+        for name in ("read", "file", "peak", "records"):
+            yield f"coco_{name}", found[name], "s" if name == "read" else "bytes", {"N": count}
+        if count == PERSONS[-1]:
+            yield "path_object", found["path"], "bytes/image", {}
+
+
+def all_parts(repeats: int) -> Iterator[Sample]:
+    """Everything, the cheapest first."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        yield from images(folder, repeats)
+        yield from checkpoints(folder, repeats)
+        yield from taking_over(repeats)
+        yield from places(repeats)
+        yield from embeddings_file(folder, repeats)
+    yield from reader()
+    yield from core_set(repeats)
+    yield from bookkeeping()
+
+
+if __name__ == "__main__":
+    print(json.dumps(reading(int(sys.argv[1]))))

@@ -1,0 +1,221 @@
+"""The figures and tables of docs/scaling.md."""
+
+import io
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from benchmarks.scaling_model import Fit, Projection
+from llpp.files import replace_text, replace_with
+from llpp.report.figures import DPI
+from llpp.report.figures import LIGHT as THEME
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+PANELS = {
+    "records": ("N", "check ids, once"),
+    "pool": ("N", "labelled and unlabelled rows"),
+    "select": ("N", "the highest predicted losses"),
+    "write_scores": ("N", "scores.parquet"),
+    "commit": ("L", "state.json"),
+    "places": ("N·R", "places of all ranks"),
+    "hand_over": ("bytes", "scores to the first rank"),
+    "core_set": ("N·(L+k)·D", "core-set"),
+}
+STAGES = {
+    "train": "training (assumed rate)", "score": "scoring (assumed rate)", "checkpoints": "checkpoints",
+    "places": "places of all ranks", "hand_over": "handing scores over", "bookkeeping": "bookkeeping",
+}  # fmt: skip
+STYLE: Any = {
+    "font.size": 10, "axes.titlesize": 11, "axes.titleweight": "bold", "axes.titlelocation": "left",
+    "legend.fontsize": 9, "legend.frameon": False, "lines.linewidth": 1.6,
+    "figure.facecolor": THEME.paper, "axes.facecolor": THEME.paper, "savefig.facecolor": THEME.paper,
+    "text.color": THEME.ink, "axes.labelcolor": THEME.ink, "axes.titlecolor": THEME.ink,
+    "xtick.color": THEME.muted, "ytick.color": THEME.muted, "axes.edgecolor": THEME.grid,
+    "axes.spines.top": False, "axes.spines.right": False, "axes.axisbelow": True,
+    "axes.grid": True, "grid.color": THEME.grid, "grid.linewidth": 0.8,
+}  # fmt: skip
+
+
+def write(folder: Path, fits: Mapping[str, Fit], projections: Sequence[Projection]) -> None:
+    """Write scaling_fits.png and scaling_time.png into `folder`, and the tables between scaling.md's markers."""
+    for name, picture in (("fits", fit_panels(fits)), ("time", stages(projections))):
+        replace_with(folder / f"scaling_{name}.png", lambda part, picture=picture: _save(part, picture))  # type: ignore[misc]
+    page = folder / "scaling.md"
+    text = page.read_text(encoding="utf-8")
+    for name, table in tables(projections, fits).items():
+        found = re.compile(f"(?<=<!-- {name} -->\n).*?(?=<!-- /{name} -->)", re.DOTALL)
+        text = found.sub(lambda _, table=table: f"\n{table}\n\n", text)  # type: ignore[misc]
+    replace_text(page, text)
+
+
+def _save(path: Path, content: bytes) -> None:
+    path.write_bytes(content)
+
+
+def fit_panels(fits: Mapping[str, Fit]) -> bytes:
+    """Measured seconds against each part's own size, with the model; the largest size is the one held out."""
+    with _figure(2, 4) as (figure, panels):
+        for axes, (part, (size, title)) in zip(panels, PANELS.items(), strict=True):
+            fit = fits[part]
+            x = np.array([fit.terms[size](sizes) for sizes, _ in fit.samples])
+            said = [fit(**sizes) for sizes, _ in fit.samples]
+            axes.scatter(x, [v for _, v in fit.samples], s=30, color=THEME.methods[1], zorder=3, label="measured")
+            axes.scatter(x[-1:], [fit.samples[-1][1]], s=90, facecolors="none", edgecolors=THEME.methods[0], zorder=4,
+                         label=f"held out, error {fit.error:+.0%}")  # fmt: skip
+            axes.plot(x, said, color=THEME.ink, linestyle="--", linewidth=1.2, label="model")
+            axes.loglog()
+            for side in (axes.xaxis, axes.yaxis):
+                side.set_minor_formatter("")
+            axes.set_title(title)
+            axes.set_xlabel(size)
+            axes.legend(loc="upper left")
+        for axes in panels[::4]:
+            axes.set_ylabel("seconds")
+        return _png(figure)
+
+
+def stages(projections: Sequence[Projection]) -> bytes:
+    """Where the hours of a round go."""
+    with _figure(1, 2, height=4.4) as (figure, panels):
+        _bars(panels[0], projections, STAGES, lambda p: p.seconds)
+        panels[0].set_title("Predicted loss: share of a round")
+        _bars(
+            panels[1], projections,
+            {"train": "training (assumed rate)", "score": "scoring (assumed rate)", "select": "selecting, first rank",
+             "write": "writing embeddings", "hand_over": "handing embeddings over", "rest": "all else"},
+            _with_core_set,
+        )  # fmt: skip
+        panels[1].set_title("Core-set: share of a round")
+        return _png(figure)
+
+
+def _with_core_set(found: Projection) -> dict[str, float]:
+    rest = found.total - found.seconds["train"] - found.seconds["score"]
+    return {**found.core_set, "train": found.seconds["train"], "score": found.seconds["score"], "rest": rest}
+
+
+def _bars(
+    axes: "Axes",
+    projections: Sequence[Projection],
+    names: Mapping[str, str],
+    of: Callable[[Projection], dict[str, float]],
+) -> None:
+    left = np.zeros(len(projections))
+    totals = np.array([sum(of(p)[name] for name in names) for p in projections])
+    for (name, label), colour in zip(names.items(), THEME.methods, strict=False):
+        share = np.array([of(p)[name] for p in projections]) / totals
+        axes.barh(range(len(projections)), share, left=left, color=colour, label=label)
+        left += share
+    shown = [f"{number(p.images)} × {p.gpus}: {duration(t)}" for p, t in zip(projections, totals, strict=True)]
+    axes.set_yticks(range(len(projections)), shown)
+    axes.invert_yaxis()
+    axes.set_xlim(0, 1)
+    axes.set_xlabel("share of the round's seconds")
+    axes.legend(loc="upper center", bbox_to_anchor=(0.4, -0.14), ncols=2)
+
+
+def tables(projections: Sequence[Projection], fits: Mapping[str, Fit]) -> dict[str, str]:
+    """All tables by name, as Markdown."""
+    return {
+        "time": _table(
+            ("images × GPUs", "scored images/s", "training", "scoring", "all else", "round", "core-set adds"),
+            [(_size(p), number(p.images / p.total), duration(p.seconds["train"]), duration(p.seconds["score"]),
+              duration(p.total - p.seconds["train"] - p.seconds["score"]), duration(p.total),
+              duration(sum(p.core_set.values()))) for p in projections],
+        ),
+        "serial": _table(
+            ("images × GPUs", "checkpoints", "places", "handing over", "bookkeeping", "core-set: selecting",
+             "… handing over", "… writing"),
+            [(_size(p), *(duration(p.seconds[n]) for n in ("checkpoints", "places", "hand_over", "bookkeeping")),
+              *(duration(p.core_set[n]) for n in ("select", "hand_over", "write"))) for p in projections],
+        ),
+        "network": _table(
+            ("images × GPUs", "gradients", "BatchNorm", "pairs", "weights", "scores", "ids", "core-set adds"),
+            [(_size(p), *(size(p.network[n]) for n in
+              ("gradients", "batch_norm", "pairs", "weights", "scores", "ids", "embeddings")))
+             for p in projections],
+        ),
+        "memory": _table(
+            ("images × GPUs", "first rank", "each other", "Path objects, each", "eight ranks of a machine",
+             "core-set adds, first rank", "while it reads COCO JSON, each"),
+            [(_size(p), size(p.memory["first"]), size(p.memory["other"]) if p.gpus > 1 else "–",
+              size(p.memory["paths"]), size(_machine(p)), size(p.memory["embeddings"]), size(p.memory["reader"]))
+             for p in projections],
+        ),
+        "disk": _table(
+            ("images", "state.json", "scores.parquet", "checkpoint", "core-set: scores.parquet", "… its column"),
+            [(number(p.images), *(size(p.disk[n]) for n in
+              ("state", "scores", "checkpoint", "embeddings", "column")))
+             for p in projections if p.gpus == 64],
+        ),
+        "once": _table(
+            ("images × GPUs", "check every image", "check ids, digest", "read COCO JSON"),
+            [(_size(p), *(duration(p.once[n]) for n in ("check", "records", "reader"))) for p in projections],
+        ),
+        "models": _table(
+            ("part", "constant", "per", "largest measured", "error there, held out"),
+            [(part, f"{fit.factors[0]:.3g}",
+              ", ".join(f"{f:.3g} × {t}" for f, t in zip(fit.factors[1:], fit.terms, strict=True)),
+              f"{fit.samples[-1][1]:.3g}", f"{fit.error:+.0%}") for part, fit in fits.items()],
+        ),
+    }  # fmt: skip
+
+
+def _machine(found: Projection) -> float:
+    ranks = min(8, found.gpus)
+    return found.memory["first"] + (ranks - 1) * found.memory["other"] + ranks * found.memory["paths"]
+
+
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    rule = ["---", *["---:"] * (len(head) - 1)]
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in (head, rule, *rows))
+
+
+def _size(found: Projection) -> str:
+    return f"{number(found.images)} × {found.gpus}"
+
+
+def number(value: float) -> str:
+    """12,300 or 100 M."""
+    return f"{value / 1e6:,.4g} M" if value >= 1e6 else f"{float(f'{value:.3g}'):,.0f}"
+
+
+def size(value: float) -> str:
+    """Bytes in decimal units."""
+    for unit, scale in (("TB", 1e12), ("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
+        if value >= scale:
+            return f"{value / scale:.3g} {unit}"
+    return f"{value:.0f}"
+
+
+def duration(seconds: float) -> str:
+    """Seconds, minutes, hours or days."""
+    for unit, scale, least in (("d", 86400, 172800), ("h", 3600, 7200), ("min", 60, 180)):
+        if seconds >= least:
+            return f"{seconds / scale:.3g} {unit}"
+    return f"{seconds:.2g} s" if seconds < 100 else f"{seconds:.0f} s"
+
+
+@contextmanager
+def _figure(rows: int, columns: int, height: float = 3.1) -> "Iterator[tuple[Figure, Sequence[Axes]]]":
+    import matplotlib
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    with matplotlib.rc_context(STYLE):
+        figure = Figure(figsize=(14.0, height * rows), dpi=DPI, layout="constrained")
+        FigureCanvasAgg(figure)
+        yield figure, list(figure.subplots(rows, columns, squeeze=False).flat)
+
+
+def _png(figure: "Figure") -> bytes:
+    content = io.BytesIO()
+    figure.savefig(content, format="png")
+    return content.getvalue()
