@@ -157,11 +157,13 @@ def handing_over() -> None:
         table, own = np.empty(2 * length, dtype=np.float32), np.ones(length, dtype=np.float32)
         places = np.arange(2 * length).reshape(-1, 2, 64).swapaxes(0, 1).reshape(2, length)
 
-        def into(rank: int, piece: slice, values: Any, table: Any = table, places: Any = places) -> None:
-            table[places[rank][piece]] = values
+        def work(own: Any = own, length: int = length, table: Any = table, places: Any = places) -> None:
+            for sender in range(2):
 
-        def work(own: Any = own, into: Any = into, length: int = length) -> None:
-            ranks.to_first(own, into, [length, length])
+                def into(piece: slice, values: Any, sender: int = sender) -> None:
+                    table[places[sender][piece]] = values
+
+                ranks.to_first(sender, own, length, into)
 
         took, sent = best(work)
         say("hand_over", took, "s", bytes=4 * length)

@@ -148,9 +148,9 @@ class RowSampler(Sampler[tuple[int, int]]):
 
 def batch_places(number: int, batch_size: int, rank: int) -> NDArray[np.int64]:
     """Places, among `number` rows, of those that a rank evaluates: every n-th batch."""
-    places = np.arange(number)
-    kept: NDArray[np.int64] = places[places // batch_size % ranks.count() == rank]
-    return kept
+    starts = np.arange(rank * batch_size, number, ranks.count() * batch_size)
+    places: NDArray[np.int64] = (starts[:, None] + np.arange(batch_size)).reshape(-1)
+    return places[places < number]
 
 
 def collate(items: list[Item]) -> Batch:

@@ -5,8 +5,10 @@ of a job are arrays and pickled values; nothing from outside comes this way.
 """
 
 import datetime
+import math
 import os
 import socket
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
@@ -18,6 +20,7 @@ from numpy.typing import NDArray
 from llpp.errors import LlppError, RankError
 
 T = TypeVar("T")
+BEAT = 5.0  # seconds between signs of life
 PIECE = 2**26  # bytes sent at once: bounds the copies that a transfer needs
 
 
@@ -79,20 +82,50 @@ def everyone(value: T) -> list[T]:
 
 
 def on_first(work: Callable[[], T]) -> T:
-    """Let rank 0 `work`; all ranks get its result, or raise its LlppError."""
+    """Let rank 0 `work`; all ranks get its result, or raise its LlppError.
+
+    The others may wait for longer than the connection's timeout: they hear from rank 0 while it works.
+    """
     if count() == 1:
         return work()
     outcome: list[Any] = [None, None]
     if rank() == 0:
-        try:
-            outcome[0] = work()
-        except LlppError as error:
-            outcome[1] = error
+        outcome = _working(work)
+    else:
+        while _told_to_wait(False):
+            pass
     dist.broadcast_object_list(outcome, src=0)
     if outcome[1] is not None:
         raise outcome[1]
     result: T = outcome[0]
     return result
+
+
+def _working(work: Callable[[], Any]) -> list[Any]:
+    """Result and LlppError of `work`, with a word to the other ranks now and then."""
+    done = threading.Event()
+
+    def tell() -> None:
+        while not done.wait(BEAT):
+            _told_to_wait(True)
+
+    teller = threading.Thread(target=tell, daemon=True)
+    teller.start()
+    try:
+        outcome: list[Any] = [work(), None]
+    except LlppError as error:
+        outcome = [None, error]
+    finally:
+        done.set()
+        teller.join()
+    _told_to_wait(False)
+    return outcome
+
+
+def _told_to_wait(wait: bool) -> bool:
+    flag = torch.tensor([int(wait)])
+    dist.broadcast(flag, src=0)
+    return bool(flag)
 
 
 def agree(what: str, facts: Mapping[str, Any], remedy: str) -> None:
@@ -116,22 +149,20 @@ def gathered(values: torch.Tensor) -> torch.Tensor:
 
 
 def to_first(
-    part: NDArray[np.float32], into: Callable[[int, slice, NDArray[np.float32]], None], rows: Sequence[int]
+    sender: int, part: NDArray[np.float32], length: int, into: Callable[[slice, NDArray[np.float32]], None]
 ) -> None:
-    """Hand every rank's `part` (n, …) to rank 0, which calls `into(rank, slice of rows, values)` for each piece.
+    """Hand `sender`'s `part` (length, …) to rank 0, which calls `into(rows, values)` for each piece of it.
 
-    `rows` are the lengths of all parts; rank 0 has one to tell the trailing shape from.
+    The two call it together; rank 0 passes a `part` of the same trailing shape.
     """
-    row_bytes = max(1, int(np.prod(part.shape[1:])) * part.itemsize)
-    step = max(1, PIECE // row_bytes)
-    for sender, length in enumerate(rows):
-        for low in range(0, length, step):
-            piece = slice(low, min(low + step, length))
-            if sender == rank() == 0:
-                into(0, piece, part[piece])
-            elif rank() == 0:
-                received = torch.empty((piece.stop - piece.start, *part.shape[1:]), dtype=torch.float32)
-                dist.recv(received, src=sender)
-                into(sender, piece, received.numpy())
-            elif rank() == sender:
-                dist.send(torch.from_numpy(np.ascontiguousarray(part[piece])), dst=0)
+    step = max(1, PIECE // max(1, math.prod(part.shape[1:]) * part.itemsize))
+    for low in range(0, length, step):
+        piece = slice(low, min(low + step, length))
+        if sender == rank() == 0:
+            into(piece, part[piece])
+        elif rank() == 0:
+            received = torch.empty((piece.stop - piece.start, *part.shape[1:]), dtype=torch.float32)
+            dist.recv(received, src=sender)
+            into(piece, received.numpy())
+        else:
+            dist.send(torch.from_numpy(np.ascontiguousarray(part[piece])), dst=0)

@@ -5,7 +5,6 @@ Every rank scores its share and keeps no more than that; the first gets all scor
 
 import math
 import tempfile
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -94,8 +93,7 @@ def evaluate(
 ) -> Evaluation:
     """Pass over `rows`; `keep` adds `embedding` or `joints` to the columns. All ranks call it together."""
     batch_size = data.loading.eval_batch_size
-    places = [batch_places(len(rows), batch_size, rank) for rank in range(ranks.count())]
-    own = rows[places[ranks.rank()]]
+    own = rows[batch_places(len(rows), batch_size, ranks.rank())]
     table = ScoreTable(own, keep, module.val_pck.fresh())
     if len(rows):
         trainer.callbacks.append(table)  # type: ignore[attr-defined]  # the stub lacks it
@@ -108,23 +106,27 @@ def evaluate(
     if not len(rows):
         return Evaluation({name: np.zeros(0, dtype=np.float32) for name in PER_IMAGE}, {"mean": math.nan})
     scores = table.pck.compute()  # sums over all ranks
-    columns = table.columns if ranks.count() == 1 else _to_first(table.columns, places, str(trainer.default_root_dir))
+    columns = table.columns
+    if ranks.count() > 1:
+        columns = _to_first(columns, len(rows), batch_size, str(trainer.default_root_dir))
     return Evaluation(columns, {name: float(score) for name, score in scores.items()})
 
 
-def _to_first(own: dict[str, Column], places: Sequence[NDArray[np.int64]], folder: str) -> dict[str, Column]:
+def _to_first(own: dict[str, Column], total: int, batch_size: int, folder: str) -> dict[str, Column]:
     """The columns of all ranks on the first, each row in its place; the own ones elsewhere."""
-    total, lengths = sum(map(len, places)), [len(p) for p in places]
-    columns: dict[str, Column] = {}
-    for name in ranks.on_first(lambda: list(own)):
-        part = own.get(name, np.zeros(0, dtype=np.float32))  # a rank without a row does not know its shape
+    names = ranks.on_first(lambda: list(own))
+    columns = {name: _column((total, *own[name].shape[1:]), folder) for name in names if ranks.rank() == 0}
+    for sender in range(ranks.count()):
+        if ranks.rank() not in (0, sender):
+            continue
+        places = batch_places(total, batch_size, sender)
+        for name in names:
 
-        def into(rank: int, piece: slice, values: Column, name: str = name) -> None:
-            if name not in columns:
-                columns[name] = _column((total, *values.shape[1:]), folder)
-            columns[name][places[rank][piece]] = values
+            def into(piece: slice, values: Column, name: str = name, places: Any = places) -> None:
+                columns[name][places[piece]] = values
 
-        ranks.to_first(part, into, lengths)
+            part = own.get(name, np.zeros(0, dtype=np.float32))  # a rank without a row does not know its shape
+            ranks.to_first(sender, part, len(places), into)
     return columns if ranks.rank() == 0 else own
 
 

@@ -20,7 +20,7 @@ from llpp.errors import OccupiedError, StateError
 from llpp.files import read_text, replace_text
 
 VERSION = 1
-MOST_BYTES = 1 << 26  # of a state file; a million ids have some 40 MB
+MOST_BYTES = 1 << 31  # of a state file; a million ids of 15 characters have some 20 MB
 LARGEST = 1e30  # of a finite measurement
 LONGEST = 200  # characters of a lock's owner
 COUNTS = ("labelled", "validation_labels", "test_undefined", "steps", "selected")
