@@ -91,8 +91,9 @@ def write_scores(path: Path, ids: Sequence[str], scores: Evaluation) -> None:
         column = pa.array(flat.reshape(-1))
         columns[name] = column if values.ndim == 1 else pa.FixedSizeListArray.from_arrays(column, flat.shape[1])
     table = pa.table(columns)
-    # ids and scores hardly repeat: dictionaries of them would only take time
-    replace_with(path, lambda part: pq.write_table(table, part, compression="zstd", use_dictionary=False))
+    # ids and scores hardly repeat: dictionaries of them would only take time. Readers of other people's runs accept no
+    # codec that makes gigabytes of kilobytes
+    replace_with(path, lambda part: pq.write_table(table, part, compression="snappy", use_dictionary=False))
 
 
 def write_selection(directory: Path, selected: Sequence[str], chosen: Evaluation) -> None:

@@ -48,7 +48,7 @@ def _is_sound(file: Any, names: Sequence[str]) -> bool:
 
 def _is_kind(field: Any) -> bool:
     if field.name == "id":
-        return bool(pa.types.is_string(field.type))
+        return bool(pa.types.is_large_string(field.type) or pa.types.is_string(field.type))
     inner = field.type.value_type if pa.types.is_fixed_size_list(field.type) else field.type
     return bool(pa.types.is_floating(inner))
 
