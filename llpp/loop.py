@@ -5,6 +5,7 @@ import logging
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import asdict, replace
+from pathlib import Path
 
 from llpp import outputs, ranks
 from llpp.errors import StateError
@@ -76,11 +77,38 @@ def opened(experiment: Experiment, held: ExitStack) -> RunState:
     check_visible(run_dir, digest(asdict(begun)))
     if state.rounds:
         log.info("%s: %d of %d rounds are done", run_dir, len(state.rounds), settings.rounds)
-    if 0 < len(state.rounds) < settings.rounds and not state.rounds[-1].selected:
-        # the run is extended: its last round selects after all, from the checkpoint that it left
-        state = replace(state, rounds=state.rounds[:-1])
+    state = ranks.on_first(lambda: without_what_is_redone(experiment, begun))
     experiment.show(state)
     return state
+
+
+def without_what_is_redone(experiment: Experiment, state: RunState) -> RunState:
+    """The state without its last round, where that is the first to be done; on the disk it stays until then.
+
+    Either the run is extended, and the round selects after all, from the checkpoint that it left. Or the next round
+    goes on from its weights, and they are damaged. StateError if so are those of the round before it.
+    """
+    if not 0 < len(state.rounds) < experiment.settings.rounds:
+        return state
+    first = replace(state, rounds=state.rounds[:-1])
+    if broken := unusable_start(experiment, state):
+        log.warning("%s is missing or damaged; round %d is done again", broken, len(first.rounds))
+    elif state.rounds[-1].selected:
+        return state
+    if broken := unusable_start(experiment, first):
+        raise StateError(
+            f"{broken} is missing or damaged, and round {len(first.rounds)} starts from it; restore it from a "
+            "backup, or choose another name=…"
+        )
+    return first
+
+
+def unusable_start(experiment: Experiment, state: RunState) -> Path | None:
+    """The weights that the next round starts from, if they are not what its last round left."""
+    if not state.rounds or experiment.settings.init != "previous":
+        return None
+    path = experiment.training.tested(len(state.rounds) - 1)
+    return path if outputs.damaged(experiment.run_dir, state.rounds[-1], path.name) else None
 
 
 def current_pool(experiment: Experiment, state: RunState) -> Pool:
@@ -114,7 +142,7 @@ def run_round(experiment: Experiment, state: RunState, number: int) -> RunState:
         row = outputs.test_row(number, len(labelled), len(validation) if steered else 0, tested)
         row |= {"base_reused": int(trained.reused), "steps": trained.steps, "devices": ranks.count()}
         row |= selection() | clock.seconds()
-        done = state.commit(Round(number, row, tuple(selected)))
+        done = state.commit(Round(number, row, tuple(selected), outputs.digests(scoring.round_dir)))
         save(done, run_dir / "state.json")
         outputs.write_rounds(done, run_dir)
         outputs.log_round(experiment.loggers, row)

@@ -12,7 +12,7 @@ import os
 import socket
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +34,7 @@ class Round:
     number: int
     row: Row
     selected: tuple[str, ...]
+    files: Mapping[str, str] = field(default_factory=dict)  # name in the round's folder → SHA-256 of what it left
 
 
 @dataclass(frozen=True)
@@ -109,7 +110,9 @@ def _state(science: Any, initial: Any, skipped: Any, rounds: Any) -> RunState:
         _must(isinstance(row, dict) and told["number"] == number and row["labelled"] is not None)
         _must(all(_is_measurement(value) for value in row.values()))
         _must(all(isinstance(row.get(name), int | None) for name in COUNTS))
-        found.append(Round(number, row, _ids(told["selected"])))
+        files = told.get("files", {})  # older runs have none
+        _must(isinstance(files, dict) and all(isinstance(sha256, str) for sha256 in files.values()))
+        found.append(Round(number, row, _ids(told["selected"]), files))
     _must(len(initial) > 0)
     return RunState(science, _ids(initial), skipped, tuple(found))
 
