@@ -69,6 +69,8 @@ def experiment(cfg: DictConfig, gpu: int | None = None) -> Experiment:
         config=OmegaConf.to_yaml(OmegaConf.create(config)),
         run_dir=Path(cfg.run_dir),
         dataset=data,
+        sizes=data.body_size(cfg.pck.unit).values,
+        grow=cfg.dataset.grow,
         acquisition=acquisition,
         make_data=make_data,
         make_module=make_module,
@@ -84,6 +86,7 @@ def _settings(cfg: DictConfig) -> Settings:
     every, epochs = cfg.trainer.check_val_every_n_epoch, cfg.trainer.max_epochs
     expect(epochs is not None and epochs >= 1, "trainer.max_epochs", epochs, "1 or more")
     expect(cfg.rank_timeout > 0, "rank_timeout", cfg.rank_timeout, "seconds, above 0")
+    expect(isinstance(cfg.dataset.grow, bool), "dataset.grow", cfg.dataset.grow, "true or false")
     expect(cfg.threads is None or cfg.threads >= 1, "threads", cfg.threads, "null, or 1 or more")
     if cfg.best_by not in ("pck", "pose_loss"):
         raise ConfigError(f"best_by={cfg.best_by!r} is not known; use pck or pose_loss")
@@ -115,12 +118,18 @@ def _plainly() -> Iterator[None]:
 
 def dataset(cfg: DictConfig) -> PoseDataset:
     """The dataset of a config, whose splits must not be empty."""
-    data: PoseDataset = make(cfg.dataset)
+    data = records(cfg.dataset)
     for split in ("train", "val", "test"):
         if not len(data.records.rows(split)):
             raise ConfigError(f"dataset {data.name} has no {split} records; give it some in dataset.*")
     data.check()
     return data
+
+
+def records(node: DictConfig) -> PoseDataset:
+    """The dataset of a config's node, in which `grow` is about the run."""
+    made: PoseDataset = make(OmegaConf.masked_copy(node, [str(key) for key in node if key != "grow"]))
+    return made
 
 
 def inspected(cfg: DictConfig) -> tuple[PoseDataset, PersonCrop, PCKDefinition]:
@@ -129,7 +138,7 @@ def inspected(cfg: DictConfig) -> tuple[PoseDataset, PersonCrop, PCKDefinition]:
     expect(type(size) is int and 8 <= size <= 1024, "crop.size", size, "8 to 1024 pixels")
     expect(type(padding) in (int, float), "crop.padding", padding, "a factor above 0")
     with _plainly():
-        return make(cfg.dataset), PersonCrop(size, padding), _pck(cfg)
+        return records(cfg.dataset), PersonCrop(size, padding), _pck(cfg)
 
 
 def dataset_of_run(run_dir: Path, trusted: Sequence[str] = ()) -> PoseDataset:

@@ -7,13 +7,14 @@ from contextlib import ExitStack
 from dataclasses import asdict, replace
 from pathlib import Path
 
-from llpp import outputs, ranks
+from llpp import growth, outputs, ranks
 from llpp.errors import StateError
 from llpp.experiment import Experiment
 from llpp.pool import Pool
 from llpp.selection import Clock, Scoring, select
 from llpp.start import check_labels, check_sizes, check_visible, start_state
-from llpp.state import Round, Row, RunState, check_same_science, digest, load, lock, save
+from llpp.state import Round, Row, RunState, digest, load, lock, save
+from llpp.training import Training
 
 log = logging.getLogger(__name__)
 STORAGE_ERRORS = {
@@ -66,20 +67,31 @@ def opened(experiment: Experiment, held: ExitStack) -> RunState:
         return load(run_dir / "state.json")
 
     state = ranks.on_first(found)
+    anew = state is None
     if state is None:
         state = start_state(settings, experiment.science, experiment.dataset)
+        left = state
     else:
-        check_same_science(state, experiment.science, run_dir)
+        old = state
+        added = ranks.on_first(lambda: growth.added_rows(experiment, old))
+        left = ranks.on_first(lambda: without_what_is_redone(experiment, old))
+        if added is not None:
+            left, anew = growth.grown(experiment, left, added), True
+        state = replace(left, rounds=state.rounds)
     check_labels(experiment.dataset, state.skipped)
     check_sizes(settings, len(state.initial), len(experiment.split_rows("train", state)))
     begun = state
-    ranks.on_first(lambda: outputs.begin(begun, run_dir, experiment.config))
+
+    def written() -> None:
+        growth.remember(experiment, begun, anew)
+        outputs.begin(begun, run_dir, experiment.config)
+
+    ranks.on_first(written)
     check_visible(run_dir, digest(asdict(begun)))
     if state.rounds:
         log.info("%s: %d of %d rounds are done", run_dir, len(state.rounds), settings.rounds)
-    state = ranks.on_first(lambda: without_what_is_redone(experiment, begun))
-    experiment.show(state)
-    return state
+    experiment.show(left)
+    return left
 
 
 def without_what_is_redone(experiment: Experiment, state: RunState) -> RunState:
@@ -111,6 +123,11 @@ def unusable_start(experiment: Experiment, state: RunState) -> Path | None:
     return path if outputs.damaged(experiment.run_dir, state.rounds[-1], path.name) else None
 
 
+def training(experiment: Experiment, state: RunState, number: int) -> Training:
+    """What trains round `number`: the same, whatever has joined the pool since its ids were chosen."""
+    return replace(experiment.training, science=state.science_of(number))
+
+
 def current_pool(experiment: Experiment, state: RunState) -> Pool:
     """The pool after all committed rounds, without skipped images."""
     return Pool.start(experiment.dataset.records.ids, experiment.split_rows("train", state), state.labelled)
@@ -124,7 +141,7 @@ def run_round(experiment: Experiment, state: RunState, number: int) -> RunState:
     data = experiment.make_data(labelled, validation, number)
     clock = Clock()
     files = experiment.files([*labelled, *validation]) if number == 0 else ""
-    trained = experiment.training.round(number, state.labelled, data, state.steps, files)
+    trained = training(experiment, state, number).round(number, state.labelled, data, state.steps, files)
     scoring = Scoring(trained.trainer, trained.module, data, outputs.round_dir(run_dir, number), clock)
     clock.lap("train")
 
@@ -140,7 +157,12 @@ def run_round(experiment: Experiment, state: RunState, number: int) -> RunState:
         outputs.write_scores(scoring.round_dir / "test.parquet", pool.ids.take(test), tested)
         steered = settings.weights == "best" or trained.steered
         row = outputs.test_row(number, len(labelled), len(validation) if steered else 0, tested)
-        row |= {"base_reused": int(trained.reused), "steps": trained.steps, "devices": ranks.count()}
+        row |= {
+            "pool": len(pool.unlabelled),
+            "base_reused": int(trained.reused),
+            "steps": trained.steps,
+            "devices": ranks.count(),
+        }
         row |= selection() | clock.seconds()
         done = state.commit(Round(number, row, tuple(selected), outputs.digests(scoring.round_dir)))
         save(done, run_dir / "state.json")

@@ -2,6 +2,7 @@
 
 config.yaml   the resolved config           rounds.csv   one row per committed round
 state.json    the commit point               skipped.csv  ids whose image cannot be read, if any
+records.parquet  what was known about every record at the start; see `growth`
 wandb.json    id of the W&B run, if any, and what it has been told
 round_NN/     last.ckpt with its digest in last.ckpt.sha256, test.parquet, and if the round selected: scores.parquet,
               selected.csv, poses.parquet

@@ -23,7 +23,7 @@ VERSION = 1
 MOST_BYTES = 1 << 26  # of a state file; a million ids have some 40 MB
 LARGEST = 1e30  # of a finite measurement
 LONGEST = 200  # characters of a lock's owner
-COUNTS = ("labelled", "validation_labels", "test_undefined", "steps", "selected")
+COUNTS = ("labelled", "validation_labels", "test_undefined", "steps", "selected", "pool")
 Row = dict[str, float | int | None]
 
 
@@ -38,6 +38,15 @@ class Round:
 
 
 @dataclass(frozen=True)
+class Growth:
+    """Records that joined the unlabelled pool of a run that had begun."""
+
+    round: int  # the first one that can select them
+    added: int
+    before: Mapping[str, Any]  # the science of the dataset until then
+
+
+@dataclass(frozen=True)
 class RunState:
     """All that a run has to remember."""
 
@@ -45,6 +54,7 @@ class RunState:
     initial: tuple[str, ...]  # ids labelled before round 0
     skipped: Mapping[str, str]  # ids whose image cannot be read → why
     rounds: tuple[Round, ...] = ()
+    grown: tuple[Growth, ...] = ()
 
     @property
     def labelled(self) -> tuple[str, ...]:
@@ -55,6 +65,13 @@ class RunState:
     def steps(self) -> int:
         """Training steps of all committed rounds: where the next one's logs go on."""
         return int(self.rounds[-1].row.get("steps") or 0) if self.rounds else 0
+
+    def science_of(self, number: int) -> dict[str, Any]:
+        """The settings, with the dataset out of which the ids were chosen that round `number` trains on."""
+        before = next((growth.before for growth in self.grown if growth.round >= number), None)
+        if before is None:
+            return dict(self.science)
+        return {k: v for k, v in self.science.items() if not k.startswith("dataset.")} | dict(before)
 
     def commit(self, finished: Round) -> "RunState":
         """The state with one more round."""
@@ -100,7 +117,7 @@ def load(path: Path) -> RunState | None:
         raise _damaged(path, "its content is not what llpp writes") from error
 
 
-def _state(science: Any, initial: Any, skipped: Any, rounds: Any) -> RunState:
+def _state(science: Any, initial: Any, skipped: Any, rounds: Any, grown: Any = ()) -> RunState:
     """A state out of JSON; ValueError, KeyError or TypeError where a value is of another kind."""
     _must(isinstance(science, dict) and isinstance(skipped, dict) and isinstance(rounds, list))
     _must(all(isinstance(reason, str) for reason in skipped.values()))
@@ -114,7 +131,9 @@ def _state(science: Any, initial: Any, skipped: Any, rounds: Any) -> RunState:
         _must(isinstance(files, dict) and all(isinstance(sha256, str) for sha256 in files.values()))
         found.append(Round(number, row, _ids(told["selected"]), files))
     _must(len(initial) > 0)
-    return RunState(science, _ids(initial), skipped, tuple(found))
+    growths = tuple(Growth(**growth) for growth in grown)
+    _must(all(type(g.round) is type(g.added) is int and isinstance(g.before, dict) for g in growths))
+    return RunState(science, _ids(initial), skipped, tuple(found), growths)
 
 
 def _ids(listed: Any) -> tuple[str, ...]:
@@ -138,13 +157,18 @@ def _damaged(path: Path, reason: str) -> StateError:
     )
 
 
+def differing(state: RunState, science: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
+    """Settings that are not what a run was started with: name → then, now."""
+    old, new = state.science, science
+    return {k: (old.get(k), new.get(k)) for k in sorted({*old, *new}) if old.get(k) != new.get(k)}
+
+
 def check_same_science(state: RunState, science: Mapping[str, Any], run_dir: Path) -> None:
     """Raise OccupiedError, naming what differs, if a run was started with other settings."""
-    old, new = state.science, science
-    changed = [k for k in sorted({*old, *new}) if old.get(k) != new.get(k)]
+    changed = differing(state, science)
     if not changed:
         return
-    shown = ", ".join(f"{k}: {old.get(k)!r} → {new.get(k)!r}" for k in changed[:5])
+    shown = ", ".join(f"{k}: {old!r} → {new!r}" for k, (old, new) in list(changed.items())[:5])
     more = f" and {len(changed) - 5} more" if len(changed) > 5 else ""
     raise OccupiedError(
         f"{run_dir} was started with a different config ({shown}{more}); choose another name=… or delete it"

@@ -151,15 +151,14 @@ def test_a_checkpoint_without_a_digest_has_to_fit_its_archives_own(tmp_path):
 
 
 @pytest.mark.slow
-def test_an_extended_run_makes_its_damaged_last_round_again(tmp_path, caplog):
-    loop.run(tiny(tmp_path / "long", "rounds=2", *SHORT))
-    loop.run(tiny(tmp_path / "short", "rounds=1", *SHORT))
-    flip_a_bit(tmp_path / "short/round_00/last.ckpt")
-    loop.run(tiny(tmp_path / "short", "rounds=1", *SHORT))  # a finished run needs no weights
+def test_an_extended_run_makes_its_damaged_last_round_again(fine_tuned, tmp_path, monkeypatch, caplog):
+    loop.run(tiny(tmp_path, "rounds=1", *PREVIOUS))
+    flip_a_bit(tmp_path / "round_00/last.ckpt")
+    loop.run(tiny(tmp_path, "rounds=1", *PREVIOUS))  # a finished run needs no weights
     assert warnings(caplog) == []
-    loop.run(tiny(tmp_path / "short", "rounds=2", *SHORT))
-    assert "round_00/last.ckpt is missing or damaged; this round is trained again" in warnings(caplog)[0]
-    assert rows(tmp_path / "short") == rows(tmp_path / "long")
+    stopped(monkeypatch, tmp_path, 1, 0, *PREVIOUS)
+    assert "round_00/last.ckpt is missing or damaged" in warnings(caplog)[0]
+    assert rows(tmp_path) == rows(fine_tuned)[:1]
 
 
 @pytest.mark.slow

@@ -33,6 +33,10 @@ def settings(section: Section, dataset: PoseDataset | None, skipped: int) -> lis
     if counts := validation_labels(section):
         rows.append(("labels spent on validation", ", ".join(f"{count:,}" for count in counts)))
     rows.append(("images skipped", f"{skipped:,}"))
+    for run in (run for method in section.methods for run in method.runs):
+        for growth in run.state.grown:
+            told = f"by {growth.added:,} images before round {growth.round} of {run.name} · {run.folder.name}"
+            rows.append(("the pool grew", told))
     rows += [("dataset's note", note) for note in (dataset.records.notes if dataset else ())]
     return rows
 
