@@ -4,8 +4,6 @@ import copy
 import dataclasses
 import datetime
 import inspect
-import logging
-import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
@@ -18,7 +16,7 @@ import torch
 from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 from lightning_fabric.utilities.exceptions import MisconfigurationException
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 from pytorch_lightning.callbacks import ProgressBar
 from pytorch_lightning.strategies import DDPStrategy
@@ -35,6 +33,7 @@ from llpp.experiment import Experiment
 from llpp.heads.base import FeatureSpec
 from llpp.metrics import PCK, PCKDefinition
 from llpp.module import LearningLossModule, Phase, Policy
+from llpp.progress import quiet_lightning
 from llpp.redaction import redact
 from llpp.start import Settings
 from llpp.transforms import PersonCrop
@@ -47,7 +46,7 @@ def experiment(cfg: DictConfig, gpu: int | None = None) -> Experiment:
 
     `gpu` is the number of the one that is to be used, where the machine has several.
     """
-    _quiet_lightning()
+    quiet_lightning()
     settings = _settings(cfg)
     if cfg.threads:
         torch.set_num_threads(cfg.threads)
@@ -128,7 +127,10 @@ def dataset(cfg: DictConfig) -> PoseDataset:
 
 def records(node: DictConfig) -> PoseDataset:
     """The dataset of a config's node, in which `grow` is about the run."""
-    made: PoseDataset = make(OmegaConf.masked_copy(node, [str(key) for key in node if key != "grow"]))
+    own = copy.copy(node)
+    with open_dict(own):
+        own.pop("grow", None)
+    made: PoseDataset = make(own)
     return made
 
 
@@ -239,18 +241,3 @@ def _strategy(timeout: float) -> DDPStrategy:
         "forward_sync_buffers" if "forward_sync_buffers" in known else "broadcast_buffers": False
     }
     return DDPStrategy(timeout=datetime.timedelta(seconds=timeout), gradient_as_bucket_view=True, **buffers)
-
-
-def _quiet_lightning() -> None:
-    """Keep what a person should read, drop the rest."""
-    for name in ("pytorch_lightning", "lightning_fabric"):
-        logging.getLogger(name).setLevel(logging.WARNING)
-    for message in (
-        r".*does not have many workers.*",  # the number of workers is data.workers, whose default is on purpose
-        r".*Checkpoint directory .* exists and is not empty.*",  # a resumed round
-        r".*isinstance\(treespec, LeafSpec\).*",  # Lightning 2.6 with torch 2.13
-        r".*sync_dist=True.*when logging on epoch level.*",  # what is logged there is equal on all ranks
-        r".*The number of training batches.*",  # few batches per epoch are normal in a first round
-        r".*Experiment logs directory .* exists.*",
-    ):
-        warnings.filterwarnings("ignore", message)

@@ -96,7 +96,7 @@ def row_digests(*columns: NDArray[np.generic]) -> NDArray[np.uint64]:
 
 def difference(old: Listing, new: Listing) -> Difference:
     """What has become of the `old` records."""
-    place = new.ids.rows_of(old.ids)
+    place = _places(old.ids, new.ids)
     there = place >= 0
     kept = place[there]
     same = (old.split[there] == new.split[kept]) & (old.digest[there] == new.digest[kept])
@@ -105,6 +105,16 @@ def difference(old: Listing, new: Listing) -> Difference:
     added = tuple(new.ids.take(np.flatnonzero(came & (new.split == place))) for place in range(len(SPLITS)))
     vanished, changed = old.ids.take(np.flatnonzero(~there)), old.ids.take(np.flatnonzero(there)[~same])
     return Difference(len(old.ids), vanished, changed, added, np.flatnonzero(came))
+
+
+def _places(old: Ids, new: Ids) -> Rows:
+    """(N,) the row that each of the `old` ids has by now, -1 if none; few have to be searched for."""
+    most = min(len(old), len(new))
+    moved = np.flatnonzero(~pc.equal(old.array[:most], new.array[:most]).to_numpy(zero_copy_only=False))
+    first = int(moved[0]) if len(moved) else most
+    found = new[first:].rows_of(old[first:])
+    found[found >= 0] += first
+    return np.concatenate([np.arange(first), found])
 
 
 def added_rows(experiment: Experiment, state: RunState) -> Rows | None:
@@ -155,7 +165,7 @@ def remember(experiment: Experiment, state: RunState, anew: bool) -> None:
     known = read(path, len(state.grown) - 1) if state.grown else None
     if known is not None:
         now.since[:] = len(state.grown)
-        now.since[now.ids.rows_of(known.ids)] = known.since
+        now.since[_places(known.ids, now.ids)] = known.since
     columns = [now.ids.array, *(pa.array(column) for column in (now.split, now.digest, now.since))]
     table = pa.table(columns, schema=SCHEMA)
     options = {"compression": "snappy", "use_dictionary": False, "write_page_checksum": True}
@@ -173,6 +183,7 @@ def read(path: Path, growths: int) -> Listing | None:
             table = file.read()
     except (OSError, pa.ArrowException):
         return None
-    table = table.filter(pc.less_equal(table["since"], growths))
+    if (pc.max(table["since"]).as_py() or 0) > growths:
+        table = table.filter(pc.less_equal(table["since"], growths))
     split, digest, since = (table[name].to_numpy() for name in ("split", "digest", "since"))
     return Listing(Ids(table["id"]), split, digest, since)

@@ -1,6 +1,7 @@
 """Progress as plain lines, for logs and for jobs that run side by side, where bars would overwrite each other."""
 
 import logging
+import warnings
 from pathlib import Path
 from typing import cast
 
@@ -28,3 +29,18 @@ class EpochLines(pl.Callback):
         loss = trainer.callback_metrics.get("train/pose_loss")
         shown = "" if loss is None else f" · pose loss {float(loss):.3f}"
         log.info("%s · epoch %d/%s%s", where, epoch, trainer.max_epochs, shown)
+
+
+def quiet_lightning() -> None:
+    """Keep what a person should read, drop the rest."""
+    for name in ("pytorch_lightning", "lightning_fabric"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    for message in (
+        r".*does not have many workers.*",  # the number of workers is data.workers, whose default is on purpose
+        r".*Checkpoint directory .* exists and is not empty.*",  # a resumed round
+        r".*isinstance\(treespec, LeafSpec\).*",  # Lightning 2.6 with torch 2.13
+        r".*sync_dist=True.*when logging on epoch level.*",  # what is logged there is equal on all ranks
+        r".*The number of training batches.*",  # few batches per epoch are normal in a first round
+        r".*Experiment logs directory .* exists.*",
+    ):
+        warnings.filterwarnings("ignore", message)
