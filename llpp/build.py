@@ -14,7 +14,7 @@ import torch
 from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 from lightning_fabric.utilities.exceptions import MisconfigurationException
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 from pytorch_lightning.callbacks import ProgressBar
 
@@ -63,6 +63,8 @@ def experiment(cfg: DictConfig, gpu: int | None = None) -> Experiment:
         config=OmegaConf.to_yaml(OmegaConf.create(config)),
         run_dir=Path(cfg.run_dir),
         dataset=data,
+        sizes=data.body_size(cfg.pck.unit).values,
+        grow=cfg.dataset.grow,
         acquisition=acquisition,
         make_data=make_data,
         make_module=make_module,
@@ -82,6 +84,7 @@ def _settings(cfg: DictConfig) -> Settings:
             f"trainer.precision={cfg.trainer.precision} is very slow on CPUs; use bf16-mixed or 32-true"
         )
     expect(cfg.rank_timeout > 0, "rank_timeout", cfg.rank_timeout, "seconds, above 0")
+    expect(isinstance(cfg.dataset.grow, bool), "dataset.grow", cfg.dataset.grow, "true or false")
     expect(cfg.threads is None or cfg.threads >= 1, "threads", cfg.threads, "null, or 1 or more")
     if cfg.best_by not in ("pck", "pose_loss"):
         raise ConfigError(f"best_by={cfg.best_by!r} is not known; use pck or pose_loss")
@@ -113,12 +116,21 @@ def _plainly() -> Iterator[None]:
 
 def dataset(cfg: DictConfig) -> PoseDataset:
     """The dataset of a config, whose splits must not be empty."""
-    data: PoseDataset = make(cfg.dataset)
+    data = records(cfg.dataset)
     for split in ("train", "val", "test"):
         if not len(data.records.rows(split)):
             raise ConfigError(f"dataset {data.name} has no {split} records; give it some in dataset.*")
     data.check()
     return data
+
+
+def records(node: DictConfig) -> PoseDataset:
+    """The dataset of a config's node, in which `grow` is about the run."""
+    own = copy.copy(node)
+    with open_dict(own):
+        own.pop("grow", None)
+    made: PoseDataset = make(own)
+    return made
 
 
 def inspected(cfg: DictConfig) -> tuple[PoseDataset, PersonCrop, PCKDefinition]:
@@ -127,7 +139,7 @@ def inspected(cfg: DictConfig) -> tuple[PoseDataset, PersonCrop, PCKDefinition]:
     expect(type(size) is int and 8 <= size <= 1024, "crop.size", size, "8 to 1024 pixels")
     expect(type(padding) in (int, float), "crop.padding", padding, "a factor above 0")
     with _plainly():
-        return make(cfg.dataset), PersonCrop(size, padding), _pck(cfg)
+        return records(cfg.dataset), PersonCrop(size, padding), _pck(cfg)
 
 
 def dataset_of_run(run_dir: Path, trusted: Sequence[str] = ()) -> PoseDataset:

@@ -2,11 +2,16 @@
 
 They may come from somebody else: only tensors and plain values are read, and what cannot be read, or does not fit,
 is one StateError.
+
+Beside each lies its SHA-256, as `last.ckpt.sha256`, because torch does not notice a bit that has flipped in a tensor.
+The digests are written first: while a checkpoint is replaced, those of the old and of the new one stand there, so no
+crash makes a good one look damaged.
 """
 
 import errno
 import pickle
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +21,10 @@ from pytorch_lightning.callbacks import ModelCheckpoint
 from pytorch_lightning.plugins.io import TorchCheckpointIO
 
 from llpp.errors import StateError
-from llpp.files import replace_with
+from llpp.files import read_text, replace_text, replace_with, sha256
 
 NAMES = ("best.ckpt", "last.ckpt")
+MOST_BYTES = 1 << 16  # of a file with digests
 UNFIT = (AttributeError, IndexError, KeyError, RuntimeError, TypeError, ValueError)  # what unfit values end in
 
 
@@ -42,6 +48,13 @@ def read(path: Path, mmap: bool = False) -> dict[str, Any]:
     return content
 
 
+def has_best(path: Path) -> bool:
+    """Whether a checkpoint of training that keeps the best epoch, too, was written after there was one."""
+    callbacks = read(path, mmap=True).get("callbacks")
+    told = callbacks.values() if isinstance(callbacks, dict) else ()
+    return any(isinstance(one, dict) and Path(str(one.get("best_model_path"))).stem == "best" for one in told)
+
+
 def _measure(path: Path) -> None:
     """ValueError unless all that a file holds lies in it byte by byte: torch would unpack whatever it claims."""
     if not path.stat().st_size or not path.is_file():
@@ -62,6 +75,59 @@ def _damaged(path: Path, reason: object) -> StateError:
     )
 
 
+def digests(path: Path) -> list[str]:
+    """What a checkpoint's SHA-256 may be, the newest first; empty if nobody has written it down."""
+    try:
+        lines = read_text(_beside(path), MOST_BYTES).splitlines()
+    except FileNotFoundError:
+        return []
+    except (ValueError, OSError) as error:
+        if isinstance(error, OSError) and error.errno not in (errno.EINVAL, errno.EFBIG):
+            raise
+        return [""]  # damaged, which no checkpoint fits
+    return [line.partition(" ")[0] for line in lines] or [""]
+
+
+def fitting(path: Path) -> str | None:
+    """The SHA-256 of a checkpoint that is as it was written; None if it is missing or damaged.
+
+    One without digests beside it, from an older llpp, has to fit its archive's own checksums. OSError if the storage
+    fails, which says nothing about the file.
+    """
+    if not path.is_file():
+        return None
+    found, known = sha256(path), digests(path)
+    return found if found in known or (not known and _is_archive(path)) else None
+
+
+def _is_archive(path: Path) -> bool:
+    try:
+        _measure(path)
+        with zipfile.ZipFile(path) as archive:
+            return archive.testzip() is None
+    except (ValueError, NotImplementedError, RuntimeError, zipfile.BadZipFile):
+        return False
+
+
+def replace(path: Path, write: Callable[[Path], None]) -> None:
+    """Let `write` fill the checkpoint that takes `path`'s place, and the digest beside it."""
+    known = digests(path) or ([sha256(path)] if path.is_file() else [])
+
+    def written(part: Path) -> None:
+        write(part)
+        note([sha256(part), *known])
+
+    def note(found: list[str]) -> None:
+        replace_text(_beside(path), "".join(f"{digest}  {path.name}\n" for digest in found))
+
+    replace_with(path, written)
+    note(digests(path)[:1])
+
+
+def _beside(path: Path) -> Path:
+    return path.with_name(f"{path.name}.sha256")
+
+
 class AtomicCheckpointIO(TorchCheckpointIO):
     """Writes beside the target and moves into place, so that a kill leaves the previous checkpoint; reads safely."""
 
@@ -69,7 +135,7 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         """Replace `path`; OSError if the storage is full."""
         save = super().save_checkpoint
         try:
-            replace_with(Path(path), lambda part: save(checkpoint, part, storage_options))
+            replace(Path(path), lambda part: save(checkpoint, part, storage_options))
         except RuntimeError as error:  # torch's zip writer does not pass the system's reason on
             raise OSError(errno.EIO, f"the checkpoint could not be written ({error})", str(path)) from error
 

@@ -39,6 +39,8 @@ class Experiment:
     config: str  # the resolved config, as YAML
     run_dir: Path
     dataset: PoseDataset
+    sizes: NDArray[np.float32]  # (N,) what PCK divides by, image pixels
+    grow: bool  # whether records may join the pool of a run that has begun
     acquisition: Acquisition
     make_data: Callable[[Sequence[int], Sequence[int], int], PoolDataModule]  # labelled, validation rows, round
     make_module: Callable[[int, Phase], LearningLossModule]  # round

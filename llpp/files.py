@@ -1,6 +1,7 @@
 """Files of value are replaced whole or not at all; files of others are read up to a size."""
 
 import errno
+import hashlib
 import os
 import stat
 from collections.abc import Callable
@@ -25,6 +26,12 @@ def read_text(path: Path, most: int) -> str:
 
 def _without_waiting(path: str, flags: int) -> int:
     return os.open(path, flags | os.O_NONBLOCK)  # a pipe would wait for somebody to write
+
+
+def sha256(path: Path) -> str:
+    """Digest of a file's content, as `sha256sum` prints it."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def replace_with(path: Path, write: Callable[[Path], None]) -> None:

@@ -5,14 +5,16 @@ import logging
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import asdict, replace
+from pathlib import Path
 
-from llpp import outputs, ranks
+from llpp import growth, outputs, ranks
 from llpp.errors import StateError
 from llpp.experiment import Experiment
 from llpp.pool import Pool
 from llpp.selection import Clock, Scoring, select
 from llpp.start import check_labels, check_sizes, check_visible, start_state
-from llpp.state import Round, Row, RunState, check_same_science, digest, load, lock, save
+from llpp.state import Round, Row, RunState, check_held, digest, load, lock, save
+from llpp.training import Training
 
 log = logging.getLogger(__name__)
 STORAGE_ERRORS = {
@@ -34,7 +36,12 @@ def run(experiment: Experiment) -> RunState:
     All ranks call it together; the first one alone reads and writes the run directory.
     """
     run_dir, failed = experiment.run_dir, True
-    facts = {**experiment.science, "program": experiment.code, "run_dir": str(run_dir)}
+    facts = {
+        **experiment.science,
+        "rounds": experiment.settings.rounds,
+        "program": experiment.code,
+        "run_dir": str(run_dir),
+    }
     ranks.agree("settings, data and program", facts, "start all of them with one command, code and dataset")
     try:
         with ExitStack() as held:
@@ -65,22 +72,65 @@ def opened(experiment: Experiment, held: ExitStack) -> RunState:
         return load(run_dir / "state.json")
 
     state = ranks.on_first(found)
+    anew = state is None
     if state is None:
         state = start_state(settings, experiment.science, experiment.dataset)
+        left = state
     else:
-        check_same_science(state, experiment.science, run_dir)
+        old = state
+        added = ranks.on_first(lambda: growth.added_rows(experiment, old))
+        left = ranks.on_first(lambda: without_what_is_redone(experiment, old))
+        if added is not None:
+            left, anew = growth.grown(experiment, left, added), True
+        state = replace(left, rounds=state.rounds)
     check_labels(experiment.dataset, state.skipped)
     check_sizes(settings, len(state.initial), len(experiment.split_rows("train", state)))
     begun = state
-    ranks.on_first(lambda: outputs.begin(begun, run_dir, experiment.config))
+
+    def written() -> None:
+        growth.remember(experiment, begun, anew)
+        outputs.begin(begun, run_dir, experiment.config)
+
+    ranks.on_first(written)
     check_visible(run_dir, digest(asdict(begun)))
     if state.rounds:
         log.info("%s: %d of %d rounds are done", run_dir, len(state.rounds), settings.rounds)
-    if 0 < len(state.rounds) < settings.rounds and not state.rounds[-1].selected:
-        # the run is extended: its last round selects after all, from the checkpoint that it left
-        state = replace(state, rounds=state.rounds[:-1])
-    experiment.show(state)
-    return state
+    experiment.show(left)
+    return left
+
+
+def without_what_is_redone(experiment: Experiment, state: RunState) -> RunState:
+    """The state without its last round, where that is the first to be done; on the disk it stays until then.
+
+    Either the run is extended, and the round selects after all, from the checkpoint that it left. Or the next round
+    goes on from its weights, and they are damaged. StateError if so are those of the round before it.
+    """
+    if not 0 < len(state.rounds) < experiment.settings.rounds:
+        return state
+    first = replace(state, rounds=state.rounds[:-1])
+    if broken := unusable_start(experiment, state):
+        log.warning("%s is missing or damaged; round %d is done again", broken, len(first.rounds))
+    elif state.rounds[-1].selected:
+        return state
+    if broken := unusable_start(experiment, first):
+        raise StateError(
+            f"{broken} is missing or damaged, and round {len(first.rounds)} starts from it; restore it from a "
+            "backup, or choose another name=…"
+        )
+    return first
+
+
+def unusable_start(experiment: Experiment, state: RunState) -> Path | None:
+    """The weights that the next round starts from, if they are not what its last round left."""
+    if not state.rounds or experiment.settings.init != "previous":
+        return None
+    path = experiment.training.tested(len(state.rounds) - 1)
+    return path if outputs.damaged(experiment.run_dir, state.rounds[-1], path.name) else None
+
+
+def training(experiment: Experiment, state: RunState, number: int) -> Training:
+    """What trains round `number`: the same, whatever has joined the pool since its ids were chosen."""
+    return replace(experiment.training, science=state.science_of(number))
 
 
 def current_pool(experiment: Experiment, state: RunState) -> Pool:
@@ -96,7 +146,7 @@ def run_round(experiment: Experiment, state: RunState, number: int) -> RunState:
     data = experiment.make_data(labelled, validation, number)
     clock = Clock()
     files = experiment.files([*labelled, *validation]) if number == 0 else ""
-    trained = experiment.training.round(number, state.labelled, data, state.steps, files)
+    trained = training(experiment, state, number).round(number, state.labelled, data, state.steps, files)
     scoring = Scoring(trained.trainer, trained.module, data, outputs.round_dir(run_dir, number), clock)
     clock.lap("train")
 
@@ -109,12 +159,18 @@ def run_round(experiment: Experiment, state: RunState, number: int) -> RunState:
         selected, selection = select(experiment, pool, number, scoring)
 
     def committed() -> RunState:
+        check_held(run_dir)
         outputs.write_scores(scoring.round_dir / "test.parquet", pool.ids.take(test), tested)
         steered = settings.weights == "best" or trained.steered
         row = outputs.test_row(number, len(labelled), len(validation) if steered else 0, tested)
-        row |= {"base_reused": int(trained.reused), "steps": trained.steps, "devices": ranks.count()}
+        row |= {
+            "pool": len(pool.unlabelled),
+            "base_reused": int(trained.reused),
+            "steps": trained.steps,
+            "devices": ranks.count(),
+        }
         row |= selection() | clock.seconds()
-        done = state.commit(Round(number, row, tuple(selected)))
+        done = state.commit(Round(number, row, tuple(selected), outputs.digests(scoring.round_dir)))
         save(done, run_dir / "state.json")
         outputs.write_rounds(done, run_dir)
         outputs.log_round(experiment.loggers, row)

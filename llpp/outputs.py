@@ -2,8 +2,10 @@
 
 config.yaml   the resolved config           rounds.csv   one row per committed round
 state.json    the commit point               skipped.csv  ids whose image cannot be read, if any
+records.parquet  what was known about every record at the start; see `growth`
 wandb.json    id of the W&B run, if any, and what it has been told
-round_NN/     last.ckpt, test.parquet, and if the round selected: scores.parquet, selected.csv, poses.parquet
+round_NN/     last.ckpt with its digest in last.ckpt.sha256, test.parquet, and if the round selected: scores.parquet,
+              selected.csv, poses.parquet
 """
 
 import csv
@@ -21,11 +23,14 @@ from pytorch_lightning.loggers import Logger
 
 from llpp import checkpoints
 from llpp.errors import StateError
-from llpp.files import replace_text, replace_with
+from llpp.files import replace_text, replace_with, sha256
 from llpp.ids import Ids
 from llpp.metrics import ranking_scores
 from llpp.scoring import PER_IMAGE, Evaluation
-from llpp.state import Row, RunState, save
+from llpp.state import Round, Row, RunState, save
+
+CHECKPOINTS = ("last.ckpt", "best.ckpt", "pose/last.ckpt", "pose/best.ckpt")
+TABLES = ("test.parquet", "scores.parquet", "selected.csv", "poses.parquet")
 
 
 def round_dir(run_dir: Path, number: int) -> Path:
@@ -36,6 +41,22 @@ def round_dir(run_dir: Path, number: int) -> Path:
 def checkpoint(directory: Path, which: str) -> Path:
     """The `last` or the `best` weights of a round."""
     return directory / f"{which}.ckpt"
+
+
+def digests(directory: Path) -> dict[str, str]:
+    """SHA-256 of the files of value that a round leaves, by name; a checkpoint's is the one it was written with."""
+    found: dict[str, str] = {}
+    for name in (*CHECKPOINTS, *TABLES):
+        if (path := directory / name).is_file():
+            written = checkpoints.digests(path)[:1] if name in CHECKPOINTS else []
+            found[name] = written[0] if written else sha256(path)
+    return found
+
+
+def damaged(run_dir: Path, committed: Round, name: str) -> bool:
+    """Whether a file that a committed round left is missing or not what it was; of older runs nobody knows."""
+    path, sha = round_dir(run_dir, committed.number) / name, committed.files.get(name)
+    return sha is not None and not (path.is_file() and sha256(path) == sha)
 
 
 def belongs(path: Path, key: str, code: str | None = None) -> bool:
@@ -91,8 +112,9 @@ def write_scores(path: Path, ids: Sequence[str], scores: Evaluation) -> None:
         column = pa.array(flat.reshape(-1))
         columns[name] = column if values.ndim == 1 else pa.FixedSizeListArray.from_arrays(column, flat.shape[1])
     table = pa.table(columns)
-    # ids and scores hardly repeat: dictionaries of them would only take time
-    replace_with(path, lambda part: pq.write_table(table, part, compression="zstd", use_dictionary=False))
+    # ids and scores hardly repeat: dictionaries of them would only take time. The report, which reads other people's
+    # runs, accepts no codec that makes gigabytes of kilobytes
+    replace_with(path, lambda part: pq.write_table(table, part, compression="snappy", use_dictionary=False))
 
 
 def write_selection(directory: Path, selected: Sequence[str], chosen: Evaluation) -> None:

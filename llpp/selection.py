@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +14,7 @@ from llpp.datamodule import PoolDataModule
 from llpp.experiment import Experiment
 from llpp.module import LearningLossModule
 from llpp.pool import Pool
-from llpp.scoring import Evaluation, evaluate
+from llpp.scoring import PER_IMAGE, Evaluation, evaluate
 from llpp.seeds import Stream, generator
 from llpp.state import Row
 from llpp.types import Candidates
@@ -84,7 +84,8 @@ def select(experiment: Experiment, pool: Pool, number: int, scoring: Scoring) ->
 
     def written() -> Row:
         if len(wanted):
-            outputs.write_scores(scoring.round_dir / "scores.parquet", ids, scores)
+            kept = {name: scores.columns[name] for name in PER_IMAGE}  # embeddings are too large to keep
+            outputs.write_scores(scoring.round_dir / "scores.parquet", ids, replace(scores, columns=kept))
         outputs.write_selection(scoring.round_dir, selected, measured)
         return outputs.selection_row(measured, scores if settings.evaluate_pool else None)
 

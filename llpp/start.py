@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -55,13 +55,7 @@ def start_state(settings: Settings, science: Mapping[str, Any], dataset: PoseDat
     """Check every image, each rank its share, and draw the ids that are labelled before round 0."""
     table = dataset.records
     check_sizes(settings, int((table.initial & (table.split == "train")).sum()), len(table.rows("train")))
-    found = ranks.everyone(dataset.bad_images(ranks.share(range(len(table.ids)))))
-    bad = {row: problem for part in found for row, problem in part.items()}
-    if bad and settings.on_bad_image == "stop":
-        more = f" (and {len(bad) - 1} more like it)" if len(bad) > 1 else ""
-        raise DataError(f"{bad[min(bad)]}{more}; mend or remove it, or set on_bad_image=skip to go on without it")
-    for row in sorted(bad):
-        log.warning("skipped %s: %s", table.ids[row], bad[row])
+    bad = unreadable(settings, dataset, range(len(table.ids)))
     good = np.ones(len(table.ids), dtype=np.bool_)
     good[list(bad)] = False
     usable = np.flatnonzero(good & table.initial & (table.split == "train"))
@@ -72,8 +66,24 @@ def start_state(settings: Settings, science: Mapping[str, Any], dataset: PoseDat
         )
     rng = generator(Stream.START, settings.seed)
     chosen = usable[rng.permutation(len(usable))[: settings.initial]]
-    skipped = {table.ids[row]: bad[row] for row in sorted(bad)}
+    skipped = {table.ids[row]: problem for row, problem in bad.items()}
     return RunState(dict(science), tuple(table.ids.take(chosen)), skipped)
+
+
+def unreadable(settings: Settings, dataset: PoseDataset, rows: Sequence[int]) -> dict[int, str]:
+    """Those of some rows that have an image which cannot be read, with the reason; each rank reads its share.
+
+    Raises:
+        DataError: there is one, and on_bad_image=stop.
+    """
+    found = ranks.everyone(dataset.bad_images(ranks.share(rows)))
+    bad = {row: problem for part in found for row, problem in part.items()}
+    if bad and settings.on_bad_image == "stop":
+        more = f" (and {len(bad) - 1} more like it)" if len(bad) > 1 else ""
+        raise DataError(f"{bad[min(bad)]}{more}; mend or remove it, or set on_bad_image=skip to go on without it")
+    for row in sorted(bad):
+        log.warning("skipped %s: %s", dataset.records.ids[row], bad[row])
+    return {row: bad[row] for row in sorted(bad)}
 
 
 def check_visible(run_dir: Path, sha256: str) -> None:

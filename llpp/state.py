@@ -12,7 +12,7 @@ import os
 import socket
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,7 @@ VERSION = 1
 MOST_BYTES = 1 << 31  # of a state file; a million ids of 15 characters have some 20 MB
 LARGEST = 1e30  # of a finite measurement
 LONGEST = 200  # characters of a lock's owner
-COUNTS = ("labelled", "validation_labels", "test_undefined", "steps", "selected")
+COUNTS = ("labelled", "validation_labels", "test_undefined", "steps", "selected", "pool")
 Row = dict[str, float | int | None]
 
 
@@ -34,6 +34,16 @@ class Round:
     number: int
     row: Row
     selected: tuple[str, ...]
+    files: Mapping[str, str] = field(default_factory=dict)  # name in the round's folder → SHA-256 of what it left
+
+
+@dataclass(frozen=True)
+class Growth:
+    """Records that joined the unlabelled pool of a run that had begun."""
+
+    round: int  # the first one that can select them
+    added: int
+    before: Mapping[str, Any]  # the science of the dataset until then
 
 
 @dataclass(frozen=True)
@@ -44,6 +54,7 @@ class RunState:
     initial: tuple[str, ...]  # ids labelled before round 0
     skipped: Mapping[str, str]  # ids whose image cannot be read → why
     rounds: tuple[Round, ...] = ()
+    grown: tuple[Growth, ...] = ()
 
     @property
     def labelled(self) -> tuple[str, ...]:
@@ -54,6 +65,13 @@ class RunState:
     def steps(self) -> int:
         """Training steps of all committed rounds: where the next one's logs go on."""
         return int(self.rounds[-1].row.get("steps") or 0) if self.rounds else 0
+
+    def science_of(self, number: int) -> dict[str, Any]:
+        """The settings, with the dataset out of which the ids were chosen that round `number` trains on."""
+        before = next((growth.before for growth in self.grown if growth.round >= number), None)
+        if before is None:
+            return dict(self.science)
+        return {k: v for k, v in self.science.items() if not k.startswith("dataset.")} | dict(before)
 
     def commit(self, finished: Round) -> "RunState":
         """The state with one more round."""
@@ -99,7 +117,7 @@ def load(path: Path) -> RunState | None:
         raise _damaged(path, "its content is not what llpp writes") from error
 
 
-def _state(science: Any, initial: Any, skipped: Any, rounds: Any) -> RunState:
+def _state(science: Any, initial: Any, skipped: Any, rounds: Any, grown: Any = ()) -> RunState:
     """A state out of JSON; ValueError, KeyError or TypeError where a value is of another kind."""
     _must(isinstance(science, dict) and isinstance(skipped, dict) and isinstance(rounds, list))
     _must(all(isinstance(reason, str) for reason in skipped.values()))
@@ -109,9 +127,13 @@ def _state(science: Any, initial: Any, skipped: Any, rounds: Any) -> RunState:
         _must(isinstance(row, dict) and told["number"] == number and row["labelled"] is not None)
         _must(all(_is_measurement(value) for value in row.values()))
         _must(all(isinstance(row.get(name), int | None) for name in COUNTS))
-        found.append(Round(number, row, _ids(told["selected"])))
+        files = told.get("files", {})  # older runs have none
+        _must(isinstance(files, dict) and all(isinstance(sha256, str) for sha256 in files.values()))
+        found.append(Round(number, row, _ids(told["selected"]), files))
     _must(len(initial) > 0)
-    return RunState(science, _ids(initial), skipped, tuple(found))
+    growths = tuple(Growth(**growth) for growth in grown)
+    _must(all(type(g.round) is type(g.added) is int and isinstance(g.before, dict) for g in growths))
+    return RunState(science, _ids(initial), skipped, tuple(found), growths)
 
 
 def _ids(listed: Any) -> tuple[str, ...]:
@@ -135,13 +157,18 @@ def _damaged(path: Path, reason: str) -> StateError:
     )
 
 
+def differing(state: RunState, science: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
+    """Settings that are not what a run was started with: name → then, now."""
+    old, new = state.science, science
+    return {k: (old.get(k), new.get(k)) for k in sorted({*old, *new}) if old.get(k) != new.get(k)}
+
+
 def check_same_science(state: RunState, science: Mapping[str, Any], run_dir: Path) -> None:
     """Raise OccupiedError, naming what differs, if a run was started with other settings."""
-    old, new = state.science, science
-    changed = [k for k in sorted({*old, *new}) if old.get(k) != new.get(k)]
+    changed = differing(state, science)
     if not changed:
         return
-    shown = ", ".join(f"{k}: {old.get(k)!r} → {new.get(k)!r}" for k in changed[:5])
+    shown = ", ".join(f"{k}: {old!r} → {new!r}" for k, (old, new) in list(changed.items())[:5])
     more = f" and {len(changed) - 5} more" if len(changed) > 5 else ""
     raise OccupiedError(
         f"{run_dir} was started with a different config ({shown}{more}); choose another name=… or delete it"
@@ -164,9 +191,27 @@ def lock(run_dir: Path) -> Iterator[None]:
             file.seek(0)
             owner = file.read(LONGEST).strip() or "another process"
             raise OccupiedError(
-                f"{run_dir} is in use by {owner}; wait for it, stop it, or choose another name=… or seed=…"
+                f"{run_dir} is in use by {owner}; wait for it, stop it, or choose another name=… or seed=…; if that "
+                f"machine is dead and its storage still keeps the lock, delete {path}"
             ) from error
         file.truncate(0)
-        file.write(f"process {os.getpid()} on {socket.gethostname()}\n")
+        file.write(_me())
         file.flush()
         yield
+
+
+def check_held(run_dir: Path) -> None:
+    """Raise StateError if a run directory is not the one any more that this process has locked."""
+    try:
+        owner = read_text(run_dir / "lock", LONGEST)
+    except (OSError, ValueError):
+        owner = ""
+    if owner != _me():
+        raise StateError(
+            f"{run_dir} was removed or replaced while this run was using it; bring it back and start the same command "
+            "again, or begin anew"
+        )
+
+
+def _me() -> str:
+    return f"process {os.getpid()} on {socket.gethostname()}\n"

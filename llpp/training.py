@@ -20,9 +20,8 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 
-from llpp import batch_norm, outputs, ranks
+from llpp import batch_norm, checkpoints, outputs, ranks
 from llpp.datamodule import PoolDataModule
-from llpp.files import replace_with
 from llpp.module import LearningLossModule, Phase
 from llpp.seeds import Stream, generator
 from llpp.start import Settings
@@ -95,8 +94,12 @@ class Training:
 
     def weights(self, number: int) -> dict[str, torch.Tensor]:
         """The weights that round `number` was tested with."""
+        return outputs.weights(self.tested(number))
+
+    def tested(self, number: int) -> Path:
+        """Where they lie."""
         which = "last" if number == 0 and self.settings.base == "pose" else self.settings.weights
-        return outputs.weights(outputs.checkpoint(outputs.round_dir(self.run_dir, number), which))
+        return outputs.checkpoint(outputs.round_dir(self.run_dir, number), which)
 
     def _fit(
         self,
@@ -117,9 +120,8 @@ class Training:
             batch_norm.synchronise(module, trainer.strategy.root_device.type == "cuda")
         # Lightning's step for loggers only; a new trainer's own would fold all rounds onto each other.
         trainer.fit_loop.epoch_loop._batches_that_stepped = steps
-        last = outputs.checkpoint(directory, "last")
-        resumed = ranks.on_first(lambda: outputs.belongs(last, key))
-        trainer.fit(module, data, ckpt_path=last if resumed else None)
+        resumed = ranks.on_first(lambda: _resumable(directory, key))
+        trainer.fit(module, data, ckpt_path=outputs.checkpoint(directory, "last") if resumed else None)
         if best:
             module.load_state_dict(outputs.weights(outputs.checkpoint(directory, "best")))
         if ranks.count() > 1:
@@ -154,9 +156,11 @@ class Training:
             home.mkdir(parents=True, exist_ok=True)
             lock = held.enter_context((home / "lock").open("a", encoding="utf-8"))
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if not (home / "last.ckpt").exists() or outputs.belongs(directory / "last.ckpt", key):
+            if not (home / "last.ckpt").exists() or _resumable(directory, key):
                 return False
-            _hand_over(home, directory)
+            if not _hand_over(home, directory):
+                log.warning("the base model in %s is damaged; it is trained anew and replaced", home)
+                return False
         except BlockingIOError:
             held.close()
             return None
@@ -167,10 +171,10 @@ class Training:
         return True
 
     def _left(self, directory: Path, home: Path, key: str) -> None:
-        if (home / "last.ckpt").exists() or not outputs.belongs(directory / "last.ckpt", key, self.code):
-            return
         try:
-            _hand_over(directory, home)
+            left = checkpoints.fitting(home / "last.ckpt")
+            if left is None and outputs.belongs(directory / "last.ckpt", key, self.code):
+                _hand_over(directory, home)
         except OSError as error:
             log.warning("the base model could not be left in %s: %s", home, error)
 
@@ -182,12 +186,34 @@ def _digest(module: LearningLossModule) -> str:
     return content.hexdigest()
 
 
-def _hand_over(source: Path, target: Path) -> None:
-    """Give checkpoints a second name; they are replaced, never changed, so a link is as good as a copy."""
+def _resumable(directory: Path, key: str) -> bool:
+    """Whether the round with this key goes on from what it has left; from damaged files it does not, and says so."""
+    last, best = (outputs.checkpoint(directory, which) for which in ("last", "best"))
+    if not last.exists():
+        return False
+    damaged = last
+    if checkpoints.fitting(last):
+        if not outputs.belongs(last, key):
+            return False
+        if not checkpoints.has_best(last) or checkpoints.fitting(best):
+            return True
+        damaged = best
+    log.warning("%s is missing or damaged; this round is trained again from its start", damaged)
+    return False
+
+
+def _hand_over(source: Path, target: Path) -> bool:
+    """Give checkpoints a second name; they are replaced, never changed, so a link is as good as a copy.
+
+    False if they are damaged.
+    """
+    names = [name for name in ("best.ckpt", "last.ckpt") if (source / name).exists()]
+    if not all(checkpoints.fitting(source / name) for name in names):
+        return False
     target.mkdir(parents=True, exist_ok=True)
-    for name in ("best.ckpt", "last.ckpt"):  # the last one says that all are there
-        if (source / name).exists():
-            replace_with(target / name, lambda part, name=name: _link(source / name, part))  # type: ignore[misc]
+    for name in names:  # the last one says that all are there
+        checkpoints.replace(target / name, lambda part, name=name: _link(source / name, part))  # type: ignore[misc]
+    return True
 
 
 def _link(source: Path, target: Path) -> None:

@@ -8,10 +8,8 @@ import numpy as np
 
 from llpp.datasets.base import PoseDataset
 from llpp.errors import LlppError
-from llpp.outputs import round_dir
 from llpp.report.collect import Collection, Method, Run, Section
-from llpp.report.figures import LIGHT, predicted_vs_true
-from llpp.report.files import read_columns
+from llpp.report.figures import LIGHT, predicted_vs_true, test_losses
 from llpp.report.gallery import draw_person
 from llpp.state import RunState
 
@@ -24,7 +22,7 @@ def media(run_dir: Path, state: RunState, number: int, dataset: PoseDataset) -> 
     found = {"round/pck_per_joint": pck_table(state, number, dataset)}
     if scatter := loss_scatter(run_dir, state, number, dataset):
         found["round/predicted_vs_true"] = scatter
-    if images := selected_images(run_dir, number, dataset):
+    if images := selected_images(run_dir, state, number, dataset):
         found["round/selected_images"] = images
     return found
 
@@ -45,7 +43,7 @@ def loss_scatter(run_dir: Path, state: RunState, number: int, dataset: PoseDatas
     import wandb
 
     run = Run(run_dir, state, {}, "")
-    if read_columns(run.round_file(number, "test.parquet"), ("predicted_loss",)) is None:
+    if test_losses(run, number) is None:
         return None
     row = state.rounds[number].row
     method = Method(f"round {number} · {row['labelled']} labelled", (run,))
@@ -54,13 +52,12 @@ def loss_scatter(run_dir: Path, state: RunState, number: int, dataset: PoseDatas
     return wandb.Image(pixels[..., ::-1])
 
 
-def selected_images(run_dir: Path, number: int, dataset: PoseDataset) -> list[Any]:
+def selected_images(run_dir: Path, state: RunState, number: int, dataset: PoseDataset) -> list[Any]:
     """Those of the selected images with the highest true loss, worst first; empty in a round that selects none."""
     import wandb
 
-    poses = read_columns(
-        round_dir(run_dir, number) / "poses.parquet", ("id", "predicted_loss", "true_loss", "pck", "joints")
-    )
+    names = ("id", "predicted_loss", "true_loss", "pck", "joints")
+    poses = Run(run_dir, state, {}, "").columns(number, "poses.parquet", names)
     if poses is None:
         return []
     table, skeleton = dataset.records, dataset.skeleton

@@ -151,7 +151,9 @@ def test_a_skipped_image_is_listed_and_never_scored_or_selected(photographs, tmp
     lsp_run(tmp_path / "run", photographs, "on_bad_image=skip")
     listed = (tmp_path / "run/skipped.csv").read_text()
     assert "lsp/im0005," in listed and "lsp/im0015," in listed and "is empty" in listed
-    seen = [i for table in (tmp_path / "run").rglob("*.parquet") for i in pq.read_table(table).to_pydict()["id"]]
+    seen = [
+        i for table in (tmp_path / "run").glob("round_*/*.parquet") for i in pq.read_table(table).to_pydict()["id"]
+    ]
     assert seen and "lsp/im0005" not in seen and "lsp/im0015" not in seen
 
 
@@ -161,7 +163,7 @@ def test_labels_that_changed_between_rounds_are_refused(photographs, tmp_path):
     folder(tmp_path / "other", count=16, extended=False)
     change(tmp_path / "other", lambda table: table[0, 3].__setitem__(5, 33.3))
     lsp_run(tmp_path / "run", photographs, "rounds=2")
-    with pytest.raises(ConfigError, match=r"dataset\.digest"):
+    with pytest.raises(ConfigError, match=r"other data \(1 of 16 records changed \('lsp/im0006' among them\)\)"):
         lsp_run(tmp_path / "run", tmp_path / "other")
 
 

@@ -62,7 +62,7 @@ def built_dataset(cfg, images=False):
 
 @functools.cache
 def made_dataset(yaml):
-    return build.make(OmegaConf.create(yaml))
+    return build.records(OmegaConf.create(yaml))
 
 
 def network_and_side(cfg):
@@ -173,7 +173,7 @@ def test_acquisitions_choose_distinct_known_ids_and_touch_nothing(compose, acqui
 def test_datasets_are_stable_tables_of_persons(compose, dataset):
     cfg = compose(f"dataset={dataset}", *FEW.get(dataset, ()))
     data = built_dataset(cfg)
-    again = build.make(OmegaConf.to_container(cfg.dataset, resolve=True))
+    again = build.records(cfg.dataset)
     assert isinstance(data, PoseDataset)
     table, joints = data.records, len(data.skeleton.joints)
     assert table.ids == again.records.ids and len(set(table.ids)) == len(table.ids) > 0
@@ -327,7 +327,7 @@ LAYERS = tuple(
         "losses codec metrics statistics theory transforms schedules pixels",
         "backbones heads objectives acquisition datasets",
         "loop experiment selection training module datamodule scoring outputs start ranks batch_norm checkpoints"
-        " lightning crashes progress fingerprint report drawing inspection analysis wandb_run wandb_media trust",
+        " lightning crashes progress fingerprint growth report drawing inspection analysis wandb_run wandb_media trust",
         "build",
         "cli job sweep launch worker data_command __main__",
     )

@@ -118,7 +118,7 @@ def test_a_part_without_images_says_which(both):
 
 @pytest.mark.skipif(not (DATA / "lsp").is_dir(), reason="LSP's and LSPET's joints.mat are not on this machine")
 def test_the_real_tables_give_the_papers_protocol(compose):
-    table = build.make(compose("dataset=lsp_lspet").dataset).records
+    table = build.records(compose("dataset=lsp_lspet").dataset).records
     assert int(table.initial.sum()) == len(table.rows("test")) == 1000 and len(table.rows("val")) == 500
     assert {table.ids[row][:6] for row in table.rows("test")} == {"lsp/im"}
     # 7.3 % of LSP's joints are occluded and located (counted on the published file)

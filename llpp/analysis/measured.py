@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from llpp.analysis.tables import Table, known
 from llpp.errors import StateError
 from llpp.report.files import read_columns
-from llpp.state import RunState, load
+from llpp.state import Round, RunState, load
 from llpp.theory.gamma_pairs import Gamma, pair_probability
 from llpp.theory.observed import Reliability, fit_distance, fit_gamma, pair_share, reliability
 
@@ -70,7 +70,7 @@ def read(folder: Path) -> Measured:
     state = load(folder / "state.json") if folder.is_dir() else None
     if state is None:
         raise StateError(f"{folder} is not a run directory (it has no state.json); give one that llpp run has made")
-    found = [losses for r in state.rounds if (losses := _round(folder, r.number, r.row.get("labelled")))]
+    found = [losses for r in state.rounds if (losses := _round(folder, r))]
     if not found:
         raise StateError(
             f"no round of {folder} has test images with different finite losses above 0 (test.parquet of "
@@ -84,11 +84,12 @@ def _objective(state: RunState) -> str:
     return str(state.science.get("objective._target_", "an unknown objective"))
 
 
-def _round(folder: Path, number: int, labelled: float | None) -> Losses | None:
+def _round(folder: Path, committed: Round) -> Losses | None:
+    number, labelled = committed.number, committed.row.get("labelled")
     path = folder / f"round_{number:02d}" / "test.parquet"
     if not path.exists():
         return None
-    columns = read_columns(path, ("predicted_loss", "true_loss"))
+    columns = read_columns(path, ("predicted_loss", "true_loss"), committed.files.get("test.parquet"))
     if columns is None:
         raise StateError(f"{path} cannot be read as a score table; restore it from a backup, or run that round again")
     predicted, true = (columns[name].astype(float) for name in ("predicted_loss", "true_loss"))

@@ -14,6 +14,7 @@ import numpy as np
 
 from llpp.errors import ConfigError, StateError
 from llpp.report.failures import FAILED, Failure, in_short, read_failure
+from llpp.report.files import read_columns
 from llpp.report.labels import Flat, canonical, dataset_labels, method_labels, module_name
 from llpp.state import Round, RunState, load
 from llpp.trust import read_config
@@ -48,6 +49,15 @@ class Run:
     def round_file(self, number: int, name: str) -> Path:
         """A file of round `number`."""
         return self.folder / f"round_{number:02d}" / name
+
+    def left(self, number: int, file: str) -> bool:
+        """Whether round `number` left this file."""
+        return file in self.state.rounds[number].files or self.round_file(number, file).exists()
+
+    def columns(self, number: int, file: str, names: Sequence[str]) -> dict[str, Any] | None:
+        """Columns of a table that round `number` left; None unless it is as the round left it and has them all."""
+        digest = self.state.rounds[number].files.get(file)
+        return read_columns(self.round_file(number, file), names, digest)
 
 
 @dataclass(frozen=True)

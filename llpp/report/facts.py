@@ -33,6 +33,10 @@ def settings(section: Section, dataset: PoseDataset | None, skipped: int) -> lis
     if counts := validation_labels(section):
         rows.append(("labels spent on validation", ", ".join(f"{count:,}" for count in counts)))
     rows.append(("images skipped", f"{skipped:,}"))
+    for run in (run for method in section.methods for run in method.runs):
+        for growth in run.state.grown:
+            told = f"by {growth.added:,} images before round {growth.round} of {run.name} · {run.folder.name}"
+            rows.append(("the pool grew", told))
     rows += [("dataset's note", note) for note in (dataset.records.notes if dataset else ())]
     return rows
 
@@ -51,15 +55,15 @@ def _order(value: Any) -> tuple[bool, float, str]:
     return not number, float(value) if number else 0.0, str(value)
 
 
-def box_warning(dataset: PoseDataset | None) -> str | None:
+def box_warnings(dataset: PoseDataset | None) -> list[str]:
     """A sentence about boxes that a real pool would not have."""
     if dataset is None or not dataset.records.ground_truth_boxes:
-        return None
+        return []
     source = {"joints": "joints", "annotation": "annotated boxes"}.get(dataset.records.box_source, "annotations")
-    return (
+    return [
         f"Person boxes come from ground-truth {source}, in the unlabelled pool too. A real unlabelled pool has none "
         "and would need a person detector, whose mistakes are not in these numbers."
-    )
+    ]
 
 
 def skipped(section: Section) -> list[tuple[str, str]]:

@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from llpp.report.collect import Cell, Collection, Method, Section
-from llpp.report.files import read_columns
+from llpp.report.collect import Cell, Collection, Method, Run, Section
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -98,13 +97,18 @@ def failure_finding(collection: Collection, theme: Theme) -> bytes:
     return _by_section(collection, theme, "selected_pck", "Failure finding: lower is better", panel)
 
 
+def test_losses(run: Run, number: int) -> Mapping[str, Any] | None:
+    """Predicted and true losses of the test images after round `number`; None where the file is gone or damaged."""
+    return run.columns(number, "test.parquet", ("predicted_loss", "true_loss"))
+
+
 def predicted_vs_true(collection: Collection, theme: Theme, number: int = 0) -> bytes:
     """Predicted against true loss on the test images after round `number`, a panel per method, first seed."""
     found = []
     for section in collection.sections:
         for method in section.methods:
-            path = method.begun[0].round_file(number, "test.parquet") if method.begun else None
-            if path and (columns := read_columns(path, ("predicted_loss", "true_loss"))):
+            columns = test_losses(method.begun[0], number) if method.begun else None
+            if columns:
                 found.append((section, method, columns))
     colours = {label: position for position, label in enumerate(collection.labels)}
     with _figure(theme, len(found), 4.0) as (figure, panels):

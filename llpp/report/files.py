@@ -9,18 +9,21 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from llpp.errors import StateError
-from llpp.files import replace_with
+from llpp.files import replace_with, sha256
 
 MOST_BYTES, MOST_ROWS, MOST_VALUES = 1 << 30, 10_000_000, 1 << 28  # of a score table
 
 
-def read_columns(path: Path, names: Sequence[str]) -> dict[str, Any] | None:
+def read_columns(path: Path, names: Sequence[str], digest: str | None = None) -> dict[str, Any] | None:
     """Columns of a Parquet file as arrays, (N,) or (N, C); None if it cannot be read or lacks one of them.
 
-    The file may be somebody else's: it holds what `write_scores` writes, in such an amount, or is not read.
+    `digest` is its SHA-256, where that is known; None for a file with another one. The file may be somebody else's:
+    it holds what `write_scores` writes, in such an amount, or is not read.
     """
     try:
         if not path.is_file() or path.stat().st_size > MOST_BYTES:
+            return None
+        if digest is not None and sha256(path) != digest:
             return None
         with pq.ParquetFile(path) as file:
             if not _is_sound(file, names):
@@ -48,7 +51,7 @@ def _is_sound(file: Any, names: Sequence[str]) -> bool:
 
 def _is_kind(field: Any) -> bool:
     if field.name == "id":
-        return bool(pa.types.is_string(field.type))
+        return bool(pa.types.is_large_string(field.type) or pa.types.is_string(field.type))
     inner = field.type.value_type if pa.types.is_fixed_size_list(field.type) else field.type
     return bool(pa.types.is_floating(inner))
 

@@ -4,6 +4,7 @@ K joints. Coordinates are (x, y), pixel centres at integers.
 """
 
 import base64
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,7 +16,6 @@ from llpp.datasets.base import PoseDataset, Skeleton
 from llpp.drawing import Pixels, Points, coloured_limbs, draw_dot, draw_limbs, joint_colours
 from llpp.errors import LlppError
 from llpp.report.collect import Collection, Run, Section
-from llpp.report.files import read_columns
 
 TILE = 200  # pixels
 MARGIN = 1.25  # side of the square shown / longer side of box and joints
@@ -88,11 +88,14 @@ def _selection(label: str, run: Run, number: int, dataset: PoseDataset, tiles: i
     committed = run.state.rounds[number]
     pck = committed.row.get("selected_pck")
     names = ("id", "predicted_loss", "true_loss", "pck", "joints")
-    poses = read_columns(run.round_file(number, "poses.parquet"), names)
+    poses = run.columns(number, "poses.parquet", names)
     if poses is None or poses["joints"].ndim != 2 or poses["joints"].shape[1] % 2:
-        problem = "poses.parquet of this round is missing or damaged."
-        return Selection(label, str(run.seed), len(committed.selected), pck, (), problem)
-    scores = read_columns(run.round_file(number, "scores.parquet"), ("predicted_loss",)) or poses
+        return _without_tiles(label, run, number, "poses.parquet")
+    scores: Mapping[str, Any] | None = poses  # nothing else was scored
+    if run.left(number, "scores.parquet"):
+        scores = run.columns(number, "scores.parquet", ("predicted_loss",))
+    if scores is None:
+        return _without_tiles(label, run, number, "scores.parquet")
     rows = dataset.records.ids.rows_of(poses["id"].tolist()).tolist()
     made: list[Tile] = []
     missing: str | None = None
@@ -109,6 +112,11 @@ def _selection(label: str, run: Run, number: int, dataset: PoseDataset, tiles: i
         loss, share = _known(poses["true_loss"][place]), _known(poses["pck"][place])
         made.append(Tile(name, image, rank, len(scores["predicted_loss"]), loss, share))
     return Selection(label, str(run.seed), len(committed.selected), pck, tuple(made), missing)
+
+
+def _without_tiles(label: str, run: Run, number: int, damaged: str) -> Selection:
+    committed, problem = run.state.rounds[number], f"{damaged} of this round is missing or damaged."
+    return Selection(label, str(run.seed), len(committed.selected), committed.row.get("selected_pck"), (), problem)
 
 
 def _known(value: Any) -> float | None:

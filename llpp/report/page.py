@@ -1,7 +1,7 @@
 """Puts everything together: the report's files and its page."""
 
 import base64
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,7 +10,7 @@ from llpp.errors import LlppError
 from llpp.report import figures
 from llpp.report.collect import Collection, Section, collect
 from llpp.report.differences import NOTE, difference_grids, differences_csv, too_few_seeds
-from llpp.report.facts import box_warning, progress, settings, skipped, times
+from llpp.report.facts import box_warnings, progress, settings, skipped, times
 from llpp.report.files import write_bytes
 from llpp.report.gallery import Gallery, galleries, tiles_per_selection
 from llpp.report.markdown import markdown
@@ -63,7 +63,7 @@ class Part:
     more: list[Grid]
     ranking: list[Grid]
     settings: list[tuple[str, str]]
-    warning: str | None
+    warnings: list[str]
     galleries: list[Gallery]
     gallery_note: str | None
     times: tuple[list[str], list[tuple[str, list[str]]]]
@@ -130,6 +130,15 @@ def _html(
     return template.render(parts=parts, pictures=pictures, difference_note=NOTE, **found)
 
 
+def damaged(section: Section) -> Iterator[str]:
+    """A sentence about each method that a figure leaves out because its file is not what the round left."""
+    for method in section.methods:
+        run = method.begun[0] if method.begun else None
+        if run and run.left(0, "test.parquet") and figures.test_losses(run, 0) is None:
+            path = run.round_file(0, "test.parquet")
+            yield f"{path} is missing or damaged; the figure of predicted and true losses leaves {method.label} out."
+
+
 def _part(section: Section, load_dataset: LoadDataset, tiles: int, reference: Reference | None) -> Part:
     dataset, note = None, None
     try:
@@ -149,7 +158,7 @@ def _part(section: Section, load_dataset: LoadDataset, tiles: int, reference: Re
         more=more_grids(section),
         ranking=ranking_grids(section),
         settings=settings(section, dataset, len(missing)),
-        warning=box_warning(dataset),
+        warnings=[*box_warnings(dataset), *damaged(section)],
         galleries=galleries(section, dataset, tiles) if dataset and tiles else [],
         gallery_note=note,
         times=times(section),
