@@ -40,10 +40,8 @@ TERMS: dict[str, dict[str, Term]] = {
     "memory": {"N": _of("N")},
     "state_file": {"L": _of("L")},
     "scores_file": {"N": _of("N")},
-    "places": {"N·R": _of("N", "R")},
+    "places": {"N": _of("N")},
     "core_set": {"N·(L+k)·D": _centres("N", "D"), "N·(L+k)": _centres("N"), "k·(L+k)·D": _centres("k", "D")},
-    "write_embeddings": {"N·D": _of("N", "D")},
-    "embeddings_file": {"N·D": _of("N", "D")},
     "hand_over": {"bytes": _of("bytes")},
     "tell_bytes": {"ids·(R-1)": _of("ids", "copies")},
     "coco_read": {"N": _of("N")},
@@ -148,7 +146,6 @@ def project(
     here.core_set.update(
         select=fits["core_set"](**at),
         hand_over=_handed(fits, images + labelled, assumed.dimensions, gpus),
-        write=fits["write_embeddings"](**at),
     )
     here.once.update(
         check=images * one["check_image"] / (gpus * assumed.cores),
@@ -159,7 +156,7 @@ def project(
     here.memory.update(_memory(fits, one, at))
     here.disk.update(
         scores=fits["scores_file"](**at), state=fits["state_file"](**at), checkpoint=one["checkpoint_file_published"],
-        embeddings=fits["embeddings_file"](**at), column=4.0 * images * assumed.dimensions if gpus > 1 else 0.0,
+        column=4.0 * images * assumed.dimensions if gpus > 1 else 0.0,
     )  # fmt: skip
     return here
 
@@ -206,7 +203,7 @@ def _memory(fits: Mapping[str, Fit], one: Mapping[str, float], at: Sizes) -> dic
     """
     count, ranks = at["N"], at["R"]
     annotations = JOINTS * (2 * 4 + 1) + 4 * 4 + 1 + 4  # joints, visible, boxes, initial, sizes
-    common = fits["memory"](**at) + count * annotations + 8 * count  # the places of all ranks
+    common = fits["memory"](**at) + count * annotations
     scores = 4 * COLUMNS * count
     return {
         "first": common,

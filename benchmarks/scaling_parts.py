@@ -15,7 +15,6 @@ import cv2
 import numpy as np
 import torch
 
-from benchmarks.bookkeeping import names
 from benchmarks.core_set import isotropic
 from benchmarks.measure import peak_bytes
 from benchmarks.nets import JOINTS, module, pool, published
@@ -25,8 +24,7 @@ from llpp.datamodule import batch_places
 from llpp.datasets.coco import CocoKeypoints
 from llpp.datasets.images import read_image
 from llpp.module import LearningLossModule
-from llpp.outputs import write_scores
-from llpp.scoring import PER_IMAGE, Evaluation, ScoreTable
+from llpp.scoring import PER_IMAGE, ScoreTable
 
 Sample = tuple[str, float, str, Mapping[str, float]]
 DIMENSIONS, BATCH = 256, 64
@@ -85,19 +83,6 @@ def places(repeats: int) -> Iterator[Sample]:
     for count in (1_000_000, 2_000_000, 4_000_000, 8_000_000):
         found = seconds(lambda n=count: batch_places(n, BATCH, 0), repeats)  # type: ignore[misc]
         yield "places", found, "s", {"N": count}
-
-
-def embeddings_file(folder: Path, repeats: int) -> Iterator[Sample]:
-    """scores.parquet of a run whose acquisition looks at embeddings: they are written with the scores."""
-    rng = np.random.default_rng(0)
-    for count in (20_000, 40_000, 80_000, 160_000):
-        columns = {name: rng.standard_gamma(2.0, count, dtype=np.float32) for name in PER_IMAGE}
-        table = Evaluation({**columns, "embedding": rng.standard_normal((count, DIMENSIONS), dtype=np.float32)}, {})
-        path, ids = folder / "scores.parquet", names(count)
-        found = seconds(lambda p=path, i=ids, t=table: write_scores(p, i, t), repeats)  # type: ignore[misc]
-        sizes = {"N": count, "D": DIMENSIONS}
-        yield "write_embeddings", found, "s", sizes
-        yield "embeddings_file", path.stat().st_size, "bytes", sizes
 
 
 def checkpoints(folder: Path, repeats: int) -> Iterator[Sample]:
@@ -224,7 +209,6 @@ def all_parts(repeats: int) -> Iterator[Sample]:
         yield from checkpoints(folder, repeats)
         yield from taking_over(repeats)
         yield from places(repeats)
-        yield from embeddings_file(folder, repeats)
     yield from reader()
     yield from core_set(repeats)
     yield from bookkeeping()

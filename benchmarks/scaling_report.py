@@ -24,7 +24,7 @@ PANELS = {
     "select": ("N", "the highest predicted losses"),
     "write_scores": ("N", "scores.parquet"),
     "commit": ("L", "state.json"),
-    "places": ("N·R", "places of all ranks"),
+    "places": ("N", "places of all ranks"),
     "hand_over": ("bytes", "scores to the first rank"),
     "core_set": ("N·(L+k)·D", "core-set"),
 }
@@ -89,7 +89,7 @@ def stages(projections: Sequence[Projection]) -> bytes:
         _bars(
             panels[1], projections,
             {"train": "training (assumed rate)", "score": "scoring (assumed rate)", "select": "selecting, first rank",
-             "write": "writing embeddings", "hand_over": "handing embeddings over", "rest": "all else"},
+             "hand_over": "handing embeddings over", "rest": "all else"},
             _with_core_set,
         )  # fmt: skip
         panels[1].set_title("Core-set: share of a round")
@@ -132,9 +132,9 @@ def tables(projections: Sequence[Projection], fits: Mapping[str, Fit]) -> dict[s
         ),
         "serial": _table(
             ("images × GPUs", "checkpoints", "places", "handing over", "bookkeeping", "core-set: selecting",
-             "… handing over", "… writing"),
+             "… handing over"),
             [(_size(p), *(duration(p.seconds[n]) for n in ("checkpoints", "places", "hand_over", "bookkeeping")),
-              *(duration(p.core_set[n]) for n in ("select", "hand_over", "write"))) for p in projections],
+              *(duration(p.core_set[n]) for n in ("select", "hand_over"))) for p in projections],
         ),
         "network": _table(
             ("images × GPUs", "gradients", "BatchNorm", "pairs", "weights", "scores", "ids", "core-set adds"),
@@ -150,9 +150,9 @@ def tables(projections: Sequence[Projection], fits: Mapping[str, Fit]) -> dict[s
              for p in projections],
         ),
         "disk": _table(
-            ("images", "state.json", "scores.parquet", "checkpoint", "core-set: scores.parquet", "… its column"),
+            ("images", "state.json", "scores.parquet", "checkpoint", "core-set's column"),
             [(number(p.images), *(size(p.disk[n]) for n in
-              ("state", "scores", "checkpoint", "embeddings", "column")))
+              ("state", "scores", "checkpoint", "column")))
              for p in projections if p.gpus == 64],
         ),
         "once": _table(

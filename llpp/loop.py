@@ -36,12 +36,8 @@ def run(experiment: Experiment) -> RunState:
     All ranks call it together; the first one alone reads and writes the run directory.
     """
     run_dir, failed = experiment.run_dir, True
-    facts = {
-        **experiment.science,
-        "rounds": experiment.settings.rounds,
-        "program": experiment.code,
-        "run_dir": str(run_dir),
-    }
+    shape = {"rounds": experiment.settings.rounds, "program": experiment.code, "run_dir": str(run_dir)}
+    facts = {**experiment.science, **shape}
     ranks.agree("settings, data and program", facts, "start all of them with one command, code and dataset")
     try:
         with ExitStack() as held:

@@ -208,8 +208,8 @@ def check_held(run_dir: Path) -> None:
         owner = ""
     if owner != _me():
         raise StateError(
-            f"{run_dir} was removed or replaced while this run was using it; bring it back and start the same command "
-            "again, or begin anew"
+            f"{run_dir} was removed or replaced while this run was using it; bring it back and start the same "
+            "command again, or begin anew"
         )
 
 

@@ -7,28 +7,22 @@ import signal
 import sys
 from pathlib import Path
 
+import forked
+
 import llpp.build
 import llpp.cli
 import llpp.loop
 import llpp.report
 import llpp.worker  # all of these for their imports
 
-CONTEXT = multiprocessing.get_context("forkserver")
-
 
 class Command:
     """`llpp …` in `cwd`; looks like a subprocess.Popen. Output goes to files in `output`, or in `cwd`."""
 
     def __init__(self, *arguments, cwd, output=None, limit=None, **environment):
-        CONTEXT.set_forkserver_preload(["command"])
-        before = os.environ.get("PYTHONPATH", "")
-        os.environ["PYTHONPATH"] = os.pathsep.join([*map(str, Path(__file__).parent.glob("**/")), before])
-        try:
-            given = (arguments, str(cwd), str(output or cwd), limit, {**os.environ, **environment})
-            self._process = CONTEXT.Process(target=_main, args=given)
-            self._process.start()
-        finally:
-            os.environ["PYTHONPATH"] = before
+        given = (arguments, str(cwd), str(output or cwd), limit, {**os.environ, **environment})
+        self._process = forked.context().Process(target=_main, args=given)
+        self._process.start()
         self.pid = self._process.pid
 
     def poll(self):
@@ -53,7 +47,7 @@ def _main(arguments, cwd, output, limit, environment):
     os.chdir(cwd)
     os.environ.clear()
     os.environ.update(environment)
-    sys.path[:0] = [path for path in environment["PYTHONPATH"].split(os.pathsep) if path and path not in sys.path]
+    sys.path[:0] = filter(None, environment.get("PYTHONPATH", "").split(os.pathsep))
     for name, number in (("stdout", 1), ("stderr", 2)):
         with Path(output, name).open("a") as file:
             os.dup2(file.fileno(), number)

@@ -1,38 +1,31 @@
 """Several ranks at once, each a real process with gloo between them; what runs in them is imported by name."""
 
-import multiprocessing
 import os
 import socket
-import sys
 import traceback
-from pathlib import Path
 
-import pytest
+import forked
 import torch
-
-CONTEXT = multiprocessing.get_context("forkserver")
-CONTEXT.set_forkserver_preload(["rank_work"])
 
 
 def on_ranks(count, work, *arguments, fails=False):
     """What `work(*arguments)` returns on each rank; its exceptions, if it `fails` on all."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PYTHONPATH", os.pathsep.join([str(Path(__file__).parent), *filter(None, sys.path)]))
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            port = free.getsockname()[1]
-        pipes, processes = [], []
-        for rank in range(count):
-            ours, theirs = CONTEXT.Pipe()
-            process = CONTEXT.Process(target=_run, args=(theirs, rank, count, port, work, arguments))
-            process.start()
-            theirs.close()
-            pipes.append(ours)
-            processes.append(process)
-        results = [pipe.recv() if pipe.poll(120) else (None, "silence") for pipe in pipes]
-        for process in processes:
-            process.join(10)
-            process.kill()
+    context = forked.context()
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    pipes, processes = [], []
+    for rank in range(count):
+        ours, theirs = context.Pipe()
+        process = context.Process(target=_run, args=(theirs, rank, count, port, work, arguments))
+        process.start()
+        theirs.close()
+        pipes.append(ours)
+        processes.append(process)
+    results = [pipe.recv() if pipe.poll(120) else (None, "silence") for pipe in pipes]
+    for process in processes:
+        process.join(10)
+        process.kill()
     errors = [error for _, error in results]
     if fails:
         return errors

@@ -22,19 +22,19 @@ from llpp.errors import ConfigError, DataError, StateError
 ROOT = Path(__file__).parents[1]
 
 
-def llpp(*arguments, cwd, **environment):
-    """A process of its own; where the environment is special, one that begins with an import of nothing."""
-    if environment:
+def llpp(*arguments, cwd, anew=False, **environment):
+    """A process of its own; `anew`: one that has not imported anything yet."""
+    if anew:
         command = [sys.executable, "-m", "llpp", *arguments]
         return subprocess.run(command, cwd=cwd, capture_output=True, text=True, env={**os.environ, **environment})
     with tempfile.TemporaryDirectory() as folder:
-        code = Command(*arguments, cwd=cwd, output=folder).wait(timeout=240)
+        code = Command(*arguments, cwd=cwd, output=folder, **environment).wait(timeout=240)
         out, err = (Path(folder, name).read_text() for name in ("stdout", "stderr"))
     return subprocess.CompletedProcess(arguments, code, out, err)
 
 
 def test_help_names_the_commands_without_loading_torch(tmp_path):
-    shown = llpp("--help", cwd=tmp_path, PYTHONPROFILEIMPORTTIME="1")
+    shown = llpp("--help", cwd=tmp_path, anew=True, PYTHONPROFILEIMPORTTIME="1")
     assert shown.returncode == 0 and "llpp run" in shown.stdout and "llpp report" in shown.stdout
     assert "| torch" not in shown.stderr and "import time" in shown.stderr
 
@@ -89,7 +89,7 @@ def test_the_wheel_brings_its_configuration_and_runs_from_any_folder(tmp_path):
     found = subprocess.run(where, cwd=elsewhere, env=environment, capture_output=True, text=True, check=True)
     assert found.stdout.startswith(str(tmp_path / "site"))
     path = environment["PYTHONPATH"]
-    done = llpp("run", *TINY, *FIGURES, "debug=fdr", "report.write=true", cwd=elsewhere, PYTHONPATH=path)
+    done = llpp("run", *TINY, *FIGURES, "debug=fdr", "report.write=true", cwd=elsewhere, anew=True, PYTHONPATH=path)
     assert done.returncode == 0, done.stderr
     assert (elsewhere / "runs/debug/seed0/report.html").exists()
 

@@ -1,5 +1,7 @@
 """It must learn, not only run: training on drawn figures, and finding those that the model fails on."""
 
+from contextlib import ExitStack
+
 import pytest
 from experiments import config
 
@@ -9,21 +11,23 @@ FIGURES = ("dataset.val=8", "experiment=demo")
 QUIET = ("callbacks=none", "logger=none")
 
 
-def run(run_dir, *overrides):
-    return loop.run(build.experiment(config(run_dir, *QUIET, *overrides, base=(), dataset=FIGURES))).rounds[0].row
+def first_round(run_dir, *overrides):
+    experiment = build.experiment(config(run_dir, *QUIET, *overrides, base=(), dataset=FIGURES))
+    with ExitStack() as held:
+        return loop.run_round(experiment, loop.opened(experiment, held), 0).rounds[0].row
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("pose_loss", ["mse", "foreground_mse", "cross_entropy"])
 def test_every_pose_loss_trains_from_scratch_on_easy_figures(pose_loss, tmp_path):
     easy = ("dataset.hard_test=0", "dataset.test=64", "dataset.pool=0", "rounds=1", "trainer.max_epochs=6")
-    row = run(tmp_path, f"pose_loss={pose_loss}", *easy)
+    row = first_round(tmp_path, f"pose_loss={pose_loss}", *easy)
     assert row["test_pck"] > 0.5  # 0.02 untrained
 
 
 @pytest.mark.slow
 def test_the_head_ranks_losses_and_the_selection_is_what_the_model_fails_on(tmp_path):
-    row = run(tmp_path, "rounds=2", "dataset.pool=512", "budget=64", "trainer.max_epochs=20")
+    row = first_round(tmp_path, "rounds=2", "dataset.pool=512", "budget=64", "trainer.max_epochs=20")
     assert row["loss_spearman"] >= 0.6
     # a random selection has the pool's PCK on average
     assert row["selected_pck"] <= 0.35 * row["pool_pck"]

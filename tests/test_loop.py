@@ -2,10 +2,9 @@
 
 import itertools
 import json
-import multiprocessing
 import signal
-from pathlib import Path
 
+import forked
 import pyarrow.parquet as pq
 import pytest
 import torch
@@ -82,20 +81,10 @@ def test_more_rounds_continue_a_finished_run(tmp_path):
     assert selections(tmp_path / "short") == selections(tmp_path / "long")
 
 
-@pytest.fixture(scope="module")
-def processes():
-    """A server that has imported everything and forks a fresh process when asked."""
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["kills"])
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PYTHONPATH", str(Path(__file__).parent))  # where the server finds what to import
-        yield context
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("moment", MOMENTS, ids=lambda moment: moment.__name__)
-def test_a_killed_run_ends_where_an_undisturbed_one_does(moment, processes, finished, tmp_path):
-    process = processes.Process(target=run_until, args=(moment, tmp_path))
+def test_a_killed_run_ends_where_an_undisturbed_one_does(moment, finished, tmp_path):
+    process = forked.context().Process(target=run_until, args=(moment, tmp_path))
     process.start()
     process.join()
     assert process.exitcode == -signal.SIGKILL
@@ -126,8 +115,8 @@ def as_published(tmp_path_factory):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("moment", [middle_of_the_first_pose_network, middle_of_fine_tuning])
-def test_a_killed_run_forgets_neither_its_best_epoch_nor_its_learning_rate(moment, processes, as_published, tmp_path):
-    process = processes.Process(target=run_until, args=(moment, tmp_path / "there", PAPER))
+def test_a_killed_run_forgets_neither_its_best_epoch_nor_its_learning_rate(moment, as_published, tmp_path):
+    process = forked.context().Process(target=run_until, args=(moment, tmp_path / "there", PAPER))
     process.start()
     process.join()
     assert process.exitcode == -signal.SIGKILL

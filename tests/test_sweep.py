@@ -49,7 +49,7 @@ def test_launchers_run_jobs_in_their_own_processes_and_failures_are_told(tmp_pat
     more = ["hydra.launcher.n_jobs=2"] if launcher == "joblib" else ["hydra.launcher.timeout_min=5"]
     jobs = [f"hydra/launcher={launcher}", *more, "rounds=1", "trainer.max_epochs=1,0"]
     name = "name=e${trainer.max_epochs}"
-    done = llpp("run", "-m", *TINY, *FIGURES, *jobs, name, cwd=tmp_path, PYTHONUNBUFFERED="1")
+    done = llpp("run", "-m", *TINY, *FIGURES, *jobs, name, cwd=tmp_path, anew=True)
     assert done.returncode == 1, done.stderr
     assert "2 jobs: 1 done, 1 failed" in done.stderr
     assert "failed: runs/e0/seed0: trainer.max_epochs=0 does not fit; expected 1 or more" in done.stderr

@@ -1,11 +1,11 @@
 """Base models that runs share, the head on a frozen pose network, and what evaluation may do with mirrors."""
 
 import importlib
-import multiprocessing
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
+import forked
 import pyarrow.parquet as pq
 import pytest
 import torch
@@ -160,7 +160,7 @@ def _run(run_dir, store, acquisition):
 
 @pytest.mark.slow
 def test_runs_side_by_side_train_one_base(tmp_path):
-    context = multiprocessing.get_context("forkserver")
+    context = forked.context()
     names = ("random", "predicted_loss", "core_set")
     jobs = [context.Process(target=_run, args=(tmp_path / n, tmp_path / "base", n)) for n in names]
     for job in jobs:

@@ -312,7 +312,7 @@ def test_a_last_incomplete_training_batch_is_left_out_but_a_small_set_is_not():
 
 
 def order(rows=range(20), seed=0, round_number=0, epoch=0):
-    sampler = EpochSampler(list(rows), seed, round_number)
+    sampler = EpochSampler(list(rows), 4, seed, round_number)
     sampler.set_epoch(epoch)
     return list(sampler)
 

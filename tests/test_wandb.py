@@ -2,16 +2,16 @@
 
 import csv
 import json
-import multiprocessing
 import os
 import runpy
 import signal
-import subprocess
 import sys
 import time
 from pathlib import Path
 
+import forked
 import pytest
+from command import Command
 from experiments import FIGURES, TINY, rows, tiny
 from kills import between_commit_and_table, run_until
 from wandb_files import offline_runs
@@ -156,9 +156,7 @@ def test_an_extended_run_tells_its_last_round_again_with_its_selection(tmp_path)
 @pytest.mark.slow
 def test_no_round_is_missing_when_a_kill_came_between_commit_and_log(tmp_path):
     own = {name: value for name, value in os.environ.items() if name != "WANDB_SERVICE"}  # not this process's W&B
-    process = multiprocessing.get_context("forkserver").Process(
-        target=run_until, args=(between_commit_and_table, tmp_path, OFFLINE, own)
-    )
+    process = forked.context().Process(target=run_until, args=(between_commit_and_table, tmp_path, OFFLINE, own))
     process.start()
     process.join()
     assert process.exitcode == -signal.SIGKILL and len(load(tmp_path / "state.json").rounds) == 2
@@ -173,7 +171,7 @@ def test_no_round_is_missing_when_a_kill_came_between_commit_and_log(tmp_path):
 @pytest.mark.slow
 def test_sigterm_closes_the_run(tmp_path):
     options = [*(o for o in (*TINY, *FIGURES) if o != "logger=none"), *OFFLINE, "trainer.max_epochs=10000"]
-    process = subprocess.Popen([sys.executable, "-m", "llpp", "run", *options, f"run_dir={tmp_path}"], cwd=tmp_path)
+    process = Command("run", *options, f"run_dir={tmp_path}", cwd=tmp_path)
     while not (tmp_path / "round_00/last.ckpt").exists():
         assert process.poll() is None
         time.sleep(0.05)

@@ -20,7 +20,8 @@ TWO_RANKS = ("trainer.devices=2",)
 def start(*overrides, cwd, fault="", limit=None):
     """`llpp run …` in a process of its own; its output goes to files beside the run."""
     cwd.mkdir(parents=True, exist_ok=True)
-    return Command("run", *overrides, cwd=cwd, limit=limit, **{FAULT: fault})
+    path = os.pathsep.join([str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")])
+    return Command("run", *overrides, cwd=cwd, limit=limit, **{FAULT: fault, "PYTHONPATH": path})
 
 
 def finish(*overrides, cwd, **more):

@@ -10,6 +10,7 @@ import pytest
 from harness import KILLS, RUN, TWO_RANKS, await_file, begun, finish, kill, outcome, ranks, start, told
 
 pytestmark = pytest.mark.slow
+LONG = pytest.mark.skipif(KILLS < 10, reason="takes minutes: make faults")
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +42,7 @@ def test_a_run_killed_at_any_moments_ends_as_an_undisturbed_one(seed, undisturbe
     assert outcome(tmp_path / "run") == expected
 
 
-@pytest.mark.skipif(KILLS < 10, reason="takes minutes: make faults")
+@LONG
 @pytest.mark.parametrize("seed", range(KILLS // 2))
 def test_one_of_two_ranks_killed_at_any_moment_changes_nothing(seed, tmp_path_factory, tmp_path):
     home = Path(tmp_path_factory.getbasetemp()) / "two"
@@ -61,7 +62,7 @@ def test_one_of_two_ranks_killed_at_any_moment_changes_nothing(seed, tmp_path_fa
     assert outcome(tmp_path / "run") == outcome(home / "run")
 
 
-@pytest.mark.parametrize("name", ["SIGINT", "SIGUSR1"])
+@pytest.mark.parametrize("name", ["SIGINT", pytest.param("SIGUSR1", marks=LONG)])
 def test_a_run_that_is_told_to_stop_does_so_in_order_and_names_the_command_that_goes_on(name, undisturbed, tmp_path):
     process = start(*RUN, cwd=tmp_path, fault="hang:0:1:1")
     await_file(tmp_path / "run/round_01/last.ckpt", process)

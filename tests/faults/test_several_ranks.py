@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
-from harness import KILLS, RUN, TWO_RANKS, alive, begun, finish, kill, outcome, ranks, start, told
+from harness import KILLS, RUN, TWO_RANKS, alive, await_file, finish, kill, outcome, ranks, start, told
 
 pytestmark = pytest.mark.slow
 LONG = pytest.mark.skipif(KILLS < 10, reason="takes minutes: make faults")
@@ -25,10 +25,29 @@ def undisturbed(tmp_path_factory):
     return outcome(cwd / "run")
 
 
-def test_a_killed_rank_ends_the_job_and_the_same_command_ends_as_if_nothing_had_been(undisturbed, tmp_path):
-    code, said = finish(*RUN, *TWO_RANKS, cwd=tmp_path, fault="kill:1:1:1")
+def test_a_job_hurt_in_three_ways_says_so_and_the_same_command_ends_as_if_nothing_had_been(undisturbed, tmp_path):
+    code, said = finish(*RUN, *TWO_RANKS, cwd=tmp_path, fault="kill:1:0:1")
     assert code == 2 and "rank 1 failed: it was killed (SIGKILL), as the system does when memory runs out" in said
     assert "The same command goes on from the last commit" in said
+
+    job = start(*RUN, *TWO_RANKS, cwd=tmp_path, fault="hang:1:1:0")  # one in Python, one inside a collective
+    await_file(tmp_path / "run/rounds.csv", job)
+    processes = ranks(job)
+    job.send_signal(signal.SIGTERM)
+    assert job.wait(timeout=40) == 128 + signal.SIGTERM
+    assert sorted(processes) == [0, 1] and not any(map(alive, processes.values()))
+    assert "llpp: interrupted (SIGTERM); nothing that was finished is lost: `llpp run crop.size=32" in told(tmp_path)
+
+    job = start(*RUN, *TWO_RANKS, cwd=tmp_path, fault="hang:1:2:0")
+    await_file(tmp_path / "run/round_01/selected.csv", job)
+    processes = ranks(job)
+    kill(job.pid)  # the launcher, which cannot end its ranks any more
+    job.wait()
+    deadline = time.monotonic() + 20
+    while any(map(alive, processes.values())) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert sorted(processes) == [0, 1] and not any(map(alive, processes.values()))
+
     code, said = finish(*RUN, *TWO_RANKS, cwd=tmp_path)
     assert code == 0, said
     assert outcome(tmp_path / "run") == undisturbed
@@ -43,36 +62,10 @@ def test_a_failing_rank_ends_its_job_with_its_traceback_and_the_next_job_of_the_
     assert (tmp_path / "runs/d1/seed0/rounds.csv").exists()
 
 
+@LONG
 def test_a_hanging_rank_ends_the_job_when_the_others_have_waited_long_enough(tmp_path):
     code, said = finish(*RUN, *TWO_RANKS, "rank_timeout=4", "rounds=1", cwd=tmp_path, fault="hang:1:0:1")
     assert code == 2 and "rank 0 failed: " in said and "imed out" in said
-
-
-def test_sigterm_stops_all_ranks_in_seconds_and_says_how_to_go_on(undisturbed, tmp_path):
-    job = start(*RUN, *TWO_RANKS, cwd=tmp_path, fault="hang:1:1:0")  # one in Python, one inside a collective
-    begun(job, tmp_path)
-    processes = ranks(job)
-    while not (tmp_path / "run/rounds.csv").exists():
-        time.sleep(0.05)
-    job.send_signal(signal.SIGTERM)
-    assert job.wait(timeout=40) == 128 + signal.SIGTERM
-    assert sorted(processes) == [0, 1] and not any(map(alive, processes.values()))
-    assert "llpp: interrupted (SIGTERM); nothing that was finished is lost: `llpp run crop.size=32" in told(tmp_path)
-    code, said = finish(*RUN, *TWO_RANKS, cwd=tmp_path)
-    assert code == 0, said
-    assert outcome(tmp_path / "run") == undisturbed
-
-
-def test_a_killed_launcher_leaves_no_rank_behind(tmp_path):
-    job = start(*RUN, *TWO_RANKS, cwd=tmp_path, fault="hang:1:0:0")
-    begun(job, tmp_path)
-    processes = ranks(job)
-    kill(job.pid)
-    job.wait()
-    deadline = time.monotonic() + 20
-    while any(map(alive, processes.values())) and time.monotonic() < deadline:
-        time.sleep(0.1)
-    assert sorted(processes) == [0, 1] and not any(map(alive, processes.values()))
 
 
 @LONG
