@@ -12,20 +12,20 @@ from torch import Tensor, nn
 from llpp import ranks
 
 
-class _Sum(torch.autograd.Function):
-    """Sum over ranks; the gradients of all ranks' losses add up in the same way."""
+class _Everyone(torch.autograd.Function):
+    """(2, C) of each rank as (R, 2, C) on all; the gradients of all ranks' losses add up."""
 
     @staticmethod
-    def forward(_: Any, values: Tensor) -> Tensor:
-        total = values.clone()
-        dist.all_reduce(total)
-        return total
+    def forward(_: Any, own: Tensor) -> Tensor:
+        parts = [torch.empty_like(own) for _ in range(ranks.count())]
+        dist.all_gather(parts, own.contiguous())
+        return torch.stack(parts)
 
     @staticmethod
     def backward(_: Any, *gradients: Tensor) -> Tensor:
         total = gradients[0].contiguous().clone()
         dist.all_reduce(total)
-        return total
+        return total[ranks.rank()]
 
 
 class GlobalBatchNorm(nn.modules.batchnorm._BatchNorm):
@@ -43,9 +43,10 @@ class GlobalBatchNorm(nn.modules.batchnorm._BatchNorm):
         others = [d for d in range(input.dim()) if d != 1]
         shape = [-1 if d == 1 else 1 for d in range(input.dim())]
         number = input.numel() // input.shape[1] * ranks.count()  # ranks have batches of one size
-        mean: Tensor = _reduce(values.sum(others)) / number
+        variances, means = _everyone(torch.stack(torch.var_mean(values, others, correction=0))).unbind(1)
+        mean = means.mean(0)
+        variance = (variances + (means - mean).square()).mean(0)  # Chan et al. 1979, for parts of one size
         centred = values - mean.view(shape)
-        variance = _reduce(centred.square().sum(others)) / number
         self._remember(mean.detach(), variance.detach(), number)
         normal = centred * (variance + self.eps).rsqrt().view(shape)
         if self.affine:
@@ -64,9 +65,9 @@ class GlobalBatchNorm(nn.modules.batchnorm._BatchNorm):
 
 
 @torch.compiler.disable  # type: ignore[untyped-decorator]
-def _reduce(values: Tensor) -> Tensor:
-    total: Tensor = _Sum.apply(values)  # type: ignore[no-untyped-call]
-    return total
+def _everyone(own: Tensor) -> Tensor:
+    found: Tensor = _Everyone.apply(own)  # type: ignore[no-untyped-call]
+    return found
 
 
 def synchronise(module: nn.Module, cuda: bool) -> None:

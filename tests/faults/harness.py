@@ -14,7 +14,7 @@ from experiments import FIGURES, TINY, rows
 KILLS = int(os.environ.get("LLPP_FAULT_KILLS", "2"))  # make faults takes 30
 FAULT = "LLPP_TEST_FAULT"  # read by fault_callback.py
 RUN = (*TINY, *FIGURES, "+callbacks.fault={_target_: fault_callback.Fault}", "run_dir=run")
-TWO_RANKS = ("trainer.devices=2",)
+TWO_RANKS = ("trainer.devices=2", "rounds=2")
 
 
 def start(*overrides, cwd, fault="", limit=None):
@@ -79,6 +79,6 @@ def kill(pid):
 def outcome(run_dir):
     """Everything about a finished run that must not depend on how often it was interrupted."""
     state = json.loads((run_dir / "state.json").read_text())
-    last = torch.load(run_dir / "round_02/last.ckpt", weights_only=True)["state_dict"]
+    last = torch.load(sorted(run_dir.glob("round_*/last.ckpt"))[-1], weights_only=True)["state_dict"]
     weights = {name: value.numpy().tobytes() for name, value in last.items()}
     return [r["selected"] for r in state["rounds"]], rows(run_dir), weights

@@ -38,8 +38,8 @@ def test_a_job_hurt_in_three_ways_says_so_and_the_same_command_ends_as_if_nothin
     assert sorted(processes) == [0, 1] and not any(map(alive, processes.values()))
     assert "llpp: interrupted (SIGTERM); nothing that was finished is lost: `llpp run crop.size=32" in told(tmp_path)
 
-    job = start(*RUN, *TWO_RANKS, cwd=tmp_path, fault="hang:1:2:0")
-    await_file(tmp_path / "run/round_01/selected.csv", job)
+    job = start(*RUN, *TWO_RANKS, cwd=tmp_path, fault="hang:1:1:1")
+    await_file(tmp_path / "run/round_01/last.ckpt", job)
     processes = ranks(job)
     kill(job.pid)  # the launcher, which cannot end its ranks any more
     job.wait()
@@ -64,13 +64,13 @@ def test_a_failing_rank_ends_its_job_with_its_traceback_and_the_next_job_of_the_
 
 @LONG
 def test_a_hanging_rank_ends_the_job_when_the_others_have_waited_long_enough(tmp_path):
-    code, said = finish(*RUN, *TWO_RANKS, "rank_timeout=4", "rounds=1", cwd=tmp_path, fault="hang:1:0:1")
+    code, said = finish(*RUN, "trainer.devices=2", "rank_timeout=4", "rounds=1", cwd=tmp_path, fault="hang:1:0:1")
     assert code == 2 and "rank 0 failed: " in said and "imed out" in said
 
 
 @LONG
 def test_joblib_runs_jobs_of_several_ranks_side_by_side_each_in_its_own_directory(tmp_path):
-    sweep = ("-m", *RUN[:-1], *TWO_RANKS, "seed=0,1", "name=side", "rounds=1", "hydra/launcher=joblib")
+    sweep = ("-m", *RUN[:-1], "trainer.devices=2", "seed=0,1", "name=side", "rounds=1", "hydra/launcher=joblib")
     done = subprocess.run(
         [sys.executable, "-m", "llpp", "run", *sweep, "hydra.launcher.n_jobs=2"],
         cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(Path(__file__).parent)}, capture_output=True, text=True,
@@ -92,7 +92,16 @@ def test_torchrun_by_hand_runs_one_job_on_one_or_several_machines(machines, undi
         sys.executable, "-m", "torch.distributed.run", f"--nnodes={machines}", f"--nproc-per-node={each}",
         "--rdzv-backend=c10d", f"--rdzv-endpoint={endpoint}", "--rdzv-id=test",
     ]  # fmt: skip
-    command = [*torchrun, "-m", "llpp", "run", *RUN, f"trainer.devices={each}", f"trainer.num_nodes={machines}"]
+    command = [
+        *torchrun,
+        "-m",
+        "llpp",
+        "run",
+        *RUN,
+        "rounds=2",
+        f"trainer.devices={each}",
+        f"trainer.num_nodes={machines}",
+    ]
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent)}
     jobs = [subprocess.Popen(command, cwd=tmp_path, env=environment) for _ in range(machines)]
     assert [job.wait(timeout=200) for job in jobs] == [0] * machines
