@@ -2,6 +2,7 @@
 
 import errno
 import logging
+import socket
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import asdict, replace
@@ -166,7 +167,9 @@ def run_round(experiment: Experiment, state: RunState, number: int) -> RunState:
             "devices": ranks.count(),
         }
         row |= selection() | clock.seconds()
-        done = state.commit(Round(number, row, tuple(selected), outputs.digests(scoring.round_dir)))
+        done = state.commit(
+            Round(number, row, tuple(selected), outputs.digests(scoring.round_dir), socket.gethostname())
+        )
         save(done, run_dir / "state.json")
         outputs.write_rounds(done, run_dir)
         outputs.log_round(experiment.loggers, row)

@@ -23,7 +23,7 @@ VERSION = 1
 MOST_BYTES = 1 << 31  # of a state file; a million ids of 15 characters have some 20 MB
 LARGEST = 1e30  # of a finite measurement
 LONGEST = 200  # characters of a lock's owner
-COUNTS = ("labelled", "validation_labels", "test_undefined", "steps", "selected", "pool")
+COUNTS = ("devices", "labelled", "validation_labels", "test_undefined", "steps", "selected", "pool")
 Row = dict[str, float | int | None]
 
 
@@ -35,6 +35,7 @@ class Round:
     row: Row
     selected: tuple[str, ...]
     files: Mapping[str, str] = field(default_factory=dict)  # name in the round's folder → SHA-256 of what it left
+    machine: str = ""  # name of the one whose first rank committed it
 
 
 @dataclass(frozen=True)
@@ -129,7 +130,9 @@ def _state(science: Any, initial: Any, skipped: Any, rounds: Any, grown: Any = (
         _must(all(isinstance(row.get(name), int | None) for name in COUNTS))
         files = told.get("files", {})  # older runs have none
         _must(isinstance(files, dict) and all(isinstance(sha256, str) for sha256 in files.values()))
-        found.append(Round(number, row, _ids(told["selected"]), files))
+        machine = told.get("machine", "")
+        _must(isinstance(machine, str))
+        found.append(Round(number, row, _ids(told["selected"]), files, machine[:LONGEST]))
     _must(len(initial) > 0)
     growths = tuple(Growth(**growth) for growth in grown)
     _must(all(type(g.round) is type(g.added) is int and isinstance(g.before, dict) for g in growths))

@@ -3,7 +3,7 @@
 from typing import Any
 
 from llpp.datasets.base import SPLITS, PoseDataset
-from llpp.report.collect import Method, Section
+from llpp.report.collect import Method, Run, Section
 from llpp.report.tables import validation_labels
 
 COMMON = {
@@ -34,11 +34,28 @@ def settings(section: Section, dataset: PoseDataset | None, skipped: int) -> lis
         rows.append(("labels spent on validation", ", ".join(f"{count:,}" for count in counts)))
     rows.append(("images skipped", f"{skipped:,}"))
     for run in (run for method in section.methods for run in method.runs):
+        if len(places := _places(run)) > 1:
+            rows.append(("places", f"{run.name} · {run.folder.name}: {', then '.join(places)}"))
         for growth in run.state.grown:
             told = f"by {growth.added:,} images before round {growth.round} of {run.name} · {run.folder.name}"
             rows.append(("the pool grew", told))
     rows += [("dataset's note", note) for note in (dataset.records.notes if dataset else ())]
     return rows
+
+
+def _places(run: Run) -> list[str]:
+    """Where the rounds of a run were made, if that is known: machines and numbers of devices, in order."""
+    found: list[tuple[str, int, list[int]]] = []
+    for made in run.state.rounds:
+        devices = int(made.row.get("devices") or 1)
+        if not found or (made.machine, devices) != found[-1][:2]:
+            found.append((made.machine, devices, []))
+        found[-1][2].append(made.number)
+    return [
+        f"round{'s' if len(numbers) > 1 else ''} {', '.join(map(str, numbers))} on {devices} "
+        f"device{'s' if devices > 1 else ''} of {machine or 'an unknown machine'}"
+        for machine, devices, numbers in found
+    ]
 
 
 def _measures(section: Section) -> list[tuple[str, str]]:
