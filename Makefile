@@ -45,7 +45,7 @@ test: lint types ## lint, types and the whole test suite
 test-fast: $(STAMP) ## the tests that take no subprocess, no training and no pictures
 	$(QUIET) $(BIN)/python -m pytest $(SIDE_BY_SIDE) -m "not slow"
 
-faults: $(STAMP) ## hurt runs in every way for some 20 minutes: 30 kills at random moments, one of two ranks, launchers
+faults: $(STAMP) ## hurt runs in every way for a quarter of an hour: 45 kills at random moments, hangs, launchers
 	LLPP_FAULT_KILLS=30 $(QUIET) $(BIN)/python -m pytest tests/faults -s --durations=15
 
 lint: $(STAMP) ## ruff: rules and format
