@@ -79,6 +79,7 @@ def experiment(cfg: DictConfig, gpu: int | None = None) -> Experiment:
 def _settings(cfg: DictConfig) -> Settings:
     every, epochs = cfg.trainer.check_val_every_n_epoch, cfg.trainer.max_epochs
     expect(epochs is not None and epochs >= 1, "trainer.max_epochs", epochs, "1 or more")
+    expect(cfg.trainer.accelerator != "auto", "trainer.accelerator", "auto", "cpu, gpu or mps")
     if cfg.trainer.accelerator == "cpu" and str(cfg.trainer.precision).startswith("16"):
         raise ConfigError(
             f"trainer.precision={cfg.trainer.precision} is very slow on CPUs; use bf16-mixed or 32-true"

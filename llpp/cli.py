@@ -78,12 +78,16 @@ def run(arguments: list[str]) -> int:
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     import hydra
 
-    from llpp import sweep
+    from llpp import launch, sweep
     from llpp.job import job
 
     sys.argv = ["llpp run", *arguments]
     try:
         hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name="run")(job)()
+        if launch.is_worker():
+            from llpp import ranks
+
+            ranks.disconnect()
     finally:
         lines = sweep.summary()
         print(*lines, sep="\n", end="\n" if lines else "", file=sys.stderr)

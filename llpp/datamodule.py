@@ -111,11 +111,10 @@ class EpochSampler(Sampler[tuple[int, int]]):
     def __init__(self, rows: Sequence[int], batch_size: int, seed: int, round_number: int) -> None:
         self.rows, self.entropy, self.epoch = list(rows), (seed, round_number), 0
         batch = min(batch_size, len(self.rows))
-        batch -= batch % ranks.count()
-        if not batch:
+        if batch % ranks.count():  # fewer images would be another experiment
             raise ConfigError(
-                f"{len(self.rows)} labelled images are too few for {ranks.count()} devices; raise initial, or lower "
-                "trainer.devices"
+                f"a batch of {batch} (data.batch_size={batch_size}, {len(self.rows)} labelled) cannot be shared by "
+                f"{ranks.count()} devices; change data.batch_size, initial or trainer.devices"
             )
         self.batch = batch // ranks.count()  # of this rank
         self.used = len(self.rows) // batch * batch

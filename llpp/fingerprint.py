@@ -40,8 +40,8 @@ SHOWING = tuple(
 )
 # Parts of llpp that show what the others have found.
 NOT_TRAINING = {
-    "analysis", "cli", "data_command", "drawing", "inspection", "job", "launch", "progress", "report", "statistics",
-    "sweep", "theory", "trust", "wandb_media", "wandb_run", "worker",
+    "analysis", "cli", "data_command", "drawing", "endings", "inspection", "job", "launch", "progress", "report",
+    "statistics", "sweep", "theory", "trust", "wandb_media", "wandb_run", "worker",
 }  # fmt: skip
 
 
@@ -61,6 +61,8 @@ def science(settings: Mapping[str, Any], dataset: PoseDataset, pck: PCKDefinitio
         if not any(k == n or k.startswith(n + ".") for n in NOT_SCIENCE)
         and not (k.startswith("dataset.") and k.endswith("root"))  # where the data lies
     }
+    if flat.get("pairs") == "local":  # then the objective sees the images of one device at a time
+        kept["pairs.devices"] = flat["trainer.devices"] * flat["trainer.num_nodes"]
     table, size = dataset.records, dataset.body_size(pck.unit)
     names = {f"metric.{s}": pck.label(bool(size.estimated[table.split == s].any())) for s in ("train", "test")}
     arrays = (size.values, table.joints, table.visible, table.boxes, table.initial)

@@ -11,10 +11,11 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
-from llpp import launch, sweep
+from llpp import endings, launch, sweep
 from llpp.errors import Interrupted, LlppError, OccupiedError, expect
 
 log = logging.getLogger(__name__)
+GRACE = 5.0, 20.0  # seconds for a rank to leave in when asked to: without, and with loggers to close
 
 
 def job(cfg: DictConfig) -> None:
@@ -34,15 +35,24 @@ def job(cfg: DictConfig) -> None:
         outcome = run_unless_done(cfg)
     except LlppError as error:
         sweep.note(Path(cfg.run_dir), "failed", str(error), leave=not isinstance(error, OccupiedError))
+        end_if_others_may_go_on()
     except Exception as error:
         log.exception("%s failed", cfg.run_dir)
         sweep.note(Path(cfg.run_dir), "failed", f"{type(error).__name__}: {error}")
+        end_if_others_may_go_on()
     except SystemExit as leave:  # SIGTERM; a worker of joblib would go on with the next job instead
         if sweep.in_worker():
             os._exit(leave.code if isinstance(leave.code, int) else 1)
         raise
     else:
         sweep.note(Path(cfg.run_dir), outcome)
+
+
+def end_if_others_may_go_on() -> None:
+    """A rank that torchrun started for a whole sweep must not begin the next job while others are in this one."""
+    if launch.is_worker():
+        sys.stderr.flush()
+        os._exit(1)
 
 
 def run_unless_done(cfg: DictConfig) -> str:
@@ -58,7 +68,7 @@ def run_unless_done(cfg: DictConfig) -> str:
     if on_gpu:
         import torch
 
-        if wanted < (count := torch.cuda.device_count()):
+        if wanted <= (count := torch.cuda.device_count()) > 1:
             with sweep.free_gpus(count, wanted) as numbers:
                 return run(cfg, numbers)
     return run(cfg)
@@ -97,6 +107,8 @@ def handle_signals() -> None:
     if threading.current_thread() is threading.main_thread():
         for name in launch.STOPPING:
             signal.signal(getattr(signal, name), stop)
+        if launch.is_worker():
+            endings.leave_at_last(launch.STOPPING, GRACE[os.environ["RANK"] == "0"])
 
 
 def stop(number: int, _: object) -> None:

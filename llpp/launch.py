@@ -22,6 +22,7 @@ from llpp import errors
 from llpp.errors import ConfigError, Interrupted, LlppError, RankError, expect
 
 JOB = "LLPP_JOB"  # names the variable that hands a job to its workers; no file, because a config may hold secrets
+PARENT = "LLPP_LAUNCHER"  # names the variable with the launcher's process id
 STOPPING = ("SIGTERM", "SIGINT", "SIGHUP", "SIGUSR1")  # the last is what Slurm sends before it ends a job
 
 
@@ -98,7 +99,11 @@ def launch(cfg: DictConfig, gpus: list[int] | None = None) -> None:
 def _environment(cfg: DictConfig, gpus: list[int] | None) -> Iterator[None]:
     job_logging = OmegaConf.to_container(HydraConfig.get().job_logging, resolve=True)
     given = {"config": OmegaConf.to_container(cfg, resolve=True), "logging": job_logging}
-    added = {JOB: json.dumps(given), "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
+    added = {
+        JOB: json.dumps(given),
+        PARENT: str(os.getpid()),
+        "PYTHONPATH": os.pathsep.join(path for path in sys.path if path),
+    }
     threads = max(1, (os.cpu_count() or 1) // int(cfg.trainer.devices))
     added["OMP_NUM_THREADS"] = os.environ.get("OMP_NUM_THREADS", str(threads))
     if gpus is not None:
@@ -149,10 +154,10 @@ def _raise_first(failures: dict[int, Any]) -> NoReturn:
     code, (kind, sentence) = failures[rank].exitcode, told[rank]
     if code == -signal.SIGKILL:
         sentence = "it was killed (SIGKILL), as the system does when memory runs out"
-    elif code < 0:
-        sentence = f"it was ended by {signal.Signals(-code).name}"
     elif kind:
         sentence = f"{kind}: {sentence}; its traceback is above"
+    else:
+        sentence = f"it was ended by {signal.Signals(-code).name}" if code < 0 else f"it left with exit code {code}"
     raise RankError(f"rank {rank} failed: {sentence}. The same command goes on from the last commit")
 
 

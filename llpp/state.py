@@ -9,12 +9,14 @@ import hashlib
 import json
 import math
 import os
+import re
 import socket
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from llpp.errors import OccupiedError, StateError
 from llpp.files import read_text, replace_text
@@ -22,6 +24,7 @@ from llpp.files import read_text, replace_text
 VERSION = 1
 MOST_BYTES = 1 << 31  # of a state file; a million ids of 15 characters have some 20 MB
 LARGEST = 1e30  # of a finite measurement
+ORPHANS = 20.0  # seconds to wait for what a dead owner has left behind
 LONGEST = 200  # characters of a lock's owner
 COUNTS = ("devices", "labelled", "validation_labels", "test_undefined", "steps", "selected", "pool")
 Row = dict[str, float | int | None]
@@ -189,7 +192,7 @@ def lock(run_dir: Path) -> Iterator[None]:
         raise StateError(f"{path} is a link, which llpp never makes; delete it")
     with path.open("a+", encoding="utf-8") as file:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            _flock(file)
         except BlockingIOError as error:
             file.seek(0)
             owner = file.read(LONGEST).strip() or "another process"
@@ -201,6 +204,22 @@ def lock(run_dir: Path) -> Iterator[None]:
         file.write(_me())
         file.flush()
         yield
+
+
+def _flock(file: TextIO) -> None:
+    """Take the lock; BlockingIOError. Loaders of a killed owner keep it until they notice, which takes seconds."""
+    deadline = time.monotonic() + ORPHANS
+    while True:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return
+        except BlockingIOError:
+            file.seek(0)
+            found = re.fullmatch(r"process (\d+) on (.*)\n", file.read(LONGEST))
+            gone = found and found[2] == socket.gethostname() and not Path(f"/proc/{found[1]}").exists()
+            if not (gone and Path("/proc/self").exists()) or time.monotonic() > deadline:
+                raise
+            time.sleep(0.2)
 
 
 def check_held(run_dir: Path) -> None:

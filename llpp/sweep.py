@@ -101,8 +101,14 @@ def is_done(cfg: DictConfig) -> bool:
         state = load(run_dir / "state.json") if same else None
     except (OSError, ValueError, OmegaConfBaseException, LlppError):
         return False  # the run itself will say what is wrong
-    reported = not OmegaConf.select(cfg, "report.write") or (run_dir / "report.html").exists()
-    return state is not None and len(state.rounds) == cfg.rounds and reported
+    if state is None or len(state.rounds) != cfg.rounds:
+        return False
+    return not OmegaConf.select(cfg, "report.write") or _newer(run_dir / "report.html", run_dir / "state.json")
+
+
+def _newer(path: Path, other: Path) -> bool:
+    """Whether a file is there, and was written after another one."""
+    return path.exists() and path.stat().st_mtime_ns >= other.stat().st_mtime_ns
 
 
 @contextmanager

@@ -330,7 +330,7 @@ LAYERS = tuple(
         " lightning crashes progress fingerprint growth report drawing inspection analysis wandb_run"
         " wandb_media trust",
         "build",
-        "cli job sweep launch worker data_command __main__",
+        "cli job sweep launch worker endings data_command __main__",
     )
 )
 PLUG_INS = 2  # the layer

@@ -74,7 +74,7 @@ POOLS = ([], [3], list(range(7)), list(range(5, 30)))
 
 
 def test_scores_are_those_of_one_process_bit_by_bit(tmp_path):
-    overrides = ("data.eval_batch_size=4",)
+    overrides = ("data.batch_size=6", "data.eval_batch_size=4")
     alone = rank_work.scored(tmp_path / "one", POOLS, *overrides)
     for count in (2, 3):
         found = on_ranks(
@@ -95,11 +95,10 @@ ACQUISITIONS = ("predicted_loss", "random", "core_set", "loss_proportional", "tr
 
 def test_every_acquisition_selects_the_same_ids_in_the_same_order_on_any_number_of_ranks(tmp_path):
     # the base model of the first one is taken over, so that all have the same weights
-    common = ("trainer.max_epochs=1", "data.eval_batch_size=5", f"base_models={tmp_path}")
+    common = ("trainer.max_epochs=1", "data.batch_size=6", "data.eval_batch_size=5", f"base_models={tmp_path}")
     alone, tested, _ = rank_work.selections(tmp_path / "1", ACQUISITIONS, *common)
     assert len({tuple(ids) for ids, _ in alone.values()}) > 2
     for count in (2, 3):
-        # a batch of 4 cannot be shared by three: this is below the check of the command line, and rounds down
         overrides = (*common, f"trainer.devices={count}")
         found = on_ranks(count, rank_work.selections, tmp_path / str(count), ACQUISITIONS, *overrides)
         for selections, row, reused in found:
