@@ -8,7 +8,7 @@ from experiments import config
 from llpp import build, loop
 
 FIGURES = ("dataset.val=8", "experiment=demo")
-QUIET = ("callbacks=none", "logger=none")
+QUIET = ("callbacks=none", "logger=none", "base_models=null")
 
 
 def first_round(run_dir, *overrides):
