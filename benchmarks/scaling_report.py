@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from benchmarks.scaling_model import Fit, Projection
+from llpp.analysis.figures import STYLE as ANALYSIS
 from llpp.files import replace_text, replace_with
 from llpp.report.figures import DPI
 from llpp.report.figures import LIGHT as THEME
@@ -32,15 +33,7 @@ STAGES = {
     "train": "training (assumed rate)", "score": "scoring (assumed rate)", "checkpoints": "checkpoints",
     "places": "places of all ranks", "hand_over": "handing scores over", "bookkeeping": "bookkeeping",
 }  # fmt: skip
-STYLE: Any = {
-    "font.size": 10, "axes.titlesize": 11, "axes.titleweight": "bold", "axes.titlelocation": "left",
-    "legend.fontsize": 9, "legend.frameon": False, "lines.linewidth": 1.6,
-    "figure.facecolor": THEME.paper, "axes.facecolor": THEME.paper, "savefig.facecolor": THEME.paper,
-    "text.color": THEME.ink, "axes.labelcolor": THEME.ink, "axes.titlecolor": THEME.ink,
-    "xtick.color": THEME.muted, "ytick.color": THEME.muted, "axes.edgecolor": THEME.grid,
-    "axes.spines.top": False, "axes.spines.right": False, "axes.axisbelow": True,
-    "axes.grid": True, "grid.color": THEME.grid, "grid.linewidth": 0.8,
-}  # fmt: skip
+STYLE: Any = ANALYSIS | {"font.size": 10, "axes.titlesize": 11, "legend.fontsize": 9, "lines.linewidth": 1.6}
 
 
 def write(folder: Path, fits: Mapping[str, Fit], projections: Sequence[Projection]) -> None:

@@ -13,11 +13,11 @@ from numpy.typing import NDArray
 from scipy import stats
 from torch import Tensor
 from torchmetrics import Metric
-from torchmetrics.utilities import dim_zero_cat
 
 from llpp.errors import ConfigError, expect
 
 Scores = NDArray[np.floating]
+FAILURE = 0.5  # PCK below which an image is one
 UNIT = 2.0**-32  # areas are summed as multiples of it: whole numbers have the same sum in every order
 
 
@@ -177,40 +177,11 @@ def auroc(score: Scores, positive: NDArray[np.bool_]) -> float:
     return float((ranks[positive].sum() - count * (count + 1) / 2) / (count * (len(positive) - count)))
 
 
-def ranking_scores(predicted: Scores, true: Scores, pck: Scores, failure: float = 0.5) -> dict[str, float]:
-    """`spearman`, `pair_accuracy`, and `auroc` of "PCK below `failure`" (PCK NaN: not judged), of (N,) arrays."""
+def loss_ranking(predicted: Scores, true: Scores, pck: Scores) -> dict[str, float]:
+    """`spearman`, `pair_accuracy`, and `auroc` of "PCK below one half" (PCK NaN: not judged), of (N,) arrays."""
     judged = np.isfinite(pck)
     return {
         "spearman": spearman(predicted, true),
         "pair_accuracy": pair_accuracy(predicted, true),
-        "auroc": auroc(predicted[judged], pck[judged] < failure),
+        "auroc": auroc(predicted[judged], pck[judged] < FAILURE),
     }
-
-
-class LossRanking(Metric):
-    """How well predicted losses order true ones, and find the images whose PCK is below one half."""
-
-    full_state_update = False
-    predicted: list[Tensor]
-    true: list[Tensor]
-    pck: list[Tensor]
-
-    def __init__(self, failure: float = 0.5) -> None:
-        super().__init__()
-        self.failure = failure
-        for name in ("predicted", "true", "pck"):
-            self.add_state(name, [], dist_reduce_fx="cat")
-
-    def update(self, predicted: Tensor, true: Tensor, pck: Tensor) -> None:
-        """Add (B,) predicted losses, (B,) true losses and (B,) PCK per image (NaN: not judged)."""
-        self.predicted.append(predicted.detach().float())
-        self.true.append(true.detach().float())
-        self.pck.append(pck.detach().float())
-
-    def compute(self) -> dict[str, float]:
-        """As `ranking_scores`, over all ranks."""
-        predicted, true, pck = (
-            dim_zero_cat(parts).cpu().numpy() if len(parts) else np.zeros(0)
-            for parts in (self.predicted, self.true, self.pck)
-        )
-        return ranking_scores(predicted, true, pck, self.failure)

@@ -21,11 +21,10 @@ import pyarrow.parquet as pq
 import torch
 from pytorch_lightning.loggers import Logger
 
-from llpp import checkpoints
+from llpp import checkpoints, metrics
 from llpp.errors import StateError
 from llpp.files import replace_text, replace_with, sha256
 from llpp.ids import Ids
-from llpp.metrics import ranking_scores
 from llpp.scoring import PER_IMAGE, Evaluation
 from llpp.state import Round, Row, RunState, save
 
@@ -156,7 +155,7 @@ def loss_ranking(scores: Evaluation) -> dict[str, float]:
     """How well predicted losses order the true ones, over the rows where those are known."""
     predicted, true, pck = (scores.columns[name] for name in PER_IMAGE)
     known = np.isfinite(true)
-    return ranking_scores(predicted[known], true[known], pck[known])
+    return metrics.loss_ranking(predicted[known], true[known], pck[known])
 
 
 def selection_row(chosen: Evaluation, pool: Evaluation | None) -> Row:
