@@ -35,11 +35,11 @@ def job(cfg: DictConfig) -> None:
         outcome = run_unless_done(cfg)
     except LlppError as error:
         sweep.note(Path(cfg.run_dir), "failed", str(error), leave=not isinstance(error, OccupiedError))
-        end_if_others_may_go_on()
+        end_if_others_may_go_on(cfg.run_dir, error)
     except Exception as error:
         log.exception("%s failed", cfg.run_dir)
         sweep.note(Path(cfg.run_dir), "failed", f"{type(error).__name__}: {error}")
-        end_if_others_may_go_on()
+        end_if_others_may_go_on(cfg.run_dir, error)
     except SystemExit as leave:  # SIGTERM; a worker of joblib would go on with the next job instead
         if sweep.in_worker():
             os._exit(leave.code if isinstance(leave.code, int) else 1)
@@ -48,10 +48,10 @@ def job(cfg: DictConfig) -> None:
         sweep.note(Path(cfg.run_dir), outcome)
 
 
-def end_if_others_may_go_on() -> None:
+def end_if_others_may_go_on(run_dir: str, error: Exception) -> None:
     """A rank that torchrun started for a whole sweep must not begin the next job while others are in this one."""
     if launch.is_worker():
-        sys.stderr.flush()
+        print(f"llpp: {run_dir} failed: {error}; inside torchrun this ends the sweep", file=sys.stderr, flush=True)
         os._exit(1)
 
 

@@ -1,5 +1,6 @@
 """The real command in a process that is forked from one which has imported everything already: seconds saved each."""
 
+import ctypes
 import multiprocessing
 import os
 import resource
@@ -15,12 +16,18 @@ import llpp.loop
 import llpp.report
 import llpp.worker  # all of these for their imports
 
+VERSION_3 = 0x20080522  # of Linux's capabilities
+
 
 class Command:
-    """`llpp …` in `cwd`; looks like a subprocess.Popen. Output goes to files in `output`, or in `cwd`."""
+    """`llpp …` in `cwd`; looks like a subprocess.Popen. Output goes to files in `output`, or in `cwd`.
 
-    def __init__(self, *arguments, cwd, output=None, limit=None, **environment):
-        given = (arguments, str(cwd), str(output or cwd), limit, {**os.environ, **environment})
+    `limit` is the size that a file may have. Even where the tests run as root, `ordinary` may write only where
+    permissions allow it.
+    """
+
+    def __init__(self, *arguments, cwd, output=None, limit=None, ordinary=False, **environment):
+        given = (arguments, str(cwd), str(output or cwd), limit, ordinary, {**os.environ, **environment})
         self._process = forked.context().Process(target=_main, args=given)
         self._process.start()
         self.pid = self._process.pid
@@ -42,7 +49,7 @@ class Command:
         os.kill(self.pid, number)
 
 
-def _main(arguments, cwd, output, limit, environment):
+def _main(arguments, cwd, output, limit, ordinary, environment):
     multiprocessing.set_start_method("fork", force=True)  # what a new process has; this one would pass on its own
     os.chdir(cwd)
     os.environ.clear()
@@ -54,5 +61,9 @@ def _main(arguments, cwd, output, limit, environment):
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a forkserver's children ignore it
     if limit:
         resource.setrlimit(resource.RLIMIT_FSIZE, (limit, resource.getrlimit(resource.RLIMIT_FSIZE)[1]))
+    if ordinary:
+        header, none = (ctypes.c_uint32 * 2)(VERSION_3, 0), (ctypes.c_uint32 * 6)()
+        if ctypes.CDLL(None, use_errno=True).capset(header, none):
+            raise OSError(ctypes.get_errno(), "capabilities cannot be dropped")
     sys.argv = ["llpp", *arguments]
     llpp.cli.main()

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-PRELOADED = ["command", "rank_work", "kills"]
+PRELOADED = ["command", "rank_work", "kills", "test_endings"]
 
 
 def context() -> ForkServerContext:

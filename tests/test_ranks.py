@@ -1,10 +1,12 @@
 """Several processes, one experiment: N ranks train, score and select as one would."""
 
+import io
 import socket
 
 import numpy as np
 import pytest
 import rank_work
+import torch
 from experiments import rows, tiny
 from rank_processes import on_ranks
 
@@ -113,6 +115,19 @@ def test_a_run_on_two_ranks_goes_on_alone_and_the_row_says_so(tmp_path):
     page = reports.write([tmp_path], tmp_path, lambda _: None, None).read_text()
     here = socket.gethostname()
     assert f"round 0 on 2 devices of {here}, then rounds 1, 2 on 1 device of {here}" in page
+
+
+def test_a_damaged_round_of_two_ranks_is_made_again_while_their_pool_grows(tmp_path):
+    short = ("trainer.devices=2", "trainer.max_epochs=1", "init=previous")
+    on_ranks(2, rank_work.rounds, tmp_path, "rounds=1", *short)
+    checkpoint = tmp_path / "round_00/last.ckpt"
+    whole = checkpoint.read_bytes()
+    checkpoint.write_bytes(whole[:-100])
+    found = on_ranks(2, rank_work.rounds, tmp_path, "rounds=2", "dataset.pool=30", "dataset.grow=true", *short)
+    assert found[0] == found[1] and found[0].grown[0].added == 6
+    assert [row["pool"] for row in rows(tmp_path)] == ["30", "24"]
+    ours, before = (torch.load(io.BytesIO(raw), weights_only=True) for raw in (checkpoint.read_bytes(), whole))
+    assert all(torch.equal(ours["state_dict"][name], value) for name, value in before["state_dict"].items())
 
 
 def test_weights_that_drifted_apart_stop_all_ranks(tmp_path):

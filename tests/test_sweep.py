@@ -6,11 +6,12 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+import torch
 from experiments import FIGURES, TINY, config, rows
 from test_cli import llpp
 
 from llpp import state, sweep
-from llpp.job import job
+from llpp.job import job, run, run_unless_done
 
 JOBS = ("rounds=2", "seed=0,1", "crop.size=32,48", "name=s${crop.size}", "trainer.max_epochs=1")
 
@@ -103,6 +104,28 @@ def test_a_job_that_wants_two_gpus_gets_both_at_once_or_none(tmp_path):
         (tmp_path / "0.lock").unlink()  # lets it in
         (tmp_path / "1.lock").unlink()
     assert later.result() == [0, 1]
+
+
+@pytest.mark.parametrize(("wanted", "taken"), [(1, [0]), (2, [0, 1]), (3, None)])
+def test_a_job_locks_the_gpus_that_it_uses_even_if_these_are_all(wanted, taken, tmp_path, monkeypatch):
+    """No GPU is needed to ask whose they are; a job that wants more than there are is told so when it begins."""
+    given = []
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr("llpp.job.run", lambda cfg, gpus=None: given.append(gpus) or "done")
+    monkeypatch.setattr(sweep.tempfile, "gettempdir", lambda: str(tmp_path))
+    cfg = config(tmp_path / "run", "trainer=ddp", f"trainer.devices={wanted}", "data.batch_size=12")
+    assert run_unless_done(cfg) == "done" and given == [taken]
+
+
+@pytest.mark.slow
+def test_a_job_is_done_when_its_report_is_newer_than_its_last_commit(tmp_path):
+    last = ("trainer.max_epochs=1", "report.write=true")
+    cfg = config(tmp_path / "run", "rounds=1", *last)
+    assert not sweep.is_done(cfg)
+    run(cfg)
+    assert sweep.is_done(cfg) and not sweep.is_done(config(tmp_path / "run", "rounds=2", *last))
+    os.utime(tmp_path / "run/report.html", (0, 0))  # the job was killed after the commit, with the last report there
+    assert not sweep.is_done(cfg)
 
 
 def test_what_a_job_cannot_write_down_stops_nothing(tmp_path, monkeypatch):

@@ -141,6 +141,9 @@ def test_what_only_shows_is_no_science_and_what_trains_is(tmp_path):
     stops = ("+callbacks.stop._target_=pytorch_lightning.callbacks.EarlyStopping", "+callbacks.stop.monitor=val/pck")
     assert science(tmp_path, *stops) != plain
     assert science(tmp_path, "crop.resample=device") != plain == science(tmp_path, "crop.resample=worker")
+    assert science(tmp_path, "trainer.devices=2") == plain, "the global batch is the same"
+    local = science(tmp_path, "pairs=local", "trainer.devices=2")
+    assert local != science(tmp_path, "pairs=local", "trainer.devices=4"), "other images meet in the objective"
 
 
 def test_the_programs_digest_sees_plug_ins_in_lists(tmp_path, monkeypatch):

@@ -17,11 +17,11 @@ RUN = (*TINY, *FIGURES, "+callbacks.fault={_target_: fault_callback.Fault}", "ru
 TWO_RANKS = ("trainer.devices=2", "rounds=2")
 
 
-def start(*overrides, cwd, fault="", limit=None):
+def start(*overrides, cwd, fault="", **more):
     """`llpp run …` in a process of its own; its output goes to files beside the run."""
     cwd.mkdir(parents=True, exist_ok=True)
     path = os.pathsep.join([str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")])
-    return Command("run", *overrides, cwd=cwd, limit=limit, **{FAULT: fault, "PYTHONPATH": path})
+    return Command("run", *overrides, cwd=cwd, **more, **{FAULT: fault, "PYTHONPATH": path})
 
 
 def finish(*overrides, cwd, **more):

@@ -97,6 +97,27 @@ def test_files_that_may_not_grow_stop_the_run_and_leave_its_last_commit(undistur
     assert outcome(tmp_path / "run") == undisturbed[0]
 
 
+def test_a_run_directory_that_becomes_read_only_stops_the_run_and_leaves_its_last_commit(undisturbed, tmp_path):
+    process = start(*RUN, cwd=tmp_path, fault="wait:0:1:0", ordinary=True)
+    await_file(tmp_path / "run/rounds.csv", process)
+    folders = [tmp_path / "run", *(f for f in (tmp_path / "run").rglob("*") if f.is_dir())]
+    for folder in folders:
+        folder.chmod(0o555)
+    assert process.wait(timeout=60) == 2
+    said = told(tmp_path)
+    assert "Traceback" not in said and "cannot write to the run directory run" in said and "Permission denied" in said
+    assert "the last committed round is safe" in said
+
+    code, said = finish(*RUN, cwd=tmp_path, ordinary=True)  # nor does it begin there
+    assert code == 2 and "Traceback" not in said and "run" in said and "ermission denied" in said
+
+    for folder in folders:
+        folder.chmod(0o755)
+    code, said = finish(*RUN, cwd=tmp_path)
+    assert code == 0, said
+    assert outcome(tmp_path / "run") == undisturbed[0]
+
+
 def test_a_run_directory_that_is_taken_away_is_missed(tmp_path):
     process = start(*RUN, cwd=tmp_path, fault="wait:0:1:0")
     await_file(tmp_path / "run/rounds.csv", process)

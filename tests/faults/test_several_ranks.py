@@ -25,11 +25,15 @@ def undisturbed(tmp_path_factory):
     return outcome(cwd / "run")
 
 
-def test_a_job_hurt_in_three_ways_says_so_and_the_same_command_ends_as_if_nothing_had_been(undisturbed, tmp_path):
-    code, said = finish(*RUN, *TWO_RANKS, cwd=tmp_path, fault="kill:1:0:1")
+def test_a_killed_rank_is_told_and_the_same_command_ends_as_if_nothing_had_been(undisturbed, tmp_path):
+    code, said = finish(*RUN, *TWO_RANKS, cwd=tmp_path, fault="kill:1:1:1")
     assert code == 2 and "rank 1 failed: it was killed (SIGKILL), as the system does when memory runs out" in said
     assert "The same command goes on from the last commit" in said
+    ends_undisturbed(undisturbed, tmp_path)
 
+
+@LONG
+def test_ranks_end_when_asked_to_and_with_their_launcher(undisturbed, tmp_path):
     job = start(*RUN, *TWO_RANKS, cwd=tmp_path, fault="hang:1:1:0")  # one in Python, one inside a collective
     await_file(tmp_path / "run/rounds.csv", job)
     processes = ranks(job)
@@ -47,10 +51,13 @@ def test_a_job_hurt_in_three_ways_says_so_and_the_same_command_ends_as_if_nothin
     while any(map(alive, processes.values())) and time.monotonic() < deadline:
         time.sleep(0.1)
     assert sorted(processes) == [0, 1] and not any(map(alive, processes.values()))
+    ends_undisturbed(undisturbed, tmp_path)
 
-    code, said = finish(*RUN, *TWO_RANKS, cwd=tmp_path)
+
+def ends_undisturbed(undisturbed, cwd):
+    code, said = finish(*RUN, *TWO_RANKS, cwd=cwd)
     assert code == 0, said
-    assert outcome(tmp_path / "run") == undisturbed
+    assert outcome(cwd / "run") == undisturbed
 
 
 def test_a_failing_rank_ends_its_job_with_its_traceback_and_the_next_job_of_the_sweep_runs(tmp_path):
@@ -106,6 +113,22 @@ def test_torchrun_by_hand_runs_one_job_on_one_or_several_machines(machines, undi
     jobs = [subprocess.Popen(command, cwd=tmp_path, env=environment) for _ in range(machines)]
     assert [job.wait(timeout=200) for job in jobs] == [0] * machines
     assert outcome(tmp_path / "run") == undisturbed
+
+
+@LONG
+def test_a_sweep_inside_torchrun_ends_at_its_first_failure_and_goes_on_by_the_same_command(tmp_path):
+    """Its ranks could otherwise be in different jobs."""
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    jobs = ("rounds=1", "trainer.devices=2", "crop.size=48,32", "name=s${crop.size}", "trainer.max_epochs=1")
+    command = [*torchrun, "-m", "llpp", "run", "-m", *RUN[:-1], *jobs]
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent)}
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=200)
+    assert done.returncode and "crop.size=48 does not fit" in done.stderr
+    assert not (tmp_path / "runs/s32/seed0/state.json").exists()
+    mended = [argument.replace("48,32", "64,32") for argument in command]
+    done = subprocess.run(mended, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=200)
+    assert done.returncode == 0, done.stderr
+    assert all((tmp_path / f"runs/s{size}/seed0/state.json").exists() for size in (32, 64))
 
 
 @LONG
