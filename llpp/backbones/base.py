@@ -1,7 +1,7 @@
 """What a backbone publishes, so that no width is typed twice."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from torch import Tensor, nn
 
@@ -20,6 +20,13 @@ class Backbone(nn.Module, ABC):
     @abstractmethod
     def forward(self, image: Tensor) -> PoseOutput:
         """(B, 3, H, W) normalised image → raw heatmaps of every stack and the last stack's features."""
+
+    def regions(self) -> Sequence[nn.Module]:
+        """Parts that are compiled one by one where `compile` is regional; alike ones share what was compiled.
+
+        None of them is a container of torch's own, which torch.compile leaves out.
+        """
+        return [self]
 
     def check_size(self, size: int) -> None:
         """Raise ConfigError unless images of `size` × `size` pixels fit."""
