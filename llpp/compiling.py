@@ -45,7 +45,7 @@ class Compilation:
     @property
     def graphs(self) -> bool:
         """Whether CUDA graphs are recorded: their results are overwritten in the next step."""
-        return self.mode in GRAPHS
+        return self.mode in GRAPHS or self.backend == "cudagraphs"
 
     def begin_job(self) -> None:
         """Forget what other jobs of this process have compiled: torch keeps a few versions of a source only."""

@@ -36,7 +36,7 @@ def k_centre_greedy_on(
 
 
 def picked(points: Tensor, given: Tensor, budget: int, first: int | None = None) -> list[int]:
-    """Rows of `points` (N, D) in the order of selection, beside the `given` centres (L, D); float32, on one device."""
+    """Rows of `points` (N, D) in the order of selection, beside `given` centres (L, D); float32 on one device."""
     budget = min(budget, len(points))
     if budget == 0:
         return []

@@ -9,6 +9,16 @@ from llpp.errors import ConfigError
 from llpp.types import PoseOutput
 
 
+class Chain(nn.Sequential):
+    """Layers one after the other as one region; torch.compile does not begin in a container of torch's own."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """As its layers do."""
+        for layer in self:
+            x = layer(x)
+        return x
+
+
 class Backbone(nn.Module, ABC):
     """Images → heatmaps and the features that loss heads read."""
 
@@ -24,7 +34,7 @@ class Backbone(nn.Module, ABC):
     def regions(self) -> Sequence[nn.Module]:
         """Parts that are compiled one by one where `compile` is regional; alike ones share what was compiled.
 
-        None of them is a container of torch's own, which torch.compile leaves out.
+        None of them is a container of torch's own: see `Chain`.
         """
         return [self]
 

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from llpp.backbones.base import Backbone
+from llpp.backbones.base import Backbone, Chain
 from llpp.errors import expect
 from llpp.types import Features, PoseOutput
 
@@ -38,16 +38,6 @@ class Residual(nn.Module):
         """(B, inputs, h, w) → (B, outputs, h, w)."""
         out: Tensor = self.body(x) + self.skip(x)
         return out
-
-
-class Chain(nn.Sequential):
-    """Layers one after the other as one region; torch.compile does not begin in a container of torch's own."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        """As its layers do."""
-        for layer in self:
-            x = layer(x)
-        return x
 
 
 class Hourglass(nn.Module):
