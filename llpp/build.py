@@ -174,7 +174,9 @@ def module(cfg: DictConfig, data: PoseDataset, round_number: int, phase: Phase) 
     with _plainly():
         head = make(cfg.head)(spec=spec) if phase != "pose" else None
     compilation = compiling.of_setting(
-        _plain(cfg)["compile"], cfg.data.eval_batch_size, cfg.trainer.get("accumulate_grad_batches", 1)
+        **_plain(OmegaConf.masked_copy(cfg, "compile")),
+        batch=cfg.data.eval_batch_size,
+        accumulated=cfg.trainer.get("accumulate_grad_batches", 1),
     )
     compilation.prepare(backbone)
     return LearningLossModule(

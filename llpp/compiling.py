@@ -83,7 +83,7 @@ def _backends() -> list[str]:
     return torch.compiler.list_backends(None)  # None: those for debugging, too
 
 
-def of_setting(setting: object, batch: int, accumulated: int) -> Compilation:
+def of_setting(compile: object, batch: int, accumulated: int) -> Compilation:
     """What `compile` asks for: null, a backend, a mode of inductor, regional, or a mapping of these.
 
     `batch` is that of evaluation, `accumulated` the number of batches that a step of the optimiser adds up.
@@ -91,9 +91,9 @@ def of_setting(setting: object, batch: int, accumulated: int) -> Compilation:
     Raises:
         ConfigError: it is none of these, or does not go together with adding up.
     """
-    if setting is None:
+    if compile is None:
         return EAGER
-    chosen = Compilation(**_options(setting), batch=batch)
+    chosen = Compilation(**_options(compile), batch=batch)
     if chosen.graphs and accumulated > 1:
         raise ConfigError(
             f"compile.mode={chosen.mode!r} overwrites the gradients that trainer.accumulate_grad_batches="
