@@ -27,8 +27,15 @@ SCRIPTS: dict[str, Sequence[dict[str, str]]] = {
 
 def main() -> int:
     """Exit status 1 if any script failed; the others still run."""
+    if "--nvidia" in sys.argv[1:]:
+        from benchmarks import nvidia
+
+        return nvidia.main([argument for argument in sys.argv[1:] if argument != "--nvidia"])
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("names", nargs="*", metavar="name", help=f"of {', '.join(SCRIPTS)}; none: all")
+    parser.add_argument(
+        "--nvidia", action="store_true", help="what a GPU does instead; --nvidia --help lists its rows"
+    )
     names: list[str] = parser.parse_args().names
     if unknown := [name for name in names if name not in SCRIPTS]:
         parser.error(f"unknown {', '.join(unknown)}; expected some of {', '.join(SCRIPTS)}")

@@ -18,7 +18,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 from pytorch_lightning.callbacks import ProgressBar
 
-from llpp import fingerprint, lightning, ranks
+from llpp import compiling, fingerprint, lightning, ranks
 from llpp.backbones.base import Backbone
 from llpp.checkpoints import AtomicCheckpointIO, checkpoint_callbacks
 from llpp.codec import HeatmapCodec
@@ -49,6 +49,7 @@ def experiment(cfg: DictConfig, gpu: int | None = None) -> Experiment:
     make_module = partial(module, cfg, data)
     make_data = _data_factory(cfg, data)
     first = make_module(0, "joint")
+    first.compilation.begin_job()
     with _plainly():
         first.optimizer_factory(first.parameters())
         _trainer(cfg, [], gpu, "", Path(cfg.run_dir), "", True)
@@ -172,11 +173,12 @@ def module(cfg: DictConfig, data: PoseDataset, round_number: int, phase: Phase) 
     spec = FeatureSpec(backbone.feature_channels, backbone.penultimate_channels, cfg.crop.size)
     with _plainly():
         head = make(cfg.head)(spec=spec) if phase != "pose" else None
-    if cfg.compile is not None:
-        expect(
-            cfg.compile in torch.compiler.list_backends(None), "compile", cfg.compile, "a backend of torch.compile"
-        )
-        backbone.compile(backend=cfg.compile)
+    compilation = compiling.of_setting(
+        **_plain(OmegaConf.masked_copy(cfg, "compile")),
+        batch=cfg.data.eval_batch_size,
+        accumulated=cfg.trainer.get("accumulate_grad_batches", 1),
+    )
+    compilation.prepare(backbone)
     return LearningLossModule(
         backbone=backbone,
         head=head,
@@ -191,6 +193,7 @@ def module(cfg: DictConfig, data: PoseDataset, round_number: int, phase: Phase) 
         round_number=round_number,
         phase=phase,
         flip_order=data.skeleton.flip_order if cfg.flip_test else None,
+        compilation=compilation,
     )
 
 
@@ -210,7 +213,10 @@ def _data_factory(cfg: DictConfig, data: PoseDataset) -> Any:
     margin = cfg.crop.margin if _resample(cfg) == "device" else None
     crop = PersonCrop(cfg.crop.size, cfg.crop.padding, margin)
     cropping = Cropping(crop, make(cfg.augmentation), make(cfg.pixel) if cfg.pixel else None)
-    loading = Loading(**_plain(cfg.data))
+    settings = _plain(cfg.data)
+    if settings["pin_memory"] is None:
+        settings["pin_memory"] = cfg.trainer.accelerator == "gpu"
+    loading = Loading(**settings)
     sizes = (data.body_size(cfg.pck.unit).values * cfg.pck.factor).astype(np.float32)
 
     def make_data(labelled: Sequence[int], validation: Sequence[int], round_number: int) -> PoolDataModule:

@@ -34,9 +34,8 @@ class HeatmapCodec:
 
     def drawn(self, joints: Tensor, visible: Tensor, shape: tuple[int, int]) -> Tensor:
         """(B, K) bool: labelled and on the map; only these joints have a target."""
-        cells = self.to_cells(joints)
-        limit = torch.tensor([shape[1], shape[0]], device=joints.device) - 0.5
-        inside = ((cells >= -0.5) & (cells <= limit)).all(dim=-1)
+        x, y = self.to_cells(joints).unbind(-1)
+        inside = (x >= -0.5) & (x <= shape[1] - 0.5) & (y >= -0.5) & (y <= shape[0] - 0.5)
         return inside & (visible > 0)
 
     def encode(self, joints: Tensor, visible: Tensor, shape: tuple[int, int]) -> Tensor:
@@ -70,8 +69,7 @@ class HeatmapCodec:
         height, width = maps.shape[-2:]
         score, index = maps.flatten(-2).max(dim=-1)
         best = torch.stack([index % width, index // width], dim=-1)
-        limit = torch.tensor([width - 2, height - 2], device=maps.device)
-        centre = best.clamp(min=torch.ones_like(limit), max=limit)
+        centre = torch.stack([best[..., 0].clamp(1, width - 2), best[..., 1].clamp(1, height - 2)], dim=-1)
         x_offset = _vertex(maps, score, centre[..., 0], best[..., 1], horizontal=True)
         y_offset = _vertex(maps, score, best[..., 0], centre[..., 1], horizontal=False)
         refined = centre + torch.stack([x_offset, y_offset], dim=-1)

@@ -116,15 +116,20 @@ class PCK(Metric):
 
     def of_images(self, distance: Tensor) -> Tensor:
         """`image_pck` at the main threshold over the joints of the mean: (B, K) → (B,)."""
-        kept = torch.tensor([n not in self.definition.exclude for n in self.joint_names], device=distance.device)
-        return image_pck(distance[:, kept], self.definition.threshold)
+        return image_pck(self._kept(distance), self.definition.threshold)
+
+    def _kept(self, values: Tensor) -> Tensor:
+        """Of (…, K) the joints of the mean; column by column, because a mask would have to be read by the host."""
+        kept = [k for k, name in enumerate(self.joint_names) if name not in self.definition.exclude]
+        if len(kept) == len(self.joint_names):
+            return values
+        return torch.stack([values[..., k] for k in kept], dim=-1) if kept else values[..., :0]
 
     def update(self, pred: Tensor, target: Tensor, visible: Tensor, normaliser: Tensor) -> None:
         """Add (B, K, 2) predictions; see `joint_distance` for the arguments."""
         distance = self.distance(pred, target, visible, normaliser)
         counted = ~distance.isnan()
-        limits = distance.new_tensor(self.definition.thresholds)
-        self.correct += (distance[None] <= limits[:, None, None]).sum(dim=1)
+        self.correct += torch.stack([(distance <= limit).sum(dim=0) for limit in self.definition.thresholds])
         share = (1 - distance.double() / self.definition.auc_limit).clamp(min=0)
         self.area += (share / UNIT).round().where(counted, 0.0).long().sum(dim=0)
         self.total += counted.sum(dim=0)
@@ -133,12 +138,37 @@ class PCK(Metric):
     def compute(self) -> dict[str, Tensor]:
         """`mean`, `auc` (0 to 1), `undefined` (images), `at/<threshold>` of the curve and `joint/<name>`."""
         total = self.total.where(self.total > 0, torch.nan)
-        kept = torch.tensor([n not in self.definition.exclude for n in self.joint_names], device=total.device)
         main, *curve = self.correct / total
-        found = {"mean": main[kept].nanmean(), "auc": (self.area.double() * UNIT / total)[kept].nanmean()}
-        found |= {f"at/{t:g}": c[kept].nanmean() for t, c in zip(self.definition.curve, curve, strict=True)}
+        area = self.area.double() * UNIT / total
+        found = {"mean": self._kept(main).nanmean(), "auc": self._kept(area).nanmean()}
+        found |= {f"at/{t:g}": self._kept(c).nanmean() for t, c in zip(self.definition.curve, curve, strict=True)}
         joints = {f"joint/{n}": value for n, value in zip(self.joint_names, main.unbind(), strict=True)}
         return {**found, "undefined": self.undefined.clone(), **joints}
+
+
+class KnownMean(Metric):
+    """Mean of the values that are known, in double precision; NaN without any.
+
+    torchmetrics' own looks for NaN in every batch, for which the host has to wait.
+    """
+
+    full_state_update = False
+    summed: Tensor
+    known: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.add_state("summed", torch.zeros((), dtype=torch.float64), "sum")
+        self.add_state("known", torch.zeros((), dtype=torch.long), "sum")
+
+    def update(self, values: Tensor, known: Tensor) -> None:
+        """Add those of (B,) values where `known` (B,) bool says so."""
+        self.summed += values.double().where(known, 0.0).sum()
+        self.known += known.sum()
+
+    def compute(self) -> Tensor:
+        """The mean."""
+        return self.summed / self.known
 
 
 def spearman(predicted: Scores, true: Scores) -> float:

@@ -9,15 +9,16 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
-from torchmetrics import MeanMetric
 
 from llpp import ranks
 from llpp.backbones.base import Backbone
 from llpp.codec import HeatmapCodec
+from llpp.compiling import EAGER, Compilation
+from llpp.divergence import LossWatch, check_weights
 from llpp.errors import ConfigError, TrainingError, expect
 from llpp.heads.base import LossHead
 from llpp.losses import PoseLoss
-from llpp.metrics import PCK
+from llpp.metrics import PCK, KnownMean
 from llpp.objectives.base import Objective
 from llpp.transforms import resample
 from llpp.types import Batch
@@ -77,6 +78,7 @@ class LearningLossModule(pl.LightningModule):
         round_number: int,
         phase: Phase = "joint",
         flip_order: Sequence[int] | None = None,
+        compilation: Compilation = EAGER,
     ) -> None:
         super().__init__()
         self.allow_zero_length_dataloader_with_multiple_devices = True  # pools may be tiny
@@ -84,12 +86,13 @@ class LearningLossModule(pl.LightningModule):
         # images arrive as (H, W, 3): in this layout they need no copy, and convolutions are faster on CPU and GPU
         self.to(memory_format=torch.channels_last)
         self.objective = objective
-        self.pose_loss, self.codec, self.policy = pose_loss, codec, policy
-        self.val_pck, self.val_loss = pck, MeanMetric().set_dtype(torch.float64)
+        self.pose_loss, self.codec, self.policy, self.compilation = pose_loss, codec, policy, compilation
+        self.val_pck, self.val_loss = pck, KnownMean()
         self.plateau: ReduceLROnPlateau | None = None
         self._plateau_state: dict[str, Any] | None = None
         self.optimizer_factory, self.scheduler_factory = optimizer, scheduler
         self.crop_size, self.round_number = crop_size, round_number
+        self.watch = LossWatch(round_number)
         self.flip_order = None if flip_order is None else list(flip_order)
         if phase == "head":
             self.backbone.requires_grad_(False)
@@ -113,9 +116,15 @@ class LearningLossModule(pl.LightningModule):
         """Joints (B, K, 2) in crop pixels from raw heatmaps (B, S, K, h, w) of `image` (B, 3, H, W)."""
         maps = self.pose_loss.heatmaps(heatmaps[:, -1])
         if self.flip_order is not None:
-            mirrored = self.pose_loss.heatmaps(self.backbone(image.flip(-1)).heatmaps[:, -1])
-            maps = (maps + mirrored.flip(-1)[:, self.flip_order]) / 2
+            raw = self.compilation.evaluated(self.backbone, image.flip(-1)).heatmaps[:, -1]
+            mirrored = self.pose_loss.heatmaps(raw).flip(-1)
+            maps = (maps + torch.stack([mirrored[:, k] for k in self.flip_order], dim=1)) / 2
         return self.codec.decode(maps)[0]
+
+    def on_train_start(self) -> None:
+        """Losses are looked at as often as they are logged."""
+        every: int = self.trainer.log_every_n_steps  # type: ignore[attr-defined]  # the stub lacks it
+        self.watch.every = every or self.watch.every
 
     def on_train_epoch_start(self) -> None:
         """A frozen pose network keeps its BatchNorm statistics too."""
@@ -123,16 +132,17 @@ class LearningLossModule(pl.LightningModule):
             self.backbone.eval()
 
     def training_step(self, batch: Batch, batch_index: int) -> Tensor:
-        """Pose loss + head_weight × objective; the head's targets are the detached pose losses."""
+        """Pose loss + head_weight × objective; the head's targets are the detached pose losses.
+
+        It reads nothing from the device, so that the host can queue many steps ahead.
+        """
+        self.compilation.begin_step()
         with torch.set_grad_enabled(self.phase != "head"):
             output = self.backbone(self.image(batch))
             per_image, _ = self.pose_losses(output.heatmaps, batch)
         pose_loss = per_image.mean()
         everyone = ranks.gathered(per_image) if ranks.count() > 1 else per_image.detach()
-        values: dict[str, Tensor | float] = {
-            "train/pose_loss": everyone.mean(),
-            "round": float(self.round_number),
-        }
+        values = {"train/pose_loss": everyone.mean()}
         loss = pose_loss if self.phase != "head" else torch.zeros_like(pose_loss)
         if self.head is not None:
             start = self.policy.detach_from_epoch
@@ -141,10 +151,15 @@ class LearningLossModule(pl.LightningModule):
             objective = self._objective(predicted, per_image.detach(), everyone)
             values["train/objective"] = objective.detach()
             loss = loss + self.policy.head_weight * objective
-        if not torch.isfinite(loss.detach() + everyone.sum()):  # a loss of another rank stops this one too
-            raise self._diverged(batch_index, values)
-        self.log_dict(values, batch_size=len(per_image), prog_bar=False)
+        # a loss of another rank stops this one too
+        self.watch.add(self.current_epoch, batch_index, loss.detach() + everyone.sum(), values)
+        number = torch.full_like(values["train/pose_loss"], self.round_number)  # made on the device, not sent to it
+        self.log_dict({**values, "round": number}, batch_size=len(per_image), prog_bar=False)
         return loss
+
+    def on_train_epoch_end(self) -> None:
+        """Before anything is saved."""
+        self.watch.look()
 
     def _objective(self, predicted: Tensor, own: Tensor, everyone: Tensor) -> Tensor:
         """The objective over (B,) predictions and losses of this rank, or over those of all ranks.
@@ -159,21 +174,15 @@ class LearningLossModule(pl.LightningModule):
         value = self.objective(together, everyone)
         return cast(Tensor, ranks.count() * value - (ranks.count() - 1) * value.detach())
 
-    def _diverged(self, batch_index: int, values: dict[str, Tensor | float]) -> TrainingError:
-        found = ", ".join(f"{k} {float(v.detach()):.4g}" for k, v in values.items() if isinstance(v, Tensor))
-        return TrainingError(
-            f"the loss is not finite in round {self.round_number}, epoch {self.current_epoch}, batch {batch_index} "
-            f"({found}); lower optimizer.lr or set trainer.gradient_clip_val, and start the same command again"
-        )
-
     def validation_step(self, batch: Batch, batch_index: int) -> None:
         """Log `val/pck` and `val/pose_loss`."""
+        self.compilation.begin_step()
         image = self.image(batch)
-        output = self.backbone(image)
+        output = self.compilation.evaluated(self.backbone, image)
         per_image, drawn = self.pose_losses(output.heatmaps, batch)
         joints = self.joints(output.heatmaps, image)
         self.val_pck.update(joints, batch["joints"], batch["visible"], batch["normaliser"])
-        self.val_loss.update(per_image, weight=drawn.any(dim=1))
+        self.val_loss.update(per_image, drawn.any(dim=1))
 
     def on_validation_epoch_end(self) -> None:
         """Log the epoch's PCK and pose loss, and let the latter lower the learning rate."""
@@ -185,7 +194,12 @@ class LearningLossModule(pl.LightningModule):
             self.plateau.step(float(loss))
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Keep the plateau's memory; Lightning would save it before the epoch's step, and not repeat that."""
+        """Keep the plateau's memory; Lightning would save it before the epoch's step, and not repeat that.
+
+        Nothing that is not finite is kept.
+        """
+        self.watch.look()
+        check_weights(checkpoint["state_dict"].values(), self.round_number, self.current_epoch)
         if self.plateau is not None:
             checkpoint["plateau"] = self.plateau.state_dict()
 
@@ -197,8 +211,9 @@ class LearningLossModule(pl.LightningModule):
         """Judge a batch: predicted and true losses, predicted joints, PCK per image."""
         if self.head is None:
             raise TrainingError("a module without a head cannot judge images; train its head first")
+        self.compilation.begin_step()
         image = self.image(batch)
-        output = self.backbone(image)
+        output = self.compilation.evaluated(self.backbone, image)
         per_image, drawn = self.pose_losses(output.heatmaps, batch)
         joints = self.joints(output.heatmaps, image)
         distance = self.val_pck.distance(joints, batch["joints"], batch["visible"], batch["normaliser"])

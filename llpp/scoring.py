@@ -11,12 +11,12 @@ from typing import Any
 import numpy as np
 import pytorch_lightning as pl
 from numpy.typing import NDArray
-from torch import Tensor
 
 from llpp import ranks
 from llpp.datamodule import PoolDataModule, batch_places
 from llpp.metrics import PCK
 from llpp.module import LearningLossModule
+from llpp.transfer import Arriving
 from llpp.transforms import move_points
 
 Column = NDArray[np.float32]
@@ -43,7 +43,10 @@ class Evaluation:
 
 
 class ScoreTable(pl.Callback):
-    """Writes each batch's scores at its rows' places; memory grows with the columns that are kept, nothing else."""
+    """Writes each batch's scores at its rows' places; memory grows with the columns that are kept, nothing else.
+
+    A batch is written while the device works on the next one.
+    """
 
     def __init__(self, rows: NDArray[np.int64], keep: frozenset[str], pck: PCK) -> None:
         self.rows, self.order = rows, np.argsort(rows)
@@ -51,6 +54,7 @@ class ScoreTable(pl.Callback):
         self.keep = (*PER_IMAGE, *sorted(keep))
         self.columns: dict[str, Column] = {}
         self.pck = pck
+        self.arriving: Arriving | None = None
 
     def on_predict_batch_end(
         self,
@@ -61,27 +65,40 @@ class ScoreTable(pl.Callback):
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
-        """Take over one batch."""
-        names = ("joints", "visible", "normaliser")
-        self.pck.update(outputs["joints"].cpu(), *(batch[name].cpu() for name in names))
-        places = self.order[np.searchsorted(self.rows, outputs["row"].cpu().numpy(), sorter=self.order)]
+        """Let one batch come, and take over the one before."""
+        self.pck.to(outputs["joints"].device).update(
+            outputs["joints"], *(batch[name] for name in ("joints", "visible", "normaliser"))
+        )
+        wanted = {name: outputs[name] for name in ("row", *self.keep)}
+        before, self.arriving = self.arriving, Arriving(wanted | {"matrix": batch["matrix"]})
+        self._write(before)
+
+    def finish(self) -> None:
+        """Take over the last batch; PCK is summed up on the host, where ranks without a row have theirs too."""
+        self._write(self.arriving)
+        self.arriving = None
+        self.pck.cpu()
+
+    def _write(self, arriving: Arriving | None) -> None:
+        if arriving is None:
+            return
+        found = arriving.arrays()
+        places = self.order[np.searchsorted(self.rows, found["row"], sorter=self.order)]
         np.add.at(self.visits, places, 1)
         for name in self.keep:
-            values = _image_joints(outputs["joints"], batch["matrix"]) if name == "joints" else _array(outputs[name])
+            values = found[name].astype(np.float32, copy=False)
+            if name == "joints":
+                values = _image_joints(values, found["matrix"])
             table = self.columns.get(name)
             if table is None:
                 table = self.columns[name] = np.full((len(self.visits), *values.shape[1:]), np.nan, dtype=np.float32)
             table[places] = values
 
 
-def _array(values: Tensor) -> Column:
-    return values.detach().float().cpu().numpy()
-
-
-def _image_joints(joints: Tensor, matrices: Tensor) -> Column:
+def _image_joints(joints: Column, matrices: NDArray[np.generic]) -> Column:
     """Crop pixels (B, K, 2) → image pixels."""
-    inverse = np.linalg.inv(_array(matrices).astype(np.float64))
-    return np.stack([move_points(j, m) for j, m in zip(_array(joints), inverse, strict=True)])
+    inverse = np.linalg.inv(matrices.astype(np.float64))
+    return np.stack([move_points(j, m) for j, m in zip(joints, inverse, strict=True)])
 
 
 def evaluate(
@@ -99,6 +116,7 @@ def evaluate(
         trainer.callbacks.append(table)  # type: ignore[attr-defined]  # the stub lacks it
         try:
             trainer.predict(module, dataloaders=data.rows_loader(rows), return_predictions=False)
+            table.finish()
         finally:
             trainer.callbacks.remove(table)  # type: ignore[attr-defined]  # likewise
     if not (table.visits == 1).all():

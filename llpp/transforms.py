@@ -127,14 +127,17 @@ def resample(images: Tensor, matrices: Tensor, size: int) -> Tensor:
         (B, 3, size, size) float32 in 0 … 255, zero outside the images.
     """
     height, width = images.shape[1:3]
-    inverse = torch.linalg.inv(matrices.double())
-    # grid_sample's coordinates run from -1 to 1 between the outer edges of the outer pixels
-    to_pixels = inverse.new_tensor([[size / 2, 0, (size - 1) / 2], [0, size / 2, (size - 1) / 2], [0, 0, 1]])
-    to_unit = inverse.new_tensor(
-        [[2 / width, 0, (1 - width) / width], [0, 2 / height, (1 - height) / height], [0, 0, 1]]
-    )
-    theta = (to_unit @ inverse @ to_pixels)[:, :2].float()
-    grid = functional.affine_grid(theta, [len(images), 3, size, size], align_corners=False)
+    (a, b, x), (c, d, y), _ = (row.unbind(1) for row in matrices.double().unbind(1))
+    # written out: torch's own inverse asks the device whether there is one, and waits for its answer
+    inverse = torch.stack([d, -b, b * y - d * x, -c, a, c * x - a * y], dim=1) / (a * d - b * c)[:, None]
+    xx, xy, x0, yx, yy, y0 = inverse[:, :, None, None].unbind(1)
+    places = torch.arange(size, device=matrices.device, dtype=torch.float32)
+    across, down = places[None, None, :], places[None, :, None]
+    # grid_sample's coordinates run from -1 to 1 between the outer edges of the outer pixels. Its companion
+    # affine_grid is a product of matrices, which mixed precision rounds to bfloat16: that is half a pixel
+    u = (2 * xx / width).float() * across + (2 * xy / width).float() * down + ((2 * x0 + 1) / width - 1).float()
+    v = (2 * yx / height).float() * across + (2 * yy / height).float() * down + ((2 * y0 + 1) / height - 1).float()
+    grid = torch.stack([u, v], dim=-1)
     pixels = images.permute(0, 3, 1, 2).float()
     return functional.grid_sample(pixels, grid, padding_mode="zeros", align_corners=False)
 

@@ -326,9 +326,9 @@ LAYERS = tuple(
         "llpp types state ids pool errors files seeds redaction",
         "losses codec metrics statistics theory transforms schedules pixels",
         "backbones heads objectives acquisition datasets",
-        "loop experiment selection training module datamodule scoring outputs start ranks batch_norm checkpoints"
-        " lightning crashes progress fingerprint growth report drawing inspection analysis wandb_run"
-        " wandb_media trust",
+        "loop experiment selection training module divergence compiling transfer datamodule scoring outputs start"
+        " ranks batch_norm checkpoints lightning crashes progress fingerprint growth report drawing"
+        " inspection analysis wandb_run wandb_media trust",
         "build",
         "cli job sweep launch worker endings data_command __main__",
     )

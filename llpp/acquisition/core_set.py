@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from llpp.acquisition.base import Acquisition
+from llpp.acquisition.core_set_on_device import k_centre_greedy_on, roomy_gpu
 from llpp.types import Candidates
 
 Points = NDArray[np.float32]
@@ -23,8 +24,8 @@ BLOCK, SMALLEST_BLOCK, LARGEST_BLOCK = 1024, 64, 8192  # points picked from with
 class CoreSetAcquisition(Acquisition):
     """Label, one after the other, the candidate farthest from everything labelled or chosen so far.
 
-    Memory is the embeddings plus a few values per candidate. Ties go to the earlier candidate; with nothing
-    labelled the first centre is drawn at random.
+    A process that works with a GPU looks for them there, if the embeddings fit. Memory is the embeddings plus a few
+    values per candidate. Ties go to the earlier candidate; with nothing labelled the first centre is drawn at random.
     """
 
     needs = frozenset({"embedding", "labelled_embedding"})
@@ -35,7 +36,10 @@ class CoreSetAcquisition(Acquisition):
             raise ValueError("core_set needs candidates with an embedding")
         labelled = candidates.labelled_embedding
         first = None if labelled is not None and len(labelled) else int(rng.integers(max(1, len(candidates.ids))))
-        picks = k_centre_greedy(candidates.embedding, labelled, budget, first)
+        if gpu := roomy_gpu(candidates.embedding):
+            picks = k_centre_greedy_on(gpu, candidates.embedding, labelled, budget, first)
+        else:
+            picks = k_centre_greedy(candidates.embedding, labelled, budget, first)
         return [candidates.ids[i] for i in picks]
 
 

@@ -1,12 +1,22 @@
 """What a backbone publishes, so that no width is typed twice."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from torch import Tensor, nn
 
 from llpp.errors import ConfigError
 from llpp.types import PoseOutput
+
+
+class Chain(nn.Sequential):
+    """Layers one after the other as one region; torch.compile does not begin in a container of torch's own."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """As its layers do."""
+        for layer in self:
+            x = layer(x)
+        return x
 
 
 class Backbone(nn.Module, ABC):
@@ -20,6 +30,13 @@ class Backbone(nn.Module, ABC):
     @abstractmethod
     def forward(self, image: Tensor) -> PoseOutput:
         """(B, 3, H, W) normalised image → raw heatmaps of every stack and the last stack's features."""
+
+    def regions(self) -> Sequence[nn.Module]:
+        """Parts that are compiled one by one where `compile` is regional; alike ones share what was compiled.
+
+        None of them is a container of torch's own: see `Chain`.
+        """
+        return [self]
 
     def check_size(self, size: int) -> None:
         """Raise ConfigError unless images of `size` × `size` pixels fit."""

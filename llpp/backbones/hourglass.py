@@ -5,10 +5,12 @@ stack has no merging convolutions. Convolutions that a BatchNorm follows have no
 asks for them, because the normalisation subtracts it again.
 """
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 
-from llpp.backbones.base import Backbone
+from llpp.backbones.base import Backbone, Chain
 from llpp.errors import expect
 from llpp.types import Features, PoseOutput
 
@@ -86,7 +88,7 @@ class StackedHourglass(Backbone):
         self.feature_channels = {4 * 2**level: channels for level in range(depth + 1)}
         self.penultimate_channels = channels
         quarter, half = channels // 4, channels // 2
-        self.stem = nn.Sequential(
+        self.stem = Chain(
             nn.Conv2d(3, quarter, 7, stride=2, padding=3, bias=bias),
             nn.BatchNorm2d(quarter),
             nn.ReLU(inplace=True),
@@ -97,7 +99,7 @@ class StackedHourglass(Backbone):
         )
         self.hourglasses = nn.ModuleList(Hourglass(depth, channels, bias) for _ in range(stacks))
         self.features = nn.ModuleList(
-            nn.Sequential(
+            Chain(
                 Residual(channels, channels, bias),
                 nn.Conv2d(channels, channels, 1, bias=bias),
                 nn.BatchNorm2d(channels),
@@ -108,6 +110,10 @@ class StackedHourglass(Backbone):
         self.heatmaps = nn.ModuleList(nn.Conv2d(channels, joints, 1) for _ in range(stacks))
         self.merge_features = nn.ModuleList(nn.Conv2d(channels, channels, 1) for _ in range(stacks - 1))
         self.merge_heatmaps = nn.ModuleList(nn.Conv2d(joints, channels, 1) for _ in range(stacks - 1))
+
+    def regions(self) -> Sequence[nn.Module]:
+        """See `Backbone.regions`: the stem, and twice as many as there are stacks."""
+        return [self.stem, *self.hourglasses, *self.features]
 
     def forward(self, image: Tensor) -> PoseOutput:
         """(B, 3, H, W) → heatmaps (B, S, K, H/4, W/4) and the last stack's decoder maps."""

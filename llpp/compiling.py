@@ -1,0 +1,115 @@
+"""torch.compile for the pose network: what of it is compiled, and batches of one size so that it is compiled once.
+
+Compiled code belongs to the source of `forward`, not to a network: the next round's network, which is new, finds that
+of the first round.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from llpp.backbones.base import Backbone
+from llpp.errors import ConfigError, expect
+from llpp.types import Features, PoseOutput
+
+MODES = ("default", "reduce-overhead", "max-autotune", "max-autotune-no-cudagraphs")
+GRAPHS = ("reduce-overhead", "max-autotune")  # modes that replay recorded CUDA graphs
+REGIONAL = "regional"  # a word for {regional: true}
+
+
+@dataclass(frozen=True)
+class Compilation:
+    """How the pose network is compiled; `batch` is the number of images that batches of evaluation are filled up to.
+
+    `regional` compiles the regions that a network names, those of one kind once, which takes a fraction of the time.
+    """
+
+    backend: str | None = "inductor"  # None: nothing is compiled
+    mode: str = "default"
+    regional: bool = False
+    batch: int = 0
+
+    def __post_init__(self) -> None:
+        if self.backend is not None:
+            expect(self.backend in _backends(), "compile.backend", self.backend, "a backend of torch.compile")
+        expect(self.mode in MODES, "compile.mode", self.mode, f"one of {', '.join(MODES)}")
+        expect(isinstance(self.regional, bool), "compile.regional", self.regional, "true or false")
+        if self.mode != "default" and self.backend != "inductor":
+            raise ConfigError(
+                f"compile.mode={self.mode!r} is one of inductor's, not of backend {self.backend!r}; leave one out"
+            )
+
+    @property
+    def graphs(self) -> bool:
+        """Whether CUDA graphs are recorded: their results are overwritten in the next step."""
+        return self.mode in GRAPHS or self.backend == "cudagraphs"
+
+    def begin_job(self) -> None:
+        """Forget what other jobs of this process have compiled: torch keeps a few versions of a source only."""
+        if self.backend is not None:
+            torch.compiler.reset()
+
+    def prepare(self, backbone: Backbone) -> None:
+        """Let `backbone` be compiled when it is first called; names of weights stay."""
+        if self.backend is None:
+            return
+        options = {"mode": self.mode} if self.backend == "inductor" else {}
+        for part in backbone.regions() if self.regional else (backbone,):
+            part.compile(backend=self.backend, **options)
+
+    def begin_step(self) -> None:
+        """To be called before each step: what the one before has left in CUDA graphs is no longer needed."""
+        if self.graphs:
+            torch.compiler.cudagraph_mark_step_begin()  # type: ignore[no-untyped-call]
+
+    def evaluated(self, backbone: Backbone, image: Tensor) -> PoseOutput:
+        """The network's output for (B, 3, H, W); it meets `batch` images at least, whatever B is."""
+        count, missing = len(image), self.batch - len(image)
+        if missing <= 0:
+            whole: PoseOutput = backbone(image)
+            return whole
+        filled: PoseOutput = backbone(torch.cat([image, image[-1:].expand(missing, -1, -1, -1)]))
+        pyramid = {stride: level[:count] for stride, level in filled.features.pyramid.items()}
+        return PoseOutput(filled.heatmaps[:count], Features(pyramid, filled.features.penultimate[:count]))
+
+
+EAGER = Compilation(backend=None)
+
+
+def _backends() -> list[str]:
+    return torch.compiler.list_backends(None)  # None: those for debugging, too
+
+
+def of_setting(compile: object, batch: int, accumulated: int) -> Compilation:
+    """What `compile` asks for: null, a backend, a mode of inductor, regional, or a mapping of these.
+
+    `batch` is that of evaluation, `accumulated` the number of batches that a step of the optimiser adds up.
+
+    Raises:
+        ConfigError: it is none of these, or does not go together with adding up.
+    """
+    if compile is None:
+        return EAGER
+    chosen = Compilation(**_options(compile), batch=batch)
+    if chosen.graphs and accumulated > 1:
+        raise ConfigError(
+            f"compile.mode={chosen.mode!r} overwrites the gradients that trainer.accumulate_grad_batches="
+            f"{accumulated} adds up; use default or max-autotune-no-cudagraphs, or do not accumulate"
+        )
+    return chosen
+
+
+def _options(setting: object) -> dict[str, Any]:
+    if isinstance(setting, Mapping):
+        known = ("backend", "mode", "regional")
+        if strangers := sorted(str(key) for key in setting if key not in known):
+            raise ConfigError(f"compile.{strangers[0]} is not known; use {', '.join(known)}")
+        return {str(key): value for key, value in setting.items()}
+    expected = f"null, regional, a mode ({', '.join(MODES)}), a backend of torch.compile, or a mapping of these"
+    expect(setting in (REGIONAL, *MODES, *_backends()), "compile", setting, expected)
+    if setting == REGIONAL:
+        return {"regional": True}
+    return {"mode": setting} if setting in MODES else {"backend": setting}
