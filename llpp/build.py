@@ -2,6 +2,7 @@
 
 import copy
 import dataclasses
+import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
@@ -35,6 +36,7 @@ from llpp.transforms import PersonCrop
 from llpp.trust import check_targets, read_config
 from llpp.wandb_run import WandbRun
 
+log = logging.getLogger(__name__)
 
 def experiment(cfg: DictConfig, gpu: int | None = None) -> Experiment:
     """Build everything once, so that what cannot work is refused before any training.
@@ -55,12 +57,12 @@ def experiment(cfg: DictConfig, gpu: int | None = None) -> Experiment:
         _trainer(cfg, [], gpu, "", Path(cfg.run_dir), "", True)
     acquisition = make(cfg.acquisition)
     loggers = [make(node) for node in (cfg.logger or {}).values()]
-    config, code = redact(_plain(cfg)), fingerprint.code(_plain(cfg))
+    config, code, decided = redact(_plain(cfg)), fingerprint.code(_plain(cfg)), _decided(cfg)
+    if cfg.trainer.precision == "auto":
+        log.info("%s: trainer.precision=%s, which is fastest here", cfg.run_dir, decided["trainer"]["precision"])
     return Experiment(
         settings=settings,
-        science=fingerprint.science(
-            {**config, "crop": {**config["crop"], "resample": _resample(cfg)}}, data, _pck(cfg)
-        ),
+        science=fingerprint.science(config | decided, data, _pck(cfg)),
         config=OmegaConf.to_yaml(OmegaConf.create(config)),
         run_dir=Path(cfg.run_dir),
         dataset=data,
@@ -201,8 +203,14 @@ def _plain(node: Any) -> dict[str, Any]:
     return cast(dict[str, Any], OmegaConf.to_container(node, resolve=True))
 
 
+def _decided(cfg: DictConfig) -> dict[str, Any]:
+    """The sections of the config in which the machine has a say, with what was decided: it changes results."""
+    trainer, crop = _plain(cfg.trainer), _plain(cfg.crop)
+    trainer["precision"] = lightning.precision(cfg.trainer.precision, cfg.trainer.accelerator)
+    return {"trainer": trainer, "crop": crop | {"resample": _resample(cfg)}}
+
+
 def _resample(cfg: DictConfig) -> str:
-    """Where crops are resampled; the pixels differ a little, so it is science."""
     if cfg.crop.resample not in ("auto", "worker", "device"):
         raise ConfigError(f"crop.resample={cfg.crop.resample!r} is not known; use auto, worker or device")
     automatic = "worker" if cfg.trainer.accelerator == "cpu" else "device"
@@ -230,7 +238,7 @@ def _trainer(
 ) -> pl.Trainer:
     shown = [make(copy.deepcopy(node)) for node in (cfg.callbacks or {}).values()]
     trainer = pl.Trainer(
-        **_plain(cfg.trainer) | ({} if gpu is None else {"devices": [gpu]}),
+        **_decided(cfg)["trainer"] | ({} if gpu is None else {"devices": [gpu]}),
         strategy=lightning.strategy(cfg.rank_timeout) if ranks.count() > 1 else "auto",
         callbacks=[
             *shown,

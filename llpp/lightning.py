@@ -7,6 +7,7 @@ import warnings
 from typing import Any
 
 import pytorch_lightning as pl
+import torch
 from pytorch_lightning.strategies import DDPStrategy
 from torch.nn.parallel import DistributedDataParallel
 
@@ -39,3 +40,21 @@ def quiet() -> None:
 def leave_signals(trainer: pl.Trainer) -> None:
     """Its handler of SIGTERM waits for the other ranks, which may be waiting for this one; llpp has its own."""
     trainer._signal_connector.register_signal_handlers = lambda: None  # type: ignore[method-assign]
+
+
+def precision(asked: str, accelerator: str) -> str:
+    """What `trainer.precision=auto` means on this machine; anything else is what it is.
+
+    bf16 where it is fast: on a GPU that has it, and on a CPU whose dot products of it are faster than those of
+    float32. Intel's without AMX have such instructions too, but their convolutions are slower than in float32.
+    """
+    if asked != "auto":
+        return asked
+    if accelerator in ("gpu", "cuda"):
+        has = torch.cuda.is_available() and torch.cuda.is_bf16_supported(including_emulation=False)
+        return "bf16-mixed" if has else "32-true"
+    if accelerator != "cpu":
+        return "32-true"
+    found = getattr(torch.cpu, "get_capabilities", dict)()
+    dot_products = bool(found.get("avx512_bf16")) and "intel" not in str(found.get("cpu_name", "")).lower()
+    return "bf16-mixed" if found.get("amx_bf16") or dot_products else "32-true"

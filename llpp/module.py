@@ -16,7 +16,7 @@ from llpp.codec import HeatmapCodec
 from llpp.compiling import EAGER, Compilation
 from llpp.divergence import LossWatch, check_weights
 from llpp.errors import ConfigError, TrainingError, expect
-from llpp.heads.base import LossHead
+from llpp.heads.base import LossHead, pooled
 from llpp.losses import PoseLoss
 from llpp.metrics import PCK, KnownMean
 from llpp.objectives.base import Objective
@@ -221,7 +221,7 @@ class LearningLossModule(pl.LightningModule):
             row=batch["row"],
             predicted_loss=self.head(output.features).float(),
             true_loss=per_image.float().where(drawn.any(dim=1), torch.nan),
-            embedding=output.features.penultimate.float().mean(dim=(2, 3)),
+            embedding=pooled(output.features.penultimate).float(),
             joints=joints,
             pck=self.val_pck.of_images(distance),
         )

@@ -26,6 +26,7 @@ MOST_BYTES = 1 << 31  # of a state file; a million ids of 15 characters have som
 LARGEST = 1e30  # of a finite measurement
 ORPHANS = 20.0  # seconds to wait for what a dead owner has left behind
 LONGEST = 200  # characters of a lock's owner
+PRECISION = "trainer.precision"
 COUNTS = ("devices", "labelled", "validation_labels", "test_undefined", "steps", "selected", "pool")
 Row = dict[str, float | int | None]
 
@@ -176,9 +177,10 @@ def check_same_science(state: RunState, science: Mapping[str, Any], run_dir: Pat
         return
     shown = ", ".join(f"{k}: {old!r} → {new!r}" for k, (old, new) in list(changed.items())[:5])
     more = f" and {len(changed) - 5} more" if len(changed) > 5 else ""
-    raise OccupiedError(
-        f"{run_dir} was started with a different config ({shown}{more}); choose another name=… or delete it"
-    )
+    remedy = "choose another name=… or delete it"
+    if list(changed) == [PRECISION]:  # on another machine, `auto` may mean another one
+        remedy = f"go on with {PRECISION}={changed[PRECISION][0]}, or {remedy}"
+    raise OccupiedError(f"{run_dir} was started with a different config ({shown}{more}); {remedy}")
 
 
 @contextmanager

@@ -36,8 +36,8 @@ class Residual(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, inputs, h, w) → (B, outputs, h, w)."""
-        out: Tensor = self.body(x) + self.skip(x)
-        return out
+        out: Tensor = self.body(x)
+        return out.add_(self.skip(x))  # nobody else has it: a third map would cost memory and its traffic
 
 
 class Hourglass(nn.Module):
@@ -61,7 +61,8 @@ class Hourglass(nn.Module):
             low = self.inner(low)
         low = self.out(low)
         grown = nn.functional.interpolate(low, scale_factor=2.0, mode="nearest")
-        return self.up(x) + grown, [low, *finer]
+        up: Tensor = self.up(x)
+        return up.add_(grown), [low, *finer]
 
 
 class StackedHourglass(Backbone):
@@ -124,6 +125,6 @@ class StackedHourglass(Backbone):
             penultimate = self.features[stack](decoded)
             heatmaps.append(self.heatmaps[stack](penultimate))
             if stack < len(self.hourglasses) - 1:
-                x = x + self.merge_features[stack](penultimate) + self.merge_heatmaps[stack](heatmaps[-1])
+                x = self.merge_features[stack](penultimate).add_(x).add_(self.merge_heatmaps[stack](heatmaps[-1]))
         pyramid = dict(zip(self.feature_channels, [decoded, *below], strict=True))
         return PoseOutput(torch.stack(heatmaps, dim=1), Features(pyramid, penultimate))

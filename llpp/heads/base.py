@@ -1,9 +1,11 @@
 """The contract of loss heads: features of the pose network → one predicted loss per image."""
 
 from abc import ABC, abstractmethod
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor, nn
 
 from llpp.errors import ConfigError
@@ -37,8 +39,28 @@ def check_strides(spec: FeatureSpec, strides: Sequence[int]) -> None:
         raise ConfigError(f"head wants features at strides {missing}; this backbone offers {sorted(spec.channels)}")
 
 
-def fully_connected(inputs: int, widths: Sequence[int]) -> nn.Sequential:
-    """Linear + leaky ReLU per width, then one linear output without activation.
+def pooled(maps: Tensor) -> Tensor:
+    """(B, C, h, w) → (B, C) mean over cells, in float32 at least, whatever the maps are in."""
+    wide = torch.promote_types(maps.dtype, torch.float32)
+    if maps.dtype != wide and maps.device.type == "cpu":
+        # a mean in another type first writes out a converted copy of the whole map, which takes six times longer
+        parts = math.gcd(maps.shape[2], 8), math.gcd(maps.shape[3], 8)
+        maps = nn.functional.avg_pool2d(maps, parts)
+    return maps.mean(dim=(2, 3), dtype=wide)
+
+
+class FullPrecision(nn.Sequential):
+    """Layers that autocast leaves alone: predicted losses of eight bits would tie, and change their ranks."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """As `nn.Sequential`."""
+        with torch.autocast(x.device.type, enabled=False):
+            result: Tensor = super().forward(x.to(torch.promote_types(x.dtype, torch.float32)))
+        return result
+
+
+def fully_connected(inputs: int, widths: Sequence[int]) -> FullPrecision:
+    """Linear + leaky ReLU per width, then one linear output without activation; (B, inputs) → (B, 1).
 
     The papers use plain ReLU; a tail of 16 and 8 units then dies now and then, and a dead head predicts one
     constant for every image without any error. The small slope below zero keeps its gradient.
@@ -47,4 +69,4 @@ def fully_connected(inputs: int, widths: Sequence[int]) -> nn.Sequential:
     for width in widths:
         layers += [nn.Linear(inputs, width), nn.LeakyReLU(0.1, inplace=True)]
         inputs = width
-    return nn.Sequential(*layers, nn.Linear(inputs, 1))
+    return FullPrecision(*layers, nn.Linear(inputs, 1))

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
-from llpp.heads.base import FeatureSpec, LossHead, fully_connected
+from llpp.heads.base import FeatureSpec, LossHead, fully_connected, pooled
 from llpp.types import Features
 
 
@@ -20,5 +20,5 @@ class GapFCHead(LossHead):
 
     def forward(self, features: Features) -> Tensor:
         """See `LossHead.forward`."""
-        predicted: Tensor = self.fc(features.penultimate.mean(dim=(2, 3))).squeeze(1)
+        predicted: Tensor = self.fc(pooled(features.penultimate)).squeeze(1)
         return predicted

@@ -6,8 +6,16 @@ from typing import Literal
 from torch import Tensor, nn
 
 from llpp.errors import ConfigError
-from llpp.heads.base import FeatureSpec, LossHead, check_strides, fully_connected
+from llpp.heads.base import FeatureSpec, LossHead, check_strides, fully_connected, pooled
 from llpp.types import Features
+
+
+class Pooled(nn.Module):
+    """The mean over cells, for a place among other layers."""
+
+    def forward(self, maps: Tensor) -> Tensor:
+        """See `pooled`."""
+        return pooled(maps)
 
 
 class MultiscaleConvHead(LossHead):
@@ -36,7 +44,7 @@ class MultiscaleConvHead(LossHead):
         self.steps = nn.ModuleList(_step(spec, fine, coarse) for fine, coarse in steps)
         channels, side = spec.channels[self.strides[-1]], spec.size(self.strides[-1])
         self.reduce: nn.Module = (
-            nn.AdaptiveAvgPool2d(1)
+            Pooled()
             if reduction == "pool"
             else nn.Sequential(nn.Conv2d(channels, channels, side), nn.ReLU(inplace=True))
         )
