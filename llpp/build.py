@@ -1,7 +1,6 @@
 """Configuration → objects: the only place that knows both."""
 
 import copy
-import dataclasses
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
@@ -18,11 +17,11 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 from pytorch_lightning.callbacks import ProgressBar
 
-from llpp import fingerprint, lightning, ranks
+from llpp import fingerprint, lightning, ranks, settings
 from llpp.backbones.base import Backbone
 from llpp.checkpoints import AtomicCheckpointIO, checkpoint_callbacks
 from llpp.codec import HeatmapCodec
-from llpp.datamodule import Cropping, Loading, PoolDataModule
+from llpp.datamodule import Cropping, PoolDataModule
 from llpp.datasets.base import PoseDataset
 from llpp.errors import ConfigError, LlppError, expect
 from llpp.experiment import Experiment
@@ -30,7 +29,6 @@ from llpp.heads.base import FeatureSpec
 from llpp.metrics import PCK, PCKDefinition
 from llpp.module import LearningLossModule, Phase, Policy
 from llpp.redaction import redact
-from llpp.start import Settings
 from llpp.transforms import PersonCrop
 from llpp.trust import check_targets, read_config
 from llpp.wandb_run import WandbRun
@@ -42,7 +40,7 @@ def experiment(cfg: DictConfig, gpu: int | None = None) -> Experiment:
     `gpu` is the number of the one that is to be used, where the machine has several.
     """
     lightning.quiet()
-    settings = _settings(cfg)
+    chosen = settings.of(cfg)
     if cfg.threads:
         torch.set_num_threads(cfg.threads)
     data = dataset(cfg)
@@ -56,9 +54,9 @@ def experiment(cfg: DictConfig, gpu: int | None = None) -> Experiment:
     loggers = [make(node) for node in (cfg.logger or {}).values()]
     config, code = redact(_plain(cfg)), fingerprint.code(_plain(cfg))
     return Experiment(
-        settings=settings,
+        settings=chosen,
         science=fingerprint.science(
-            {**config, "crop": {**config["crop"], "resample": _resample(cfg)}}, data, _pck(cfg)
+            {**config, "crop": {**config["crop"], "resample": settings.resample(cfg)}}, data, _pck(cfg)
         ),
         config=OmegaConf.to_yaml(OmegaConf.create(config)),
         run_dir=Path(cfg.run_dir),
@@ -74,27 +72,6 @@ def experiment(cfg: DictConfig, gpu: int | None = None) -> Experiment:
         loggers=[logger for logger in loggers if not isinstance(logger, WandbRun)],
         observers=[logger for logger in loggers if isinstance(logger, WandbRun)],
     )
-
-
-def _settings(cfg: DictConfig) -> Settings:
-    every, epochs = cfg.trainer.check_val_every_n_epoch, cfg.trainer.max_epochs
-    expect(epochs is not None and epochs >= 1, "trainer.max_epochs", epochs, "1 or more")
-    expect(cfg.trainer.accelerator != "auto", "trainer.accelerator", "auto", "cpu, gpu or mps")
-    if cfg.trainer.accelerator == "cpu" and str(cfg.trainer.precision).startswith("16"):
-        raise ConfigError(
-            f"trainer.precision={cfg.trainer.precision} is very slow on CPUs; use bf16-mixed or 32-true"
-        )
-    expect(cfg.rank_timeout > 0, "rank_timeout", cfg.rank_timeout, "seconds, above 0")
-    expect(isinstance(cfg.dataset.grow, bool), "dataset.grow", cfg.dataset.grow, "true or false")
-    expect(cfg.threads is None or cfg.threads >= 1, "threads", cfg.threads, "null, or 1 or more")
-    if cfg.best_by not in ("pck", "pose_loss"):
-        raise ConfigError(f"best_by={cfg.best_by!r} is not known; use pck or pose_loss")
-    if cfg.weights == "best" and every > epochs:
-        raise ConfigError(
-            f"weights=best needs a validation, but trainer.check_val_every_n_epoch={every} exceeds "
-            f"trainer.max_epochs={epochs}; lower it"
-        )
-    return Settings(**{field.name: cfg[field.name] for field in dataclasses.fields(Settings)})
 
 
 def make(node: Any, **extra: Any) -> Any:
@@ -198,19 +175,11 @@ def _plain(node: Any) -> dict[str, Any]:
     return cast(dict[str, Any], OmegaConf.to_container(node, resolve=True))
 
 
-def _resample(cfg: DictConfig) -> str:
-    """Where crops are resampled; the pixels differ a little, so it is science."""
-    if cfg.crop.resample not in ("auto", "worker", "device"):
-        raise ConfigError(f"crop.resample={cfg.crop.resample!r} is not known; use auto, worker or device")
-    automatic = "worker" if cfg.trainer.accelerator == "cpu" else "device"
-    return automatic if cfg.crop.resample == "auto" else str(cfg.crop.resample)
-
-
 def _data_factory(cfg: DictConfig, data: PoseDataset) -> Any:
-    margin = cfg.crop.margin if _resample(cfg) == "device" else None
+    margin = cfg.crop.margin if settings.resample(cfg) == "device" else None
     crop = PersonCrop(cfg.crop.size, cfg.crop.padding, margin)
     cropping = Cropping(crop, make(cfg.augmentation), make(cfg.pixel) if cfg.pixel else None)
-    loading = Loading(**_plain(cfg.data))
+    loading = settings.loading(cfg)
     sizes = (data.body_size(cfg.pck.unit).values * cfg.pck.factor).astype(np.float32)
 
     def make_data(labelled: Sequence[int], validation: Sequence[int], round_number: int) -> PoolDataModule:
