@@ -1,16 +1,21 @@
-"""Time to select 1,000 of 20,000 points by k-centre greedy beside 2,000 labelled ones, 256 dimensions."""
+"""Time to select 1,000 of 20,000 and of a million points beside 2,000 labelled ones, 256 dimensions."""
 
+import subprocess
+import sys
+import time
 from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.measure import alternate, arguments, emit
+from benchmarks.measure import Timing, alternate, arguments, emit, peak_bytes
 from llpp.acquisition.core_set import k_centre_greedy
 
 DIMENSIONS = 256
 CHUNK = 2048  # rows that are converted to double precision at once
+LABELLED, BUDGET, MILLION = 2000, 1000, 1_000_000
 Points = NDArray[np.float32]
+Features = Callable[[int, np.random.Generator], Points]
 
 
 def isotropic(count: int, rng: np.random.Generator) -> Points:
@@ -52,9 +57,9 @@ def radius(points: Points, centres: Points, picks: list[int]) -> float:
     return max(float(distances(points[s : s + CHUNK], known).min(axis=1).max()) for s in range(0, len(points), CHUNK))
 
 
-def compare(name: str, features: Callable[[int, np.random.Generator], Points], small: bool, rounds: int) -> None:
+def compare(name: str, features: Features, small: bool, rounds: int) -> None:
     """Time both on the same features and hold their picks against each other."""
-    count, labelled, budget = (2000, 200, 100) if small else (20_000, 2000, 1000)
+    count, labelled, budget = (2000, 200, 100) if small else (20_000, LABELLED, BUDGET)
     everything = features(count + labelled, np.random.default_rng(0))
     points, centres = everything[:count], everything[count:]
     found: dict[str, list[int]] = {}
@@ -79,13 +84,49 @@ def compare(name: str, features: Callable[[int, np.random.Generator], Points], s
     )  # fmt: skip
 
 
+def large(name: str, features: Features, count: int, rounds: int) -> None:
+    """Time a large pool and the memory that it takes; what makes its picks greedy ones is checked on a sample."""
+    rng = np.random.default_rng(0)
+    points = np.empty((count, DIMENSIONS), dtype=np.float32)
+    for start in range(0, count, CHUNK):
+        points[start : start + CHUNK] = features(min(CHUNK, count - start), rng)
+    centres, before = features(LABELLED, rng), peak_bytes()
+    seconds, picks = [], list[int]()
+    for _ in range(rounds):
+        start_s = time.perf_counter()
+        picks = k_centre_greedy(points, centres, BUDGET)
+        seconds.append(time.perf_counter() - start_s)
+    extra = peak_bytes() - before
+    known = np.concatenate([centres, points[picks]])
+    to_known = distances(points[picks], known)
+    to_known[np.triu_indices_from(to_known, LABELLED)] = np.inf
+    at_pick = to_known.min(axis=1)  # how far each was from all before it
+    sample = distances(points[rng.choice(count, 20_000, replace=False)], known[:-1]).min(axis=1).max()
+    if (np.diff(at_pick) > 1e-4 * at_pick[0]).any() or sample > at_pick[-1] * (1 + 1e-4):
+        raise RuntimeError(f"{name}: a point that was left out is farther than one that was picked")
+    times = Timing(tuple(seconds))
+    emit(
+        f"core_set_1m_{name}", times.seconds, "s", points=count, labelled=LABELLED, budget=BUDGET,
+        dimensions=DIMENSIONS, embeddings_mib=points.nbytes / 2**20, extra_memory_mib=extra / 2**20,
+        radius=float(at_pick[-1]), blas_threads="all cores", **times.notes,
+    )  # fmt: skip
+
+
 def main() -> None:
-    """Measure on two kinds of features."""
+    """Measure on two kinds of features; a large pool in a process of its own, for the sake of its memory."""
+    kinds: dict[str, Features] = {"isotropic": isotropic, "rank_16": rank_16}
     parser = arguments(__doc__, rounds=3)
     parser.add_argument("--small", action="store_true", help="2,000 points, 200 labelled, 100 picks")
+    parser.add_argument("--large", choices=kinds, help="only a million points of this kind")
     options = parser.parse_args()
-    for name, features in (("isotropic", isotropic), ("rank_16", rank_16)):
+    if options.large:
+        large(options.large, kinds[options.large], MILLION, options.rounds)
+        return
+    for name, features in kinds.items():
         compare(name, features, options.small, options.rounds)
+    for name in () if options.small else kinds:
+        command = [sys.executable, "-m", "benchmarks.core_set", "--large", name, "--rounds", str(options.rounds)]
+        subprocess.run(command, check=True)
 
 
 if __name__ == "__main__":

@@ -15,11 +15,12 @@ from torch.nn import functional
 
 from benchmarks.measure import Timing, alternate
 from llpp import build
-from llpp.cli import conf_dir
-from llpp.datamodule import Cropping, Loading, PoolDataModule
+from llpp.compose import conf_dir
+from llpp.datamodule import Cropping, PoolDataModule
 from llpp.datasets.base import PoseDataset, Records, Skeleton
 from llpp.ids import Ids
 from llpp.module import LearningLossModule
+from llpp.settings import Loading
 from llpp.transforms import Augmentation, PersonCrop
 from llpp.types import Batch
 

@@ -14,8 +14,9 @@ from torch.nn import functional
 from benchmarks import measure, nets
 from benchmarks.measure import Timing
 from llpp.compiling import of_setting
-from llpp.datamodule import Cropping, Loading, PoolDataModule
+from llpp.datamodule import Cropping, PoolDataModule
 from llpp.module import LearningLossModule
+from llpp.settings import Loading
 from llpp.transforms import Augmentation, PersonCrop
 from llpp.types import Batch
 

@@ -22,7 +22,7 @@ from benchmarks.nvidia_networks import training_step
 from llpp import build, loop
 from llpp.acquisition.core_set import k_centre_greedy
 from llpp.acquisition.core_set_on_device import k_centre_greedy_on, picked
-from llpp.cli import conf_dir
+from llpp.compose import conf_dir
 from llpp.metrics import spearman
 from llpp.types import Batch
 

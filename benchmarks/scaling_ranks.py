@@ -26,7 +26,7 @@ from torch import nn
 
 from benchmarks.nets import quiet
 from llpp import batch_norm, build, ranks
-from llpp.cli import conf_dir
+from llpp.compose import conf_dir
 from llpp.scoring import evaluate
 
 PER_RANK, LABELLED, POOL, EPOCHS = 16, 256, 512, 3  # images per batch, of both parts; epoch 0 warms up

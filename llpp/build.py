@@ -1,7 +1,6 @@
 """Configuration → objects: the only place that knows both."""
 
 import copy
-import dataclasses
 import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -19,11 +18,11 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 from pytorch_lightning.callbacks import ProgressBar
 
-from llpp import compiling, fingerprint, lightning, ranks
+from llpp import compiling, fingerprint, lightning, ranks, settings
 from llpp.backbones.base import Backbone
 from llpp.checkpoints import AtomicCheckpointIO, checkpoint_callbacks
 from llpp.codec import HeatmapCodec
-from llpp.datamodule import Cropping, Loading, PoolDataModule
+from llpp.datamodule import Cropping, PoolDataModule
 from llpp.datasets.base import PoseDataset
 from llpp.errors import ConfigError, LlppError, expect
 from llpp.experiment import Experiment
@@ -31,12 +30,12 @@ from llpp.heads.base import FeatureSpec
 from llpp.metrics import PCK, PCKDefinition
 from llpp.module import LearningLossModule, Phase, Policy
 from llpp.redaction import redact
-from llpp.start import Settings
 from llpp.transforms import PersonCrop
 from llpp.trust import check_targets, read_config
 from llpp.wandb_run import WandbRun
 
 log = logging.getLogger(__name__)
+
 
 def experiment(cfg: DictConfig, gpu: int | None = None) -> Experiment:
     """Build everything once, so that what cannot work is refused before any training.
@@ -44,7 +43,7 @@ def experiment(cfg: DictConfig, gpu: int | None = None) -> Experiment:
     `gpu` is the number of the one that is to be used, where the machine has several.
     """
     lightning.quiet()
-    settings = _settings(cfg)
+    chosen = settings.of(cfg)
     if cfg.threads:
         torch.set_num_threads(cfg.threads)
     data = dataset(cfg)
@@ -61,7 +60,7 @@ def experiment(cfg: DictConfig, gpu: int | None = None) -> Experiment:
     if cfg.trainer.precision == "auto":
         log.info("%s: trainer.precision=%s, which is fastest here", cfg.run_dir, decided["trainer"]["precision"])
     return Experiment(
-        settings=settings,
+        settings=chosen,
         science=fingerprint.science(config | decided, data, _pck(cfg)),
         config=OmegaConf.to_yaml(OmegaConf.create(config)),
         run_dir=Path(cfg.run_dir),
@@ -77,27 +76,6 @@ def experiment(cfg: DictConfig, gpu: int | None = None) -> Experiment:
         loggers=[logger for logger in loggers if not isinstance(logger, WandbRun)],
         observers=[logger for logger in loggers if isinstance(logger, WandbRun)],
     )
-
-
-def _settings(cfg: DictConfig) -> Settings:
-    every, epochs = cfg.trainer.check_val_every_n_epoch, cfg.trainer.max_epochs
-    expect(epochs is not None and epochs >= 1, "trainer.max_epochs", epochs, "1 or more")
-    expect(cfg.trainer.accelerator != "auto", "trainer.accelerator", "auto", "cpu, gpu or mps")
-    if cfg.trainer.accelerator == "cpu" and str(cfg.trainer.precision).startswith("16"):
-        raise ConfigError(
-            f"trainer.precision={cfg.trainer.precision} is very slow on CPUs; use bf16-mixed or 32-true"
-        )
-    expect(cfg.rank_timeout > 0, "rank_timeout", cfg.rank_timeout, "seconds, above 0")
-    expect(isinstance(cfg.dataset.grow, bool), "dataset.grow", cfg.dataset.grow, "true or false")
-    expect(cfg.threads is None or cfg.threads >= 1, "threads", cfg.threads, "null, or 1 or more")
-    if cfg.best_by not in ("pck", "pose_loss"):
-        raise ConfigError(f"best_by={cfg.best_by!r} is not known; use pck or pose_loss")
-    if cfg.weights == "best" and every > epochs:
-        raise ConfigError(
-            f"weights=best needs a validation, but trainer.check_val_every_n_epoch={every} exceeds "
-            f"trainer.max_epochs={epochs}; lower it"
-        )
-    return Settings(**{field.name: cfg[field.name] for field in dataclasses.fields(Settings)})
 
 
 def make(node: Any, **extra: Any) -> Any:
@@ -207,24 +185,14 @@ def _decided(cfg: DictConfig) -> dict[str, Any]:
     """The sections of the config in which the machine has a say, with what was decided: it changes results."""
     trainer, crop = _plain(cfg.trainer), _plain(cfg.crop)
     trainer["precision"] = lightning.precision(cfg.trainer.precision, cfg.trainer.accelerator)
-    return {"trainer": trainer, "crop": crop | {"resample": _resample(cfg)}}
-
-
-def _resample(cfg: DictConfig) -> str:
-    if cfg.crop.resample not in ("auto", "worker", "device"):
-        raise ConfigError(f"crop.resample={cfg.crop.resample!r} is not known; use auto, worker or device")
-    automatic = "worker" if cfg.trainer.accelerator == "cpu" else "device"
-    return automatic if cfg.crop.resample == "auto" else str(cfg.crop.resample)
+    return {"trainer": trainer, "crop": crop | {"resample": settings.resample(cfg)}}
 
 
 def _data_factory(cfg: DictConfig, data: PoseDataset) -> Any:
-    margin = cfg.crop.margin if _resample(cfg) == "device" else None
+    margin = cfg.crop.margin if settings.resample(cfg) == "device" else None
     crop = PersonCrop(cfg.crop.size, cfg.crop.padding, margin)
     cropping = Cropping(crop, make(cfg.augmentation), make(cfg.pixel) if cfg.pixel else None)
-    settings = _plain(cfg.data)
-    if settings["pin_memory"] is None:
-        settings["pin_memory"] = cfg.trainer.accelerator == "gpu"
-    loading = Loading(**settings)
+    loading = settings.loading(cfg)
     sizes = (data.body_size(cfg.pck.unit).values * cfg.pck.factor).astype(np.float32)
 
     def make_data(labelled: Sequence[int], validation: Sequence[int], round_number: int) -> PoolDataModule:

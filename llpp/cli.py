@@ -10,7 +10,7 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from llpp import __version__
+from llpp import __version__, compose
 from llpp.analysis.command import analyze
 from llpp.data_command import data
 from llpp.errors import Interrupted, LlppError
@@ -63,27 +63,19 @@ def fail(message: str, code: int = 2) -> None:
     sys.exit(code)
 
 
-def conf_dir() -> Path:
-    """The folder of YAML groups: inside an installed wheel, or at the top of a checkout."""
-    package = Path(__file__).resolve().parent
-    for candidate in (package / "conf", package.parent / "conf"):
-        if (candidate / "run.yaml").is_file():
-            return candidate
-    raise LlppError(f"llpp is installed without its conf folder (looked in {package}); install it again")
-
-
 def run(arguments: list[str]) -> int:
     """Hydra composes the config, then the rounds begin."""
     # waiting threads that spin make small nets many times slower as soon as another process wants the cores
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    import hydra
-
+    if arguments in (["--help"], ["-h"]):
+        print(compose.help_text(), end="")
+        return 0
+    compose.check_words(arguments)
     from llpp import launch, sweep
     from llpp.job import job
 
-    sys.argv = ["llpp run", *arguments]
     try:
-        hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name="run")(job)()
+        compose.run(job, arguments)
         if launch.is_worker():
             from llpp import ranks
 

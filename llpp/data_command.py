@@ -2,12 +2,8 @@
 
 import argparse
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from llpp.errors import ConfigError
-
-if TYPE_CHECKING:
-    from omegaconf import DictConfig
+from llpp.compose import check_words, composed
 
 
 def data(arguments: list[str]) -> int:
@@ -31,30 +27,12 @@ def data(arguments: list[str]) -> int:
     if min(chosen.samples, chosen.seed) < 0:
         parser.error("--samples and --seed are whole numbers, 0 or more")
 
+    if chosen.config_dir is None:
+        check_words(chosen.options)
+    cfg = composed(chosen.options, chosen.config_dir)  # what it refuses is told before torch is imported
     from llpp import build, inspection
 
-    dataset, crop, pck = build.inspected(composed(chosen.options, chosen.config_dir))
+    dataset, crop, pck = build.inspected(cfg)
     output = chosen.output or Path(f"data_{dataset.name}")
     wanted = {name: getattr(chosen, name) for name in ("samples", "seed", "decode")}
     return min(1, inspection.show(dataset, crop, pck, output, **wanted))
-
-
-def composed(overrides: list[str], own: Path | None) -> "DictConfig":
-    """The config of a run with these overrides, without Hydra's own part."""
-    from hydra import compose, initialize_config_dir
-    from hydra.errors import HydraException, OverrideParseException
-    from omegaconf.errors import OmegaConfBaseException
-
-    from llpp.cli import conf_dir
-
-    if own and not own.is_dir():
-        raise ConfigError(f"--config-dir {own} is not a folder")
-    search = [f"hydra.searchpath=['file://{own.absolute()}']"] if own else []
-    try:
-        with initialize_config_dir(str(conf_dir()), version_base="1.3"):
-            return compose("run", [*search, *overrides])
-    except OverrideParseException as error:
-        raise ConfigError(f"{error.override!r} cannot be read; expected OPTION=VALUE, as in dataset=lspet") from error
-    except (HydraException, OmegaConfBaseException) as error:
-        told = " ".join(str(error).partition("Config search path")[0].split())
-        raise ConfigError(told) from error

@@ -20,8 +20,9 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from llpp import ranks
 from llpp.datasets.base import PoseDataset
-from llpp.errors import ConfigError, expect
+from llpp.errors import ConfigError
 from llpp.seeds import Stream, generator
+from llpp.settings import Loading
 from llpp.transforms import Augmentation, PersonCrop, Warp, scale_of
 from llpp.types import Batch
 
@@ -29,23 +30,6 @@ Item = dict[str, NDArray[np.generic]]
 PixelAugmentation = Callable[[NDArray[np.uint8], np.random.Generator], NDArray[np.uint8]]
 EVALUATION = -1  # in place of an epoch: no augmentation
 IDLE = -2  # likewise, and no joint counts: keeps a rank in step that has nothing to evaluate
-
-
-@dataclass(frozen=True)
-class Loading:
-    """How batches are put together; nothing of it but `batch_size`, that of all ranks together, changes results."""
-
-    batch_size: int = 16
-    eval_batch_size: int = 64
-    workers: int = 0
-    pin_memory: bool = False
-
-    def __post_init__(self) -> None:
-        for name, least in (("batch_size", 2), ("eval_batch_size", 1), ("workers", 0)):
-            value = getattr(self, name)
-            expect(
-                isinstance(value, int) and value >= least, f"data.{name}", value, f"a whole number, {least} or more"
-            )
 
 
 @dataclass(frozen=True)

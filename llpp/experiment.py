@@ -15,7 +15,7 @@ from llpp.acquisition.base import Acquisition
 from llpp.datamodule import PoolDataModule
 from llpp.datasets.base import PoseDataset
 from llpp.module import LearningLossModule, Phase
-from llpp.start import Settings
+from llpp.settings import Settings
 from llpp.state import RunState, digest
 from llpp.training import Training
 

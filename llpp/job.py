@@ -11,7 +11,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
-from llpp import endings, launch, sweep
+from llpp import endings, launch, settings, sweep
 from llpp.errors import Interrupted, LlppError, OccupiedError, expect
 
 log = logging.getLogger(__name__)
@@ -84,10 +84,11 @@ def run(cfg: DictConfig, gpus: list[int] | None = None) -> str:
 
 def work(cfg: DictConfig, gpu: int | None = None) -> str:
     """All rounds and the report, in this process; `gpu` is the number of the one to use."""
+    expect(isinstance(cfg.report, DictConfig), "report", cfg.report, "report.write=true or report.write=false")
+    settings.of(cfg)  # before torch is imported, which takes seconds
     from llpp import build, crashes, loop, ranks
     from llpp import report as reports
 
-    expect(isinstance(cfg.report, DictConfig), "report", cfg.report, "report.write=true or report.write=false")
     reference = reports.published(cfg.report.reference)
     ranks.connect(cfg.trainer.accelerator in ("gpu", "cuda"), cfg.rank_timeout)
     if ranks.rank() > 0:

@@ -55,6 +55,6 @@ def precision(asked: str, accelerator: str) -> str:
         return "bf16-mixed" if has else "32-true"
     if accelerator != "cpu":
         return "32-true"
-    found = getattr(torch.cpu, "get_capabilities", dict)()
+    found: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()
     dot_products = bool(found.get("avx512_bf16")) and "intel" not in str(found.get("cpu_name", "")).lower()
     return "bf16-mixed" if found.get("amx_bf16") or dot_products else "32-true"

@@ -3,52 +3,20 @@
 import logging
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
 from llpp import ranks
 from llpp.datasets.base import PoseDataset
-from llpp.errors import ConfigError, DataError, RankError, expect
+from llpp.errors import ConfigError, DataError, RankError
 from llpp.seeds import Stream, generator
+from llpp.settings import Settings
 from llpp.state import RunState
 
 log = logging.getLogger(__name__)
 VISIBLE_AFTER = 20.0  # seconds that a shared file system may take to show a new file
-
-
-@dataclass(frozen=True)
-class Settings:
-    """The shape of a run."""
-
-    seed: int
-    rounds: int  # models trained; all but the last select
-    initial: int  # ids labelled before round 0
-    budget: int  # ids selected per round
-    init: Literal["fresh", "previous"] = "fresh"  # weights a round starts from
-    weights: Literal["last", "best"] = "last"  # weights that test and score: after the last epoch, or the best one
-    base: Literal["joint", "pose"] = "joint"  # round 0: head and pose network together, or one after the other
-    subset: int | None = None  # score a random subset of so many unlabelled ids; None: all
-    evaluate_pool: bool = True  # measure PCK and loss of all that is scored
-    on_bad_image: Literal["stop", "skip"] = "stop"
-
-    def __post_init__(self) -> None:
-        for name, least in (("seed", 0), ("rounds", 1), ("initial", 2), ("budget", 1)):
-            value = getattr(self, name)
-            whole = isinstance(value, int) and not isinstance(value, bool)
-            expect(whole and value >= least, name, value, f"a whole number, {least} or more")
-        enough = self.subset is None or (isinstance(self.subset, int) and self.subset >= self.budget)
-        expect(enough, "subset", self.subset, "null, or a whole number, budget or more")
-        for name, known in (
-            ("init", ("fresh", "previous")),
-            ("weights", ("last", "best")),
-            ("base", ("joint", "pose")),
-            ("on_bad_image", ("stop", "skip")),
-        ):
-            if getattr(self, name) not in known:
-                raise ConfigError(f"{name}={getattr(self, name)!r} is not known; use {' or '.join(known)}")
 
 
 def start_state(settings: Settings, science: Mapping[str, Any], dataset: PoseDataset) -> RunState:

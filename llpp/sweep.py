@@ -19,7 +19,6 @@ from llpp.errors import LlppError
 from llpp.files import replace_text
 from llpp.redaction import redact, redact_arguments, redact_text
 from llpp.state import load
-from llpp.trust import read_config
 
 JOURNAL = "LLPP_SWEEP"  # names the file in which the jobs of one sweep, in whatever processes, note how they ended
 
@@ -95,6 +94,8 @@ def is_done(cfg: DictConfig) -> bool:
 
     The data are not looked at again; a run that is started on its own does so.
     """
+    from llpp.trust import read_config  # it knows arrays, which take longer to import than a mistake to tell
+
     run_dir = Path(cfg.run_dir)
     try:
         same = read_config(run_dir)[0] == redact(OmegaConf.to_container(cfg, resolve=True))

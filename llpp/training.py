@@ -24,7 +24,7 @@ from llpp import batch_norm, checkpoints, outputs, ranks
 from llpp.datamodule import PoolDataModule
 from llpp.module import LearningLossModule, Phase
 from llpp.seeds import Stream, generator
-from llpp.start import Settings
+from llpp.settings import Settings
 from llpp.state import digest
 
 log = logging.getLogger(__name__)

@@ -12,7 +12,7 @@ import torch
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import OmegaConf
 
-from llpp.cli import conf_dir
+from llpp.compose import conf_dir
 
 torch.set_num_threads(1)
 SHARED = Path(__file__).parents[2] / "shared/data"  # real data beside a developer's checkout; users have none

@@ -8,7 +8,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import OmegaConf
 
 from llpp import build
-from llpp.cli import conf_dir
+from llpp.compose import conf_dir
 
 FIGURES = ("dataset.size=48", "dataset.initial=12", "dataset.pool=24", "dataset.val=4", "dataset.test=8")
 TINY = (

@@ -1,5 +1,6 @@
 """What is selected, against brute force and known probabilities."""
 
+import tracemalloc
 from collections import Counter
 from itertools import permutations
 
@@ -233,6 +234,61 @@ def test_core_set_takes_duplicates_last_and_nothing_twice():
     picks = core_set(points, centres, 99)
     assert sorted(picks) == list(range(12))
     assert {pick // 3 for pick in picks[:3]} == {1, 2, 3}, "one of each new place before any repetition"
+
+
+def plain(points, centres, budget):
+    """Every distance Σ(x - c)² in float32, after every pick; the first of equals wins."""
+    nearest = np.full(len(points), np.inf, dtype=np.float32)
+    for centre in centres:
+        np.minimum(nearest, np.vecdot(points - centre, points - centre), out=nearest)
+    picks = []
+    for _ in range(min(budget, len(points))):
+        picks.append(int(nearest.argmax()))
+        np.minimum(nearest, np.vecdot(points - points[picks[-1]], points - points[picks[-1]]), out=nearest)
+        nearest[picks] = -np.inf
+    return picks
+
+
+def many_points(kind, count):
+    """More than a block holds: a cloud; a grid of equal distances; towers of equal points, ever farther apart."""
+    source = rng(9)
+    if kind == "cloud":
+        return source.normal(size=(count, 8)).astype(np.float32)
+    if kind == "grid":
+        return source.integers(0, 6, (count, 3)).astype(np.float32)
+    return np.repeat(1.3 ** np.arange(40, dtype=np.float32), count // 40)[source.permutation(count), None]
+
+
+@pytest.mark.parametrize("labelled", [1, 100, 2000])
+@pytest.mark.parametrize("kind", ["cloud", "grid", "towers"])
+def test_core_set_picks_what_measuring_every_distance_picks(kind, labelled):
+    points = many_points(kind, 6000)
+    centres = points[-labelled:] / 2 if kind == "towers" else points[rng(10).permutation(6000)[:labelled]] + 0.5
+    assert core_set(points, centres, 300) == plain(points, centres, 300)
+
+
+def test_core_set_without_labels_in_a_large_pool_goes_on_as_plainly():
+    points = many_points("cloud", 6000)
+    first, *rest = core_set(points, None, 200)
+    assert rest == plain(points, points[[first]], 199)
+
+
+def test_core_set_reads_a_file_that_need_not_fit_into_memory(tmp_path):
+    points = many_points("cloud", 6000)
+    points.tofile(tmp_path / "column")
+    mapped = np.memmap(tmp_path / "column", dtype=np.float32, mode="r", shape=points.shape)
+    assert core_set(mapped, points[:50] + 1, 100) == plain(points, points[:50] + 1, 100)
+
+
+def test_core_set_never_holds_a_distance_for_every_pair():
+    """20,000 × 3,000 distances would take 240 MB, a second copy of the embeddings 5 MB; bounds and counts are 0.2."""
+    source = rng(11)
+    points, centres = (source.normal(size=(n, 64)).astype(np.float32) for n in (20_000, 3000))
+    tracemalloc.start()
+    core_set(points, centres, 20)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 48e6
 
 
 def test_the_covering_radius_never_grows():

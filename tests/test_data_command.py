@@ -14,7 +14,7 @@ import test_lsp
 from rich.console import Console
 
 from llpp.cli import data as command
-from llpp.data_command import composed
+from llpp.compose import composed
 from llpp.datasets.coco import CocoKeypoints
 from llpp.datasets.lsp import LeedsSportsPose
 from llpp.drawing import CASING, SIDES
@@ -204,8 +204,8 @@ def test_without_arguments_it_shows_the_default_dataset(tmp_path, capsys, monkey
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [
-        (["dataset=nope"], r"Could not find 'dataset/nope' Available options in 'dataset': coco .*synthetic$"),
-        (["bugdet=3"], r"Could not override 'bugdet'"),
+        (["dataset=nope"], r"dataset=nope is not known; use coco, .*synthetic$"),
+        (["bugdet=3"], "bugdet is not known; did you mean budget"),
         (["dataset.rot=here"], r"Could not override 'dataset.rot'"),
         (["+dataset.rot=here"], "unexpected keyword argument 'rot'"),
         (["lspet"], "'lspet' cannot be read; expected OPTION=VALUE"),

@@ -7,12 +7,13 @@ import torch
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from llpp.datamodule import EVALUATION, CropDataset, Cropping, EpochSampler, Loading, PoolDataModule
+from llpp.datamodule import EVALUATION, CropDataset, Cropping, EpochSampler, PoolDataModule
 from llpp.datasets.base import torso_length
 from llpp.datasets.synthetic import SyntheticFigures
 from llpp.errors import ConfigError
 from llpp.pixels import PixelAugmentations
 from llpp.seeds import Stream, generator
+from llpp.settings import Loading
 from llpp.transforms import Augmentation, PersonCrop, Warp, crop_matrix, move_points, resample, warp_matrix
 
 SIZE = 64

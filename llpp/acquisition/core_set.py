@@ -1,8 +1,9 @@
 """k-centre greedy on embeddings (Sener & Savarese, ICLR 2018, Algorithm 1), exact but lazy.
 
-N points, L centres, D dimensions. A point's distance to its nearest centre only ever shrinks, so an old value
-stays an upper bound. Each pass bounds all points by one matrix product, then picks among the few with the largest
-bounds for as long as the best of them beats every other point's bound.
+N points, L centres, D dimensions. A point's distance to its nearest centre only ever shrinks, so the distance to any
+of the centres stays an upper bound. All points are bounded by the first few centres, and by the others only those
+that may still be among the farthest, which are few. Then picks are made among the points with the largest bounds for
+as long as the best of them beats every other point's bound.
 """
 
 from dataclasses import dataclass
@@ -16,8 +17,9 @@ from llpp.types import Candidates
 
 Points = NDArray[np.float32]
 Rows = NDArray[np.int64]
-CENTRES_AT_ONCE = 2048
+FIRST_CENTRES, CENTRES_AT_ONCE = 64, 256  # that bound all points; that bound a point before it is looked at again
 DISTANCES_AT_ONCE = 2**20  # 4 MiB: a product that stays in the cache
+SAMPLE = 2**16  # points whose mean is subtracted from all
 BLOCK, SMALLEST_BLOCK, LARGEST_BLOCK = 1024, 64, 8192  # points picked from without looking at the others
 
 
@@ -48,24 +50,25 @@ def k_centre_greedy(points: Points, centres: Points | None, budget: int, first: 
 
     Picks are those of the plain algorithm with Σ(x - c)² in float32 for every pair, ties included: such distances
     decide, and products of matrices only tell which of them cannot matter. Memory beside the inputs is
-    O(N + L·D + block·D); the block stays small unless more points than that tie for the maximum.
+    O(N + L·D + block·D); the block stays small unless more points than that tie for the maximum. `points` may be a
+    memory-mapped file: it is read from the front a few times, and then here and there.
     """
+    points = np.asarray(points)
     budget = min(budget, len(points))
     if budget == 0:
         return []
     given = points[:0] if centres is None else centres
     picks = [] if first is None and len(given) else [first or 0]
-    pool = _Pool.of(points, given)
-    bound = np.full(len(points), np.inf, dtype=np.float32)
-    new, size = np.concatenate([given, points[picks]]), BLOCK
+    pool, bounds = _Pool.of(points, given), _Bounds.of(len(points))
+    known, size = np.concatenate([given, points[picks]]), BLOCK
     while len(picks) < budget:
-        pool.tighten(bound, new)
-        bound[picks] = -np.inf
-        block = _Block.of(pool, bound, size, np.concatenate([given, points[picks]]))
-        made = block.picks(budget - len(picks))
-        size = min(max(2 * len(made), SMALLEST_BLOCK), LARGEST_BLOCK) if made else 4 * size
-        new = points[made]
+        bounds.upper[picks] = -np.inf
+        bounds.settle(pool, known, size)
+        made = _Block.of(pool, bounds.upper, size, known).picks(budget - len(picks))
+        known = np.concatenate([known, points[made]])
         picks += made
+        size = min(2 * len(made), 4 * (budget - len(picks)), LARGEST_BLOCK) if made else 4 * size
+        size = max(size, SMALLEST_BLOCK)
     return picks
 
 
@@ -88,30 +91,62 @@ class _Pool:
         for name, values in (("candidate", points), ("labelled", centres)):
             if broken := int((~np.isfinite(values.sum(axis=1))).sum()):
                 raise ValueError(f"{broken} of {len(values)} {name} embeddings are not finite")
-        mean = points.mean(axis=0, dtype=np.float64).astype(np.float32)
+        mean = points[:: 1 + len(points) // SAMPLE].mean(axis=0, dtype=np.float64).astype(np.float32)
         norms = np.empty(len(points), dtype=np.float32)
-        for start in range(0, len(points), CENTRES_AT_ONCE):
-            centred = points[start : start + CENTRES_AT_ONCE] - mean
-            norms[start : start + CENTRES_AT_ONCE] = np.vecdot(centred, centred)
+        step = max(1, DISTANCES_AT_ONCE // points.shape[1])
+        for start in range(0, len(points), step):
+            centred = points[start : start + step] - mean
+            norms[start : start + step] = np.vecdot(centred, centred)
         return cls(points, mean, norms, np.float32(4 * (points.shape[1] + 16) * 2.0**-24))
-
-    def tighten(self, bound: Points, centres: Points) -> None:
-        """Lower the upper bounds (N,) to those of the distances to `centres`."""
-        for start in range(0, len(centres), CENTRES_AT_ONCE):
-            factors, norms = self.columns(centres[start : start + CENTRES_AT_ONCE])
-            norms = norms * (1 + self.slack)
-            step = max(1, DISTANCES_AT_ONCE // len(norms))
-            for low in range(0, len(bound), step):
-                part = slice(low, low + step)
-                squared = (self.points[part] - self.mean) @ factors
-                squared += norms
-                nearest = squared.min(axis=1) + self.norms[part] * (1 + self.slack)
-                np.minimum(bound[part], nearest, out=bound[part])
 
     def columns(self, centres: Points) -> tuple[Points, Points]:
         """-2 c as columns (D, L), and |c|² (L,), centred."""
         centred = centres - self.mean
         return -2 * centred.T, np.vecdot(centred, centred)
+
+
+@dataclass(frozen=True)
+class _Bounds:
+    """Upper bounds of the points' squared distances to the nearest of the known centres."""
+
+    upper: Points  # (N,) -inf once picked
+    applied: NDArray[np.int32]  # (N,) how many of the known centres, from the first on, a bound takes into account
+
+    @classmethod
+    def of(cls, count: int) -> "_Bounds":
+        """Of points that have met no centre."""
+        return cls(np.full(count, np.inf, dtype=np.float32), np.zeros(count, dtype=np.int32))
+
+    def settle(self, pool: _Pool, centres: Points, size: int) -> None:
+        """Tighten until the `size` largest bounds take all of `centres` (L, D) into account."""
+        if not self.applied.any():
+            self._tighten(pool, slice(None), centres, 0, min(FIRST_CENTRES, len(centres)))
+        limit = -np.inf
+        if len(self.upper) > 2 * size:
+            some = np.sort(np.argpartition(self.upper, -2 * size)[-2 * size :])
+            self._apply_all(pool, centres, some, limit)
+            limit = float(np.partition(self.upper[some], -size)[-size])
+        self._apply_all(pool, centres, np.flatnonzero(self.upper >= limit), limit)
+
+    def _apply_all(self, pool: _Pool, centres: Points, rows: Rows, limit: float) -> None:
+        """Apply all centres to some rows, but for those whose bounds fall below `limit` meanwhile."""
+        while len(rows := rows[(self.applied[rows] < len(centres)) & (self.upper[rows] >= limit)]):
+            start = int(self.applied[rows].min())
+            stop = min(start + CENTRES_AT_ONCE, len(centres))
+            self._tighten(pool, rows[self.applied[rows] < stop], centres, start, stop)
+
+    def _tighten(self, pool: _Pool, rows: Rows | slice, centres: Points, start: int, stop: int) -> None:
+        """Apply the centres from `start` to `stop` to rows that know those before."""
+        factors, norms = pool.columns(centres[start:stop])
+        norms = norms * (1 + pool.slack)
+        step = max(1, DISTANCES_AT_ONCE // max(len(norms), len(factors)))
+        for low in range(0, len(self.upper) if isinstance(rows, slice) else len(rows), step):
+            part = slice(low, low + step) if isinstance(rows, slice) else rows[low : low + step]
+            squared = (pool.points[part] - pool.mean) @ factors
+            squared += norms
+            nearest = squared.min(axis=1) + pool.norms[part] * (1 + pool.slack)
+            self.upper[part] = np.minimum(self.upper[part], nearest)
+            self.applied[part] = stop
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,134 @@
+"""The shape of a run, and what can be told to be wrong with a config before torch is imported."""
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from llpp.errors import ConfigError, expect
+
+Rule = tuple[Callable[[Any], bool], str]  # whether a value fits, and what is expected
+PRECISIONS = ("auto", "32-true", "bf16-mixed", "16-mixed", "bf16-true", "16-true", "64-true")
+OTHER_PRECISIONS = ("32", "bf16", "16", "64", "transformer-engine", "transformer-engine-float16")
+
+
+def _whole(least: int) -> Rule:
+    return (lambda value: type(value) is int and value >= least), f"a whole number, {least} or more"
+
+
+def _optional(rule: Rule) -> Rule:
+    fits, expected = rule
+    return (lambda value: value is None or fits(value)), f"null, or {expected}"
+
+
+RULES: Mapping[str, Rule] = {  # of single values, wherever they come from
+    "seed": _whole(0),
+    "rounds": _whole(1),
+    "initial": _whole(2),
+    "budget": _whole(1),
+    "threads": _optional(_whole(1)),
+    "rank_timeout": (lambda value: type(value) in (int, float) and value > 0, "seconds, above 0"),
+    "crop.size": (lambda value: type(value) is int and 8 <= value <= 1024, "8 to 1024 pixels"),
+    "crop.padding": (lambda value: type(value) in (int, float) and value > 0, "a factor above 0"),
+    "dataset.grow": (lambda value: isinstance(value, bool), "true or false"),
+    "data.batch_size": _whole(2),
+    "data.eval_batch_size": _whole(1),
+    "data.workers": _whole(0),
+    "trainer.max_epochs": (lambda value: type(value) is int and value >= 1, "1 or more"),
+    "trainer.accelerator": (lambda value: value != "auto", "cpu, gpu or mps"),
+    "trainer.precision": (
+        lambda value: str(value) in PRECISIONS + OTHER_PRECISIONS,
+        f"one of {', '.join(PRECISIONS)}",
+    ),
+}
+
+CHOICES = {
+    "init": ("fresh", "previous"),
+    "weights": ("last", "best"),
+    "base": ("joint", "pose"),
+    "best_by": ("pck", "pose_loss"),
+    "on_bad_image": ("stop", "skip"),
+    "crop.resample": ("auto", "worker", "device"),
+}
+
+
+def check(name: str, value: object) -> None:
+    """Raise ConfigError unless a setting's value fits, as far as it alone can tell."""
+    if name in RULES:
+        fits, expected = RULES[name]
+        expect(fits(value), name, value, expected)
+    if value not in (known := CHOICES.get(name, (value,))):
+        raise ConfigError(f"{name}={value!r} is not known; use {', '.join(known[:-1])} or {known[-1]}")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The shape of a run."""
+
+    seed: int
+    rounds: int  # models trained; all but the last select
+    initial: int  # ids labelled before round 0
+    budget: int  # ids selected per round
+    init: Literal["fresh", "previous"] = "fresh"  # weights a round starts from
+    weights: Literal["last", "best"] = "last"  # weights that test and score: after the last epoch, or the best one
+    base: Literal["joint", "pose"] = "joint"  # round 0: head and pose network together, or one after the other
+    subset: int | None = None  # score a random subset of so many unlabelled ids; None: all
+    evaluate_pool: bool = True  # measure PCK and loss of all that is scored
+    on_bad_image: Literal["stop", "skip"] = "stop"
+
+    def __post_init__(self) -> None:
+        for field in dataclasses.fields(self):
+            check(field.name, getattr(self, field.name))
+        enough = self.subset is None or (isinstance(self.subset, int) and self.subset >= self.budget)
+        expect(enough, "subset", self.subset, "null, or a whole number, budget or more")
+
+
+@dataclass(frozen=True)
+class Loading:
+    """How batches are put together; nothing of it but `batch_size`, that of all ranks together, changes results."""
+
+    batch_size: int = 16
+    eval_batch_size: int = 64
+    workers: int = 0
+    pin_memory: bool = False
+
+    def __post_init__(self) -> None:
+        for field in dataclasses.fields(self):
+            check(f"data.{field.name}", getattr(self, field.name))
+
+
+def of(cfg: Any) -> Settings:
+    """The shape of the run that a config asks for; ConfigError about what takes neither data nor torch to judge."""
+    for name in (*RULES, *CHOICES):
+        value = cfg
+        for part in name.split("."):
+            value = value[part]
+        check(name, value)
+    loading(cfg)
+    trainer = cfg.trainer
+    if trainer.accelerator == "cpu" and str(trainer.precision).startswith("16"):
+        raise ConfigError(f"trainer.precision={trainer.precision} is very slow on CPUs; use bf16-mixed or 32-true")
+    if cfg.weights == "best" and trainer.check_val_every_n_epoch > trainer.max_epochs:
+        raise ConfigError(
+            f"weights=best needs a validation, but trainer.check_val_every_n_epoch={trainer.check_val_every_n_epoch} "
+            f"exceeds trainer.max_epochs={trainer.max_epochs}; lower it"
+        )
+    return Settings(**{field.name: cfg[field.name] for field in dataclasses.fields(Settings)})
+
+
+def loading(cfg: Any) -> Loading:
+    """How the batches of a config are put together; ConfigError."""
+    known = [field.name for field in dataclasses.fields(Loading)]
+    if strange := [name for name in cfg.data if name not in known]:
+        raise ConfigError(f"data.{strange[0]} is not known; use {', '.join(known)}")
+    given = {name: cfg.data[name] for name in cfg.data}
+    if given.get("pin_memory") is None:
+        given["pin_memory"] = cfg.trainer.accelerator in ("gpu", "cuda")
+    return Loading(**given)
+
+
+def resample(cfg: Any) -> str:
+    """Where crops are resampled; the pixels differ a little, so it is science."""
+    check("crop.resample", cfg.crop.resample)
+    automatic = "worker" if cfg.trainer.accelerator == "cpu" else "device"
+    return automatic if cfg.crop.resample == "auto" else str(cfg.crop.resample)
