@@ -14,7 +14,7 @@ from torch import Tensor
 
 from benchmarks.measure import alternate, arguments, emit
 from llpp.codec import HeatmapCodec
-from llpp.datamodule import CropDataset, Cropping, collate
+from llpp.crops import CropDataset, Cropping, tensors
 from llpp.datasets.lsp import LeedsSportsPose
 from llpp.transforms import Augmentation, PersonCrop
 from llpp.types import Batch
@@ -97,7 +97,7 @@ def crops(dataset: LeedsSportsPose, margin: float | None) -> Callable[[Sequence[
     data = CropDataset(
         dataset, dataset.body_size("torso").values, Cropping(PersonCrop(SIZE, 1.25, margin), AUGMENTATION), 0, 0
     )
-    return lambda rows: collate([data[(0, row)] for row in rows])
+    return lambda rows: tensors(data.__getitems__([(0, row) for row in rows]))
 
 
 def finished(batch: Batch) -> tuple[Tensor, Tensor]:

@@ -18,11 +18,14 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 from pytorch_lightning.callbacks import ProgressBar
 
-from llpp import fingerprint, lightning, ranks
+from llpp import build_crops, fingerprint, lightning, ranks
 from llpp.backbones.base import Backbone
 from llpp.checkpoints import AtomicCheckpointIO, checkpoint_callbacks
 from llpp.codec import HeatmapCodec
-from llpp.datamodule import Cropping, Loading, PoolDataModule
+from llpp.crop_cache.cache import CropCache
+from llpp.crop_cache.resident import ResidentCrops
+from llpp.crops import Cropping
+from llpp.datamodule import Loading, PoolDataModule
 from llpp.datasets.base import PoseDataset
 from llpp.errors import ConfigError, LlppError, expect
 from llpp.experiment import Experiment
@@ -46,8 +49,10 @@ def experiment(cfg: DictConfig, gpu: int | None = None) -> Experiment:
     if cfg.threads:
         torch.set_num_threads(cfg.threads)
     data = dataset(cfg)
-    make_module = partial(module, cfg, data)
-    make_data = _data_factory(cfg, data)
+    crops = build_crops.crop_cache(cfg, data) if cfg.dataset.cache else None
+    resident = ResidentCrops(crops) if crops and cfg.dataset.resident else None
+    make_module = partial(module, cfg, data, resident=resident)
+    make_data = _data_factory(cfg, data, crops)
     first = make_module(0, "joint")
     with _plainly():
         first.optimizer_factory(first.parameters())
@@ -58,13 +63,14 @@ def experiment(cfg: DictConfig, gpu: int | None = None) -> Experiment:
     return Experiment(
         settings=settings,
         science=fingerprint.science(
-            {**config, "crop": {**config["crop"], "resample": _resample(cfg)}}, data, _pck(cfg)
+            {**config, "crop": {**config["crop"], **build_crops.science(cfg)}}, data, _pck(cfg)
         ),
         config=OmegaConf.to_yaml(OmegaConf.create(config)),
         run_dir=Path(cfg.run_dir),
         dataset=data,
         sizes=data.body_size(cfg.pck.unit).values,
         grow=cfg.dataset.grow,
+        crops=crops,
         acquisition=acquisition,
         make_data=make_data,
         make_module=make_module,
@@ -86,6 +92,7 @@ def _settings(cfg: DictConfig) -> Settings:
         )
     expect(cfg.rank_timeout > 0, "rank_timeout", cfg.rank_timeout, "seconds, above 0")
     expect(isinstance(cfg.dataset.grow, bool), "dataset.grow", cfg.dataset.grow, "true or false")
+    build_crops.check(cfg)
     expect(cfg.threads is None or cfg.threads >= 1, "threads", cfg.threads, "null, or 1 or more")
     if cfg.best_by not in ("pck", "pose_loss"):
         raise ConfigError(f"best_by={cfg.best_by!r} is not known; use pck or pose_loss")
@@ -126,10 +133,11 @@ def dataset(cfg: DictConfig) -> PoseDataset:
 
 
 def records(node: DictConfig) -> PoseDataset:
-    """The dataset of a config's node, in which `grow` is about the run."""
+    """The dataset of a config's node, in which some settings are about the run."""
     own = copy.copy(node)
     with open_dict(own):
-        own.pop("grow", None)
+        for name in build_crops.OF_THE_RUN:
+            own.pop(name, None)
     made: PoseDataset = make(own)
     return made
 
@@ -164,7 +172,9 @@ def _pck(cfg: DictConfig) -> PCKDefinition:
         return PCKDefinition(**_plain(cfg.pck))
 
 
-def module(cfg: DictConfig, data: PoseDataset, round_number: int, phase: Phase) -> LearningLossModule:
+def module(
+    cfg: DictConfig, data: PoseDataset, round_number: int, phase: Phase, resident: ResidentCrops | None = None
+) -> LearningLossModule:
     """A fresh module; the backbone is made first, so one seed gives it the same weights under any head."""
     joints = data.skeleton.joints
     backbone: Backbone = make(cfg.backbone, joints=len(joints))
@@ -191,6 +201,7 @@ def module(cfg: DictConfig, data: PoseDataset, round_number: int, phase: Phase) 
         round_number=round_number,
         phase=phase,
         flip_order=data.skeleton.flip_order if cfg.flip_test else None,
+        resident=resident,
     )
 
 
@@ -198,18 +209,11 @@ def _plain(node: Any) -> dict[str, Any]:
     return cast(dict[str, Any], OmegaConf.to_container(node, resolve=True))
 
 
-def _resample(cfg: DictConfig) -> str:
-    """Where crops are resampled; the pixels differ a little, so it is science."""
-    if cfg.crop.resample not in ("auto", "worker", "device"):
-        raise ConfigError(f"crop.resample={cfg.crop.resample!r} is not known; use auto, worker or device")
-    automatic = "worker" if cfg.trainer.accelerator == "cpu" else "device"
-    return automatic if cfg.crop.resample == "auto" else str(cfg.crop.resample)
-
-
-def _data_factory(cfg: DictConfig, data: PoseDataset) -> Any:
-    margin = cfg.crop.margin if _resample(cfg) == "device" else None
+def _data_factory(cfg: DictConfig, data: PoseDataset, crops: CropCache | None) -> Any:
+    margin = cfg.crop.margin if build_crops.resample(cfg) == "device" else None
     crop = PersonCrop(cfg.crop.size, cfg.crop.padding, margin)
-    cropping = Cropping(crop, make(cfg.augmentation), make(cfg.pixel) if cfg.pixel else None)
+    pixel = make(cfg.pixel) if cfg.pixel else None
+    cropping = Cropping(crop, make(cfg.augmentation), pixel, crops, bool(cfg.dataset.resident))
     loading = Loading(**_plain(cfg.data))
     sizes = (data.body_size(cfg.pck.unit).values * cfg.pck.factor).astype(np.float32)
 

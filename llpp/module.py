@@ -14,6 +14,7 @@ from torchmetrics import MeanMetric
 from llpp import ranks
 from llpp.backbones.base import Backbone
 from llpp.codec import HeatmapCodec
+from llpp.crop_cache.resident import ResidentCrops
 from llpp.errors import ConfigError, TrainingError, expect
 from llpp.heads.base import LossHead
 from llpp.losses import PoseLoss
@@ -77,6 +78,7 @@ class LearningLossModule(pl.LightningModule):
         round_number: int,
         phase: Phase = "joint",
         flip_order: Sequence[int] | None = None,
+        resident: ResidentCrops | None = None,
     ) -> None:
         super().__init__()
         self.allow_zero_length_dataloader_with_multiple_devices = True  # pools may be tiny
@@ -90,6 +92,7 @@ class LearningLossModule(pl.LightningModule):
         self._plateau_state: dict[str, Any] | None = None
         self.optimizer_factory, self.scheduler_factory = optimizer, scheduler
         self.crop_size, self.round_number = crop_size, round_number
+        self.resident = resident  # not a part of the module: neither saved nor moved with it
         self.flip_order = None if flip_order is None else list(flip_order)
         if phase == "head":
             self.backbone.requires_grad_(False)
@@ -97,7 +100,8 @@ class LearningLossModule(pl.LightningModule):
     def image(self, batch: Batch) -> Tensor:
         """Pixels of a batch as the backbone wants them: (B, 3, H, W) float32 in -1 … 1."""
         if "warp" in batch:
-            pixels = resample(batch["image"], batch["warp"], self.crop_size)
+            images = self.resident.pixels(batch["row"]) if self.resident else batch["image"]
+            pixels = resample(images, batch["warp"], self.crop_size)
         else:
             pixels = batch["image"].permute(0, 3, 1, 2).float()
         return pixels / 127.5 - 1.0
