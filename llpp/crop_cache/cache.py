@@ -55,6 +55,7 @@ class CropCache:
                 return name
             with store.alone(lambda: tell(f"waiting for the crop cache that another process builds ({store.home})")):
                 if not store.fits(description):
+                    self._check_room(store, store.blocks)
                     store.begin(description, rows)
                 self._complete(store, rows, tell)
         except OSError as error:
@@ -126,15 +127,22 @@ class CropCache:
         missing = np.flatnonzero(~sound)
         if not len(missing):
             return
-        needed, free = len(missing) * ROWS * store.bytes // store.count, shutil.disk_usage(store.home).free
+        tell(f"{self._check_room(store, len(missing))}, in {store.home}")
+        cutting.fill(store, missing.tolist(), self.dataset, self.crop, cutting.lent(store, rows, ~sound), tell)
+
+    def _check_room(self, store: Store, blocks: int) -> str:
+        """Say how large the cache is; ConfigError if so many of its blocks do not fit on the disk."""
+        needed, free = (
+            min(store.bytes, blocks * ROWS * store.bytes // store.count),
+            shutil.disk_usage(store.home).free,
+        )
         told = f"crop cache of {store.count:,} crops of {store.side} × {store.side} pixels, {amount(store.bytes)}"
-        if min(needed, store.bytes) > free:
+        if needed > free:
             raise ConfigError(
                 f"the {told}, does not fit into {self.root}, which has {amount(free)} free; make room, choose "
                 "another cache_dir=…, lower crop.size or crop.margin, or set dataset.cache=false"
             )
-        tell(f"{told}, in {store.home} ({amount(free)} free)")
-        cutting.fill(store, missing.tolist(), self.dataset, self.crop, cutting.lent(store, rows, ~sound), tell)
+        return f"{told}, {amount(needed)} of it to be cut with {amount(free)} free"
 
     def _whole(self, store: Store) -> bool:
         sound = store.sound()
