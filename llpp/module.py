@@ -103,8 +103,8 @@ class LearningLossModule(pl.LightningModule):
             images = self.resident.pixels(batch["row"]) if self.resident else batch["image"]
             pixels = resample(images, batch["warp"], self.crop_size)
         else:
-            pixels = batch["image"].permute(0, 3, 1, 2).float()
-        return pixels / 127.5 - 1.0
+            pixels = batch["image"].permute(0, 3, 1, 2)
+        return (pixels / 127.5).sub_(1.0)  # one pass that makes floats of bytes, one in place
 
     def pose_losses(self, heatmaps: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
         """Raw heatmaps (B, S, K, h, w) → (B,) pose losses, (B, K) bool joints that have a target."""
