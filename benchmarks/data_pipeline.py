@@ -14,12 +14,13 @@ from torch import Tensor
 
 from benchmarks.measure import alternate, arguments, emit
 from llpp.codec import HeatmapCodec
-from llpp.datamodule import CropDataset, Cropping, collate
+from llpp.crop_cache.cache import CropCache
+from llpp.crops import EVALUATION, CropDataset, Cropping, tensors
 from llpp.datasets.lsp import LeedsSportsPose
-from llpp.transforms import Augmentation, PersonCrop
+from llpp.transforms import Augmentation, PersonCrop, warp_image
 from llpp.types import Batch
 
-SIZE, CELLS, BATCH = 256, 64, 64
+SIZE, CELLS, BATCH, MARGIN = 256, 64, 64, 1.5
 CODEC = HeatmapCodec(sigma=1.0, stride=SIZE // CELLS)
 AUGMENTATION = Augmentation(rotation=20.0, scale=0.2, shift=0.05, flip=0.5)
 MEAN = np.array([0.485, 0.456, 0.406], dtype=np.float32)
@@ -92,48 +93,107 @@ def gaussians(cells: NDArray[np.float64], visible: NDArray[np.uint8]) -> NDArray
     return target
 
 
-def crops(dataset: LeedsSportsPose, margin: float | None) -> Callable[[Sequence[int]], Batch]:
+def write_large(folder: Path, dataset: LeedsSportsPose, rows: Sequence[int]) -> None:
+    """Some of a dataset's images enlarged to 1280 × 720 pixels, with noise, in LSPET's layout."""
+    (folder / "images").mkdir(parents=True)
+    rng = np.random.default_rng(0)
+    joints = np.zeros((14, 3, len(rows)))
+    for i, row in enumerate(rows):
+        image = dataset.load(row)
+        large = cv2.resize(image, (1280, 720), interpolation=cv2.INTER_CUBIC).astype(np.float32)
+        noisy = np.clip(large + rng.normal(0, 4, large.shape), 0, 255).astype(np.uint8)
+        cv2.imwrite(str(folder / "images" / f"im{i + 1:05d}.jpg"), noisy, [cv2.IMWRITE_JPEG_QUALITY, 90])
+        joints[:, :2, i] = np.nan_to_num(dataset.records.joints[row]) * (1280 / image.shape[1], 720 / image.shape[0])
+        joints[:, 2, i] = dataset.records.visible[row] > 0
+    scipy.io.savemat(folder / "joints.mat", {"joints": joints})
+
+
+def crops(
+    dataset: LeedsSportsPose, margin: float | None, cache: CropCache | None = None, epoch: int = 0
+) -> Callable[[Sequence[int]], Batch]:
     """Batches of llpp's worker: uint8 crops, joints, matrices."""
-    data = CropDataset(
-        dataset, dataset.body_size("torso").values, Cropping(PersonCrop(SIZE, 1.25, margin), AUGMENTATION), 0, 0
-    )
-    return lambda rows: collate([data[(0, row)] for row in rows])
+    cropping = Cropping(PersonCrop(SIZE, 1.25, margin), AUGMENTATION, cut=cache)
+    data = CropDataset(dataset, dataset.body_size("torso").values, cropping, 0, 0)
+    return lambda rows: tensors(data.__getitems__([(epoch, row) for row in rows]))
 
 
 def finished(batch: Batch) -> tuple[Tensor, Tensor]:
     """The rest of the way on the CPU, so that both sides end with a float image and a target."""
-    pixels = batch["image"].permute(0, 3, 1, 2).float() / 127.5 - 1.0
+    pixels = (batch["image"].permute(0, 3, 1, 2) / 127.5).sub_(1.0)
     return pixels, CODEC.encode(batch["joints"], batch["visible"], (CELLS, CELLS))
 
 
-def measure(root: Path, given: argparse.Namespace, source: str) -> None:
-    """Time all variants over the same images."""
-    dataset = LeedsSportsPose(str(root), val=1, test=1, box="joints")
+def usable(dataset: LeedsSportsPose, most: int) -> list[int]:
+    """Rows that have a box and an image."""
     known = np.isfinite(dataset.records.boxes[:, 0])
-    rows = [row for row, path in enumerate(dataset.paths) if known[row] and path.is_file()][: given.images]
+    return [row for row, path in enumerate(dataset.paths) if known[row] and path.is_file()][:most]
+
+
+OUTPUTS = {
+    "worker": "uint8 256 px crop; does less than the baseline: normalising and targets are left to the device",
+    "device": "uint8 384 px upright crop; does less than the baseline: the warp is left to the device as well",
+    "float": "float 256 px crop and target, made on the CPU: like for like",
+    "cached": "as worker, from the crop cache (page cache warm)",
+    "cached_device": "as device, from the crop cache",
+    "cached_float": "as float, from the crop cache: like for like, but the images were decoded before",
+}
+
+
+def measure(dataset: LeedsSportsPose, given: argparse.Namespace, name: str, source: str, folder: Path) -> None:
+    """Time all variants over the same images."""
+    rows = usable(dataset, given.images)
     batches = [rows[i : i + BATCH] for i in range(0, len(rows), BATCH)]
-    worker, device, plain = crops(dataset, None), crops(dataset, 1.5), PlainPipeline(dataset)
+    cache = CropCache(folder / f"caches{name}", dataset, PersonCrop(SIZE, 1.25, MARGIN))
+    cache.open(cache.ready(lambda _: None))
+    agreement(dataset, cache, rows, name, source)
+    worker, device, plain = crops(dataset, None), crops(dataset, MARGIN), PlainPipeline(dataset)
+    cached, cached_device = crops(dataset, None, cache), crops(dataset, MARGIN, cache)
     times = alternate(
         {
             "worker": lambda: [worker(b) for b in batches],
             "device": lambda: [device(b) for b in batches],
             "float": lambda: [finished(worker(b)) for b in batches],
+            "cached": lambda: [cached(b) for b in batches],
+            "cached_device": lambda: [cached_device(b) for b in batches],
+            "cached_float": lambda: [finished(cached(b)) for b in batches],
             "plain": lambda: [plain.batch(b) for b in batches],
         },
         given.rounds,
     )
-    outputs = {
-        "worker": "uint8 256 px crop; does less than the baseline: normalising and targets are left to the device",
-        "device": "uint8 384 px upright crop; does less than the baseline: the warp is left to the device as well",
-        "float": "float 256 px crop and target, made on the CPU: like for like",
-    }
-    for name, output in outputs.items():
+    for variant, output in OUTPUTS.items():
         emit(
-            f"data_pipeline_{name}", len(rows) / times[name].seconds, "images/s", PLAIN,
-            times["plain"].seconds / times[name].seconds, output=output, images=len(rows), source=source,
-            like_for_like=name == "float", plain_images_per_s=len(rows) / times["plain"].seconds, threads=1,
-            **times[name].notes,
+            f"data_pipeline_{variant}{name}", len(rows) / times[variant].seconds, "images/s", PLAIN,
+            times["plain"].seconds / times[variant].seconds, output=output, images=len(rows), source=source,
+            like_for_like=variant == "float", plain_images_per_s=len(rows) / times["plain"].seconds, threads=1,
+            **times[variant].notes,
         )  # fmt: skip
+
+
+def agreement(dataset: LeedsSportsPose, cache: CropCache, rows: Sequence[int], name: str, source: str) -> None:
+    """What the cache changes: nothing in evaluation, little in training; raises RuntimeError otherwise."""
+    some = rows[:BATCH]
+    direct, kept = (crops(dataset, None, cut, epoch=EVALUATION)(some)["image"] for cut in (None, cache))
+    if not torch.equal(direct, kept):
+        raise RuntimeError("crops of evaluation differ between the cache and the images")
+    direct, kept = (crops(dataset, None, cut)(some)["image"].float() for cut in (None, cache))
+    both = (direct.sum(dim=3) > 0) & (kept.sum(dim=3) > 0)
+    emit(
+        f"data_pipeline_cache_difference{name}", float((direct - kept).abs()[both].mean()), "grey levels of 255",
+        source=source, evaluation="identical", augmentation=str(AUGMENTATION),
+        lost={str(margin): round(lost(dataset, some, margin), 4) for margin in (1.25, 1.5, 1.75)},
+    )  # fmt: skip
+
+
+def lost(dataset: LeedsSportsPose, rows: Sequence[int], margin: float) -> float:
+    """Share of the pixels of augmented crops that show the image, but lie beyond the margin."""
+    crop, rng, shares = PersonCrop(SIZE, 1.25, margin), np.random.default_rng(0), []
+    for row in rows:
+        white, box = np.full_like(dataset.load(row), 255), dataset.records.boxes[row]
+        placed = crop.place(box, white.shape[:2], AUGMENTATION.draw(rng))
+        there = warp_image(white, placed.matrix, SIZE) > 127
+        kept = warp_image(crop.upright(white, box), placed.turned, SIZE) > 127
+        shares.append(float((there & ~kept).mean()))
+    return float(np.mean(shares))
 
 
 def main() -> None:
@@ -141,16 +201,22 @@ def main() -> None:
     parser = arguments(__doc__, rounds=7)
     parser.add_argument("--root", type=Path, help="folder of LSP or LSPET; none: synthetic JPEGs")
     parser.add_argument("--images", type=int, default=512, help="at most so many images")
+    parser.add_argument("--large", type=int, default=192, help="so many images of 1280 × 720 pixels, too")
     given = parser.parse_args()
     cv2.setNumThreads(0)
     torch.set_num_threads(1)
-    if given.root:
-        measure(given.root, given, "LSP-format folder given by --root")
-        return
-    with tempfile.TemporaryDirectory() as folder:
-        count = min(300, given.images)
-        write_dataset(Path(folder), count)
-        measure(Path(folder), given, f"{count} synthetic JPEGs of about 250 px")
+    with tempfile.TemporaryDirectory() as made:
+        folder, source = Path(made), "LSP-format folder given by --root"
+        if not given.root:
+            count = min(300, given.images)
+            write_dataset(folder, count)
+            source = f"{count} synthetic JPEGs of about 250 px"
+        dataset = LeedsSportsPose(str(given.root or folder), val=1, test=1, box="joints")
+        measure(dataset, given, "", source, folder)
+        if given.large:
+            write_large(folder / "large", dataset, usable(dataset, min(given.large, given.images)))
+            large = LeedsSportsPose(str(folder / "large"), val=1, test=1, box="joints")
+            measure(large, given, "_720p", f"{source}, enlarged to 1280 × 720, with noise", folder)
 
 
 if __name__ == "__main__":

@@ -16,7 +16,8 @@ from torch.nn import functional
 from benchmarks.measure import Timing, alternate
 from llpp import build
 from llpp.compose import conf_dir
-from llpp.datamodule import Cropping, PoolDataModule
+from llpp.crops import Cropping
+from llpp.datamodule import PoolDataModule
 from llpp.datasets.base import PoseDataset, Records, Skeleton
 from llpp.ids import Ids
 from llpp.module import LearningLossModule

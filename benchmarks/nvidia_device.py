@@ -14,7 +14,8 @@ from torch.nn import functional
 from benchmarks import measure, nets
 from benchmarks.measure import Timing
 from llpp.compiling import of_setting
-from llpp.datamodule import Cropping, PoolDataModule
+from llpp.crops import Cropping
+from llpp.datamodule import PoolDataModule
 from llpp.module import LearningLossModule
 from llpp.settings import Loading
 from llpp.transforms import Augmentation, PersonCrop

@@ -18,17 +18,20 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 from pytorch_lightning.callbacks import ProgressBar
 
-from llpp import compiling, fingerprint, lightning, ranks, settings
+from llpp import build_crops, compiling, fingerprint, lightning, ranks, settings
 from llpp.backbones.base import Backbone
 from llpp.checkpoints import AtomicCheckpointIO, checkpoint_callbacks
 from llpp.codec import HeatmapCodec
-from llpp.datamodule import Cropping, PoolDataModule
+from llpp.crop_cache.cache import CropCache
+from llpp.crop_cache.resident import ResidentCrops
+from llpp.crops import Cropping
+from llpp.datamodule import PoolDataModule
 from llpp.datasets.base import PoseDataset
 from llpp.errors import ConfigError, LlppError, expect
 from llpp.experiment import Experiment
 from llpp.heads.base import FeatureSpec
 from llpp.metrics import PCK, PCKDefinition
-from llpp.module import LearningLossModule, Phase, Policy
+from llpp.module import LearningLossModule, Phase
 from llpp.redaction import redact
 from llpp.transforms import PersonCrop
 from llpp.trust import check_targets, read_config
@@ -47,8 +50,10 @@ def experiment(cfg: DictConfig, gpu: int | None = None) -> Experiment:
     if cfg.threads:
         torch.set_num_threads(cfg.threads)
     data = dataset(cfg)
-    make_module = partial(module, cfg, data)
-    make_data = _data_factory(cfg, data)
+    crops = build_crops.crop_cache(cfg, data) if cfg.dataset.cache else None
+    resident = ResidentCrops(crops) if crops and cfg.dataset.resident else None
+    make_module = partial(module, cfg, data, resident=resident)
+    make_data = _data_factory(cfg, data, crops)
     first = make_module(0, "joint")
     first.compilation.begin_job()
     with _plainly():
@@ -67,6 +72,7 @@ def experiment(cfg: DictConfig, gpu: int | None = None) -> Experiment:
         dataset=data,
         sizes=data.body_size(cfg.pck.unit).values,
         grow=cfg.dataset.grow,
+        crops=crops,
         acquisition=acquisition,
         make_data=make_data,
         make_module=make_module,
@@ -107,10 +113,11 @@ def dataset(cfg: DictConfig) -> PoseDataset:
 
 
 def records(node: DictConfig) -> PoseDataset:
-    """The dataset of a config's node, in which `grow` is about the run."""
+    """The dataset of a config's node, in which some settings are about the run."""
     own = copy.copy(node)
     with open_dict(own):
-        own.pop("grow", None)
+        for name in build_crops.OF_THE_RUN:
+            own.pop(name, None)
     made: PoseDataset = make(own)
     return made
 
@@ -145,7 +152,9 @@ def _pck(cfg: DictConfig) -> PCKDefinition:
         return PCKDefinition(**_plain(cfg.pck))
 
 
-def module(cfg: DictConfig, data: PoseDataset, round_number: int, phase: Phase) -> LearningLossModule:
+def module(
+    cfg: DictConfig, data: PoseDataset, round_number: int, phase: Phase, resident: ResidentCrops | None = None
+) -> LearningLossModule:
     """A fresh module; the backbone is made first, so one seed gives it the same weights under any head."""
     joints = data.skeleton.joints
     backbone: Backbone = make(cfg.backbone, joints=len(joints))
@@ -168,12 +177,13 @@ def module(cfg: DictConfig, data: PoseDataset, round_number: int, phase: Phase) 
         pck=PCK(joints, _pck(cfg)),
         optimizer=make(cfg.optimizer),
         scheduler=make(cfg.scheduler) if cfg.scheduler else None,
-        policy=Policy(cfg.head_weight, cfg.detach_from_epoch, cfg.pairs),
+        policy=settings.policy(cfg),
         crop_size=cfg.crop.size,
         round_number=round_number,
         phase=phase,
         flip_order=data.skeleton.flip_order if cfg.flip_test else None,
         compilation=compilation,
+        resident=resident,
     )
 
 
@@ -185,13 +195,14 @@ def _decided(cfg: DictConfig) -> dict[str, Any]:
     """The sections of the config in which the machine has a say, with what was decided: it changes results."""
     trainer, crop = _plain(cfg.trainer), _plain(cfg.crop)
     trainer["precision"] = lightning.precision(cfg.trainer.precision, cfg.trainer.accelerator)
-    return {"trainer": trainer, "crop": crop | {"resample": settings.resample(cfg)}}
+    return {"trainer": trainer, "crop": crop | build_crops.science(cfg)}
 
 
-def _data_factory(cfg: DictConfig, data: PoseDataset) -> Any:
+def _data_factory(cfg: DictConfig, data: PoseDataset, crops: CropCache | None) -> Any:
     margin = cfg.crop.margin if settings.resample(cfg) == "device" else None
     crop = PersonCrop(cfg.crop.size, cfg.crop.padding, margin)
-    cropping = Cropping(crop, make(cfg.augmentation), make(cfg.pixel) if cfg.pixel else None)
+    pixel = make(cfg.pixel) if cfg.pixel else None
+    cropping = Cropping(crop, make(cfg.augmentation), pixel, crops, bool(cfg.dataset.resident))
     loading = settings.loading(cfg)
     sizes = (data.body_size(cfg.pck.unit).values * cfg.pck.factor).astype(np.float32)
 

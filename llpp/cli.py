@@ -22,6 +22,7 @@ usage: llpp run [OPTION=VALUE ...]     train, score, select, round by round; the
        llpp run -m OPTION=A,B ...      the same for every combination (a sweep)
        llpp report DIR [DIR ...]       tables, curves and a gallery from runs or folders of runs
        llpp data [OPTION=VALUE ...]    what a dataset holds: tables, problems, contact sheets of crops with joints
+       llpp data cache build|list|remove   crops kept on the disk, for dataset.cache=true
        llpp analyze [RUN_DIR]          the objectives' mathematics, and a run's own losses under it
        llpp --version
 

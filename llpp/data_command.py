@@ -5,12 +5,19 @@ from pathlib import Path
 
 from llpp.compose import check_words, composed
 
+EPILOG = """\
+The exit status is 1 if there are problems. `llpp data cache build | list | remove` looks after crops that are kept on
+the disk (dataset.cache=true), see `llpp data cache --help`.
+"""
+
 
 def data(arguments: list[str]) -> int:
     """What a dataset holds: tables and problems in the terminal, and a contact sheet of random crops per split."""
-    parser = argparse.ArgumentParser(
-        prog="llpp data", description=data.__doc__, epilog="The exit status is 1 if there are problems."
-    )
+    if arguments[:1] == ["cache"]:
+        from llpp.cache_command import cache
+
+        return cache(arguments[1:])
+    parser = argparse.ArgumentParser(prog="llpp data", description=data.__doc__, epilog=EPILOG)
     add = parser.add_argument
     add(
         "options",

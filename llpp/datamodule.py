@@ -1,88 +1,25 @@
-"""From dataset rows to batches of person crops.
+"""Loaders of batches of person crops.
 
-All that is random about a sample is a function of (seed, round, epoch, id): neither the number of workers nor a
-restart changes it. The sampler hands (epoch, row) to the workers, so they need no state of their own.
+Neither the number of workers nor a restart changes a crop: the sampler hands (epoch, row) to the workers, so they
+need no state of their own.
 
 With several ranks each has its share of every global batch in training, and whole batches in evaluation: the batches
 that the network sees there are those of a single process, and so are its scores, bit by bit.
 """
 
-import hashlib
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 
-import cv2
 import numpy as np
 import pytorch_lightning as pl
-import torch
 from numpy.typing import NDArray
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import DataLoader, Sampler
 
 from llpp import ranks
+from llpp.crops import EVALUATION, IDLE, CropDataset, Cropping, Item, tensors
 from llpp.datasets.base import PoseDataset
 from llpp.errors import ConfigError
 from llpp.seeds import Stream, generator
 from llpp.settings import Loading
-from llpp.transforms import Augmentation, PersonCrop, Warp, scale_of
-from llpp.types import Batch
-
-Item = dict[str, NDArray[np.generic]]
-PixelAugmentation = Callable[[NDArray[np.uint8], np.random.Generator], NDArray[np.uint8]]
-EVALUATION = -1  # in place of an epoch: no augmentation
-IDLE = -2  # likewise, and no joint counts: keeps a rank in step that has nothing to evaluate
-
-
-@dataclass(frozen=True)
-class Cropping:
-    """What happens to an image on its way to the network."""
-
-    crop: PersonCrop
-    augmentation: Augmentation
-    pixel: PixelAugmentation | None = None
-
-
-class CropDataset(Dataset[Item]):
-    """Crops by (epoch, row); `sizes` (N,) is PCK's normaliser in image pixels."""
-
-    def __init__(
-        self, dataset: PoseDataset, sizes: NDArray[np.float32], cropping: Cropping, seed: int, round_number: int
-    ) -> None:
-        self.dataset, self.sizes, self.cropping = dataset, sizes, cropping
-        self.entropy = (seed, round_number)
-        self.flip_order = dataset.skeleton.flip_order
-
-    def __len__(self) -> int:
-        return len(self.dataset.records.ids)
-
-    def __getitem__(self, key: tuple[int, int]) -> Item:
-        epoch, row = key
-        cv2.setNumThreads(0)  # a worker's own threads would fight with the others
-        records = self.dataset.records
-        rng = self._rng(epoch, row) if epoch >= 0 else None
-        crop = self.cropping.crop(
-            self.dataset.load(row),
-            records.boxes[row],
-            records.joints[row],
-            records.visible[row] if epoch != IDLE else np.zeros_like(records.visible[row]),
-            self.cropping.augmentation.draw(rng) if rng else Warp(),
-            self.flip_order,
-        )
-        image = self.cropping.pixel(crop.image, rng) if rng and self.cropping.pixel else crop.image
-        item: Item = {
-            "image": image,
-            "joints": crop.joints,
-            "visible": crop.visible,
-            "row": np.int64(row),  # type: ignore[dict-item]  # stacks like an array
-            "matrix": crop.matrix.astype(np.float32),
-            "normaliser": np.float32(self.sizes[row] * scale_of(crop.matrix)),  # type: ignore[dict-item]
-        }
-        if crop.warp is not None:
-            item["warp"] = crop.warp.astype(np.float32)
-        return item
-
-    def _rng(self, epoch: int, row: int) -> np.random.Generator:
-        name = hashlib.blake2b(self.dataset.records.ids[row].encode(), digest_size=8).digest()
-        return generator(Stream.SAMPLE, *self.entropy, epoch, int.from_bytes(name, "big"))
 
 
 class EpochSampler(Sampler[tuple[int, int]]):
@@ -136,11 +73,6 @@ def batch_places(number: int, batch_size: int, rank: int) -> NDArray[np.int64]:
     return places[places < number]
 
 
-def collate(items: list[Item]) -> Batch:
-    """Stack items into tensors."""
-    return {key: torch.from_numpy(np.stack([item[key] for item in items])) for key in items[0]}  # type: ignore[return-value]
-
-
 class PoolDataModule(pl.LightningDataModule):
     """Loaders over the labelled rows of one round, and over any rows for evaluation.
 
@@ -187,5 +119,5 @@ class PoolDataModule(pl.LightningDataModule):
             num_workers=self.loading.workers,
             persistent_workers=self.loading.workers > 0 and isinstance(keys, EpochSampler),
             pin_memory=self.loading.pin_memory,
-            collate_fn=collate,
+            collate_fn=tensors,  # type: ignore[arg-type]  # `__getitems__` stacks already
         )

@@ -12,6 +12,7 @@ from pytorch_lightning.loggers import Logger
 
 from llpp import ranks
 from llpp.acquisition.base import Acquisition
+from llpp.crop_cache.cache import CropCache
 from llpp.datamodule import PoolDataModule
 from llpp.datasets.base import PoseDataset
 from llpp.module import LearningLossModule, Phase
@@ -41,6 +42,7 @@ class Experiment:
     dataset: PoseDataset
     sizes: NDArray[np.float32]  # (N,) what PCK divides by, image pixels
     grow: bool  # whether records may join the pool of a run that has begun
+    crops: CropCache | None  # read instead of images
     acquisition: Acquisition
     make_data: Callable[[Sequence[int], Sequence[int], int], PoolDataModule]  # labelled, validation rows, round
     make_module: Callable[[int, Phase], LearningLossModule]  # round
@@ -62,6 +64,18 @@ class Experiment:
             self.make_module,
             self.make_trainer,
         )
+
+    def prepare(self) -> None:
+        """Have the crop cache, if there is to be one. All ranks call it together; once it is open nothing happens."""
+        if self.crops is not None and not self.crops.name:
+            self.crops.open(ranks.on_first(self.crops.ready))
+
+    def bad_images(self, rows: Sequence[int]) -> dict[int, str]:
+        """Those of some rows whose image cannot be read, with the reason; all ranks call it together."""
+        if self.crops is None:
+            return self.dataset.bad_images(rows)
+        self.prepare()
+        return {row: self.crops.bad[row] for row in rows if row in self.crops.bad}
 
     def files(self, rows: Sequence[int]) -> str:
         """Digest of the image files of some rows, by name and size; a missing one is found when it is read."""

@@ -21,7 +21,7 @@ from llpp.state import digest
 # Left out of the fingerprint: they name, place, show or speed up a run, and change none of its results.
 NOT_SCIENCE = (
     "name", "runs", "run_dir", "base_models", "data_root", "rounds", "report", "logger", "evaluate_pool",
-    "dataset.grow",
+    "cache_dir", "dataset.grow", "dataset.cache", "dataset.resident",
     "threads", "data.workers", "data.pin_memory", "data.eval_batch_size",
     "rank_timeout", "trainer.accelerator", "trainer.devices", "trainer.num_nodes", "trainer.log_every_n_steps",
     "trainer.enable_model_summary", "trainer.profiler",
@@ -40,8 +40,8 @@ SHOWING = tuple(
 )
 # Parts of llpp that show what the others have found.
 NOT_TRAINING = {
-    "analysis", "cli", "data_command", "drawing", "endings", "inspection", "job", "launch", "progress", "report",
-    "statistics", "sweep", "theory", "trust", "wandb_media", "wandb_run", "worker",
+    "analysis", "cache_command", "cli", "data_command", "drawing", "endings", "inspection", "job", "launch",
+    "progress", "report", "statistics", "sweep", "theory", "trust", "wandb_media", "wandb_run", "worker",
 }  # fmt: skip
 
 

@@ -144,7 +144,7 @@ def added_rows(experiment: Experiment, state: RunState) -> Rows | None:
 
 def grown(experiment: Experiment, state: RunState, rows: Rows) -> RunState:
     """The state whose unlabelled pool has these rows, too. All ranks call it: each reads its share of the images."""
-    bad = unreadable(experiment.settings, experiment.dataset, rows.tolist())
+    bad = unreadable(experiment.settings, experiment.dataset, rows.tolist(), experiment.bad_images)
     ids = experiment.dataset.records.ids
     skipped = {**state.skipped, **{ids[row]: problem for row, problem in bad.items()}}
     number = len(state.rounds)

@@ -71,7 +71,7 @@ def opened(experiment: Experiment, held: ExitStack) -> RunState:
     state = ranks.on_first(found)
     anew = state is None
     if state is None:
-        state = start_state(settings, experiment.science, experiment.dataset)
+        state = start_state(settings, experiment.science, experiment.dataset, experiment.bad_images)
         left = state
     else:
         old = state
@@ -93,6 +93,8 @@ def opened(experiment: Experiment, held: ExitStack) -> RunState:
     if state.rounds:
         log.info("%s: %d of %d rounds are done", run_dir, len(state.rounds), settings.rounds)
     experiment.show(left)
+    if len(left.rounds) < settings.rounds:
+        experiment.prepare()
     return left
 
 

@@ -1,7 +1,6 @@
 """Joint training of a pose network and its loss head, under Lightning."""
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from typing import Any, Literal, TypedDict, cast
 
 import pytorch_lightning as pl
@@ -14,34 +13,20 @@ from llpp import ranks
 from llpp.backbones.base import Backbone
 from llpp.codec import HeatmapCodec
 from llpp.compiling import EAGER, Compilation
+from llpp.crop_cache.resident import ResidentCrops
 from llpp.divergence import LossWatch, check_weights
-from llpp.errors import ConfigError, TrainingError, expect
+from llpp.errors import TrainingError
 from llpp.heads.base import LossHead, pooled
 from llpp.losses import PoseLoss
 from llpp.metrics import PCK, KnownMean
 from llpp.objectives.base import Objective
+from llpp.settings import Policy
 from llpp.transforms import resample
 from llpp.types import Batch
 
 OptimizerFactory = Callable[[Iterable[Any]], Optimizer]  # takes parameters, or groups of them
 SchedulerFactory = Callable[[Optimizer, int], LRScheduler]  # optimiser, steps of the round
 Phase = Literal["joint", "pose", "head"]  # all together; the pose network alone; the head on a frozen pose network
-
-
-@dataclass(frozen=True)
-class Policy:
-    """How the head is trained beside the backbone."""
-
-    head_weight: float = 1.0  # of the objective, beside the pose loss
-    detach_from_epoch: int | None = None  # None: joint throughout; 0: never; n: the head's gradient stops there
-    pairs: Literal["global", "local"] = "global"  # the objective sees all ranks' images together, or each its own
-
-    def __post_init__(self) -> None:
-        if self.pairs not in ("global", "local"):
-            raise ConfigError(f"pairs={self.pairs!r} is not known; use global or local")
-        expect(self.head_weight >= 0, "head_weight", self.head_weight, "0 or more")
-        start = self.detach_from_epoch
-        expect(start is None or start >= 0, "detach_from_epoch", start, "null or an epoch, 0 or more")
 
 
 class Judgement(TypedDict):
@@ -79,6 +64,7 @@ class LearningLossModule(pl.LightningModule):
         phase: Phase = "joint",
         flip_order: Sequence[int] | None = None,
         compilation: Compilation = EAGER,
+        resident: ResidentCrops | None = None,
     ) -> None:
         super().__init__()
         self.allow_zero_length_dataloader_with_multiple_devices = True  # pools may be tiny
@@ -93,6 +79,7 @@ class LearningLossModule(pl.LightningModule):
         self.optimizer_factory, self.scheduler_factory = optimizer, scheduler
         self.crop_size, self.round_number = crop_size, round_number
         self.watch = LossWatch(round_number)
+        self.resident = resident  # not a part of the module: neither saved nor moved with it
         self.flip_order = None if flip_order is None else list(flip_order)
         if phase == "head":
             self.backbone.requires_grad_(False)
@@ -100,10 +87,11 @@ class LearningLossModule(pl.LightningModule):
     def image(self, batch: Batch) -> Tensor:
         """Pixels of a batch as the backbone wants them: (B, 3, H, W) float32 in -1 … 1."""
         if "warp" in batch:
-            pixels = resample(batch["image"], batch["warp"], self.crop_size)
+            images = self.resident.pixels(batch["row"]) if self.resident else batch["image"]
+            pixels = resample(images, batch["warp"], self.crop_size)
         else:
-            pixels = batch["image"].permute(0, 3, 1, 2).float()
-        return pixels / 127.5 - 1.0
+            pixels = batch["image"].permute(0, 3, 1, 2)
+        return (pixels / 127.5).sub_(1.0)  # one pass that makes floats of bytes, one in place
 
     def pose_losses(self, heatmaps: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
         """Raw heatmaps (B, S, K, h, w) → (B,) pose losses, (B, K) bool joints that have a target."""

@@ -26,11 +26,15 @@ RULES: Mapping[str, Rule] = {  # of single values, wherever they come from
     "rounds": _whole(1),
     "initial": _whole(2),
     "budget": _whole(1),
+    "head_weight": (lambda value: type(value) in (int, float) and value >= 0, "0 or more"),
+    "detach_from_epoch": _optional((lambda value: type(value) is int and value >= 0, "an epoch, 0 or more")),
     "threads": _optional(_whole(1)),
     "rank_timeout": (lambda value: type(value) in (int, float) and value > 0, "seconds, above 0"),
     "crop.size": (lambda value: type(value) is int and 8 <= value <= 1024, "8 to 1024 pixels"),
     "crop.padding": (lambda value: type(value) in (int, float) and value > 0, "a factor above 0"),
     "dataset.grow": (lambda value: isinstance(value, bool), "true or false"),
+    "dataset.cache": (lambda value: isinstance(value, bool), "true or false"),
+    "dataset.resident": (lambda value: value in (None, "device"), "null or device"),
     "data.batch_size": _whole(2),
     "data.eval_batch_size": _whole(1),
     "data.workers": _whole(0),
@@ -46,6 +50,7 @@ CHOICES = {
     "init": ("fresh", "previous"),
     "weights": ("last", "best"),
     "base": ("joint", "pose"),
+    "pairs": ("global", "local"),
     "best_by": ("pck", "pose_loss"),
     "on_bad_image": ("stop", "skip"),
     "crop.resample": ("auto", "worker", "device"),
@@ -97,6 +102,19 @@ class Loading:
             check(f"data.{field.name}", getattr(self, field.name))
 
 
+@dataclass(frozen=True)
+class Policy:
+    """How the head is trained beside the backbone."""
+
+    head_weight: float = 1.0  # of the objective, beside the pose loss
+    detach_from_epoch: int | None = None  # None: joint throughout; 0: never; n: the head's gradient stops there
+    pairs: Literal["global", "local"] = "global"  # the objective sees all ranks' images together, or each its own
+
+    def __post_init__(self) -> None:
+        for field in dataclasses.fields(self):
+            check(field.name, getattr(self, field.name))
+
+
 def of(cfg: Any) -> Settings:
     """The shape of the run that a config asks for; ConfigError about what takes neither data nor torch to judge."""
     for name in (*RULES, *CHOICES):
@@ -105,6 +123,7 @@ def of(cfg: Any) -> Settings:
             value = value[part]
         check(name, value)
     loading(cfg)
+    _check_resident(cfg)
     trainer = cfg.trainer
     if trainer.accelerator == "cpu" and str(trainer.precision).startswith("16"):
         raise ConfigError(f"trainer.precision={trainer.precision} is very slow on CPUs; use bf16-mixed or 32-true")
@@ -127,8 +146,23 @@ def loading(cfg: Any) -> Loading:
     return Loading(**given)
 
 
+def policy(cfg: Any) -> Policy:
+    """How the head of a config is trained; ConfigError."""
+    return Policy(**{field.name: cfg[field.name] for field in dataclasses.fields(Policy)})
+
+
+def _check_resident(cfg: Any) -> None:
+    for fits, wrong in (
+        (cfg.dataset.cache, "dataset.cache=false: set it to true"),
+        (cfg.crop.resample != "worker", "crop.resample=worker: set it to device"),
+        (not cfg.pixel, "a pixel augmentation, which works in the loading processes: set pixel=null"),
+    ):
+        if cfg.dataset.resident and not fits:
+            raise ConfigError(f"dataset.resident=device does not go with {wrong}, or set dataset.resident=null")
+
+
 def resample(cfg: Any) -> str:
-    """Where crops are resampled; the pixels differ a little, so it is science."""
+    """Where crops are resampled, worker or device; the pixels differ a little, so it is science."""
     check("crop.resample", cfg.crop.resample)
-    automatic = "worker" if cfg.trainer.accelerator == "cpu" else "device"
+    automatic = "worker" if cfg.trainer.accelerator == "cpu" and not cfg.dataset.resident else "device"
     return automatic if cfg.crop.resample == "auto" else str(cfg.crop.resample)

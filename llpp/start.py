@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,14 +16,20 @@ from llpp.settings import Settings
 from llpp.state import RunState
 
 log = logging.getLogger(__name__)
+BadImages = Callable[[Sequence[int]], dict[int, str]]  # rows → those that cannot be read, and why
 VISIBLE_AFTER = 20.0  # seconds that a shared file system may take to show a new file
 
 
-def start_state(settings: Settings, science: Mapping[str, Any], dataset: PoseDataset) -> RunState:
-    """Check every image, each rank its share, and draw the ids that are labelled before round 0."""
+def start_state(
+    settings: Settings, science: Mapping[str, Any], dataset: PoseDataset, bad_images: BadImages | None = None
+) -> RunState:
+    """Check every image, each rank its share, and draw the ids that are labelled before round 0.
+
+    `bad_images` does that otherwise than by reading them.
+    """
     table = dataset.records
     check_sizes(settings, int((table.initial & (table.split == "train")).sum()), len(table.rows("train")))
-    bad = unreadable(settings, dataset, range(len(table.ids)))
+    bad = unreadable(settings, dataset, range(len(table.ids)), bad_images)
     good = np.ones(len(table.ids), dtype=np.bool_)
     good[list(bad)] = False
     usable = np.flatnonzero(good & table.initial & (table.split == "train"))
@@ -38,13 +44,15 @@ def start_state(settings: Settings, science: Mapping[str, Any], dataset: PoseDat
     return RunState(dict(science), tuple(table.ids.take(chosen)), skipped)
 
 
-def unreadable(settings: Settings, dataset: PoseDataset, rows: Sequence[int]) -> dict[int, str]:
+def unreadable(
+    settings: Settings, dataset: PoseDataset, rows: Sequence[int], bad_images: BadImages | None = None
+) -> dict[int, str]:
     """Those of some rows that have an image which cannot be read, with the reason; each rank reads its share.
 
     Raises:
         DataError: there is one, and on_bad_image=stop.
     """
-    found = ranks.everyone(dataset.bad_images(ranks.share(rows)))
+    found = ranks.everyone((bad_images or dataset.bad_images)(ranks.share(rows)))
     bad = {row: problem for part in found for row, problem in part.items()}
     if bad and settings.on_bad_image == "stop":
         more = f" (and {len(bad) - 1} more like it)" if len(bad) > 1 else ""

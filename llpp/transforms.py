@@ -4,6 +4,7 @@ Matrices are (3, 3) and map (x, y, 1) in pixels, pixel centres at integers. Join
 moves the pixels, whether those are resampled in the worker (`warp_image`) or on the device (`resample`).
 """
 
+import math
 from dataclasses import dataclass
 
 import cv2
@@ -63,28 +64,26 @@ def crop_matrix(box: NDArray[np.float32], size: int, padding: float) -> Matrix:
 
     The crop's side is the box's longer one × padding, so people keep their proportions.
     """
-    x, y, width, height = (float(v) for v in box)
-    side = max(width, height, 1.0) * padding
-    scale = np.diag([size / side, size / side, 1.0])
-    centre = (size - 1) / 2
-    upright: Matrix = translation(centre, centre) @ scale @ translation(-(x + width / 2), -(y + height / 2))
-    return upright
+    x, y, width, height = box.tolist()
+    scale, centre = size / (max(width, height, 1.0) * padding), (size - 1) / 2
+    left, top = centre - scale * (x + width / 2), centre - scale * (y + height / 2)
+    return np.array([[scale, 0.0, left], [0.0, scale, top], [0.0, 0.0, 1.0]])
 
 
 def warp_matrix(warp: Warp, size: int) -> Matrix:
     """Pixels of an upright crop → pixels of the augmented one, turning about the crop's centre."""
-    angle, centre = np.deg2rad(warp.rotation), (size - 1) / 2
-    cos, sin = np.cos(angle) * warp.scale, np.sin(angle) * warp.scale
-    turn = np.array([[cos, -sin, 0.0], [sin, cos, 0.0], [0.0, 0.0, 1.0]])
-    mirror = np.diag([-1.0 if warp.flip else 1.0, 1.0, 1.0])
-    shift = translation(centre + warp.shift[0] * size, centre + warp.shift[1] * size)
-    matrix: Matrix = shift @ turn @ mirror @ translation(-centre, -centre)
-    return matrix
+    angle, centre = math.radians(warp.rotation), (size - 1) / 2
+    cos, sin = math.cos(angle) * warp.scale, math.sin(angle) * warp.scale
+    mirror = -1.0 if warp.flip else 1.0
+    x = centre + warp.shift[0] * size - (cos * mirror - sin) * centre
+    y = centre + warp.shift[1] * size - (sin * mirror + cos) * centre
+    return np.array([[cos * mirror, -sin, x], [sin * mirror, cos, y], [0.0, 0.0, 1.0]])
 
 
 def move_points(points: NDArray[np.float32], matrix: Matrix) -> NDArray[np.float32]:
-    """Apply a matrix to (..., 2) points; NaN stays NaN."""
-    return (points @ matrix[:2, :2].T + matrix[:2, 2]).astype(np.float32)
+    """Apply a matrix to (..., 2) points, or each of (B, 3, 3) to its own of (B, N, 2); NaN stays NaN."""
+    shift = matrix[:2, 2] if matrix.ndim == 2 else matrix[:, None, :2, 2]
+    return (points @ matrix[..., :2, :2].swapaxes(-1, -2) + shift).astype(np.float32)
 
 
 def move_joints(
@@ -97,11 +96,14 @@ def move_joints(
 
 def scale_of(matrix: Matrix) -> float:
     """Pixels out per pixel in, of a similarity."""
-    return float(np.sqrt(abs(np.linalg.det(matrix[:2, :2]))))
+    (a, b), (c, d) = matrix[:2, :2].tolist()
+    return math.sqrt(abs(a * d - b * c))
 
 
-def warp_image(image: NDArray[np.uint8], matrix: Matrix, size: int) -> NDArray[np.uint8]:
-    """One bilinear resampling of (H, W, 3) to (size, size, 3), zero outside the image.
+def warp_image(
+    image: NDArray[np.uint8], matrix: Matrix, size: int, into: NDArray[np.uint8] | None = None
+) -> NDArray[np.uint8]:
+    """One bilinear resampling of (H, W, 3) to (size, size, 3), zero outside the image; `into` spares a copy.
 
     Images shrunk more than twofold are first averaged by a whole factor, because bilinear sampling would alias.
     """
@@ -112,7 +114,9 @@ def warp_image(image: NDArray[np.uint8], matrix: Matrix, size: int) -> NDArray[n
         image = np.asarray(cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA), dtype=np.uint8)
         grow = np.array([[fx, 0.0, (fx - 1) / 2], [0.0, fy, (fy - 1) / 2], [0.0, 0.0, 1.0]])
         matrix = matrix @ grow
-    return np.asarray(cv2.warpAffine(image, matrix[:2], (size, size), flags=cv2.INTER_LINEAR), dtype=np.uint8)
+    return np.asarray(
+        cv2.warpAffine(image, matrix[:2], (size, size), dst=into, flags=cv2.INTER_LINEAR), dtype=np.uint8
+    )
 
 
 def resample(images: Tensor, matrices: Tensor, size: int) -> Tensor:
@@ -154,6 +158,19 @@ class Crop:
 
 
 @dataclass(frozen=True)
+class Placement:
+    """Where the pixels of one person come from and where they go."""
+
+    matrix: Matrix  # image pixels → pixels of the final crop
+    upright: Matrix  # image pixels → pixels of the upright crop with its border
+    turned: Matrix  # pixels of the upright crop with its border → pixels of the final crop
+
+
+def _at_least(value: object, least: float) -> bool:
+    return type(value) in (int, float) and least <= value < math.inf  # type: ignore[operator]  # a number
+
+
+@dataclass(frozen=True)
 class PersonCrop:
     """Cut a square person crop and move its joints along.
 
@@ -166,8 +183,40 @@ class PersonCrop:
     margin: float | None = None
 
     def __post_init__(self) -> None:
-        expect(self.padding > 0, "crop.padding", self.padding, "a factor above 0")
-        expect(self.margin is None or self.margin >= 1, "crop.margin", self.margin, "a factor of 1 or more")
+        expect(_at_least(self.padding, 1e-6), "crop.padding", self.padding, "a factor above 0")
+        fits = self.margin is None or _at_least(self.margin, 1.0)
+        expect(fits, "crop.margin", self.margin, "a factor of 1 or more")
+
+    @property
+    def border(self) -> int:
+        """Pixels of the margin on each side; whole ones, so that the middle is the crop without a margin."""
+        return 0 if self.margin is None else math.ceil(self.size * (self.margin - 1) / 2)
+
+    @property
+    def side(self) -> int:
+        """Pixels of the crop that is cut."""
+        return self.size + 2 * self.border
+
+    def place(self, box: NDArray[np.float32], shape: tuple[int, int], warp: Warp) -> Placement:
+        """Around `box` in an image of `shape` (height, width), which is taken whole where the box is NaN."""
+        if np.isnan(box).any():
+            box = np.array([-0.5, -0.5, shape[1], shape[0]], dtype=np.float32)
+        upright, turned = crop_matrix(box, self.size, self.padding), warp_matrix(warp, self.size)
+        matrix = turned @ upright
+        if self.border:
+            upright, turned = upright.copy(), turned.copy()
+            upright[:2, 2] += self.border
+            turned[:2, 2] -= turned[:2, :2].sum(axis=1) * self.border
+        return Placement(matrix, upright, turned)
+
+    def upright(self, image: NDArray[np.uint8], box: NDArray[np.float32]) -> NDArray[np.uint8]:
+        """(side, side, 3) with the border; the middle is the crop without a margin, bit by bit."""
+        place = self.place(box, image.shape[:2], Warp())
+        pixels = warp_image(image, place.upright, self.side)
+        if self.border:  # sampling places are rounded to 1/32 pixel, otherwise where the origin lies elsewhere
+            middle = slice(self.border, self.border + self.size)
+            pixels[middle, middle] = warp_image(image, place.matrix, self.size)
+        return pixels
 
     def __call__(
         self,
@@ -179,16 +228,8 @@ class PersonCrop:
         flip_order: list[int],
     ) -> Crop:
         """Crop `image` (H, W, 3) around `box`, or take it whole where the box is NaN."""
-        if np.isnan(box).any():
-            height, width = image.shape[:2]
-            box = np.array([-0.5, -0.5, width, height], dtype=np.float32)
-        upright = crop_matrix(box, self.size, self.padding)
-        augmented = warp_matrix(warp, self.size)
-        matrix = augmented @ upright
-        joints, visible = move_joints(joints, visible, matrix, flip_order if warp.flip else None)
+        place = self.place(box, image.shape[:2], warp)
+        joints, visible = move_joints(joints, visible, place.matrix, flip_order if warp.flip else None)
         if self.margin is None:
-            return Crop(warp_image(image, matrix, self.size), joints, visible, matrix, None)
-        side = int(np.ceil(self.size * self.margin))
-        border = (side - self.size) / 2
-        pixels = warp_image(image, translation(border, border) @ upright, side)
-        return Crop(pixels, joints, visible, matrix, augmented @ translation(-border, -border))
+            return Crop(warp_image(image, place.matrix, self.size), joints, visible, place.matrix, None)
+        return Crop(warp_image(image, place.upright, self.side), joints, visible, place.matrix, place.turned)

@@ -16,7 +16,7 @@ from torch import Tensor
 class Batch(TypedDict):
     """Person crops as they leave the workers."""
 
-    image: Tensor  # (B, H, W, 3) uint8 RGB; larger than the crop by a margin when `warp` is there
+    image: NotRequired[Tensor]  # (B, H, W, 3) uint8 RGB; with `warp` larger than the crop, unless resident
     joints: Tensor  # (B, K, 2) float32 pixels of the final crop; NaN where visible is 0
     visible: Tensor  # (B, K) uint8, COCO's code
     row: Tensor  # (B,) int64, the record's row in the dataset

@@ -164,3 +164,10 @@ def settings_of_their_own(run_dir):
 def committed(run_dir):
     """The state that a run left."""
     return state.load(run_dir / "state.json")
+
+
+def prepared(run_dir):
+    """Name of the crop cache that all ranks read, and the sum of its pixels."""
+    experiment = tiny(run_dir, "dataset.cache=true", f"cache_dir={run_dir}/caches")
+    experiment.prepare()
+    return experiment.crops.name, int(experiment.crops.all_pixels.sum())

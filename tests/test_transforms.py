@@ -7,7 +7,8 @@ import torch
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from llpp.datamodule import EVALUATION, CropDataset, Cropping, EpochSampler, PoolDataModule
+from llpp.crops import EVALUATION, CropDataset, Cropping
+from llpp.datamodule import EpochSampler, PoolDataModule
 from llpp.datasets.base import torso_length
 from llpp.datasets.synthetic import SyntheticFigures
 from llpp.errors import ConfigError
