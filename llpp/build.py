@@ -30,6 +30,7 @@ from llpp.experiment import Experiment
 from llpp.heads.base import FeatureSpec
 from llpp.metrics import PCK, PCKDefinition
 from llpp.module import LearningLossModule, Phase, Policy
+from llpp.performance import Performance, keep_memory
 from llpp.redaction import redact
 from llpp.start import Settings
 from llpp.transforms import PersonCrop
@@ -38,6 +39,7 @@ from llpp.wandb_run import WandbRun
 
 log = logging.getLogger(__name__)
 
+
 def experiment(cfg: DictConfig, gpu: int | None = None) -> Experiment:
     """Build everything once, so that what cannot work is refused before any training.
 
@@ -45,8 +47,11 @@ def experiment(cfg: DictConfig, gpu: int | None = None) -> Experiment:
     """
     lightning.quiet()
     settings = _settings(cfg)
+    performance = Performance(**_plain(cfg.performance))
     if cfg.threads:
         torch.set_num_threads(cfg.threads)
+    if performance.keeps_memory(cfg.trainer.accelerator):
+        keep_memory()
     data = dataset(cfg)
     make_module = partial(module, cfg, data)
     make_data = _data_factory(cfg, data)
@@ -72,6 +77,7 @@ def experiment(cfg: DictConfig, gpu: int | None = None) -> Experiment:
         make_module=make_module,
         make_trainer=partial(_trainer, cfg, loggers, gpu, code),
         code=code,
+        performance=performance,
         base_models=Path(cfg.base_models) if cfg.base_models else None,
         loggers=[logger for logger in loggers if not isinstance(logger, WandbRun)],
         observers=[logger for logger in loggers if isinstance(logger, WandbRun)],
@@ -82,10 +88,6 @@ def _settings(cfg: DictConfig) -> Settings:
     every, epochs = cfg.trainer.check_val_every_n_epoch, cfg.trainer.max_epochs
     expect(epochs is not None and epochs >= 1, "trainer.max_epochs", epochs, "1 or more")
     expect(cfg.trainer.accelerator != "auto", "trainer.accelerator", "auto", "cpu, gpu or mps")
-    if cfg.trainer.accelerator == "cpu" and str(cfg.trainer.precision).startswith("16"):
-        raise ConfigError(
-            f"trainer.precision={cfg.trainer.precision} is very slow on CPUs; use bf16-mixed or 32-true"
-        )
     expect(cfg.rank_timeout > 0, "rank_timeout", cfg.rank_timeout, "seconds, above 0")
     expect(isinstance(cfg.dataset.grow, bool), "dataset.grow", cfg.dataset.grow, "true or false")
     expect(cfg.threads is None or cfg.threads >= 1, "threads", cfg.threads, "null, or 1 or more")
@@ -201,21 +203,18 @@ def _plain(node: Any) -> dict[str, Any]:
 
 
 def _decided(cfg: DictConfig) -> dict[str, Any]:
-    """The sections of the config in which the machine has a say, with what was decided: it changes results."""
+    """The sections of the config in which the machine has a say, with what was decided; results depend on it."""
     trainer, crop = _plain(cfg.trainer), _plain(cfg.crop)
     trainer["precision"] = lightning.precision(cfg.trainer.precision, cfg.trainer.accelerator)
-    return {"trainer": trainer, "crop": crop | {"resample": _resample(cfg)}}
-
-
-def _resample(cfg: DictConfig) -> str:
-    if cfg.crop.resample not in ("auto", "worker", "device"):
-        raise ConfigError(f"crop.resample={cfg.crop.resample!r} is not known; use auto, worker or device")
-    automatic = "worker" if cfg.trainer.accelerator == "cpu" else "device"
-    return automatic if cfg.crop.resample == "auto" else str(cfg.crop.resample)
+    if crop["resample"] not in ("auto", "worker", "device"):
+        raise ConfigError(f"crop.resample={crop['resample']!r} is not known; use auto, worker or device")
+    if crop["resample"] == "auto":
+        crop["resample"] = "worker" if cfg.trainer.accelerator == "cpu" else "device"
+    return {"trainer": trainer, "crop": crop}
 
 
 def _data_factory(cfg: DictConfig, data: PoseDataset) -> Any:
-    margin = cfg.crop.margin if _resample(cfg) == "device" else None
+    margin = cfg.crop.margin if _decided(cfg)["crop"]["resample"] == "device" else None
     crop = PersonCrop(cfg.crop.size, cfg.crop.padding, margin)
     cropping = Cropping(crop, make(cfg.augmentation), make(cfg.pixel) if cfg.pixel else None)
     loading = Loading(**_plain(cfg.data))

@@ -327,8 +327,8 @@ LAYERS = tuple(
         "losses codec metrics statistics theory transforms schedules pixels",
         "backbones heads objectives acquisition datasets",
         "loop experiment selection training module datamodule scoring outputs start ranks batch_norm checkpoints"
-        " lightning crashes progress fingerprint growth report drawing inspection analysis wandb_run"
-        " wandb_media trust",
+        " lightning folding performance crashes progress fingerprint growth report drawing inspection analysis"
+        " wandb_run wandb_media trust",
         "build",
         "cli job sweep launch worker endings data_command __main__",
     )

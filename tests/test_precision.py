@@ -49,7 +49,9 @@ def test_pooled_maps_are_means_in_single_precision(dtype, height, width):
     maps = torch.rand(2, 3, height, width).to(dtype)
     found = pooled(maps)
     assert found.dtype == torch.float32
-    assert torch.allclose(found, maps.double().mean(dim=(2, 3)).float(), rtol=2e-3 if dtype != torch.float32 else 1e-6)
+    assert torch.allclose(
+        found, maps.double().mean(dim=(2, 3)).float(), rtol=2e-3 if dtype != torch.float32 else 1e-6
+    )
 
 
 @pytest.mark.parametrize("kind", ["fully connected", "multilevel"])
