@@ -32,6 +32,7 @@ from llpp.experiment import Experiment
 from llpp.heads.base import FeatureSpec
 from llpp.metrics import PCK, PCKDefinition
 from llpp.module import LearningLossModule, Phase
+from llpp.performance import Performance, keep_memory
 from llpp.redaction import redact
 from llpp.transforms import PersonCrop
 from llpp.trust import check_targets, read_config
@@ -47,8 +48,11 @@ def experiment(cfg: DictConfig, gpu: int | None = None) -> Experiment:
     """
     lightning.quiet()
     chosen = settings.of(cfg)
+    performance = Performance(**_plain(cfg.performance))
     if cfg.threads:
         torch.set_num_threads(cfg.threads)
+    if performance.keeps_memory(cfg.trainer.accelerator):
+        keep_memory()
     data = dataset(cfg)
     crops = build_crops.crop_cache(cfg, data) if cfg.dataset.cache else None
     resident = ResidentCrops(crops) if crops and cfg.dataset.resident else None
@@ -78,6 +82,7 @@ def experiment(cfg: DictConfig, gpu: int | None = None) -> Experiment:
         make_module=make_module,
         make_trainer=partial(_trainer, cfg, loggers, gpu, code),
         code=code,
+        performance=performance,
         base_models=Path(cfg.base_models) if cfg.base_models else None,
         loggers=[logger for logger in loggers if not isinstance(logger, WandbRun)],
         observers=[logger for logger in loggers if isinstance(logger, WandbRun)],
@@ -192,7 +197,7 @@ def _plain(node: Any) -> dict[str, Any]:
 
 
 def _decided(cfg: DictConfig) -> dict[str, Any]:
-    """The sections of the config in which the machine has a say, with what was decided: it changes results."""
+    """The sections of the config in which the machine has a say, with what was decided; results depend on it."""
     trainer, crop = _plain(cfg.trainer), _plain(cfg.crop)
     trainer["precision"] = lightning.precision(cfg.trainer.precision, cfg.trainer.accelerator)
     return {"trainer": trainer, "crop": crop | build_crops.science(cfg)}

@@ -16,6 +16,7 @@ from llpp.crop_cache.cache import CropCache
 from llpp.datamodule import PoolDataModule
 from llpp.datasets.base import PoseDataset
 from llpp.module import LearningLossModule, Phase
+from llpp.performance import Performance
 from llpp.settings import Settings
 from llpp.state import RunState, digest
 from llpp.training import Training
@@ -48,6 +49,7 @@ class Experiment:
     make_module: Callable[[int, Phase], LearningLossModule]  # round
     make_trainer: Callable[[Path, str, bool], pl.Trainer]  # directory of its checkpoints, their key, the best too?
     code: str  # digest of the program
+    performance: Performance
     base_models: Path | None  # where runs of a comparison leave their first models for each other
     loggers: Sequence[Logger]  # get each round's row
     observers: Sequence[Observer]

@@ -21,7 +21,7 @@ from llpp.state import digest
 # Left out of the fingerprint: they name, place, show or speed up a run, and change none of its results.
 NOT_SCIENCE = (
     "name", "runs", "run_dir", "base_models", "data_root", "rounds", "report", "logger", "evaluate_pool",
-    "cache_dir", "dataset.grow", "dataset.cache", "dataset.resident",
+    "cache_dir", "dataset.grow", "dataset.cache", "dataset.resident", "performance",
     "threads", "data.workers", "data.pin_memory", "data.eval_batch_size",
     "rank_timeout", "trainer.accelerator", "trainer.devices", "trainer.num_nodes", "trainer.log_every_n_steps",
     "trainer.enable_model_summary", "trainer.profiler",

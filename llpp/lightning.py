@@ -11,6 +11,8 @@ import torch
 from pytorch_lightning.strategies import DDPStrategy
 from torch.nn.parallel import DistributedDataParallel
 
+from llpp.errors import ConfigError
+
 
 def strategy(timeout: float) -> DDPStrategy:
     """Gradients are averaged; statistics of BatchNorm are equal on all ranks, so they need no broadcast."""
@@ -43,11 +45,13 @@ def leave_signals(trainer: pl.Trainer) -> None:
 
 
 def precision(asked: str, accelerator: str) -> str:
-    """What `trainer.precision=auto` means on this machine; anything else is what it is.
+    """What `trainer.precision=auto` means on this machine; other values stay, but fp16 on a CPU is a ConfigError.
 
     bf16 where it is fast: on a GPU that has it, and on a CPU whose dot products of it are faster than those of
     float32. Intel's without AMX have such instructions too, but their convolutions are slower than in float32.
     """
+    if accelerator == "cpu" and str(asked).startswith("16"):
+        raise ConfigError(f"trainer.precision={asked} is very slow on CPUs; use bf16-mixed or 32-true")
     if asked != "auto":
         return asked
     if accelerator in ("gpu", "cuda"):

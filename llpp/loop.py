@@ -146,8 +146,9 @@ def run_round(experiment: Experiment, state: RunState, number: int) -> RunState:
     clock = Clock()
     files = experiment.files([*labelled, *validation]) if number == 0 else ""
     trained = training(experiment, state, number).round(number, state.labelled, data, state.steps, files)
-    scoring = Scoring(trained.trainer, trained.module, data, outputs.round_dir(run_dir, number), clock)
     clock.lap("train")
+    directory = outputs.round_dir(run_dir, number)
+    scoring = Scoring(trained.trainer, trained.module, data, directory, clock, experiment.performance)
 
     test = experiment.split_rows("test", state)
     tested = scoring.evaluate(test)

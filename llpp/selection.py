@@ -2,17 +2,19 @@
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 import pytorch_lightning as pl
 from numpy.typing import NDArray
 
-from llpp import outputs, ranks
+from llpp import folding, outputs, ranks
 from llpp.datamodule import PoolDataModule
 from llpp.experiment import Experiment
 from llpp.module import LearningLossModule
+from llpp.performance import Performance
 from llpp.pool import Pool
 from llpp.scoring import PER_IMAGE, Evaluation, evaluate
 from llpp.seeds import Stream, generator
@@ -40,16 +42,27 @@ class Clock:
 
 @dataclass(frozen=True)
 class Scoring:
-    """A trained round, ready to score its pool."""
+    """A trained round, ready to score its pool: the module's backbone becomes one that cannot be trained any more."""
 
     trainer: pl.Trainer
     module: LearningLossModule
     data: PoolDataModule
     round_dir: Path
     clock: Clock
+    performance: Performance = field(default_factory=Performance)
+
+    def __post_init__(self) -> None:
+        self.module.backbone = folding.folded(self.module.backbone, self.module.crop_size)
+
+    @cached_property
+    def work(self) -> int:
+        """Floating-point operations of the backbone for one image."""
+        return folding.work(self.module.backbone, self.module.crop_size)
 
     def evaluate(self, rows: NDArray[np.int64], keep: frozenset[str] = frozenset()) -> Evaluation:
         """One pass over `rows`."""
+        if folding.can_freeze(self.module, self.trainer) and self.performance.compiles(len(rows), self.work):
+            folding.freeze(self.module, self.trainer, self.data.loading.eval_batch_size)
         return evaluate(self.trainer, self.module, self.data, rows, keep)
 
 

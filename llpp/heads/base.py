@@ -55,8 +55,10 @@ class FullPrecision(nn.Sequential):
     def forward(self, x: Tensor) -> Tensor:
         """As `nn.Sequential`."""
         with torch.autocast(x.device.type, enabled=False):
-            result: Tensor = super().forward(x.to(torch.promote_types(x.dtype, torch.float32)))  # type: ignore[no-untyped-call]
-        return result
+            x = x.to(torch.promote_types(x.dtype, torch.float32))
+            for layer in self:
+                x = layer(x)
+        return x
 
 
 def fully_connected(inputs: int, widths: Sequence[int]) -> FullPrecision:
