@@ -329,6 +329,7 @@ LAYERS = tuple(
         "loop experiment selection settings training module datamodule scoring outputs start ranks batch_norm"
         " checkpoints lightning crashes progress fingerprint growth report drawing inspection analysis wandb_run"
         " wandb_media trust",
+        "making",
         "build",
         "cli compose job sweep launch worker endings data_command __main__",
     )
@@ -411,7 +412,7 @@ def test_plug_ins_know_nothing_of_the_other_kinds():
 def test_frameworks_stay_in_their_layers():
     def frameworks(module):
         forbidden = {"hydra"} if area(module) == "report" else {"hydra", "omegaconf"}
-        if area(module) in ("build", "cli", "compose", "job", "sweep", "launch", "worker", "data_command"):
+        if area(module) in ("making", "build", "cli", "compose", "job", "sweep", "launch", "worker", "data_command"):
             forbidden = set()
         if layer(module) <= PLUG_INS:
             forbidden |= {"pytorch_lightning", "lightning"}
