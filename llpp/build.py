@@ -2,8 +2,7 @@
 
 import copy
 import logging
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, cast
@@ -11,11 +10,8 @@ from typing import Any, cast
 import numpy as np
 import pytorch_lightning as pl
 import torch
-from hydra.errors import InstantiationException
-from hydra.utils import instantiate
 from lightning_fabric.utilities.exceptions import MisconfigurationException
-from omegaconf import DictConfig, OmegaConf, open_dict
-from omegaconf.errors import OmegaConfBaseException
+from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning.callbacks import ProgressBar
 
 from llpp import build_crops, compiling, fingerprint, lightning, ranks, settings
@@ -27,24 +23,25 @@ from llpp.crop_cache.resident import ResidentCrops
 from llpp.crops import Cropping
 from llpp.datamodule import PoolDataModule
 from llpp.datasets.base import PoseDataset
-from llpp.errors import ConfigError, LlppError, expect
+from llpp.errors import expect
 from llpp.experiment import Experiment
 from llpp.heads.base import FeatureSpec
+from llpp.making import dataset, make, plainly, records
 from llpp.metrics import PCK, PCKDefinition
 from llpp.module import LearningLossModule, Phase
 from llpp.performance import Performance, keep_memory
 from llpp.redaction import redact
 from llpp.transforms import PersonCrop
-from llpp.trust import check_targets, read_config
 from llpp.wandb_run import WandbRun
 
 log = logging.getLogger(__name__)
 
 
-def experiment(cfg: DictConfig, gpu: int | None = None) -> Experiment:
+def experiment(cfg: DictConfig, gpu: int | None = None, data: PoseDataset | None = None) -> Experiment:
     """Build everything once, so that what cannot work is refused before any training.
 
-    `gpu` is the number of the one that is to be used, where the machine has several.
+    `gpu` is the number of the one that is to be used, where the machine has several; `data` the config's dataset,
+    if it has been made already.
     """
     lightning.quiet()
     chosen = settings.of(cfg)
@@ -53,16 +50,19 @@ def experiment(cfg: DictConfig, gpu: int | None = None) -> Experiment:
         torch.set_num_threads(cfg.threads)
     if performance.keeps_memory(cfg.trainer.accelerator):
         keep_memory()
-    data = dataset(cfg)
+    data = data or dataset(cfg)
     crops = build_crops.crop_cache(cfg, data) if cfg.dataset.cache else None
     resident = ResidentCrops(crops) if crops and cfg.dataset.resident else None
     make_module = partial(module, cfg, data, resident=resident)
     make_data = _data_factory(cfg, data, crops)
     first = make_module(0, "joint")
     first.compilation.begin_job()
-    with _plainly():
+    with plainly():
         first.optimizer_factory(first.parameters())
-        _trainer(cfg, [], gpu, "", Path(cfg.run_dir), "", True)
+        try:
+            _trainer(cfg, [], gpu, "", Path(cfg.run_dir), "", True)
+        except MisconfigurationException as error:
+            raise ValueError(str(error)) from error
     acquisition = make(cfg.acquisition)
     loggers = [make(node) for node in (cfg.logger or {}).values()]
     config, code, decided = redact(_plain(cfg)), fingerprint.code(_plain(cfg)), _decided(cfg)
@@ -89,71 +89,17 @@ def experiment(cfg: DictConfig, gpu: int | None = None) -> Experiment:
     )
 
 
-def make(node: Any, **extra: Any) -> Any:
-    """Instantiate a node; only plain containers reach the objects."""
-    with _plainly():
-        return instantiate(node, **extra, _convert_="all")
-
-
-@contextmanager
-def _plainly() -> Iterator[None]:
-    """Hydra wraps what a constructor raises: pass our own errors on, and put others into one line."""
-    try:
-        yield
-    except InstantiationException as error:
-        cause = error.__cause__
-        raise cause if isinstance(cause, LlppError) else ConfigError(" ".join(str(error).split())) from error
-    except (TypeError, ValueError, MisconfigurationException) as error:  # from a late call, which Hydra does not wrap
-        raise ConfigError(" ".join(str(error).split())) from error
-
-
-def dataset(cfg: DictConfig) -> PoseDataset:
-    """The dataset of a config, whose splits must not be empty."""
-    data = records(cfg.dataset)
-    for split in ("train", "val", "test"):
-        if not len(data.records.rows(split)):
-            raise ConfigError(f"dataset {data.name} has no {split} records; give it some in dataset.*")
-    data.check()
-    return data
-
-
-def records(node: DictConfig) -> PoseDataset:
-    """The dataset of a config's node, in which some settings are about the run."""
-    own = copy.copy(node)
-    with open_dict(own):
-        for name in build_crops.OF_THE_RUN:
-            own.pop(name, None)
-    made: PoseDataset = make(own)
-    return made
-
-
 def inspected(cfg: DictConfig) -> tuple[PoseDataset, PersonCrop, PCKDefinition]:
     """What `llpp data` looks at; unlike a run's, the dataset may lack images and splits."""
     size, padding = cfg.crop.size, cfg.crop.padding
     expect(type(size) is int and 8 <= size <= 1024, "crop.size", size, "8 to 1024 pixels")
     expect(type(padding) in (int, float), "crop.padding", padding, "a factor above 0")
-    with _plainly():
+    with plainly():
         return records(cfg.dataset), PersonCrop(size, padding), _pck(cfg)
 
 
-def dataset_of_run(run_dir: Path, trusted: Sequence[str] = ()) -> PoseDataset:
-    """The dataset of a run, built again from its config.yaml; LlppError where that is impossible by now.
-
-    It may be somebody else's run: only llpp's datasets and what `trusted` packages define are built.
-    """
-    node = read_config(run_dir)[0].get("dataset")
-    check_targets(node, run_dir, trusted)
-    if not isinstance(node, dict) or "_target_" not in node:
-        raise ConfigError(f"{run_dir / 'config.yaml'} has no dataset; start its `llpp run` command again")
-    try:
-        return dataset(OmegaConf.create({"dataset": node}))
-    except OmegaConfBaseException as error:
-        told = " ".join(str(error).split())
-        raise ConfigError(f"{run_dir / 'config.yaml'} does not describe a dataset any more: {told}") from error
-
-
 def _pck(cfg: DictConfig) -> PCKDefinition:
-    with _plainly():
+    with plainly():
         return PCKDefinition(**_plain(cfg.pck))
 
 
@@ -165,7 +111,7 @@ def module(
     backbone: Backbone = make(cfg.backbone, joints=len(joints))
     backbone.check_size(cfg.crop.size)
     spec = FeatureSpec(backbone.feature_channels, backbone.penultimate_channels, cfg.crop.size)
-    with _plainly():
+    with plainly():
         head = make(cfg.head)(spec=spec) if phase != "pose" else None
     compilation = compiling.of_setting(
         **_plain(OmegaConf.masked_copy(cfg, "compile")),

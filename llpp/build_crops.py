@@ -12,8 +12,6 @@ from llpp.errors import expect
 from llpp.state import digest
 from llpp.transforms import PersonCrop
 
-OF_THE_RUN = ("grow", "cache", "resident")  # what a dataset's node says about the run
-
 
 def science(cfg: DictConfig) -> dict[str, Any]:
     """What the settings of `crop` do not tell, but results depend on.
@@ -31,6 +29,6 @@ def crop_cache(cfg: DictConfig, data: PoseDataset) -> CropCache:
     source = ""
     if not data.paths:  # its program and settings decide what is drawn
         told = cast(dict[str, Any], OmegaConf.to_container(cfg.dataset, resolve=True))
-        drawn = {name: value for name, value in told.items() if name not in OF_THE_RUN}
+        drawn = {name: value for name, value in told.items() if name not in settings.OF_THE_RUN}
         source = digest([drawn, fingerprint.code({"dataset": drawn})])
     return CropCache(Path(cfg.cache_dir), data, PersonCrop(cfg.crop.size, cfg.crop.padding, cfg.crop.margin), source)

@@ -44,9 +44,9 @@ def cache(arguments: list[str]) -> int:
 
 
 def _build(cfg: "DictConfig") -> int:
-    from llpp import build, build_crops
+    from llpp import build_crops, making
 
-    crops = build_crops.crop_cache(cfg, build.dataset(cfg))
+    crops = build_crops.crop_cache(cfg, making.dataset(cfg))
     name = crops.ready(print)
     crops.open(name)
     for row, reason in sorted(crops.bad.items()):

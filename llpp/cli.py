@@ -104,11 +104,11 @@ def report(arguments: list[str]) -> int:
     chosen = parser.parse_args([re.sub(r"^trusted_packages=", "--trusted-packages=", a) for a in spelt])
     trusted = [name for name in re.split(r"[\s,\[\]]+", chosen.trusted_packages) if name]
 
-    from llpp import build
+    from llpp import making
     from llpp import report as reports
 
     reference = reports.published(chosen.reference)
-    dataset = partial(build.dataset_of_run, trusted=trusted)
+    dataset = partial(making.dataset_of_run, trusted=trusted)
     page = reports.write(chosen.folders, chosen.output or chosen.folders[0], dataset, reference)
     reports.print_tables(chosen.folders, reference=reference)
     print(page)

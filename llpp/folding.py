@@ -36,7 +36,8 @@ def folded(backbone: Backbone, size: int) -> Backbone:
         return backbone
     own = copy.deepcopy(backbone).eval()
     uses = Counter(id(module) for _, module in own.named_modules(remove_duplicate=False))
-    for sequence in [module for module in own.modules() if type(module) in (nn.Sequential, Chain)]:
+    sequences = [module for module in own.modules() if isinstance(module, nn.Sequential)]
+    for sequence in [module for module in sequences if type(module) in (nn.Sequential, Chain)]:
         for place, (conv, norm) in enumerate(pairwise(list(sequence))):
             once = uses[id(sequence)] == uses[id(conv)] == uses[id(norm)] == 1
             watched = any(module._forward_hooks or module._forward_pre_hooks for module in (conv, norm))

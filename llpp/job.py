@@ -84,8 +84,12 @@ def run(cfg: DictConfig, gpus: list[int] | None = None) -> str:
 
 def work(cfg: DictConfig, gpu: int | None = None) -> str:
     """All rounds and the report, in this process; `gpu` is the number of the one to use."""
+    from llpp import making
+
     expect(isinstance(cfg.report, DictConfig), "report", cfg.report, "report.write=true or report.write=false")
-    settings.of(cfg)  # before torch is imported, which takes seconds
+    settings.of(cfg)
+    data = None if launch.is_worker() else making.dataset(cfg)
+    # torch takes seconds to import: what can be refused without it has been refused
     from llpp import build, crashes, loop, ranks
     from llpp import report as reports
 
@@ -93,7 +97,7 @@ def work(cfg: DictConfig, gpu: int | None = None) -> str:
     ranks.connect(cfg.trainer.accelerator in ("gpu", "cuda"), cfg.rank_timeout)
     if ranks.rank() > 0:
         logging.getLogger().setLevel(logging.WARNING)  # the first one tells what goes on
-    experiment = build.experiment(cfg, gpu)
+    experiment = build.experiment(cfg, gpu, data)
     with crashes.explained(cfg.data, cfg.crop.size):
         state = loop.run(experiment)
     log.info("%s: %d rounds done", cfg.run_dir, len(state.rounds))

@@ -56,6 +56,8 @@ CHOICES = {
     "crop.resample": ("auto", "worker", "device"),
 }
 
+OF_THE_RUN = ("grow", "cache", "resident")  # what a dataset's node says about the run
+
 
 def check(name: str, value: object) -> None:
     """Raise ConfigError unless a setting's value fits, as far as it alone can tell."""

@@ -329,6 +329,7 @@ LAYERS = tuple(
         "loop experiment selection settings training module divergence compiling transfer crops crop_cache datamodule"
         " scoring outputs start ranks batch_norm checkpoints lightning folding performance crashes progress"
         " fingerprint growth report drawing inspection analysis wandb_run wandb_media trust",
+        "making",
         "build build_crops",
         "cli compose job sweep launch worker endings data_command cache_command __main__",
     )

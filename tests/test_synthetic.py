@@ -204,3 +204,9 @@ def test_bad_settings_are_one_sentence(settings, sentence):
 def test_no_figures_at_all_is_an_empty_table():
     records = figures().records
     assert records.ids == () and records.joints.shape == (0, 14, 2) and records.boxes.shape == (0, 4)
+
+
+def test_jobs_of_one_process_share_what_is_drawn():
+    first, second, other = figures(pool=3), figures(pool=3, box="image"), figures(pool=4)
+    assert first.load(1) is second.load(1)
+    assert np.array_equal(first.load(1), other.load(1)), "whatever the number of figures"

@@ -7,6 +7,7 @@ limb-like clutter and behind occluders. Everything about a figure is a function 
 import colorsys
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 
 import cv2
 import numpy as np
@@ -87,13 +88,8 @@ class SyntheticFigures(PoseDataset):
         shares = {"initial": hard_initial, "pool": hard_pool, "val": hard_val, "test": hard_test}
         _check(counts, shares, seed, size, box)
         self.size = size
-        self._figures = [
-            _figure((seed, number, i), hard)
-            for number, group in enumerate(GROUPS)
-            for i, hard in enumerate(_hard(seed, number, counts[group], shares[group]))
-        ]
+        self._figures, self._drawn = _known(seed, size, *((counts[g], shares[g]) for g in GROUPS))
         self.records = _records(self._figures, size, box)
-        self._drawn: dict[int, NDArray[np.uint8]] = {}
 
     def load(self, row: int) -> NDArray[np.uint8]:
         """Pixels (size, size, 3) RGB of record `row`, drawn when first asked for, then kept."""
@@ -123,6 +119,17 @@ def _check(counts: Mapping[str, int], shares: Mapping[str, float], seed: int, si
         raise ConfigError(f"dataset.size is {size}; expected an image side of {SMALLEST} to {LARGEST} pixels")
     if box not in BOXES:
         raise ConfigError(f"dataset.box is {box!r}; expected one of {', '.join(BOXES)}")
+
+
+@lru_cache(maxsize=1)  # the jobs of a sweep come one after the other in a process, and mostly want the same figures
+def _known(seed: int, size: int, *groups: tuple[int, float]) -> tuple[list[Figure], dict[int, NDArray[np.uint8]]]:
+    """All figures of some groups (how many, share of hard ones), and the pictures that have been drawn of them."""
+    figures = [
+        _figure((seed, number, i), hard)
+        for number, (count, share) in enumerate(groups)
+        for i, hard in enumerate(_hard(seed, number, count, share))
+    ]
+    return figures, {}
 
 
 def _records(figures: list[Figure], size: int, box: str) -> Records:

@@ -1,0 +1,60 @@
+"""How long a command takes before it says something, and a run before it can train; fresh processes each time."""
+
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from benchmarks.measure import Timing, alternate, arguments, emit
+
+ROOT = Path(__file__).resolve().parents[1]
+LLPP = ("-m", "llpp")
+# name → what Python is called with, exit status, what it has to say
+COMMANDS: dict[str, tuple[Sequence[str], int, str]] = {
+    "bare_python": (("-c", "pass"), 0, ""),
+    "bare_torch": (("-c", "import torch"), 0, ""),
+    "bare_lightning": (("-c", "import pytorch_lightning"), 0, ""),
+    "help": ((*LLPP, "--help"), 0, "llpp run"),
+    "run_help": ((*LLPP, "run", "--help"), 0, "acquisition: core_set"),
+    "config_error": ((*LLPP, "run", "data.batch_size=0"), 2, "data.batch_size=0 does not fit"),
+    "config_error_composed": ((*LLPP, "run", "data.batchsize=8"), 2, "Key 'batchsize' is not in struct"),
+    "training_ready": (("-c", "import llpp.job, llpp.build, llpp.loop"), 0, ""),
+}
+
+
+def starter(name: str, folder: str) -> Callable[[], None]:
+    """What runs a command, and fails if it does not say what it should."""
+    words, code, told = COMMANDS[name]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+
+    def start() -> None:
+        done = subprocess.run(
+            [sys.executable, *words], cwd=folder, env=environment, capture_output=True, text=True, check=False
+        )
+        if done.returncode != code or told not in done.stdout + done.stderr:
+            raise RuntimeError(f"{name}: exit status {done.returncode}\n{done.stdout}{done.stderr}")
+
+    return start
+
+
+def main() -> None:
+    """Measure all in turn."""
+    rounds = arguments(__doc__, rounds=5).parse_args().rounds
+    with tempfile.TemporaryDirectory() as folder:
+        times = alternate({name: starter(name, folder) for name in COMMANDS}, rounds)
+    bare: dict[str, Timing] = {name: times.pop(f"bare_{name}") for name in ("python", "torch", "lightning")}
+    shown: dict[str, Any] = {f"bare_{name}_s": timing.seconds for name, timing in bare.items()}
+    ready = times.pop("training_ready")
+    for name, timing in times.items():
+        emit(f"start_{name}", timing.seconds, "s", **shown, **timing.notes)
+    emit(
+        "start_training_ready", ready.seconds, "s", "bare import pytorch_lightning",
+        bare["lightning"].seconds / ready.seconds, **shown, **ready.notes,
+    )  # fmt: skip
+
+
+if __name__ == "__main__":
+    main()
