@@ -18,7 +18,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import OmegaConf
 
 import llpp
-from llpp import build
+from llpp import build, lightning
 from llpp.acquisition.base import NEEDS, Acquisition
 from llpp.backbones.base import Backbone
 from llpp.compose import conf_dir
@@ -280,7 +280,9 @@ def test_trainers_are_built(compose, trainer, tmp_path):
     cfg = compose(f"trainer={trainer}")
     if cfg.trainer.accelerator == "gpu" and not torch.cuda.is_available():
         pytest.skip("no GPU here")
-    made = pl.Trainer(**OmegaConf.to_container(cfg.trainer), logger=False, default_root_dir=tmp_path)
+    settings = OmegaConf.to_container(cfg.trainer)
+    settings["precision"] = lightning.precision(settings["precision"], settings["accelerator"])
+    made = pl.Trainer(**settings, logger=False, default_root_dir=tmp_path)
     assert made.max_epochs == cfg.trainer.max_epochs
 
 
