@@ -113,9 +113,10 @@ def module(
     spec = FeatureSpec(backbone.feature_channels, backbone.penultimate_channels, cfg.crop.size)
     with plainly():
         head = make(cfg.head)(spec=spec) if phase != "pose" else None
+    filled = cfg.compile is not None or cfg.trainer.accelerator == "gpu"
     compilation = compiling.of_setting(
         **_plain(OmegaConf.masked_copy(cfg, "compile")),
-        batch=cfg.data.eval_batch_size,
+        batch=cfg.data.eval_batch_size if filled else 0,
         accumulated=cfg.trainer.get("accumulate_grad_batches", 1),
     )
     compilation.prepare(backbone)

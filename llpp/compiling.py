@@ -24,6 +24,7 @@ REGIONAL = "regional"  # a word for {regional: true}
 class Compilation:
     """How the pose network is compiled; `batch` is the number of images that batches of evaluation are filled up to.
 
+    A batch of another size would be compiled anew, and cuDNN would time its algorithms for it.
     `regional` compiles the regions that a network names, those of one kind once, which takes a fraction of the time.
     """
 
@@ -86,13 +87,12 @@ def _backends() -> list[str]:
 def of_setting(compile: object, batch: int, accumulated: int) -> Compilation:
     """What `compile` asks for: null, a backend, a mode of inductor, regional, or a mapping of these.
 
-    `batch` is that of evaluation, `accumulated` the number of batches that a step of the optimiser adds up.
+    `batch` is that of evaluation, 0 to leave its batches as they are; `accumulated` the number of batches that a step
+    of the optimiser adds up.
 
     Raises:
         ConfigError: it is none of these, or does not go together with adding up.
     """
-    if compile is None:
-        return EAGER
     chosen = Compilation(**_options(compile), batch=batch)
     if chosen.graphs and accumulated > 1:
         raise ConfigError(
@@ -103,6 +103,8 @@ def of_setting(compile: object, batch: int, accumulated: int) -> Compilation:
 
 
 def _options(setting: object) -> dict[str, Any]:
+    if setting is None:
+        return {"backend": None}
     if isinstance(setting, Mapping):
         known = ("backend", "mode", "regional")
         if strangers := sorted(str(key) for key in setting if key not in known):

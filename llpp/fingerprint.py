@@ -24,7 +24,7 @@ NOT_SCIENCE = (
     "cache_dir", "dataset.grow", "dataset.cache", "dataset.resident", "performance",
     "threads", "data.workers", "data.pin_memory", "data.eval_batch_size",
     "rank_timeout", "trainer.accelerator", "trainer.devices", "trainer.num_nodes", "trainer.log_every_n_steps",
-    "trainer.enable_model_summary", "trainer.profiler",
+    "trainer.enable_model_summary", "trainer.profiler", "trainer.benchmark",
 )  # fmt: skip
 # Callbacks that only show; any other may change what is trained.
 SHOWING = tuple(
