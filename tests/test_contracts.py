@@ -324,7 +324,7 @@ LAYERS = tuple(
     set(areas.split())
     for areas in (
         "llpp types state ids pool errors files seeds redaction",
-        "losses codec metrics statistics theory transforms schedules pixels",
+        "losses codec metrics statistics theory geometry transforms schedules pixels",
         "backbones heads objectives acquisition datasets",
         "loop experiment selection training module datamodule crops crop_cache scoring outputs start ranks batch_norm"
         " checkpoints lightning crashes progress fingerprint growth report drawing inspection analysis wandb_run"
