@@ -90,7 +90,7 @@ def test_averaging_before_a_large_reduction_does_not_move_joints(crop, shape):
 @pytest.mark.parametrize(("side", "factor"), [(100, 1), (200, 2), (300, 4), (630, 8)])
 def test_a_photograph_that_is_decoded_smaller_gives_the_same_crop(tmp_path, shape, side, factor):
     """A crop of 64 pixels: the box's side times 1.25, by 64, is 1.95, 3.9, 5.9 and 12.3."""
-    coarse = np.random.default_rng(0).integers(0, 60, (shape[0] // 8, shape[1] // 8, 3), np.uint8)
+    coarse = np.random.default_rng(0).integers(0, 60, (shape[0] // 16, shape[1] // 16, 3), np.uint8)
     texture = cv2.resize(coarse, shape[::-1], interpolation=cv2.INTER_LINEAR)
     image = dot(330, 250, shape, sigma=side / 10) // 2 + texture
     cv2.imwrite(str(tmp_path / "photo.jpg"), image)
