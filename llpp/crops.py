@@ -15,15 +15,15 @@ from numpy.typing import NDArray
 from torch.utils.data import Dataset
 
 from llpp.datasets.base import PoseDataset
+from llpp.geometry import UPRIGHT, Warp, enlarged, move_points, scale_of
 from llpp.seeds import Stream, generator
-from llpp.transforms import Augmentation, PersonCrop, Placement, Warp, move_points, scale_of, warp_image
+from llpp.transforms import Augmentation, PersonCrop, Placement, warp_image
 from llpp.types import Batch
 
 Item = dict[str, NDArray[np.generic]]
 PixelAugmentation = Callable[[NDArray[np.uint8], np.random.Generator], NDArray[np.uint8]]
 EVALUATION = -1  # in place of an epoch: no augmentation
 IDLE = -2  # likewise, and no joint counts: keeps a rank in step that has nothing to evaluate
-UPRIGHT = Warp()
 
 
 class CutCrops(Protocol):
@@ -106,9 +106,11 @@ class CropDataset(Dataset[Item]):
         """Where the crop of `row` lies; its pixels are written `into` an array, if there is one."""
         crop, cut, box = self.cropping.crop, self.cropping.cut, self.dataset.records.boxes[row]
         if cut is None:
-            image = self.dataset.load(row)
+            direct = crop.margin is None
+            image, factor = self.dataset.reduced(row, crop.reduction(box, warp if direct else UPRIGHT))
             placed = crop.place(box, image.shape[:2], warp)
-            warp_image(image, placed.matrix if crop.margin is None else placed.upright, crop.side, into)
+            matrix = placed.matrix if direct else placed.upright
+            warp_image(image, matrix @ enlarged(factor), crop.side, into)
             return placed
         placed = cut.crop.place(box, cut.shape(row), warp)
         if into is None:

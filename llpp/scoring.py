@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 
 from llpp import ranks
 from llpp.datamodule import PoolDataModule, batch_places
+from llpp.geometry import move_points
 from llpp.metrics import PCK
 from llpp.module import LearningLossModule
 from llpp.transfer import Arriving
-from llpp.transforms import move_points
 
 Column = NDArray[np.float32]
 PER_IMAGE = ("predicted_loss", "true_loss", "pck")

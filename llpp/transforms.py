@@ -1,7 +1,7 @@
 """Person crops by one affine matrix that composes crop, rotation, scale, shift and mirroring.
 
-Matrices are (3, 3) and map (x, y, 1) in pixels, pixel centres at integers. Joints move by the very matrix that
-moves the pixels, whether those are resampled in the worker (`warp_image`) or on the device (`resample`).
+Joints move by the very matrix that moves the pixels, whether those are resampled in the worker (`warp_image`) or on
+the device (`resample`).
 """
 
 import math
@@ -15,18 +15,18 @@ from torch import Tensor
 from torch.nn import functional
 
 from llpp.errors import expect
-
-Matrix = NDArray[np.float64]
-
-
-@dataclass(frozen=True)
-class Warp:
-    """One draw of the geometric augmentation; the default leaves a crop as it is."""
-
-    rotation: float = 0.0  # degrees, clockwise on the screen
-    scale: float = 1.0  # > 1 enlarges the person
-    shift: tuple[float, float] = (0.0, 0.0)  # share of the crop's side
-    flip: bool = False
+from llpp.geometry import (
+    UPRIGHT,
+    Matrix,
+    Warp,
+    crop_matrix,
+    enlarged,
+    move_joints,
+    move_points,
+    scale_of,
+    translation,
+    warp_matrix,
+)
 
 
 @dataclass(frozen=True)
@@ -54,52 +54,6 @@ class Augmentation:
         )
 
 
-def translation(x: float, y: float) -> Matrix:
-    """Move by (x, y) pixels."""
-    return np.array([[1.0, 0.0, x], [0.0, 1.0, y], [0.0, 0.0, 1.0]])
-
-
-def crop_matrix(box: NDArray[np.float32], size: int, padding: float) -> Matrix:
-    """Image pixels → pixels of a square crop of `size` around `box` (x, y, width, height).
-
-    The crop's side is the box's longer one × padding, so people keep their proportions.
-    """
-    x, y, width, height = box.tolist()
-    scale, centre = size / (max(width, height, 1.0) * padding), (size - 1) / 2
-    left, top = centre - scale * (x + width / 2), centre - scale * (y + height / 2)
-    return np.array([[scale, 0.0, left], [0.0, scale, top], [0.0, 0.0, 1.0]])
-
-
-def warp_matrix(warp: Warp, size: int) -> Matrix:
-    """Pixels of an upright crop → pixels of the augmented one, turning about the crop's centre."""
-    angle, centre = math.radians(warp.rotation), (size - 1) / 2
-    cos, sin = math.cos(angle) * warp.scale, math.sin(angle) * warp.scale
-    mirror = -1.0 if warp.flip else 1.0
-    x = centre + warp.shift[0] * size - (cos * mirror - sin) * centre
-    y = centre + warp.shift[1] * size - (sin * mirror + cos) * centre
-    return np.array([[cos * mirror, -sin, x], [sin * mirror, cos, y], [0.0, 0.0, 1.0]])
-
-
-def move_points(points: NDArray[np.float32], matrix: Matrix) -> NDArray[np.float32]:
-    """Apply a matrix to (..., 2) points, or each of (B, 3, 3) to its own of (B, N, 2); NaN stays NaN."""
-    shift = matrix[:2, 2] if matrix.ndim == 2 else matrix[:, None, :2, 2]
-    return (points @ matrix[..., :2, :2].swapaxes(-1, -2) + shift).astype(np.float32)
-
-
-def move_joints(
-    joints: NDArray[np.float32], visible: NDArray[np.uint8], matrix: Matrix, flip_order: list[int] | None
-) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
-    """Move (K, 2) joints; with `flip_order` (a mirrored image) left and right change names."""
-    moved = move_points(joints, matrix)
-    return (moved, visible) if flip_order is None else (moved[flip_order], visible[flip_order])
-
-
-def scale_of(matrix: Matrix) -> float:
-    """Pixels out per pixel in, of a similarity."""
-    (a, b), (c, d) = matrix[:2, :2].tolist()
-    return math.sqrt(abs(a * d - b * c))
-
-
 def warp_image(
     image: NDArray[np.uint8], matrix: Matrix, size: int, into: NDArray[np.uint8] | None = None
 ) -> NDArray[np.uint8]:
@@ -109,14 +63,33 @@ def warp_image(
     """
     factor = int(1.0 / max(scale_of(matrix), 1e-6))
     if factor > 1:
-        height, width = (max(1, -(-side // factor)) for side in image.shape[:2])
-        fx, fy = image.shape[1] / width, image.shape[0] / height
-        image = np.asarray(cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA), dtype=np.uint8)
-        grow = np.array([[fx, 0.0, (fx - 1) / 2], [0.0, fy, (fy - 1) / 2], [0.0, 0.0, 1.0]])
-        matrix = matrix @ grow
+        image, to_image = _averaged(image, matrix, size, factor)
+        matrix = matrix @ to_image
     return np.asarray(
         cv2.warpAffine(image, matrix[:2], (size, size), dst=into, flags=cv2.INTER_LINEAR), dtype=np.uint8
     )
+
+
+def _averaged(image: NDArray[np.uint8], matrix: Matrix, size: int, factor: int) -> tuple[NDArray[np.uint8], Matrix]:
+    """Means of blocks of `factor` × `factor` pixels where a crop lies, and (3, 3) their pixels → those of the image.
+
+    `matrix` maps the image's pixels to the crop's. The grid of blocks begins at the image's corner, whatever is cut.
+    """
+    corners = np.array([[x, y] for x in (-1, size) for y in (-1, size)], dtype=np.float32)
+    corners = move_points(corners, np.asarray(np.linalg.inv(matrix)))
+    blocks = [-(-side // factor) for side in image.shape[1::-1]]
+    low = np.clip(np.floor(corners.min(axis=0) / factor) - 1, 0, np.array(blocks) - 1)
+    high = np.clip(np.ceil(corners.max(axis=0) / factor) + 1, low + 1, blocks)
+    (left, top), (right, bottom) = low.astype(np.int64).tolist(), high.astype(np.int64).tolist()
+    part = image[top * factor : bottom * factor, left * factor : right * factor]
+    shape = ((right - left) * factor, (bottom - top) * factor)  # averaging by whole factors is twice as fast
+    if part.shape[1::-1] != shape:
+        missing = shape[1] - part.shape[0], shape[0] - part.shape[1]
+        part = np.asarray(
+            cv2.copyMakeBorder(part, 0, missing[0], 0, missing[1], cv2.BORDER_REPLICATE), dtype=np.uint8
+        )
+    small = cv2.resize(part, (right - left, bottom - top), interpolation=cv2.INTER_AREA)
+    return np.asarray(small, dtype=np.uint8), translation(left * factor, top * factor) @ enlarged(factor)
 
 
 def resample(images: Tensor, matrices: Tensor, size: int) -> Tensor:
@@ -197,6 +170,13 @@ class PersonCrop:
         """Pixels of the crop that is cut."""
         return self.size + 2 * self.border
 
+    def reduction(self, box: NDArray[np.float32], warp: Warp = UPRIGHT) -> int:
+        """By what whole factor an image may be smaller without loss to its crop; 1 where the box is NaN."""
+        *_, width, height = box.tolist()
+        if math.isnan(width + height):
+            return 1
+        return max(1, int(max(width, height, 1.0) * self.padding / (self.size * warp.scale)))
+
     def place(self, box: NDArray[np.float32], shape: tuple[int, int], warp: Warp) -> Placement:
         """Around `box` in an image of `shape` (height, width), which is taken whole where the box is NaN."""
         if np.isnan(box).any():
@@ -209,13 +189,16 @@ class PersonCrop:
             turned[:2, 2] -= turned[:2, :2].sum(axis=1) * self.border
         return Placement(matrix, upright, turned)
 
-    def upright(self, image: NDArray[np.uint8], box: NDArray[np.float32]) -> NDArray[np.uint8]:
-        """(side, side, 3) with the border; the middle is the crop without a margin, bit by bit."""
-        place = self.place(box, image.shape[:2], Warp())
-        pixels = warp_image(image, place.upright, self.side)
+    def upright(self, image: NDArray[np.uint8], box: NDArray[np.float32], factor: int = 1) -> NDArray[np.uint8]:
+        """(side, side, 3) with the border; the middle is the crop without a margin, bit by bit.
+
+        `factor`: how many times smaller the image is than the box knows it.
+        """
+        place = self.place(box, image.shape[:2], UPRIGHT)
+        pixels = warp_image(image, place.upright @ enlarged(factor), self.side)
         if self.border:  # sampling places are rounded to 1/32 pixel, otherwise where the origin lies elsewhere
             middle = slice(self.border, self.border + self.size)
-            pixels[middle, middle] = warp_image(image, place.matrix, self.size)
+            pixels[middle, middle] = warp_image(image, place.matrix @ enlarged(factor), self.size)
         return pixels
 
     def __call__(

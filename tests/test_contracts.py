@@ -326,7 +326,7 @@ LAYERS = tuple(
     set(areas.split())
     for areas in (
         "llpp types state ids pool errors files seeds redaction",
-        "losses codec metrics statistics theory transforms schedules pixels",
+        "losses codec metrics statistics theory geometry transforms schedules pixels",
         "backbones heads objectives acquisition datasets",
         "loop experiment selection settings training module divergence compiling transfer crops crop_cache datamodule"
         " scoring outputs start ranks batch_norm checkpoints lightning folding performance crashes progress"

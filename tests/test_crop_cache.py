@@ -26,7 +26,8 @@ from llpp.datamodule import Loading, PoolDataModule
 from llpp.datasets.base import LSP_SKELETON, PoseDataset, Records
 from llpp.datasets.images import read_image
 from llpp.errors import ConfigError, OccupiedError, StateError
-from llpp.transforms import PersonCrop, Warp
+from llpp.geometry import Warp
+from llpp.transforms import PersonCrop
 
 CROP = PersonCrop(16, 1.25, 1.5)
 COUNT = 150  # three blocks, the last one short

@@ -17,7 +17,8 @@ from llpp.datasets.mpii import MpiiHumanPose
 from llpp.datasets.mpii_mat import read_official
 from llpp.datasets.mpii_persons import table
 from llpp.errors import ConfigError, DataError
-from llpp.transforms import PersonCrop, Warp, scale_of
+from llpp.geometry import Warp, scale_of
+from llpp.transforms import PersonCrop
 
 DATA = Path(os.environ.get("LLPP_DATA", "data"))
 REAL, SAMPLE = DATA / "mpii", DATA / "mpii_sample"

@@ -1,6 +1,7 @@
 """Pixels and joints move together, and what is random is a function of (seed, round, epoch, id)."""
 
 import albumentations
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -10,12 +11,14 @@ from hypothesis import strategies as st
 from llpp.crops import EVALUATION, CropDataset, Cropping
 from llpp.datamodule import EpochSampler, PoolDataModule
 from llpp.datasets.base import torso_length
+from llpp.datasets.images import read_image, read_reduced
 from llpp.datasets.synthetic import SyntheticFigures
 from llpp.errors import ConfigError
+from llpp.geometry import Warp, crop_matrix, move_points, warp_matrix
 from llpp.pixels import PixelAugmentations
 from llpp.seeds import Stream, generator
 from llpp.settings import Loading
-from llpp.transforms import Augmentation, PersonCrop, Warp, crop_matrix, move_points, resample, warp_matrix
+from llpp.transforms import Augmentation, PersonCrop, resample
 
 SIZE = 64
 WORKER, DEVICE = PersonCrop(SIZE), PersonCrop(SIZE, margin=1.5)
@@ -82,6 +85,24 @@ def test_averaging_before_a_large_reduction_does_not_move_joints(crop, shape):
         warp = Warp(rotation=20.0, scale=0.9, flip=True)
         found = cut(crop, dot(*point, shape, sigma=max(shape) / 30), warp, box=WHOLE, joints=[point])
         assert np.linalg.norm(centroid(final_pixels(found)) - found.joints[0]) < 0.1
+
+
+@pytest.mark.parametrize("shape", [(480, 640), (723, 641)])
+@pytest.mark.parametrize(("side", "factor"), [(100, 1), (200, 2), (300, 4), (630, 8)])
+def test_a_photograph_that_is_decoded_smaller_gives_the_same_crop(tmp_path, shape, side, factor):
+    """A crop of 64 pixels: the box's side times 1.25, by 64, is 1.95, 3.9, 5.9 and 12.3."""
+    coarse = np.random.default_rng(0).integers(0, 60, (shape[0] // 16, shape[1] // 16, 3), np.uint8)
+    texture = cv2.resize(coarse, shape[::-1], interpolation=cv2.INTER_LINEAR)
+    image = dot(330, 250, shape, sigma=side / 10) // 2 + texture
+    cv2.imwrite(str(tmp_path / "photo.jpg"), image)
+    cv2.imwrite(str(tmp_path / "drawing.png"), image)
+    box = np.array([330 - side / 2, 250 - side / 2, side, side / 2], dtype=np.float32)
+    small, by = read_reduced(tmp_path / "photo.jpg", WORKER.reduction(box))
+    assert by == factor and small.shape == (-(-shape[0] // by), -(-shape[1] // by), 3)
+    whole, less = (DEVICE.upright(read_image(tmp_path / "photo.jpg"), box), DEVICE.upright(small, box, by))
+    assert np.abs(whole.astype(float) - less).mean() < 1, "of 255"
+    assert read_reduced(tmp_path / "drawing.png", 8)[1] == 1 == read_reduced(tmp_path / "photo.jpg", 1)[1]
+    assert WORKER.reduction(WHOLE) == 1
 
 
 def test_a_reduction_by_two_is_the_mean_of_each_block():

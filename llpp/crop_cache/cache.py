@@ -103,7 +103,7 @@ class CropCache:
         return found
 
     def shape(self, row: int) -> tuple[int, int]:
-        """(height, width) of its image."""
+        """(height, width) of its image; where the box is known to a few pixels."""
         height, width = self._arrays[1][row].tolist()
         return height, width
 
@@ -153,8 +153,10 @@ class CropCache:
         crops, shapes = store.arrays()
         there = np.flatnonzero(np.repeat(sound, ROWS)[: store.count] & shapes.any(axis=1))
         for row in there[np.linspace(0, len(there) - 1, min(LOOKS, len(there))).astype(np.int64)].tolist():
+            box = self.dataset.records.boxes[row]
             try:
-                again = self.crop.upright(self.dataset.load(row), self.dataset.records.boxes[row])
+                image, factor = self.dataset.reduced(row, self.crop.reduction(box))
+                again = self.crop.upright(image, box, factor)
             except DataError:
                 continue  # a crop is no worse for that
             if np.abs(again.astype(np.int16) - crops[row]).mean() > 1:

@@ -98,19 +98,21 @@ def block_of(
     """Crops and image shapes of some rows; of unreadable images zeros, and the reasons by row."""
     crops = np.zeros((len(rows), crop.side, crop.side, 3), dtype=np.uint8)
     shapes, bad = np.zeros((len(rows), 2), dtype=np.int32), {}
-    last, image = None, None
+    last, image, factor = None, None, 1
     for place, row in enumerate(rows):
         if row in lent:
             (their_crops, their_shapes), source = lent[row]
             crops[place], shapes[place] = their_crops[source], their_shapes[source]
             continue
-        name = dataset.records.images[row]
+        box = dataset.records.boxes[row]
+        wanted = dataset.records.images[row], crop.reduction(box)
         try:
-            if image is None or name != last:  # persons of an image stand together
-                image, last = None, name
-                image = dataset.load(row)
+            if image is None or wanted != last:  # persons of an image stand together
+                image, last = None, wanted
+                image, factor = dataset.reduced(row, wanted[1])
         except DataError as error:
             bad[row] = str(error)
             continue
-        crops[place], shapes[place] = crop.upright(image, dataset.records.boxes[row]), image.shape[:2]
+        crops[place] = crop.upright(image, box, factor)
+        shapes[place] = image.shape[0] * factor, image.shape[1] * factor
     return crops, shapes, bad

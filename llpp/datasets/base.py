@@ -107,6 +107,10 @@ class PoseDataset(ABC):
     def load(self, row: int) -> NDArray[np.uint8]:
         """Pixels (H, W, 3) RGB of the image that record `row` stands in; raises DataError naming a bad file."""
 
+    def reduced(self, row: int, most: int) -> tuple[NDArray[np.uint8], int]:
+        """The same image, or one of means over blocks of n × n pixels, and n ≤ `most`, if that takes less time."""
+        return self.load(row), 1
+
     def check(self) -> None:
         """Raise DataError, saying what to do, if the images as a whole are not there; annotations alone may be."""
         return None

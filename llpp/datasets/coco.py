@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from llpp.datasets import names
 from llpp.datasets.base import SPLITS, PoseDataset, Records, Skeleton, joint_boxes
 from llpp.datasets.coco_json import KeypointsFile, read, same_joints
-from llpp.datasets.images import is_there, read_image
+from llpp.datasets.images import is_there, read_image, read_reduced
 from llpp.datasets.splits import draw_splits
 from llpp.errors import ConfigError, DataError
 from llpp.ids import Ids
@@ -101,6 +101,10 @@ class CocoKeypoints(PoseDataset):
     def load(self, row: int) -> NDArray[np.uint8]:
         """See `PoseDataset.load`."""
         return read_image(self.paths[row])
+
+    def reduced(self, row: int, most: int) -> tuple[NDArray[np.uint8], int]:
+        """See `PoseDataset.reduced`."""
+        return read_reduced(self.paths[row], most)
 
     def check(self) -> None:
         """See `PoseDataset.check`; each folder of images has to hold one at least."""

@@ -12,11 +12,24 @@ from llpp.files import read_bytes
 MOST_BYTES = 1 << 28  # of an image file
 
 
+REDUCED = {
+    2: cv2.IMREAD_REDUCED_COLOR_2, 4: cv2.IMREAD_REDUCED_COLOR_4, 8: cv2.IMREAD_REDUCED_COLOR_8
+}  # fmt: skip
+
+
 def read_image(path: Path) -> NDArray[np.uint8]:
     """Pixels (H, W, 3) RGB as stored, without EXIF rotation, which published annotations do not know of.
 
-    Raises DataError on a missing, empty, truncated or undecodable file. Decoders fill the missing part of a
-    truncated JPEG with grey and only print a warning, so its end is looked for first.
+    Raises DataError on a missing, empty, truncated or undecodable file.
+    """
+    return read_reduced(path, 1)[0]
+
+
+def read_reduced(path: Path, most: int) -> tuple[NDArray[np.uint8], int]:
+    """The same with both sides divided by 1, 2, 4 or 8, by `most` at most; and by which.
+
+    JPEGs can be decoded to means of blocks of pixels, in less time; other files come whole. Decoders fill the missing
+    part of a truncated JPEG with grey and only print a warning, so its end is looked for first.
     """
     try:
         data = read_bytes(path, MOST_BYTES)
@@ -28,7 +41,10 @@ def read_image(path: Path) -> NDArray[np.uint8]:
         raise DataError(f"image {path} is empty")
     if data.startswith(b"\xff\xd8") and b"\xff\xd9" not in data[-1024:]:
         raise DataError(f"image {path} is truncated: the JPEG has no end")
-    flags = cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION
+    flags, factor = cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION, 1
+    if data.startswith(b"\xff\xd8"):
+        factor = max((known for known in REDUCED if known <= most), default=1)
+        flags |= REDUCED.get(factor, 0) & ~cv2.IMREAD_COLOR  # which would ask for BGR
     try:
         image = cv2.imdecode(np.frombuffer(data, dtype=np.uint8), flags)
     except cv2.error as error:
@@ -40,7 +56,7 @@ def read_image(path: Path) -> NDArray[np.uint8]:
         raise DataError(f"image {path} cannot be decoded ({error.err})") from error
     if image is None:
         raise DataError(f"image {path} cannot be decoded: not a complete image file")
-    return np.asarray(image, dtype=np.uint8)
+    return np.asarray(image, dtype=np.uint8), factor
 
 
 def is_there(path: Path) -> bool:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from llpp.datasets.apart import read_apart
 from llpp.datasets.base import LSP_SKELETON, PoseDataset, Records, joint_boxes
-from llpp.datasets.images import read_image
+from llpp.datasets.images import read_image, read_reduced
 from llpp.errors import ConfigError, DataError
 from llpp.ids import Ids
 
@@ -78,6 +78,10 @@ class LeedsSportsPose(PoseDataset):
     def load(self, row: int) -> NDArray[np.uint8]:
         """See `PoseDataset.load`."""
         return read_image(self.paths[row])
+
+    def reduced(self, row: int, most: int) -> tuple[NDArray[np.uint8], int]:
+        """See `PoseDataset.reduced`."""
+        return read_reduced(self.paths[row], most)
 
 
 def read_joints(path: Path) -> tuple[NDArray[np.float32], NDArray[np.uint8], int]:

@@ -47,8 +47,17 @@ class MergedDataset(PoseDataset):
 
     def load(self, row: int) -> NDArray[np.uint8]:
         """See `PoseDataset.load`."""
+        part, own = self._place(row)
+        return part.load(own)
+
+    def reduced(self, row: int, most: int) -> tuple[NDArray[np.uint8], int]:
+        """See `PoseDataset.reduced`."""
+        part, own = self._place(row)
+        return part.reduced(own, most)
+
+    def _place(self, row: int) -> tuple[PoseDataset, int]:
         part = int(np.searchsorted(self.first_rows, row, side="right")) - 1
-        return self.parts[part].load(row - int(self.first_rows[part]))
+        return self.parts[part], row - int(self.first_rows[part])
 
     def check(self) -> None:
         """See `PoseDataset.check`."""

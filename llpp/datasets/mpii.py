@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from llpp.datasets import mpii_forms
 from llpp.datasets.base import PoseDataset, Records, Size, Skeleton, joint_boxes
-from llpp.datasets.images import read_image
+from llpp.datasets.images import read_image, read_reduced
 from llpp.datasets.mpii_persons import HEAD_TOP, JOINTS, NECK, Persons, head_segment, plain_name
 from llpp.errors import ConfigError, DataError, expect
 from llpp.files import read_bytes
@@ -91,6 +91,10 @@ class MpiiHumanPose(PoseDataset):
     def load(self, row: int) -> NDArray[np.uint8]:
         """See `PoseDataset.load`."""
         return read_image(self.paths[row])
+
+    def reduced(self, row: int, most: int) -> tuple[NDArray[np.uint8], int]:
+        """See `PoseDataset.reduced`."""
+        return read_reduced(self.paths[row], most)
 
     def check(self) -> None:
         """See `PoseDataset.check`."""

@@ -13,7 +13,8 @@ import numpy as np
 from llpp.datasets.base import PoseDataset
 from llpp.drawing import SIDES, Pixels, Points, coloured_limbs, draw_dot, draw_limbs, draw_ring, joint_colours
 from llpp.errors import DataError
-from llpp.transforms import PersonCrop, Warp
+from llpp.geometry import Warp
+from llpp.transforms import PersonCrop
 
 TARGET = 192  # pixels of a tile, unless crops are larger
 FEWEST, MOST = 4, 6  # columns; fewer would not hold the heading
