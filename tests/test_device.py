@@ -191,3 +191,10 @@ def test_mixed_precision_moves_no_pixel():
         moved = resample(ramp, shift, 96)
     expected = (torch.arange(96) + 10.25).expand(3, 96, 96)[None]
     assert moved.dtype == torch.float32 and (moved - expected).abs().max() < 1e-3
+
+
+@pytest.mark.parametrize(("accelerator", "pinned", "filled"), [("gpu", True, 5), ("cpu", False, 0)])
+def test_a_gpu_gets_page_locked_batches_of_one_size_by_itself(made, tmp_path, accelerator, pinned, filled):
+    cfg = config(tmp_path, f"trainer.accelerator={accelerator}", "data.eval_batch_size=5")
+    assert build._data_factory(cfg, made.dataset)([0, 1], [0], 0).loading.pin_memory is pinned
+    assert build.module(cfg, made.dataset, 0, "joint").compilation.batch == filled
