@@ -150,7 +150,7 @@ def _decided(cfg: DictConfig) -> dict[str, Any]:
     return {"trainer": trainer, "crop": crop | build_crops.science(cfg)}
 
 
-def _data_factory(cfg: DictConfig, data: PoseDataset, crops: CropCache | None) -> Any:
+def _data_factory(cfg: DictConfig, data: PoseDataset, crops: CropCache | None = None) -> Any:
     margin = cfg.crop.margin if settings.resample(cfg) == "device" else None
     crop = PersonCrop(cfg.crop.size, cfg.crop.padding, margin)
     pixel = make(cfg.pixel) if cfg.pixel else None

@@ -1,18 +1,17 @@
 """One thread, one seed, and configs composed as the command line composes them."""
 
+import copy
 import os
 from pathlib import Path
 
 os.environ["OMP_NUM_THREADS"] = "1"
 os.environ["OMP_WAIT_POLICY"] = "PASSIVE"
 
-import hydra
 import pytest
 import torch
+from experiments import composed
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import OmegaConf
-
-from llpp.compose import conf_dir
 
 torch.set_num_threads(1)
 SHARED = Path(__file__).parents[2] / "shared/data"  # real data beside a developer's checkout; users have none
@@ -29,11 +28,10 @@ def _seeded():
 def compose():
     """`compose("head=gap_fc", …)` → the config that a run with these overrides would get."""
 
-    def composed(*overrides):
-        cfg = hydra.compose("run", overrides=list(overrides), return_hydra_config=True)
+    def found(*overrides):
+        cfg = copy.deepcopy(composed(*overrides))
         HydraConfig.instance().set_config(cfg)
         return OmegaConf.masked_copy(cfg, [key for key in cfg if key != "hydra"])
 
-    with hydra.initialize_config_dir(str(conf_dir()), version_base="1.3"):
-        yield composed
+    yield found
     HydraConfig.instance().cfg = None
