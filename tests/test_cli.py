@@ -78,7 +78,7 @@ def test_mistakes_are_told_before_torch_is_imported(tmp_path):
 
 
 def test_an_unknown_command_lists_the_known_ones(tmp_path):
-    refused = llpp("train", cwd=tmp_path)
+    refused = llpp("train", cwd=tmp_path, anew=True)
     assert refused.returncode == 2
     known = "run, report, data, analyze"
     assert refused.stderr == f"llpp: unknown command 'train'; expected one of {known} (see llpp --help)\n"
