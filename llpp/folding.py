@@ -23,6 +23,7 @@ from llpp.module import LearningLossModule
 from llpp.types import PoseOutput
 
 log = logging.getLogger(__name__)
+LONGEST = 200  # characters of a compiler's complaint
 AGREEMENT = 1e-3  # of the largest heatmap value, between a network and its folded copy
 
 
@@ -122,7 +123,7 @@ def freeze(module: LearningLossModule, trainer: pl.Trainer, batch: int) -> None:
         ):
             frozen(torch.zeros(batch, 3, module.crop_size, module.crop_size))
     except Exception as error:  # whatever a compiler may meet
-        problem = f"{type(error).__name__}: {error}".splitlines()[0]
+        problem = " ".join(f"{type(error).__name__}: {error}".split())[:LONGEST]
     if problems := [found for found in ranks.everyone(problem) if found]:
         _tell_once(problems[0])
     else:
