@@ -28,16 +28,16 @@ AGREEMENT = 1e-3  # of the largest heatmap value, between a network and its fold
 
 
 def folded(backbone: Backbone, size: int) -> Backbone:
-    """A copy for evaluation, where a BatchNorm after a convolution of one `nn.Sequential` is part of it.
+    """A copy for evaluation, where a BatchNorm after a convolution in one `nn.Sequential` has become part of it.
 
-    The backbone itself comes back if it has been compiled, or if its copy finds other heatmaps in an image of `size`
-    × `size` pixels: then it calls its layers in another way than the sequence says.
+    The backbone itself comes back if anything of it has been compiled, or if its copy finds other heatmaps in an
+    image of `size` × `size` pixels: then it calls its layers in another way than the sequence says.
     """
-    if backbone._compiled_call_impl is not None:  # a copy would have to be compiled anew
+    if is_compiled(backbone):  # a copy would have to be compiled anew
         return backbone
     own = copy.deepcopy(backbone).eval()
     uses = Counter(id(module) for _, module in own.named_modules(remove_duplicate=False))
-    for sequence in [module for module in own.modules() if type(module) is nn.Sequential]:
+    for sequence in [module for module in own.modules() if isinstance(module, nn.Sequential)]:
         for place, (conv, norm) in enumerate(pairwise(list(sequence))):
             once = uses[id(sequence)] == uses[id(conv)] == uses[id(norm)] == 1
             watched = any(module._forward_hooks or module._forward_pre_hooks for module in (conv, norm))
@@ -46,6 +46,11 @@ def folded(backbone: Backbone, size: int) -> Backbone:
             if norm.running_mean is not None:  # without it, even an evaluation takes the batch's own statistics
                 sequence[place], sequence[place + 1] = fuse_conv_bn_eval(conv, norm), nn.Identity()
     return own if _agree(backbone, own, size) else backbone
+
+
+def is_compiled(backbone: Backbone) -> bool:
+    """Whether it, or a part of it, has been given to torch.compile."""
+    return any(module._compiled_call_impl is not None for module in backbone.modules())
 
 
 def work(backbone: Backbone, size: int) -> int:
@@ -104,7 +109,7 @@ class Frozen(Backbone):
 
 def can_freeze(module: LearningLossModule, trainer: pl.Trainer) -> bool:
     """Whether it is a CPU's, and has not been compiled yet."""
-    plain = module.backbone._compiled_call_impl is None and not isinstance(module.backbone, Frozen)
+    plain = not is_compiled(module.backbone) and not isinstance(module.backbone, Frozen)
     return plain and trainer.strategy.root_device.type == "cpu"
 
 

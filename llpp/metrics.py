@@ -84,12 +84,11 @@ def image_pck(distance: Tensor, threshold: float) -> Tensor:
 
 def within(distance: Tensor, thresholds: Sequence[float]) -> Tensor:
     """How many of (B, K) distances, B < 2^24, are within each of T thresholds, by joint: (T, K); NaN never is."""
-    limits = distance.new_tensor(thresholds)
     if distance.device.type != "cpu":
-        return (distance <= limits[:, None, None]).sum(dim=1)
+        return torch.stack([(distance <= limit).sum(dim=0) for limit in thresholds])
     # one after the other in the same memory, counted by a product: the largest part of an update otherwise
     inside, ones = torch.empty_like(distance), distance.new_ones(len(distance))
-    return torch.stack([ones @ torch.le(distance, limit, out=inside) for limit in limits]).long()
+    return torch.stack([ones @ torch.le(distance, limit, out=inside) for limit in thresholds]).long()
 
 
 class PCK(Metric):
