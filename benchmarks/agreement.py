@@ -45,6 +45,7 @@ def trained(folder: Path, overrides: list[str]) -> tuple[LearningLossModule, Poo
             "callbacks=none",
             "logger=none",
             "base_models=null",
+            "name=agreement",
             "trainer.precision=32-true",
             f"run_dir={folder}",
         ]
