@@ -188,3 +188,11 @@ def trainer(precision: Literal["32-true", "bf16-mixed"] = "32-true") -> pl.Train
         accelerator="cpu", precision=precision, logger=False, enable_checkpointing=False, enable_progress_bar=False,
         enable_model_summary=False, use_distributed_sampler=False,
     )  # fmt: skip
+
+
+def optimizer(net: LearningLossModule) -> torch.optim.Optimizer:
+    """As configured; the module belongs to no Trainer afterwards, so that its steps can be taken by hand."""
+    net.trainer = trainer()
+    found: torch.optim.Optimizer = net.configure_optimizers()
+    net.trainer = None
+    return found

@@ -7,7 +7,7 @@ import sys
 import torch
 
 from benchmarks.measure import arguments, emit, peak_bytes
-from benchmarks.nets import PLAIN, PUBLISHED, Plain, resident_batch
+from benchmarks.nets import PLAIN, PUBLISHED, Plain, optimizer, resident_batch
 from llpp import folding
 from llpp.performance import keep_memory
 
@@ -30,13 +30,13 @@ def used(what: str, way: str, batch_size: int, size: int) -> int:
         return peak_bytes() - before
     bf16 = torch.autocast("cpu", torch.bfloat16, enabled=way.startswith("bf16"))
     if what == "training":
-        optimizer = net.train().configure_optimizers()
+        adam = optimizer(net.train())
         for _ in range(STEPS):
             with bf16:
                 loss = net.training_step(batch, 0)
-            optimizer.zero_grad()
+            adam.zero_grad()
             torch.autograd.backward(loss)
-            optimizer.step()
+            adam.step()
         return peak_bytes() - before
     net.eval().backbone = folding.folded(net.backbone, size)
     for _ in range(STEPS):

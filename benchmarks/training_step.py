@@ -6,7 +6,7 @@ from collections.abc import Callable
 import torch
 
 from benchmarks.measure import Timing, allocator, alternate, arguments, emit
-from benchmarks.nets import PLAIN, Net, Plain, conv_limits, nets, resident_batch
+from benchmarks.nets import PLAIN, Net, Plain, conv_limits, nets, optimizer, resident_batch
 from llpp.performance import keep_memory
 from llpp.types import Batch
 
@@ -17,14 +17,14 @@ Limits = dict[str, tuple[float, Timing]]
 def llpp_step(net: Net, batch: Batch, precision: torch.dtype) -> Callable[[], float]:
     """A training step of the module as Lightning takes it: autocast around the forward pass, Adam as configured."""
     module = net.module().train()
-    optimizer = module.configure_optimizers()
+    adam = optimizer(module)
 
     def step() -> float:
         with torch.autocast("cpu", dtype=torch.bfloat16, enabled=precision is torch.bfloat16):
             loss = module.training_step(batch, 0)
-        optimizer.zero_grad()
+        adam.zero_grad()
         torch.autograd.backward(loss)
-        optimizer.step()
+        adam.step()
         return float(loss.detach())
 
     return step
