@@ -20,6 +20,9 @@ SCRIPTS: dict[str, Sequence[dict[str, str]]] = {
     "core_set": ({},),
     "data_pipeline": ({},),
     "scaling": ({},),
+    "heads": ({},),
+    "agreement": ({},),
+    "peak_memory": ({},),
     "scoring": BOTH,
     "training_step": BOTH,
 }

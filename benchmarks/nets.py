@@ -1,9 +1,11 @@
 """The network under measurement as conf describes it, its plain counterpart, and random data for both."""
 
+import argparse
 import copy
 import logging
 import warnings
-from typing import cast
+from dataclasses import dataclass, replace
+from typing import Literal, cast
 
 import hydra
 import numpy as np
@@ -14,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from benchmarks.measure import Timing, alternate
-from llpp import build
+from llpp import build, folding
 from llpp.compose import conf_dir
 from llpp.crops import Cropping
 from llpp.datamodule import PoolDataModule
@@ -26,7 +28,7 @@ from llpp.transforms import Augmentation, PersonCrop
 from llpp.types import Batch
 
 JOINTS = 16
-GFLOP_FORWARD, GFLOP_TRAINING = 16.7, 50.0  # per 256-pixel image, convolutions of 2 stacks × 256 channels
+METHOD = ("head=multiscale_conv", "objective=kl", "pose_loss=mse", "optimizer=adam")
 PLAIN = "plain loop, eager fp32 NCHW"
 
 
@@ -65,10 +67,41 @@ def module(*overrides: str, size: int) -> LearningLossModule:
     return build.module(cfg, Noise(1, size), 0, "joint")
 
 
+@dataclass(frozen=True)
+class Net:
+    """A network under measurement, with LearningLoss++, and the batch that it is given."""
+
+    name: str  # of its rows
+    overrides: tuple[str, ...]
+    size: int  # pixels
+    batch: int  # images
+
+    def module(self) -> LearningLossModule:
+        """With the same weights at every call."""
+        return module(*self.overrides, *METHOD, size=self.size)
+
+    @property
+    def gflop(self) -> float:
+        """Of the pose network's convolutions, for one image forward; a training step takes three times as much."""
+        return folding.work(self.module().backbone, self.size) / 1e9
+
+
+PUBLISHED = Net("", ("backbone=hourglass",), 256, 8)  # 2 stacks × 256 channels: that of the claims
+SMALL = (
+    Net("_32ch_64px", ("backbone=hourglass_small",), 64, 32),
+    Net("_64ch_128px", ("backbone=hourglass_small", "backbone.channels=64"), 128, 16),
+)
+
+
 def published(size: int) -> LearningLossModule:
-    """2 stacks × 256 channels with LearningLoss++: the net of the claims."""
-    names = ("backbone=hourglass", "head=multiscale_conv", "objective=kl", "pose_loss=mse", "optimizer=adam")
-    return module(*names, size=size)
+    """The module of `PUBLISHED`."""
+    return module(*PUBLISHED.overrides, *METHOD, size=size)
+
+
+def nets(given: argparse.Namespace) -> tuple[Net, ...]:
+    """Those to measure: all, or the published one as the command line wants it."""
+    changed = replace(PUBLISHED, size=given.size, batch=given.batch)
+    return (PUBLISHED, *SMALL) if changed == PUBLISHED else (changed,)
 
 
 def pool(count: int, size: int, batch: int) -> PoolDataModule:
@@ -151,9 +184,17 @@ def quiet() -> None:
     warnings.filterwarnings("ignore", message=r".*self\.trainer. reference is not registered.*")
 
 
-def trainer() -> pl.Trainer:
+def trainer(precision: Literal["32-true", "bf16-mixed"] = "32-true") -> pl.Trainer:
     """A Trainer that writes nothing."""
     return pl.Trainer(
-        accelerator="cpu", logger=False, enable_checkpointing=False, enable_progress_bar=False,
+        accelerator="cpu", precision=precision, logger=False, enable_checkpointing=False, enable_progress_bar=False,
         enable_model_summary=False, use_distributed_sampler=False,
     )  # fmt: skip
+
+
+def optimizer(net: LearningLossModule) -> torch.optim.Optimizer:
+    """As configured; the module belongs to no Trainer afterwards, so that its steps can be taken by hand."""
+    net.trainer = trainer()
+    found: torch.optim.Optimizer = net.configure_optimizers()
+    net.trainer = None
+    return found

@@ -1,64 +1,90 @@
 """Throughput of scoring a pool with the published network, and how memory grows with the pool."""
 
-import argparse
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from statistics import median
+from typing import Literal
 
 import numpy as np
 import torch
 
 from benchmarks.measure import Timing, allocator, alternate, arguments, emit, peak_bytes
-from benchmarks.nets import GFLOP_FORWARD, PLAIN, Plain, conv_limits, module, pool, published, resident_batch, trainer
+from benchmarks.nets import PLAIN, Net, Plain, conv_limits, module, nets, pool, resident_batch, trainer
+from llpp import folding
 from llpp.module import Judgement, LearningLossModule
+from llpp.performance import keep_memory
 from llpp.scoring import evaluate
 from llpp.types import Batch
 
 SMALL, LARGE, SMALL_SIZE = 500, 4000, 64  # images of the two pools, and their side in pixels
+PRECISIONS: dict[str, Literal["32-true", "bf16-mixed"]] = {"fp32": "32-true", "bf16": "bf16-mixed"}
+Limits = dict[str, tuple[float, Timing]]
 KEPT = frozenset({"embedding"})  # what core-set asks for beside the scores
 
 
-def scorer(net: LearningLossModule, batch: Batch, precision: torch.dtype) -> Callable[[], Judgement]:
-    """What one batch of a scoring pass costs in the network: forward, head, losses, decoding."""
+def used(net: LearningLossModule) -> LearningLossModule:
+    """The network with running statistics of BatchNorm as a little training leaves them, in evaluation."""
+    net.train()
+    with torch.no_grad():
+        net.backbone(net.image(resident_batch(8, net.crop_size)))
+    return net.eval()
+
+
+def scorer(net: Net, batch: Batch, precision: str, compiled: bool) -> tuple[Callable[[], Judgement], float]:
+    """What one batch of a scoring pass costs in the network: forward, head, losses, decoding; and seconds before."""
+    chosen, start = used(net.module()), time.perf_counter()
+    chosen.backbone = folding.folded(chosen.backbone, net.size)
+    if compiled:
+        folding.freeze(chosen, trainer(precision=PRECISIONS[precision]), net.batch)
+        if not isinstance(chosen.backbone, folding.Frozen):
+            raise RuntimeError("the network could not be compiled; is there a C++ compiler?")
+    ready = time.perf_counter() - start
 
     @torch.inference_mode()
     def score() -> Judgement:
-        net.eval()
-        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=precision is torch.bfloat16):
-            return net.predict_step(batch, 0)
+        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=precision == "bf16"):
+            return chosen.predict_step(batch, 0)
 
-    return score
+    return score, ready
 
 
-def throughput(given: argparse.Namespace) -> None:
-    """Images per second beside the plain network."""
-    limits = conv_limits(given.rounds)
-    batch, net = resident_batch(given.batch, given.size), published(given.size)
-    plain = Plain(net, batch)
-    precisions = {"fp32": torch.float32, "bf16": torch.bfloat16}
-    scorers = {name: scorer(net, batch, precision) for name, precision in precisions.items()}
+def throughput(net: Net, limits: Limits, rounds: int) -> None:
+    """Images per second beside the plain network; and beside it as shipped, as in `training_step`."""
+    batch, gflop = resident_batch(net.batch, net.size), net.gflop
+    plain = Plain(used(net.module()), batch)
+    made = {
+        f"{precision}_{kind}": scorer(net, batch, precision, kind == "frozen")
+        for precision in PRECISIONS
+        for kind in (("folded",) if net.name else ("folded", "frozen"))  # small ones are not worth compiling
+    }
+    scorers = {name: score for name, (score, _) in made.items()}
     expected = plain.score()[0]
-    error = float((scorers["fp32"]()["predicted_loss"] - expected).abs().max())
-    if error > 1e-3 * float(expected.abs().max().clamp(min=1.0)):
-        raise RuntimeError(f"predicted losses differ from those of the plain network by up to {error}")
-    times = alternate({**scorers, "plain": plain.score}, given.rounds, warm_up=2)
+    for name in [name for name in scorers if name.startswith("fp32")]:
+        error = float((scorers[name]()["predicted_loss"] - expected).abs().max())
+        if error > 1e-3 * float(expected.abs().max().clamp(min=1.0)):
+            raise RuntimeError(f"predicted losses of {name} differ from those of the plain network by up to {error}")
+    times = alternate({**scorers, "plain": plain.score}, rounds, warm_up=2)
+    shipped = times["plain"].seconds
+
+    def report(row: str, name: str, timing: Timing, memory: str) -> None:
+        rate, limit = net.batch / timing.seconds, limits[name[:4]][0]
+        saved = times[name[:4] + "_folded"].seconds - times[name].seconds
+        emit(
+            f"scoring_{row}", rate, "images/s", f"{PLAIN}, eval", shipped / timing.seconds,
+            of_conv_limit=rate * gflop / limit, conv_limit_gflops=limit, plain_images_per_s=net.batch / shipped,
+            plain_quiet=times["plain"].notes["quiet"], seconds_before=made[name][1],
+            pays_from_images=made[name][1] / saved * net.batch if saved > 0 else None, batch=net.batch, size=net.size,
+            threads=torch.get_num_threads(), allocator=memory, **timing.notes,
+        )  # fmt: skip
+
     for name in scorers:
-        report(name, times, limits[name][0], given)
-
-
-def report(name: str, times: dict[str, Timing], limit: float, given: argparse.Namespace) -> None:
-    """One line about one variant."""
-    rate = given.batch / times[name].seconds
-    work = GFLOP_FORWARD * (given.size / 256) ** 2
-    emit(
-        f"scoring_{name}", rate, "images/s", f"{PLAIN}, eval", times["plain"].seconds / times[name].seconds,
-        of_conv_limit=rate * work / limit, conv_limit_gflops=limit,
-        plain_images_per_s=given.batch / times["plain"].seconds,
-        plain_quiet=times["plain"].notes["quiet"], batch=given.batch, size=given.size,
-        threads=torch.get_num_threads(), allocator=allocator(), **times[name].notes,
-    )  # fmt: skip
+        report(f"{name}{net.name}", name, times[name], allocator())
+    if not net.name and allocator() == "default" and keep_memory():
+        for name, timing in alternate(scorers, rounds, warm_up=2).items():
+            report(f"{name}_as_shipped", name, timing, "kept for llpp, default for the plain network")
 
 
 def peak_memory(count: int) -> int:
@@ -104,8 +130,10 @@ def main() -> None:
     if given.peak:
         print(peak_memory(given.peak))
         return
-    throughput(given)
-    if allocator() == "default":
+    default, limits = allocator() == "default", conv_limits(given.rounds)
+    for net in reversed(nets(given)):
+        throughput(net, limits, given.rounds)
+    if default:
         memory(given.repeats)
 
 

@@ -1,4 +1,4 @@
-"""Training throughput of the published network on a CPU: llpp in fp32 and bf16, and a plain loop."""
+"""Training throughput on a CPU: llpp in fp32 and bf16, and a plain loop; the published network and two small ones."""
 
 import argparse
 from collections.abc import Callable
@@ -6,21 +6,25 @@ from collections.abc import Callable
 import torch
 
 from benchmarks.measure import Timing, allocator, alternate, arguments, emit
-from benchmarks.nets import GFLOP_TRAINING, PLAIN, Plain, conv_limits, published, resident_batch
+from benchmarks.nets import PLAIN, Net, Plain, conv_limits, nets, optimizer, resident_batch
+from llpp.performance import keep_memory
 from llpp.types import Batch
 
+PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16}
+Limits = dict[str, tuple[float, Timing]]
 
-def llpp_step(size: int, batch: Batch, precision: torch.dtype) -> Callable[[], float]:
+
+def llpp_step(net: Net, batch: Batch, precision: torch.dtype) -> Callable[[], float]:
     """A training step of the module as Lightning takes it: autocast around the forward pass, Adam as configured."""
-    module = published(size).train()
-    optimizer = module.configure_optimizers()
+    module = net.module().train()
+    adam = optimizer(module)
 
     def step() -> float:
         with torch.autocast("cpu", dtype=torch.bfloat16, enabled=precision is torch.bfloat16):
             loss = module.training_step(batch, 0)
-        optimizer.zero_grad()
+        adam.zero_grad()
         torch.autograd.backward(loss)
-        optimizer.step()
+        adam.step()
         return float(loss.detach())
 
     return step
@@ -36,6 +40,37 @@ def check(first: dict[str, float]) -> None:
             raise RuntimeError(f"the first loss of {name} is {first[name]}, that of the plain loop {first['plain']}")
 
 
+def measure(net: Net, limits: Limits, rounds: int) -> None:
+    """The rows of one network; the published one's are also compared with a plain loop as shipped.
+
+    For that, the plain loop has the default allocator and llpp's step the one that a run on CPUs has; it cannot be
+    taken back, so these steps follow the alternating ones.
+    """
+    batch, gflop = resident_batch(net.batch, net.size), 3 * net.gflop
+    variants = {name: llpp_step(net, batch, precision) for name, precision in PRECISIONS.items()}
+    variants["plain"] = Plain(net.module().train(), batch).step
+    first = {name: step() for name, step in variants.items()}
+    check(first)
+    times = alternate(variants, rounds, warm_up=1)
+
+    def report(row: str, name: str, timing: Timing, used: str) -> None:
+        rate, limit = net.batch / timing.seconds, limits[name][0]
+        emit(
+            f"training_step_{row}", rate, "images/s", f"{PLAIN}, RMSprop", times["plain"].seconds / timing.seconds,
+            of_conv_limit=rate * gflop / limit, conv_limit_gflops=limit,
+            plain_images_per_s=net.batch / times["plain"].seconds, plain_quiet=times["plain"].notes["quiet"],
+            first_loss=first[name], first_loss_plain=first["plain"], batch=net.batch, size=net.size,
+            threads=torch.get_num_threads(), allocator=used, **timing.notes,
+        )  # fmt: skip
+
+    for name in PRECISIONS:
+        report(f"{name}{net.name}", name, times[name], allocator())
+    if not net.name and allocator() == "default" and keep_memory():
+        kept = alternate({name: variants[name] for name in PRECISIONS}, rounds, warm_up=2)
+        for name, timing in kept.items():
+            report(f"{name}_as_shipped", name, timing, "kept for llpp, default for the plain loop")
+
+
 def options() -> argparse.Namespace:
     """Command line."""
     parser = arguments(__doc__, rounds=7)
@@ -45,40 +80,14 @@ def options() -> argparse.Namespace:
     return chosen
 
 
-def report(
-    name: str, times: dict[str, Timing], limit: float, first: dict[str, float], given: argparse.Namespace
-) -> None:
-    """One line about one variant."""
-    rate = given.batch / times[name].seconds
-    work = GFLOP_TRAINING * (given.size / 256) ** 2
-    emit(
-        f"training_step_{name}", rate, "images/s", f"{PLAIN}, RMSprop", times["plain"].seconds / times[name].seconds,
-        of_conv_limit=rate * work / limit, conv_limit_gflops=limit,
-        plain_images_per_s=given.batch / times["plain"].seconds,
-        plain_quiet=times["plain"].notes["quiet"], first_loss=first[name],
-        first_loss_plain=first["plain"],
-        batch=given.batch, size=given.size, threads=torch.get_num_threads(), allocator=allocator(),
-        **times[name].notes,
-    )  # fmt: skip
-
-
 def main() -> None:
-    """Measure the limit of the machine, then the variants in turn."""
+    """Measure the limit of the machine, then the variants in turn, the small networks first."""
     given = options()
     limits = conv_limits(given.rounds)
-    batch = resident_batch(given.batch, given.size)
-    variants = {
-        "fp32": llpp_step(given.size, batch, torch.float32),
-        "bf16": llpp_step(given.size, batch, torch.bfloat16),
-        "plain": Plain(published(given.size).train(), batch).step,
-    }
-    first = {name: step() for name, step in variants.items()}
-    check(first)
-    times = alternate(variants, given.rounds, warm_up=1)
     for name, (limit, timing) in limits.items():
         emit(f"conv_limit_{name}", limit, "GFLOP/s", threads=torch.get_num_threads(), **timing.notes)
-    for name in ("fp32", "bf16"):
-        report(name, times, limits[name][0], first, given)
+    for net in reversed(nets(given)):
+        measure(net, limits, given.rounds)
 
 
 if __name__ == "__main__":

@@ -23,16 +23,17 @@ from llpp.module import LearningLossModule
 from llpp.types import PoseOutput
 
 log = logging.getLogger(__name__)
+LONGEST = 200  # characters of a compiler's complaint
 AGREEMENT = 1e-3  # of the largest heatmap value, between a network and its folded copy
 
 
 def folded(backbone: Backbone, size: int) -> Backbone:
-    """A copy for evaluation, where a BatchNorm after a convolution of one `nn.Sequential` is part of it.
+    """A copy for evaluation, where a BatchNorm after a convolution in one `nn.Sequential` has become part of it.
 
-    The backbone itself comes back if it has been compiled, or if its copy finds other heatmaps in an image of `size`
-    × `size` pixels: then it calls its layers in another way than the sequence says.
+    The backbone itself comes back if anything of it has been compiled, or if its copy finds other heatmaps in an
+    image of `size` × `size` pixels: then it calls its layers in another way than the sequence says.
     """
-    if _is_compiled(backbone):  # a copy would have to be compiled anew
+    if is_compiled(backbone):  # a copy would have to be compiled anew
         return backbone
     own = copy.deepcopy(backbone).eval()
     uses = Counter(id(module) for _, module in own.named_modules(remove_duplicate=False))
@@ -48,8 +49,8 @@ def folded(backbone: Backbone, size: int) -> Backbone:
     return own if _agree(backbone, own, size) else backbone
 
 
-def _is_compiled(backbone: Backbone) -> bool:
-    """Whether it or one of its regions is."""
+def is_compiled(backbone: Backbone) -> bool:
+    """Whether it, or a part of it, has been given to torch.compile."""
     return any(module._compiled_call_impl is not None for module in backbone.modules())
 
 
@@ -109,7 +110,7 @@ class Frozen(Backbone):
 
 def can_freeze(module: LearningLossModule, trainer: pl.Trainer) -> bool:
     """Whether it is a CPU's, and has not been compiled yet."""
-    plain = not _is_compiled(module.backbone) and not isinstance(module.backbone, Frozen)
+    plain = not is_compiled(module.backbone) and not isinstance(module.backbone, Frozen)
     return plain and trainer.strategy.root_device.type == "cpu"
 
 
@@ -128,7 +129,7 @@ def freeze(module: LearningLossModule, trainer: pl.Trainer, batch: int) -> None:
         ):
             frozen(torch.zeros(batch, 3, module.crop_size, module.crop_size))
     except Exception as error:  # whatever a compiler may meet
-        problem = f"{type(error).__name__}: {error}".splitlines()[0]
+        problem = " ".join(f"{type(error).__name__}: {error}".split())[:LONGEST]
     if problems := [found for found in ranks.everyone(problem) if found]:
         _tell_once(problems[0])
     else:

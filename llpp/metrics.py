@@ -71,14 +71,25 @@ def joint_distance(pred: Tensor, target: Tensor, visible: Tensor, normaliser: Te
         (B, K); NaN where a joint does not count, infinite where the prediction is no number.
     """
     counted = (visible > 0) & (torch.isfinite(normaliser) & (normaliser > 0))[:, None]
-    distance = torch.hypot(*(pred.float() - target.float()).unbind(-1)) / normaliser[:, None]
-    return distance.nan_to_num(nan=torch.inf).where(counted, torch.nan)
+    x, y = (pred.float() - target.float()).unbind(-1)
+    distance = x.square().addcmul_(y, y).sqrt_().div_(normaliser[:, None])  # hypot takes ten times longer
+    return distance.nan_to_num_(nan=torch.inf).masked_fill_(~counted, torch.nan)
 
 
 def image_pck(distance: Tensor, threshold: float) -> Tensor:
     """Share of an image's counted joints within `threshold`: (B, K) → (B,); NaN where none counts."""
     counted = ~distance.isnan()
     return (distance <= threshold).sum(dim=1) / counted.sum(dim=1).where(counted.any(dim=1), torch.nan)
+
+
+def within(distance: Tensor, thresholds: Sequence[float]) -> Tensor:
+    """How many of (B, K) distances, B < 2^24, are within each of T thresholds, by joint: (T, K); NaN never is."""
+    if distance.device.type != "cpu":
+        return torch.stack([(distance <= limit).sum(dim=0) for limit in thresholds])
+    # one after the other in the same memory, counted by a product: the largest part of an update otherwise
+    inside, ones = torch.empty_like(distance), distance.new_ones(len(distance))
+    with torch.autocast("cpu", enabled=False):  # bfloat16 counts to 256
+        return torch.stack([ones @ torch.le(distance, limit, out=inside) for limit in thresholds]).long()
 
 
 class PCK(Metric):
@@ -129,9 +140,9 @@ class PCK(Metric):
         """Add (B, K, 2) predictions; see `joint_distance` for the arguments."""
         distance = self.distance(pred, target, visible, normaliser)
         counted = ~distance.isnan()
-        self.correct += torch.stack([(distance <= limit).sum(dim=0) for limit in self.definition.thresholds])
-        share = (1 - distance.double() / self.definition.auc_limit).clamp(min=0)
-        self.area += (share / UNIT).round().where(counted, 0.0).long().sum(dim=0)
+        self.correct += within(distance, self.definition.thresholds)
+        share = distance.double().div_(self.definition.auc_limit).neg_().add_(1).clamp_(min=0)
+        self.area += share.div_(UNIT).round_().nan_to_num_(nan=0.0).sum(dim=0).long()  # exact below 2^21 images
         self.total += counted.sum(dim=0)
         self.undefined += ((visible > 0).any(dim=1) & ~(torch.isfinite(normaliser) & (normaliser > 0))).sum()
 
@@ -141,7 +152,9 @@ class PCK(Metric):
         main, *curve = self.correct / total
         area = self.area.double() * UNIT / total
         found = {"mean": self._kept(main).nanmean(), "auc": self._kept(area).nanmean()}
-        found |= {f"at/{t:g}": self._kept(c).nanmean() for t, c in zip(self.definition.curve, curve, strict=True)}
+        if curve:
+            means = self._kept(torch.stack(curve)).nanmean(dim=-1)
+            found |= {f"at/{t:g}": value for t, value in zip(self.definition.curve, means.unbind(), strict=True)}
         joints = {f"joint/{n}": value for n, value in zip(self.joint_names, main.unbind(), strict=True)}
         return {**found, "undefined": self.undefined.clone(), **joints}
 

@@ -106,6 +106,14 @@ def test_every_threshold_of_the_curve_is_exact():
     assert float(found["mean"]) == 0.75
 
 
+def test_reduced_precision_miscounts_no_joint():
+    """bfloat16 has no 301."""
+    metric = pck(0.2)
+    with torch.autocast("cpu", torch.bfloat16):
+        metric.update(torch.zeros(301, 3, 2), torch.zeros(301, 3, 2), torch.ones(301, 3), torch.ones(301))
+    assert metric.correct[0].tolist() == [301, 301, 301]
+
+
 def test_the_area_is_the_integral_of_pck_over_the_thresholds():
     generator = torch.Generator().manual_seed(5)
     data = (
