@@ -8,6 +8,7 @@ import tempfile
 import time
 from pathlib import Path
 from statistics import mean
+from typing import Any
 
 from benchmarks.measure import arguments, emit
 
@@ -46,7 +47,7 @@ def main() -> None:
             sweep = timed(folder, *SWEEP, *options.more)
             report = timed(folder, "report", "runs/demo")
             runs = rounds_of(Path(folder, "runs/demo"))
-        figures = {}
+        figures: dict[str, Any] = {}
         for method, seeds in runs.items():
             figures[f"selected_pck_{method}"] = mean(float(seed[0]["selected_pck"]) for seed in seeds)
             figures[f"last_test_pck_{method}"] = mean(float(seed[-1]["test_pck"]) for seed in seeds)

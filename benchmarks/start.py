@@ -6,6 +6,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 from benchmarks.measure import Timing, alternate, arguments, emit
 
@@ -45,7 +46,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         times = alternate({name: starter(name, folder) for name in COMMANDS}, rounds)
     bare: dict[str, Timing] = {name: times.pop(f"bare_{name}") for name in ("python", "torch", "lightning")}
-    shown = {f"bare_{name}_s": timing.seconds for name, timing in bare.items()}
+    shown: dict[str, Any] = {f"bare_{name}_s": timing.seconds for name, timing in bare.items()}
     ready = times.pop("training_ready")
     for name, timing in times.items():
         emit(f"start_{name}", timing.seconds, "s", **shown, **timing.notes)

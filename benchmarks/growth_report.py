@@ -1,0 +1,102 @@
+"""The figure and the table of docs/scaling.md that `benchmarks.growth` measures."""
+
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from benchmarks.scaling_report import duration, figure_of, number, png, size, table_of
+from llpp.files import replace_text, replace_with
+from llpp.report.figures import LIGHT as THEME
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+Line = Mapping[str, Any]
+AXES = {
+    "pool": "unlabelled images", "labelled": "labelled images", "size": "image side, pixels", "stacks": "stacks",
+    "workers": "workers",
+}  # fmt: skip
+TITLES = {
+    "bookkeeping": "bookkeeping of a round",
+    "core_set": "core-set, 256 dimensions",
+    "scoring": "scoring, small network",
+    "bookkeeping_of_labelled": "bookkeeping of a round, pool of 200,000",
+    "training": "training, an epoch, small network",
+    "training_by_size": "training, an epoch of 128",
+    "scoring_by_size": "scoring 256",
+    "training_by_stacks": "training, an epoch of 128",
+    "scoring_by_stacks": "scoring 256",
+    "loading": "loading 1,024 crops of 256 pixels",
+}
+POWERS = {"training_by_size": 2, "scoring_by_size": 2, "loading": 0}  # of what grows, by mathematics; others: 1
+
+
+def write(folder: Path, parts: Mapping[str, Sequence[Line]]) -> None:
+    """Write scaling_growth.png into `folder`, and the table between scaling.md's markers."""
+    picture = panels(parts)
+    replace_with(folder / "scaling_growth.png", lambda part: _save(part, picture))
+    page = folder / "scaling.md"
+    found = re.compile(r"(?<=<!-- growth -->\n).*?(?=<!-- /growth -->)", re.DOTALL)
+    text = found.sub(lambda _: f"\n{table(parts)}\n\n", page.read_text(encoding="utf-8"))
+    replace_text(page, text)
+
+
+def _save(path: Path, content: bytes) -> None:
+    path.write_bytes(content)
+
+
+def panels(parts: Mapping[str, Sequence[Line]]) -> bytes:
+    """Seconds above, memory below, one column for each thing that grows; dashed: what the mathematics asks for."""
+    with figure_of(2, len(AXES), height=3.4) as (figure, all_axes):
+        for column, (axis, label) in enumerate(AXES.items()):
+            seconds, memory = all_axes[column], all_axes[column + len(AXES)]
+            shown = {part: lines for part, lines in parts.items() if lines[0]["detail"]["axis"] == axis}
+            for (part, lines), colour in zip(shown.items(), THEME.methods, strict=False):
+                x = [line["detail"]["size"] for line in lines]
+                y = [line["value"] for line in lines]
+                seconds.plot(x, y, marker="o", color=colour, label=TITLES[part])
+                seconds.plot(x, expected(part, x, y), color=colour, linestyle="--", linewidth=1)
+                memory.plot(x, [line["detail"]["bytes"] / 1e6 for line in lines], marker="o", color=colour)
+            for axes in (seconds, memory):
+                _scales(axes, axis, [line["detail"]["size"] for lines in shown.values() for line in lines])
+            seconds.legend(loc="upper left", fontsize=8)
+            memory.set_xlabel(label)
+        all_axes[0].set_ylabel("seconds")
+        all_axes[len(AXES)].set_ylabel("memory, MB")
+        return png(figure)
+
+
+def expected(part: str, x: Sequence[float], y: Sequence[float]) -> list[float]:
+    """Through the largest measurement, with the power that the mathematics asks for."""
+    power = POWERS.get(part, 1)
+    return [y[-1] * (value / x[-1]) ** power if power else y[-1] for value in x]
+
+
+def _scales(axes: "Axes", axis: str, values: Sequence[int]) -> None:
+    axes.set_yscale("log")
+    if axis != "workers":
+        axes.set_xscale("log")
+    if axis not in ("pool", "labelled"):
+        axes.set_xticks(sorted(set(values)), [str(value) for value in sorted(set(values))], minor=False)
+        axes.xaxis.set_minor_formatter("")
+    axes.margins(y=0.25)
+
+
+def table(parts: Mapping[str, Sequence[Line]]) -> str:
+    """Every measurement, and what it grew by."""
+    rows = []
+    for part, lines in parts.items():
+        for before, line in zip([None, *lines], lines, strict=False):
+            detail = line["detail"]
+            factors = ["–", "–"]
+            if before is not None and before["detail"]["size"]:
+                factors = [
+                    f"{detail['size'] / before['detail']['size']:.3g} ×",
+                    f"{line['value'] / before['value']:.2g} ×",
+                ]
+            rows.append(
+                (TITLES[part], f"{number(detail['size'])} {AXES[detail['axis']]}", duration(line["value"]),
+                 size(detail["bytes"]), *factors)
+            )  # fmt: skip
+    return table_of(("part", "of", "time", "memory", "size grew", "time grew"), rows)
