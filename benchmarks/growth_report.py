@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from benchmarks.scaling_report import duration, figure_of, number, png, size, table_of
+from benchmarks.scaling_report import duration, figure_of, png, size, table_of
 from llpp.files import replace_text, replace_with
 from llpp.report.figures import LIGHT as THEME
 
@@ -23,13 +23,13 @@ TITLES = {
     "scoring": "scoring, small network",
     "bookkeeping_of_labelled": "bookkeeping of a round, pool of 200,000",
     "training": "training, an epoch, small network",
-    "training_by_size": "training, an epoch of 128",
-    "scoring_by_size": "scoring 256",
-    "training_by_stacks": "training, an epoch of 128",
-    "scoring_by_stacks": "scoring 256",
+    "training_by_size": "training, an epoch of 128 images",
+    "scoring_by_size": "scoring 256 images",
+    "training_by_stacks": "training, an epoch of 128 images",
+    "scoring_by_stacks": "scoring 256 images",
     "loading": "loading 1,024 crops of 256 pixels",
 }
-POWERS = {"training_by_size": 2, "scoring_by_size": 2, "loading": 0}  # of what grows, by mathematics; others: 1
+POWERS = {"training_by_size": 2, "scoring_by_size": 2}  # of what grows, by mathematics; others: 1
 
 
 def write(folder: Path, parts: Mapping[str, Sequence[Line]]) -> None:
@@ -56,11 +56,13 @@ def panels(parts: Mapping[str, Sequence[Line]]) -> bytes:
                 x = [line["detail"]["size"] for line in lines]
                 y = [line["value"] for line in lines]
                 seconds.plot(x, y, marker="o", color=colour, label=TITLES[part])
-                seconds.plot(x, expected(part, x, y), color=colour, linestyle="--", linewidth=1)
+                if axis != "workers":
+                    seconds.plot(x, expected(part, x, y), color=colour, linestyle="--", linewidth=1)
                 memory.plot(x, [line["detail"]["bytes"] / 1e6 for line in lines], marker="o", color=colour)
-            for axes in (seconds, memory):
-                _scales(axes, axis, [line["detail"]["size"] for lines in shown.values() for line in lines])
-            seconds.legend(loc="upper left", fontsize=8)
+            sizes = sorted({line["detail"]["size"] for lines in shown.values() for line in lines})
+            _scales(seconds, axis, sizes, logarithmic=axis != "workers")
+            _scales(memory, axis, sizes, logarithmic=axis in ("pool", "size"))
+            seconds.legend(loc="lower left", bbox_to_anchor=(-0.1, 1.0), fontsize=8)
             memory.set_xlabel(label)
         all_axes[0].set_ylabel("seconds")
         all_axes[len(AXES)].set_ylabel("memory, MB")
@@ -69,18 +71,21 @@ def panels(parts: Mapping[str, Sequence[Line]]) -> bytes:
 
 def expected(part: str, x: Sequence[float], y: Sequence[float]) -> list[float]:
     """Through the largest measurement, with the power that the mathematics asks for."""
-    power = POWERS.get(part, 1)
-    return [y[-1] * (value / x[-1]) ** power if power else y[-1] for value in x]
+    return [y[-1] * (value / x[-1]) ** POWERS.get(part, 1) for value in x]
 
 
-def _scales(axes: "Axes", axis: str, values: Sequence[int]) -> None:
-    axes.set_yscale("log")
+def _scales(axes: "Axes", axis: str, values: Sequence[int], logarithmic: bool) -> None:
     if axis != "workers":
         axes.set_xscale("log")
     if axis not in ("pool", "labelled"):
-        axes.set_xticks(sorted(set(values)), [str(value) for value in sorted(set(values))], minor=False)
+        axes.set_xticks(values, [str(value) for value in values])
         axes.xaxis.set_minor_formatter("")
-    axes.margins(y=0.25)
+    if logarithmic:
+        axes.set_yscale("log")
+        axes.yaxis.set_major_formatter("{x:g}")
+        axes.yaxis.set_minor_formatter("")
+    else:
+        axes.set_ylim(bottom=0)
 
 
 def table(parts: Mapping[str, Sequence[Line]]) -> str:
@@ -96,7 +101,7 @@ def table(parts: Mapping[str, Sequence[Line]]) -> str:
                     f"{line['value'] / before['value']:.2g} ×",
                 ]
             rows.append(
-                (TITLES[part], f"{number(detail['size'])} {AXES[detail['axis']]}", duration(line["value"]),
+                (TITLES[part], f"{AXES[detail['axis']]}: {detail['size']:,}", duration(line["value"]),
                  size(detail["bytes"]), *factors)
             )  # fmt: skip
-    return table_of(("part", "of", "time", "memory", "size grew", "time grew"), rows)
+    return table_of(("part", "size", "time", "memory", "size grew", "time grew"), rows)
