@@ -59,7 +59,7 @@ format: $(STAMP) ## let ruff rewrite the code
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: $(STAMP) ## measure the claims about speed, one JSON line each
+bench: $(STAMP) ## measure the claims about speed, one JSON line each (a quarter of an hour)
 	$(BIN)/python -m benchmarks
 
 docker: ## build the image (BASE=pytorch/pytorch:2.13.0-cuda13.0-cudnn9-runtime for GPUs)

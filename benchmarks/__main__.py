@@ -1,10 +1,12 @@
-"""Run the named measurements, or all, each in a process of its own; see README.md."""
+"""Run the named measurements, or the usual ones, each in a process of its own; see README.md."""
 
 import argparse
 import os
 import subprocess
 import sys
-from collections.abc import Sequence
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 # glibc keeps large blocks instead of returning them to the system at every step
 TUNED = {
@@ -12,20 +14,44 @@ TUNED = {
     "MALLOC_TRIM_THRESHOLD_": str(32 * 2**30),
     "MALLOC_TOP_PAD_": str(64 * 2**20),
 }
-BOTH: Sequence[dict[str, str]] = ({}, TUNED)
-SCRIPTS: dict[str, Sequence[dict[str, str]]] = {
-    "bookkeeping": ({},),
-    "pck": ({},),
-    "codec": ({},),
-    "core_set": ({},),
-    "data_pipeline": ({},),
-    "scaling": ({},),
-    "heads": ({},),
-    "agreement": ({},),
-    "peak_memory": ({},),
-    "scoring": BOTH,
-    "training_step": BOTH,
+BOTH: Sequence[Mapping[str, str]] = ({}, TUNED)
+
+
+@dataclass(frozen=True)
+class Script:
+    """A module of this package, and how it is run."""
+
+    variables: Sequence[Mapping[str, str]] = ({},)  # one run for each of these additions to the environment
+    usual: bool = True  # part of `make bench`, which has a quarter of an hour; others run when they are named
+
+
+SCRIPTS = {
+    "start": Script(),
+    "pck": Script(),
+    "codec": Script(),
+    "core_set": Script(),
+    "data_pipeline": Script(),
+    "heads": Script(),
+    "agreement": Script(),
+    "peak_memory": Script(),
+    "bookkeeping": Script(usual=False),
+    "scoring": Script(BOTH),
+    "training_step": Script(BOTH),
+    "demo": Script(usual=False),
+    "growth": Script(usual=False),
+    "scaling": Script(usual=False),
 }
+
+
+def run(name: str) -> bool:
+    """Whether a script succeeded with every environment; its seconds go to standard error."""
+    start, succeeded = time.perf_counter(), True
+    for variables in SCRIPTS[name].variables:
+        environment = {**os.environ, "OMP_WAIT_POLICY": "PASSIVE", **variables}
+        done = subprocess.run([sys.executable, "-m", f"benchmarks.{name}"], env=environment, check=False)
+        succeeded = succeeded and done.returncode == 0
+    print(f"{name}: {time.perf_counter() - start:.0f} s", file=sys.stderr)
+    return succeeded
 
 
 def main() -> int:
@@ -34,21 +60,18 @@ def main() -> int:
         from benchmarks import nvidia
 
         return nvidia.main([argument for argument in sys.argv[1:] if argument != "--nvidia"])
+    usual, named = ([n for n, s in SCRIPTS.items() if s.usual == kind] for kind in (True, False))
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("names", nargs="*", metavar="name", help=f"of {', '.join(SCRIPTS)}; none: all")
+    parser.add_argument(
+        "names", nargs="*", metavar="name", help=f"of {', '.join(usual)} (none: all of these), {', '.join(named)}"
+    )
     parser.add_argument(
         "--nvidia", action="store_true", help="what a GPU does instead; --nvidia --help lists its rows"
     )
     names: list[str] = parser.parse_args().names
     if unknown := [name for name in names if name not in SCRIPTS]:
         parser.error(f"unknown {', '.join(unknown)}; expected some of {', '.join(SCRIPTS)}")
-    failed = []
-    for name in names or SCRIPTS:
-        for variables in SCRIPTS[name]:
-            environment = {**os.environ, "OMP_WAIT_POLICY": "PASSIVE", **variables}
-            done = subprocess.run([sys.executable, "-m", f"benchmarks.{name}"], env=environment, check=False)
-            if done.returncode:
-                failed.append(name)
+    failed = [name for name in names or usual if not run(name)]
     if failed:
         print(f"failed: {', '.join(dict.fromkeys(failed))}", file=sys.stderr)
     return 1 if failed else 0

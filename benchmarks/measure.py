@@ -55,6 +55,7 @@ def emit(
 ) -> None:
     """Print one result; `ratio` is how many times better than the baseline, above 1 in our favour."""
     line = {
+        "command": Path(sys.argv[0]).stem,
         "name": name,
         "value": _short(value),
         "unit": unit,

@@ -54,7 +54,7 @@ def _save(path: Path, content: bytes) -> None:
 
 def fit_panels(fits: Mapping[str, Fit]) -> bytes:
     """Measured seconds against each part's own size, with the model; the largest size is the one held out."""
-    with _figure(2, 4) as (figure, panels):
+    with figure_of(2, 4) as (figure, panels):
         for axes, (part, (size, title)) in zip(panels, PANELS.items(), strict=True):
             fit = fits[part]
             x = np.array([fit.terms[size](sizes) for sizes, _ in fit.samples])
@@ -71,12 +71,12 @@ def fit_panels(fits: Mapping[str, Fit]) -> bytes:
             axes.legend(loc="upper left")
         for axes in panels[::4]:
             axes.set_ylabel("seconds")
-        return _png(figure)
+        return png(figure)
 
 
 def stages(projections: Sequence[Projection]) -> bytes:
     """Where the hours of a round go."""
-    with _figure(1, 2, height=4.4) as (figure, panels):
+    with figure_of(1, 2, height=4.4) as (figure, panels):
         _bars(panels[0], projections, STAGES, lambda p: p.seconds)
         panels[0].set_title("Predicted loss: share of a round")
         _bars(
@@ -86,7 +86,7 @@ def stages(projections: Sequence[Projection]) -> bytes:
             _with_core_set,
         )  # fmt: skip
         panels[1].set_title("Core-set: share of a round")
-        return _png(figure)
+        return png(figure)
 
 
 def _with_core_set(found: Projection) -> dict[str, float]:
@@ -117,42 +117,42 @@ def _bars(
 def tables(projections: Sequence[Projection], fits: Mapping[str, Fit]) -> dict[str, str]:
     """All tables by name, as Markdown."""
     return {
-        "time": _table(
+        "time": table_of(
             ("images × GPUs", "scored images/s", "training", "scoring", "all else", "round", "core-set adds"),
             [(_size(p), number(p.images / p.total), duration(p.seconds["train"]), duration(p.seconds["score"]),
               duration(p.total - p.seconds["train"] - p.seconds["score"]), duration(p.total),
               duration(sum(p.core_set.values()))) for p in projections],
         ),
-        "serial": _table(
+        "serial": table_of(
             ("images × GPUs", "checkpoints", "places", "handing over", "bookkeeping", "core-set: selecting",
              "… handing over"),
             [(_size(p), *(duration(p.seconds[n]) for n in ("checkpoints", "places", "hand_over", "bookkeeping")),
               *(duration(p.core_set[n]) for n in ("select", "hand_over"))) for p in projections],
         ),
-        "network": _table(
+        "network": table_of(
             ("images × GPUs", "gradients", "BatchNorm", "pairs", "weights", "scores", "ids", "core-set adds"),
             [(_size(p), *(size(p.network[n]) for n in
               ("gradients", "batch_norm", "pairs", "weights", "scores", "ids", "embeddings")))
              for p in projections],
         ),
-        "memory": _table(
+        "memory": table_of(
             ("images × GPUs", "first rank", "each other", "Path objects, each", "eight ranks of a machine",
              "core-set adds, first rank", "while it reads COCO JSON, each"),
             [(_size(p), size(p.memory["first"]), size(p.memory["other"]) if p.gpus > 1 else "–",
               size(p.memory["paths"]), size(_machine(p)), size(p.memory["embeddings"]), size(p.memory["reader"]))
              for p in projections],
         ),
-        "disk": _table(
+        "disk": table_of(
             ("images", "state.json", "scores.parquet", "checkpoint", "core-set's column"),
             [(number(p.images), *(size(p.disk[n]) for n in
               ("state", "scores", "checkpoint", "column")))
              for p in projections if p.gpus == 64],
         ),
-        "once": _table(
+        "once": table_of(
             ("images × GPUs", "check every image", "check ids, digest", "read COCO JSON"),
             [(_size(p), *(duration(p.once[n]) for n in ("check", "records", "reader"))) for p in projections],
         ),
-        "models": _table(
+        "models": table_of(
             ("part", "constant", "per", "largest measured", "error there, held out"),
             [(part, f"{fit.factors[0]:.3g}",
               ", ".join(f"{f:.3g} × {t}" for f, t in zip(fit.factors[1:], fit.terms, strict=True)),
@@ -166,7 +166,8 @@ def _machine(found: Projection) -> float:
     return found.memory["first"] + (ranks - 1) * found.memory["other"] + ranks * found.memory["paths"]
 
 
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+def table_of(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Markdown, whose first column is text and whose others are numbers."""
     rule = ["---", *["---:"] * (len(head) - 1)]
     return "\n".join(f"| {' | '.join(cells)} |" for cells in (head, rule, *rows))
 
@@ -197,7 +198,8 @@ def duration(seconds: float) -> str:
 
 
 @contextmanager
-def _figure(rows: int, columns: int, height: float = 3.1) -> "Iterator[tuple[Figure, Sequence[Axes]]]":
+def figure_of(rows: int, columns: int, height: float = 3.1) -> "Iterator[tuple[Figure, Sequence[Axes]]]":
+    """A figure and its panels, row by row."""
     import matplotlib
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -208,7 +210,8 @@ def _figure(rows: int, columns: int, height: float = 3.1) -> "Iterator[tuple[Fig
         yield figure, list(figure.subplots(rows, columns, squeeze=False).flat)
 
 
-def _png(figure: "Figure") -> bytes:
+def png(figure: "Figure") -> bytes:
+    """The content of a file."""
     content = io.BytesIO()
     figure.savefig(content, format="png")
     return content.getvalue()

@@ -1,0 +1,201 @@
+"""Time and memory of a round's parts as pool, labels, image size, stacks and workers grow; each in a process.
+
+Prints a JSON line per measurement. `--measured` takes such lines instead of measuring, `--docs` draws them. The small
+network (32 channels) stands for training and scoring; bookkeeping and core-set run at full size with made-up numbers.
+"""
+
+import json
+import math
+import multiprocessing
+import sys
+import tempfile
+import time
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytorch_lightning as pl
+import torch
+
+from benchmarks import bookkeeping, growth_report
+from benchmarks.core_set import DIMENSIONS, isotropic
+from benchmarks.measure import arguments, emit, peak_bytes
+from benchmarks.nets import Noise, module, quiet
+from llpp.acquisition.core_set import k_centre_greedy
+from llpp.datamodule import Cropping, PoolDataModule
+from llpp.scoring import evaluate
+from llpp.settings import Loading
+from llpp.state import RunState, save
+from llpp.transforms import Augmentation, PersonCrop
+
+SIZE, BATCH, LABELLED, BUDGET = 64, 16, 500, 100
+Found = Mapping[str, float]  # seconds, bytes
+POOLS = (1000, 10_000, 100_000, 1_000_000)
+
+
+def rounds_books(pool: int, labelled: int = LABELLED) -> Found:
+    """A round without its network: reading the state to committing it, `BUDGET` selected by made-up losses."""
+    rng, before, laps = np.random.default_rng(0), peak_bytes(), bookkeeping.Laps()
+    table = bookkeeping.records(bookkeeping.names(pool + 2 * bookkeeping.HELD_OUT))
+    chosen = rng.choice(table.rows("train"), labelled, replace=False)
+    with tempfile.TemporaryDirectory() as folder:
+        save(RunState({}, tuple(table.ids.take(chosen)), {}), Path(folder, "state.json"))
+        for _ in range(3):
+            bookkeeping.one_round(table, Path(folder), BUDGET, lambda n: rng.standard_normal(n, np.float32), laps)
+    return {"seconds": min(map(sum, zip(*laps.values(), strict=True))), "bytes": peak_bytes() - before}
+
+
+def core_set(pool: int) -> Found:
+    """k-centre greedy on white noise after a ReLU; memory beside the embeddings."""
+    rng = np.random.default_rng(0)
+    points = np.empty((pool, DIMENSIONS), dtype=np.float32)
+    for low in range(0, pool, 1000):
+        points[low : low + 1000] = isotropic(1000, rng)
+    centres, before = isotropic(LABELLED, rng), peak_bytes()
+    start = time.perf_counter()
+    k_centre_greedy(points, centres, BUDGET)
+    return {"seconds": time.perf_counter() - start, "bytes": peak_bytes() - before}
+
+
+def data(count: int, size: int, workers: int = 0) -> PoolDataModule:
+    """Noise, all of it labelled, behind a datamodule."""
+    cropping, loading = Cropping(PersonCrop(size, padding=1.0), Augmentation(20.0)), Loading(BATCH, 64, workers)
+    return PoolDataModule(
+        Noise(count, size), np.ones(count, np.float32), range(count), range(1), cropping, loading, 0, 0
+    )
+
+
+class EpochTimes(pl.Callback):
+    """When each epoch of training ended."""
+
+    def __init__(self) -> None:
+        self.ends: list[float] = []
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Note it."""
+        self.ends.append(time.perf_counter())
+
+
+def trainer(epochs: int, *callbacks: pl.Callback) -> pl.Trainer:
+    """Lightning without anything that writes."""
+    return pl.Trainer(
+        accelerator="cpu", max_epochs=epochs, callbacks=list(callbacks), logger=False, enable_checkpointing=False,
+        enable_progress_bar=False, enable_model_summary=False, limit_val_batches=0, use_distributed_sampler=False,
+    )  # fmt: skip
+
+
+def training(labelled: int = 128, size: int = SIZE, stacks: int = 1) -> Found:
+    """The faster of two epochs, after one to warm up."""
+    net = module("backbone=hourglass_small", f"backbone.stacks={stacks}", size=size)
+    times, before = EpochTimes(), peak_bytes()
+    trainer(3, times).fit(net, data(labelled, size))
+    return {"seconds": float(np.diff(times.ends).min()), "bytes": peak_bytes() - before}
+
+
+def scoring(pool: int = 256, size: int = SIZE, stacks: int = 1) -> Found:
+    """The faster of two passes over the pool, after one batch to warm up."""
+    net = module("backbone=hourglass_small", f"backbone.stacks={stacks}", size=size)
+    source, lightning, before = data(pool, size), trainer(1), peak_bytes()
+    evaluate(lightning, net, source, np.arange(64))
+    seconds = []
+    for _ in range(2):
+        start = time.perf_counter()
+        evaluate(lightning, net, source, np.arange(pool))
+        seconds.append(time.perf_counter() - start)
+    return {"seconds": min(seconds), "bytes": peak_bytes() - before}
+
+
+def loading(workers: int) -> Found:
+    """1,024 training crops of 256 pixels, after an epoch to start the workers, whose memory counts, too."""
+    source = data(1024, 256, workers)
+    loader = source.train_dataloader()
+    for _ in loader:
+        pass
+    start = time.perf_counter()
+    for _ in loader:
+        pass
+    own = [Path("/proc/self"), *(Path(f"/proc/{p.pid}") for p in multiprocessing.active_children())]
+    return {"seconds": time.perf_counter() - start, "bytes": sum(map(proportional, own))}
+
+
+def proportional(process: Path) -> int:
+    """Bytes of a process, each page divided by the number of processes that share it."""
+    return 1024 * int((process / "smaps_rollup").read_text().split("\nPss:")[1].split()[0])
+
+
+# part → what grows, its values, what measures it
+PARTS: Mapping[str, tuple[str, tuple[int, ...], Callable[..., Found]]] = {
+    "bookkeeping": ("pool", POOLS, rounds_books),
+    "core_set": ("pool", POOLS, core_set),
+    "scoring": ("pool", (500, 1000, 2000, 4000), scoring),
+    "bookkeeping_of_labelled": (
+        "labelled", (1000, 10_000, 100_000), lambda labelled: rounds_books(200_000, labelled)
+    ),
+    "training": ("labelled", (128, 256, 512, 1024), training),
+    "training_by_size": ("size", (64, 128, 192, 256), lambda size: training(size=size)),
+    "scoring_by_size": ("size", (64, 128, 192, 256), lambda size: scoring(size=size)),
+    "training_by_stacks": ("stacks", (1, 2, 4, 8), lambda stacks: training(stacks=stacks)),
+    "scoring_by_stacks": ("stacks", (1, 2, 4, 8), lambda stacks: scoring(stacks=stacks)),
+    "loading": ("workers", (0, 1, 2, 4), loading),
+}  # fmt: skip
+
+
+def alone(work: Callable[..., Found], value: int) -> Found:
+    """What `work` finds in a process that has done nothing before but import; its children may have children."""
+    context = multiprocessing.get_context("fork")
+    queue: Any = context.SimpleQueue()
+    process = context.Process(target=lambda: queue.put(dict(work(value))))
+    process.start()
+    process.join()
+    if process.exitcode:
+        raise RuntimeError(f"a measurement ended with exit code {process.exitcode}")
+    found: Found = queue.get()
+    return found
+
+
+def measured() -> Iterator[dict[str, Any]]:
+    """Each part at each of its values."""
+    quiet()
+    warnings.filterwarnings("ignore", ".*worker processes in total.*")  # more than there are cores, on purpose
+    for part, (axis, values, work) in PARTS.items():
+        for value in values:
+            found = alone(work, value)
+            sizes: dict[str, Any] = {
+                "axis": axis,
+                "size": value,
+                "bytes": found["bytes"],
+                "threads": torch.get_num_threads(),
+            }
+            emit(f"growth_{part}", found["seconds"], "s", **sizes)
+            yield {"name": f"growth_{part}", "value": found["seconds"], "detail": sizes}
+
+
+def exponent(lines: list[dict[str, Any]]) -> float:
+    """The power of the size that time grows with, over the last three sizes."""
+    (a, low), (b, high) = ((line["detail"]["size"], line["value"]) for line in (lines[-3], lines[-1]))
+    return math.log(high / low) / math.log(b / a)
+
+
+def main() -> None:
+    """Measure or read, draw, and fail if something grows faster than it has to."""
+    parser = arguments(__doc__, rounds=1)
+    parser.add_argument("--measured", type=Path, help="lines of an earlier call, instead of measuring")
+    parser.add_argument("--docs", type=Path, help="folder of scaling.md, whose figure and table are made anew")
+    given = parser.parse_args()
+    if given.measured:
+        lines = [json.loads(line) for line in given.measured.read_text().splitlines() if line.startswith("{")]
+    else:
+        lines = list(measured())
+    parts = {part: [line for line in lines if line["name"] == f"growth_{part}"] for part in PARTS}
+    if given.docs:
+        growth_report.write(given.docs, parts)
+        print(f"figure and table are in {given.docs}", file=sys.stderr)
+    faster = {part: exponent(of) for part, of in parts.items() if of[0]["detail"]["axis"] != "workers"}
+    if broken := {part: p for part, p in faster.items() if p > (2.3 if part.endswith("by_size") else 1.3)}:
+        raise RuntimeError(f"these grow faster than they should, as powers of their size: {broken}")
+
+
+if __name__ == "__main__":
+    main()
