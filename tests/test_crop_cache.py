@@ -315,6 +315,26 @@ def test_a_cache_in_use_is_not_removed(photographs):
 
 
 @pytest.mark.parametrize(
+    "content",
+    [
+        "",
+        "[1]",
+        '{"dataset": "\\u001b[2J", "count": 5, "side": 7}',
+        '{"count": -1, "side": true}',
+        "[" * 10**5,
+        '{"count": 1e999}',
+    ],
+)
+def test_whatever_lies_in_a_caches_folder_can_be_listed_and_removed(tmp_path, capsys, content):
+    (tmp_path / "caches/somebody").mkdir(parents=True)
+    (tmp_path / "caches/somebody/cache.json").write_text(content)
+    where = f"cache_dir={tmp_path / 'caches'}"
+    assert command(["cache", "list", where]) == command(["cache", "remove", "some", where]) == 0
+    shown = capsys.readouterr().out
+    assert "0% built" in shown and "\x1b" not in shown and not list((tmp_path / "caches").iterdir())
+
+
+@pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
         (["build", "crop.margin=wide"], "crop.margin='wide' does not fit; expected a factor of 1 or more"),
