@@ -24,7 +24,8 @@ from benchmarks.core_set import DIMENSIONS, isotropic
 from benchmarks.measure import arguments, emit, peak_bytes
 from benchmarks.nets import Noise, module, quiet
 from llpp.acquisition.core_set import k_centre_greedy
-from llpp.datamodule import Cropping, PoolDataModule
+from llpp.crops import Cropping
+from llpp.datamodule import PoolDataModule
 from llpp.scoring import evaluate
 from llpp.settings import Loading
 from llpp.state import RunState, save

@@ -66,16 +66,16 @@ class CropDataset(Dataset[Item]):
         return {name: values[0] for name, values in self.__getitems__([key]).items()}
 
     def __getitems__(self, keys: Sequence[tuple[int, int]]) -> Item:
-        """A batch, stacked: (B, …) arrays. Workers call it, because it costs them a fifth of single items."""
+        """A batch, stacked: (B, …) arrays. DataLoader asks for all keys of a batch at once."""
         cv2.setNumThreads(0)  # a worker's own threads would fight with the others
         records, crop = self.dataset.records, self.cropping.crop
         rows = np.array([row for _, row in keys], dtype=np.int64)
         visible = records.visible[rows]
         flipped = np.zeros(len(keys), dtype=np.bool_)
         matrices, turned = np.empty((2, len(keys), 3, 3))
-        images = (
-            np.empty((len(keys), crop.side, crop.side, 3), dtype=np.uint8) if not self.cropping.resident else None
-        )
+        images = None
+        if not self.cropping.resident:
+            images = np.empty((len(keys), crop.side, crop.side, 3), dtype=np.uint8)
         for place, (epoch, row) in enumerate(keys):
             rng = self._rng(epoch, row) if epoch >= 0 else None
             warp = self.cropping.augmentation.draw(rng) if rng else UPRIGHT

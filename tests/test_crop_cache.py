@@ -251,7 +251,7 @@ def test_what_another_cache_has_is_not_cut_again(photographs):
     image = photographs / "images/im00003.jpg"
     cv2.imwrite(str(image), np.full((60, 80, 3), 200, np.uint8))
     second, read = built(photographs)
-    assert read == [2] and first.name != second.name
+    assert read[0] == 2 and len(read) == 1 + LOOKS and first.name != second.name
     assert second.pixels(2).max() == 200 and np.array_equal(first.pixels(149), second.pixels(149))
 
 
@@ -285,30 +285,24 @@ def test_a_folder_that_cannot_be_used_is_one_sentence(photographs):
         cache(photographs).ready()
 
 
-def options(root):
-    return [
-        "dataset=lspet", f"dataset.root={root}", "dataset.val=2", "dataset.test=2", "crop.size=16",
-        f"cache_dir={root.parent / 'caches'}",
-    ]  # fmt: skip
-
-
-def test_the_command_builds_lists_and_removes(photographs, capsys):
-    where = f"cache_dir={photographs.parent / 'caches'}"
-    assert command(["cache", "build", *options(photographs)]) == 0
+def test_the_command_builds_lists_and_removes(tmp_path, capsys):
+    where = f"cache_dir={tmp_path / 'caches'}"
+    build = ["cache", "build", *FIGURES, where]
+    assert command([*build, "crop.size=16"]) == 0
     told = capsys.readouterr().out.splitlines()
-    assert told[0].startswith("crop cache of 150 crops of 24 × 24 pixels, 253.1 KiB, 253.1 KiB of it to be cut with ")
+    assert told[0].startswith("crop cache of 48 crops of 24 × 24 pixels, 81.0 KiB, 81.0 KiB of it to be cut with ")
     home = Path(told[-1])
-    assert home.parent == photographs.parent / "caches" and (home / "crops.u8").stat().st_size == 150 * 24 * 24 * 3
-    command(["cache", "build", *options(photographs), "crop.size=24"])
+    assert home.parent == tmp_path / "caches" and (home / "crops.u8").stat().st_size == 48 * 24 * 24 * 3
+    command([*build, "crop.size=24"])
     capsys.readouterr()
     assert command(["cache", "list", where]) == 0
     shown = capsys.readouterr().out
-    assert f"{home.name}  lspet: 150 crops of 24 × 24 pixels, " in shown and "100% built" in shown
+    assert f"{home.name}  synthetic: 48 crops of 24 × 24 pixels, " in shown and "100% built" in shown
     assert shown.splitlines()[-1].startswith("2 crop caches in ")
     assert command(["cache", "remove", home.name[:8], where]) == 0
     assert capsys.readouterr().out == f"removed {home}\n" and not home.exists()
     assert command(["cache", "remove", "all", where]) == 0
-    assert [path for path in home.parent.iterdir() if not path.name.startswith(".")] == []
+    assert list(home.parent.iterdir()) == []
 
 
 def test_a_cache_in_use_is_not_removed(photographs):
@@ -318,6 +312,26 @@ def test_a_cache_in_use_is_not_removed(photographs):
         command(["cache", "remove", "all", where])
     del made
     assert command(["cache", "remove", "all", where]) == 0
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "",
+        "[1]",
+        '{"dataset": "\\u001b[2J", "count": 5, "side": 7}',
+        '{"count": -1, "side": true}',
+        "[" * 10**5,
+        '{"count": 1e999}',
+    ],
+)
+def test_whatever_lies_in_a_caches_folder_can_be_listed_and_removed(tmp_path, capsys, content):
+    (tmp_path / "caches/somebody").mkdir(parents=True)
+    (tmp_path / "caches/somebody/cache.json").write_text(content)
+    where = f"cache_dir={tmp_path / 'caches'}"
+    assert command(["cache", "list", where]) == command(["cache", "remove", "some", where]) == 0
+    shown = capsys.readouterr().out
+    assert "0% built" in shown and "\x1b" not in shown and not list((tmp_path / "caches").iterdir())
 
 
 @pytest.mark.parametrize(

@@ -374,3 +374,10 @@ def test_no_place_in_a_run_shares_its_random_numbers_with_another():
     first = {int(generator(*key).integers(2**62)) for key in keys}
     assert len(first) == len(keys)
     assert first == {int(generator(*key).integers(2**62)) for key in keys}
+
+
+@settings(deadline=None)
+@given(place=st.lists(st.integers(0, 2**70), max_size=4), seed=st.integers(0, 2**70))
+def test_random_numbers_are_those_of_numpys_own_seeding(place, seed):
+    expected = np.random.default_rng([seed, *place, int(Stream.SAMPLE)])
+    assert generator(Stream.SAMPLE, seed, *place).integers(2**62) == expected.integers(2**62)

@@ -114,8 +114,7 @@ class CropCache:
 
     def _complete(self, store: Store, rows: NDArray[np.uint8], tell: Callable[[str], None]) -> None:
         """Cut what is missing or damaged."""
-        done = store.done()
-        sound = store.sound()
+        done, sound, lend = store.done(), store.sound(), True
         if damaged := int((done & ~sound).sum()):
             log.warning(
                 "%d of %d blocks of the crop cache %s are damaged; they are cut again", damaged, len(done), store.home
@@ -123,19 +122,22 @@ class CropCache:
         if sound.any() and not self._like_images(store, sound):
             log.warning("the crop cache %s is not what its images look like; all of it is cut again", store.home)
             store.forget()
-            sound[:] = False
+            sound[:], lend = False, False
         missing = np.flatnonzero(~sound)
         if not len(missing):
             return
         tell(f"{self._check_room(store, len(missing))}, in {store.home}")
-        cutting.fill(store, missing.tolist(), self.dataset, self.crop, cutting.lent(store, rows, ~sound), tell)
+        lent = cutting.lent(store, rows, ~sound) if lend else {}
+        if lent:
+            tell(f"{len(lent):,} of these crops are copied from other caches")
+        cutting.fill(store, missing.tolist(), self.dataset, self.crop, lent, tell)
+        if lent:  # what was copied is held against the images, too
+            self._complete(store, rows, tell)
 
     def _check_room(self, store: Store, blocks: int) -> str:
         """Say how large the cache is; ConfigError if so many of its blocks do not fit on the disk."""
-        needed, free = (
-            min(store.bytes, blocks * ROWS * store.bytes // store.count),
-            shutil.disk_usage(store.home).free,
-        )
+        needed = min(store.bytes, blocks * ROWS * store.bytes // store.count)
+        free = shutil.disk_usage(store.home).free
         told = f"crop cache of {store.count:,} crops of {store.side} × {store.side} pixels, {amount(store.bytes)}"
         if needed > free:
             raise ConfigError(

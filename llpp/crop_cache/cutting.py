@@ -65,7 +65,7 @@ def fill(
     bad, guard = store.bad(), threading.Lock()
 
     def cut(block: int) -> int:
-        rows = range(*store.rows(block).indices(store.count))
+        rows = range(store.count)[store.rows(block)]
         crops, shapes, found = block_of(rows, dataset, crop, lent)
         with guard:
             before = {row: reason for row, reason in bad.items() if row not in rows}
@@ -77,12 +77,8 @@ def fill(
         return len(rows)
 
     cv2.setNumThreads(0)  # one thread per image is enough
-    total, done, start, told = (
-        sum(len(range(*store.rows(b).indices(store.count))) for b in blocks),
-        0,
-        time.monotonic(),
-        0.0,
-    )
+    total = sum(len(range(store.count)[store.rows(block)]) for block in blocks)
+    done, start, told = 0, time.monotonic(), 0.0
     with ThreadPoolExecutor(cores()) as pool:
         for number in pool.map(cut, blocks):
             done += number

@@ -12,6 +12,8 @@ import numpy as np
 from llpp.crop_cache.store import Store, described
 from llpp.errors import ConfigError, StateError
 
+LONGEST = 80  # characters of a dataset's name that are shown
+
 
 @dataclass(frozen=True)
 class Entry:
@@ -44,7 +46,8 @@ def _entry(home: Path) -> Entry:
         done = float(store.done().mean(dtype=np.float64))
     stats = [path.stat() for path in home.iterdir() if path.is_file()]
     size, last = sum(512 * found.st_blocks for found in stats), max((found.st_mtime for found in stats), default=0.0)
-    return Entry(home, str(told.get("dataset", "?")), count, side, size, done, datetime.fromtimestamp(last))
+    name = "".join(c for c in str(told.get("dataset", "?"))[:LONGEST] if c.isprintable())  # a terminal obeys others
+    return Entry(home, name, count, side, size, done, datetime.fromtimestamp(last))
 
 
 def remove(root: Path, key: str) -> list[Entry]:
