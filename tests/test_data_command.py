@@ -2,9 +2,6 @@
 
 import io
 import json
-import os
-import subprocess
-import sys
 
 import cv2
 import numpy as np
@@ -12,6 +9,7 @@ import pytest
 import test_coco
 import test_lsp
 from rich.console import Console
+from test_cli import llpp
 
 from llpp.cli import data as command
 from llpp.compose import composed
@@ -238,12 +236,6 @@ def test_a_hostile_file_ends_the_process_with_one_sentence(tmp_path):
     table = test_coco.content()
     table["images"][0]["file_name"] = "../../../etc/passwd"
     (tmp_path / "annotations.json").write_text(json.dumps(table))
-    done = subprocess.run(
-        [sys.executable, "-m", "llpp", "data", "dataset=coco", f"dataset.root={tmp_path}"],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        env=dict(os.environ),
-    )
+    done = llpp("data", "dataset=coco", f"dataset.root={tmp_path}", cwd=tmp_path)
     assert done.returncode == 2 and done.stdout == "" and "Traceback" not in done.stderr
     assert done.stderr.startswith("llpp: ") and done.stderr.count("\n") == 1 and "etc/passwd" in done.stderr

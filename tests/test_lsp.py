@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 import scipy.io
 
-from llpp.datasets.lsp import LeedsSportsPose, read_joints
+from llpp.datasets.lsp import LeedsSportsPose
+from llpp.datasets.lsp_mat import read_joints
 from llpp.errors import ConfigError, DataError
 
 DATA = Path(os.environ.get("LLPP_DATA", "data"))

@@ -14,6 +14,7 @@ from llpp import state, sweep
 from llpp.job import job, run, run_unless_done
 
 JOBS = ("rounds=2", "seed=0,1", "crop.size=32,48", "name=s${crop.size}", "trainer.max_epochs=1")
+LONG = pytest.mark.skipif("LLPP_FAULT_KILLS" not in os.environ, reason="takes minutes with its like: make faults")
 
 
 @pytest.mark.slow
@@ -44,7 +45,7 @@ def test_a_failed_job_stops_no_other_and_is_told_at_the_end_and_again_is_only_wh
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("launcher", ["joblib", "submitit_local"])
+@pytest.mark.parametrize("launcher", ["joblib", pytest.param("submitit_local", marks=LONG)])
 def test_launchers_run_jobs_in_their_own_processes_and_failures_are_told(tmp_path, launcher):
     pytest.importorskip(f"hydra_plugins.hydra_{launcher.split('_')[0]}_launcher", reason="needs the sweep extra")
     more = ["hydra.launcher.n_jobs=2"] if launcher == "joblib" else ["hydra.launcher.timeout_min=5"]
