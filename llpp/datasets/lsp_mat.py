@@ -1,4 +1,4 @@
-"""The table of joints of LSP and LSPET; a module of its own, as the process that reads it shall import little else."""
+"""The table of joints of LSP and LSPET; apart, because the process that reads it shall import little else."""
 
 from pathlib import Path
 
