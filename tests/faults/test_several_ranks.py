@@ -10,7 +10,9 @@ import time
 from pathlib import Path
 
 import pytest
-from harness import KILLS, RUN, TWO_RANKS, alive, await_file, finish, kill, outcome, ranks, start, told
+import rank_work
+from harness import CALLBACK, KILLS, RUN, TWO_RANKS, alive, await_file, finish, kill, outcome, ranks, start, told
+from rank_processes import on_ranks
 
 pytestmark = pytest.mark.slow
 LONG = pytest.mark.skipif(KILLS < 10, reason="takes minutes: make faults")
@@ -19,10 +21,9 @@ LONG = pytest.mark.skipif(KILLS < 10, reason="takes minutes: make faults")
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory):
     """How a run on two ranks ends when nothing happens."""
-    cwd = tmp_path_factory.mktemp("undisturbed")
-    code, said = finish(*RUN, *TWO_RANKS, cwd=cwd)
-    assert code == 0, said
-    return outcome(cwd / "run")
+    run_dir = tmp_path_factory.mktemp("undisturbed")
+    on_ranks(2, rank_work.rounds, run_dir, CALLBACK, *TWO_RANKS)
+    return outcome(run_dir)
 
 
 def test_a_killed_rank_is_told_and_the_same_command_ends_as_if_nothing_had_been(undisturbed, tmp_path):
