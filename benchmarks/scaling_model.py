@@ -41,7 +41,7 @@ TERMS: dict[str, dict[str, Term]] = {
     "state_file": {"L": _of("L")},
     "scores_file": {"N": _of("N")},
     "places": {"N": _of("N")},
-    "core_set": {"N·(L+k)·D": _centres("N", "D"), "N·(L+k)": _centres("N"), "k·(L+k)·D": _centres("k", "D")},
+    "core_set": {"N·D": _of("N", "D"), "N·(L+k)·D": _centres("N", "D"), "k·(L+k)·D": _centres("k", "D")},
     "hand_over": {"bytes": _of("bytes")},
     "tell_bytes": {"ids·(R-1)": _of("ids", "copies")},
     "coco_read": {"N": _of("N")},

@@ -27,7 +27,7 @@ PANELS = {
     "commit": ("L", "state.json"),
     "places": ("N", "places of all ranks"),
     "hand_over": ("bytes", "scores to the first rank"),
-    "core_set": ("N·(L+k)·D", "core-set"),
+    "core_set": ("N·D", "core-set"),
 }
 STAGES = {
     "train": "training (assumed rate)", "score": "scoring (assumed rate)", "checkpoints": "checkpoints",

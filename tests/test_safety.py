@@ -413,7 +413,7 @@ def matrix(rows, claimed):
 def test_a_matlab_bomb_ends_its_reader_only(tmp_path):
     """The reading process may take 4 GiB in all."""
     header = b"MATLAB 5.0 MAT-file".ljust(124) + struct.pack("<HH", 0x0100, 0x4D49)
-    packed = zlib.compress(matrix(12_000_000, 12_000_000 * 14 * 3 * 8) + bytes(1_000_000))
+    packed = zlib.compress(matrix(12_780_000, 12_780_000 * 14 * 3 * 8) + bytes(1_000_000))
     (tmp_path / "joints.mat").write_bytes(header + struct.pack("<II", 15, len(packed)) + packed)
     told = sentence(DataError, LeedsSportsPose, str(tmp_path), val=1, test=1)
     assert "joints.mat was not read: it unpacks to more than 4 GiB" in told

@@ -33,6 +33,9 @@ def records(path):
 
 def offline_runs(run_dir):
     """What each start of a run left, in order of time: id, group, job type, name, config, rows, axes, exit code."""
+    import wandb
+
+    wandb.teardown()  # its service may still be writing
     return [_read(path) for path in sorted(run_dir.glob("wandb/offline-run-*/run-*.wandb"))]
 
 
