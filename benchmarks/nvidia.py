@@ -87,7 +87,7 @@ ROWS: dict[str, tuple[float, Callable[[Sizes], None]]] = {
     "training_graphs": (130, _training("graphs")),
     "scoring_graphs": (90, _scoring("graphs")),
     "agreement": (60, _agreement),
-    "round_resident": (90, _round("dataset.resident=device")),
+    "round_resident": (90, _round("dataset.cache=true", "dataset.resident=device")),
     "training_whole": (130, _training("whole")),
     "scoring_whole": (90, _scoring("whole")),
     "round": (90, _round()),

@@ -117,13 +117,16 @@ def _predicted(net: Any, batch: Any, sizes: Sizes, low: bool) -> Any:
 def whole_round(sizes: Sizes, *settings: str) -> None:
     """A round of `llpp run dataset=lspet_shift`: train, test, score the pool, select; drawn figures in a rehearsal.
 
-    `settings` are of the dataset; the row is left out where this program does not have them.
+    `settings` are of the dataset.
     """
-    known = composed().dataset
-    if missing := [s for s in settings if s.split("=")[0].removeprefix("dataset.") not in known]:
-        raise Skipped(f"this program has no {missing[0]}")
     with tempfile.TemporaryDirectory() as folder:
-        command = [*_command(sizes), *settings, f"run_dir={folder}/run", f"runs={folder}"]
+        command = [
+            *_command(sizes),
+            *settings,
+            f"run_dir={folder}/run",
+            f"runs={folder}",
+            f"cache_dir={folder}/cache",
+        ]
         start = time.perf_counter()
         if sizes.rehearsal:
             loop.run(build.experiment(composed("name=rehearsal", *command)))
@@ -137,7 +140,7 @@ def whole_round(sizes: Sizes, *settings: str) -> None:
     laps = {name: float(value) for name, value in first.items() if name.startswith("seconds_")}
     tell(
         sizes, "_".join(["round", *(s.removeprefix("dataset.").replace("=", "_") for s in settings)]),
-        sum(laps.values()), "s", **laps, both_rounds_with_start_s=seconds, settings=command[:-2],
+        sum(laps.values()), "s", **laps, both_rounds_with_start_s=seconds, settings=command[:-3],
         labelled=int(first["labelled"]), pool=int(first["pool"]), test_pck=first["test_pck"],
         loss_spearman=first["loss_spearman"],
     )  # fmt: skip

@@ -65,5 +65,7 @@ def _list(root: Path) -> int:
             f"{entry.home.name}  {entry.dataset}: {entry.count:,} crops of {entry.side} × {entry.side} pixels, "
             f"{amount(entry.bytes)}, {entry.done:.0%} built, last used {entry.used:%Y-%m-%d %H:%M}"
         )
-    print(f"{len(found)} crop caches in {root}, {amount(sum(entry.bytes for entry in found))}")
+    print(
+        f"{len(found)} crop cache{'s' * (len(found) != 1)} in {root}, {amount(sum(entry.bytes for entry in found))}"
+    )
     return 0
