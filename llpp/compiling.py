@@ -13,7 +13,7 @@ from torch import Tensor
 
 from llpp.backbones.base import Backbone
 from llpp.errors import ConfigError, expect
-from llpp.types import Features, PoseOutput
+from llpp.types import PoseOutput
 
 MODES = ("default", "reduce-overhead", "max-autotune", "max-autotune-no-cudagraphs")
 GRAPHS = ("reduce-overhead", "max-autotune")  # modes that replay recorded CUDA graphs
@@ -73,8 +73,7 @@ class Compilation:
             whole: PoseOutput = backbone(image)
             return whole
         filled: PoseOutput = backbone(torch.cat([image, image[-1:].expand(missing, -1, -1, -1)]))
-        pyramid = {stride: level[:count] for stride, level in filled.features.pyramid.items()}
-        return PoseOutput(filled.heatmaps[:count], Features(pyramid, filled.features.penultimate[:count]))
+        return filled.first(count)
 
 
 EAGER = Compilation(backend=None)
