@@ -29,6 +29,7 @@ GOALS: Mapping[str, tuple[str, str]] = {
     "start_help": ("0.3 s", "0.2 s"),
     "start_run_help": ("0.3 s", "0.2 s"),
     "start_config_error": ("0.3 s", "0.2 s"),
+    "start_config_error_name": ("0.3 s", "0.2 s"),
     "start_config_error_composed": ("0.3 s", "0.2 s"),
     "start_training_ready": ("0.91 ×", "1 ×"),
 }

@@ -20,7 +20,8 @@ COMMANDS: dict[str, tuple[Sequence[str], int, str]] = {
     "help": ((*LLPP, "--help"), 0, "llpp run"),
     "run_help": ((*LLPP, "run", "--help"), 0, "acquisition: core_set"),
     "config_error": ((*LLPP, "run", "data.batch_size=0"), 2, "data.batch_size=0 does not fit"),
-    "config_error_composed": ((*LLPP, "run", "data.batchsize=8"), 2, "Key 'batchsize' is not in struct"),
+    "config_error_name": ((*LLPP, "run", "data.batchsize=8"), 2, "did you mean data.batch_size?"),
+    "config_error_composed": ((*LLPP, "run", "weights=best", "trainer.max_epochs=5"), 2, "weights=best needs a"),
     "training_ready": (("-c", "import llpp.job, llpp.build, llpp.loop"), 0, ""),
 }
 

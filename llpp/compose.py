@@ -6,8 +6,9 @@ import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from llpp import settings
 from llpp.errors import ConfigError, LlppError
@@ -56,7 +57,7 @@ def check_words(words: Sequence[str]) -> None:
 
     It takes milliseconds, and importing Hydra a fifth of a second. Whatever is not plain is left to Hydra.
     """
-    if any(word.startswith("-") and word not in ("-m", "--multirun") for word in words):
+    if any(word.startswith(("-", "hydra.searchpath")) and word not in ("-m", "--multirun") for word in words):
         return  # --config-dir brings groups of its own
     text, known = (conf_dir() / "run.yaml").read_text(encoding="utf-8"), groups()
     names = {*re.findall(r"^(\w+):", text, re.MULTILINE), *(group.split("/")[0] for group in known)}
@@ -68,12 +69,56 @@ def check_words(words: Sequence[str]) -> None:
             continue
         name, value = plain[1], plain[2]
         if re.split(r"[./]", name)[0] not in names:
-            near = difflib.get_close_matches(name, sorted(names), 1)
-            meant = f"did you mean {near[0]}? " if near else ""
-            raise ConfigError(f"{name} is not known; {meant}`llpp run --help` lists all, and +{word} would add it")
+            raise _unknown(name, difflib.get_close_matches(name, sorted(names), 1), word)
         if name in known and value not in (*known[name], "null"):
             raise ConfigError(f"{name}={value} is not known; use {', '.join(known[name])}")
+        _check_known(name, word)
         settings.check(name, _value(value))
+
+
+def _check_known(name: str, word: str) -> None:
+    """Raise ConfigError if no group that could be chosen has a setting of this name."""
+    first, *parts = name.split(".")
+    nodes = _files_about(first) if parts else ()
+    for depth, part in enumerate(parts):
+        if not all(isinstance(node, dict) for node in nodes):
+            return  # null, say: what may be put there is for Hydra to tell
+        further = [node[part] for node in nodes if part in node]
+        if not further:
+            before = ".".join([first, *parts[:depth]])
+            names = sorted({key for node in nodes for key in node} - {"defaults"})
+            near = [f"{before}.{key}" for key in difflib.get_close_matches(part, names, 1)]
+            raise _unknown(f"{before}.{part}", near, word)
+        nodes = tuple(further)
+
+
+@cache
+def _files_about(name: str) -> tuple[Any, ...]:
+    """What each file of settings says below this name, if anything."""
+    import yaml
+
+    loader, found = getattr(yaml, "CSafeLoader", yaml.SafeLoader), []
+    for group, text in _files():
+        if group == name:
+            found.append(yaml.load(text, loader) or {})  # by a safe loader
+        elif not group and f"\n{name}:" in text:
+            found.append(yaml.load(text, loader)[name])
+    return tuple(found)
+
+
+@cache
+def _files() -> tuple[tuple[str, str], ...]:
+    """Group and text of all files of settings; no group where they speak of the whole config."""
+    found = []
+    for path in conf_dir().rglob("*.yaml"):
+        text, group = path.read_text(encoding="utf-8"), path.parent.relative_to(conf_dir()).as_posix()
+        found.append(("" if group == "." or "# @package _global_" in text else group, text))
+    return tuple(found)
+
+
+def _unknown(name: str, near: Sequence[str], word: str) -> ConfigError:
+    meant = f"did you mean {near[0]}? " if near else ""
+    return ConfigError(f"{name} is not known; {meant}`llpp run --help` lists all, and +{word} would add it")
 
 
 def _value(text: str) -> object:

@@ -84,12 +84,12 @@ def run(cfg: DictConfig, gpus: list[int] | None = None) -> str:
 
 def work(cfg: DictConfig, gpu: int | None = None) -> str:
     """All rounds and the report, in this process; `gpu` is the number of the one to use."""
-    from llpp import making
-
     expect(isinstance(cfg.report, DictConfig), "report", cfg.report, "report.write=true or report.write=false")
     settings.of(cfg)
+    from llpp import making
+
     data = None if launch.is_worker() else making.dataset(cfg)
-    # torch takes seconds to import: what can be refused without it has been refused
+    # NumPy takes a tenth of a second to import, and torch seconds: what can be refused without has been refused
     from llpp import build, crashes, loop, ranks
     from llpp import report as reports
 

@@ -153,7 +153,7 @@ def to_first(
 ) -> None:
     """Hand `sender`'s `part` (length, …) to rank 0, which calls `into(rows, values)` for each piece of it.
 
-    The two call it together; rank 0 passes a `part` of the same trailing shape.
+    The two call it together, and others may; rank 0 passes a `part` of the same trailing shape.
     """
     step = max(1, PIECE // max(1, math.prod(part.shape[1:]) * part.itemsize))
     for low in range(0, length, step):
@@ -164,5 +164,5 @@ def to_first(
             received = torch.empty((piece.stop - piece.start, *part.shape[1:]), dtype=torch.float32)
             dist.recv(received, src=sender)
             into(piece, received.numpy())
-        else:
+        elif rank() == sender:
             dist.send(torch.from_numpy(np.ascontiguousarray(part[piece])), dst=0)

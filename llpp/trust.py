@@ -10,7 +10,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-import yaml  # type: ignore[import-untyped]
+import yaml
 
 from llpp.datasets.base import PoseDataset
 from llpp.errors import ConfigError, StateError

@@ -91,8 +91,10 @@ def test_unknown_options_and_plugins_are_named_with_what_there_is(tmp_path):
     plugin = llpp("run", "head=gap", cwd=tmp_path)
     assert plugin.returncode == 2 and "head=gap is not known; use gap_fc, gap_multilevel" in plugin.stderr
     nested = llpp("run", "data.batchsize=3", cwd=tmp_path)
-    assert nested.returncode == 2 and "Key 'batchsize' is not in struct" in nested.stderr
-    assert len(nested.stderr.strip().splitlines()) == 1
+    assert nested.returncode == 2 and "data.batchsize is not known; did you mean data.batch_size?" in nested.stderr
+    there = llpp("run", "+seed=3", cwd=tmp_path)
+    assert there.returncode == 2 and "Could not append to config" in there.stderr
+    assert all(len(refused.stderr.strip().splitlines()) == 1 for refused in (option, plugin, nested, there))
     assert not list(tmp_path.iterdir())
 
 
