@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import torch
 from experiments import tiny
+from pytorch_lightning.plugins.precision import MixedPrecision
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
@@ -104,6 +105,28 @@ def scored(run_dir, pools, *overrides):
 def rounds(run_dir, *overrides):
     """A whole run."""
     return loop.run(tiny(run_dir, *overrides))
+
+
+SCALE = 2.0**20  # with which the first gradients of a tiny run overflow in fp16
+
+
+def half_precision(run_dir, *overrides):
+    """A whole run in fp16: the last scale of its gradients, the optimiser's steps, and its last row.
+
+    Settings refuse fp16 on a CPU, because it is slow there; the arithmetic is the same.
+    """
+    experiment = tiny(run_dir, *overrides)
+    make, scaler = experiment.make_trainer, torch.amp.GradScaler("cpu", init_scale=SCALE)
+
+    def make_trainer(*arguments):
+        trainer = make(*arguments)
+        trainer.strategy._precision_plugin = MixedPrecision("16-mixed", "cpu", scaler)
+        return trainer
+
+    object.__setattr__(experiment, "make_trainer", make_trainer)
+    row = loop.run(experiment).rounds[-1].row
+    adam = torch.load(run_dir / "round_00/last.ckpt", weights_only=True)["optimizer_states"][0]["state"]
+    return scaler.get_scale(), int(adam[0]["step"]) if adam else 0, row["test_loss"]
 
 
 def selections(run_dir, acquisitions, *overrides):

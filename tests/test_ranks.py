@@ -1,6 +1,7 @@
 """Several processes, one experiment: N ranks train, score and select as one would."""
 
 import io
+import math
 import socket
 
 import numpy as np
@@ -165,3 +166,13 @@ def test_ranks_with_other_settings_never_begin(tmp_path):
 def test_settings_compose_with_ranks(overrides, tmp_path):
     found = on_ranks(2, rank_work.rounds, tmp_path, "rounds=2", "trainer.devices=2", *overrides)
     assert found[0] == found[1] and 0 < found[0].rounds[-1].row["test_loss"] < 100
+
+
+def test_fp16_leaves_out_the_steps_whose_gradients_overflow(tmp_path):
+    overrides = ("+trainer.accumulate_grad_batches=2", "trainer.gradient_clip_val=0.5", "rounds=1")
+    found = on_ranks(2, rank_work.half_precision, tmp_path, *overrides, "trainer.devices=2", "trainer.max_epochs=6")
+    assert found[0] == found[1]
+    scale, steps, loss = found[0]
+    left_out = math.log2(rank_work.SCALE / scale)  # each halves the scale
+    assert left_out > 0 and steps == 12 - left_out, "six epochs of three batches, two to a step"
+    assert 0 < loss < 100
