@@ -12,6 +12,7 @@ import numpy as np
 from scipy.optimize import nnls
 
 from llpp import state
+from llpp.checkpoints import LastCheckpoint
 from llpp.datasets import coco_json
 
 Sizes = Mapping[str, float]
@@ -134,8 +135,8 @@ def project(
     step = min(assumed.batch * gpus, labelled) // gpus * gpus  # images
     steps = assumed.epochs * (labelled // step)
     here.seconds.update(
-        train=steps * step / (gpus * assumed.train_rate),
-        checkpoints=assumed.epochs * one["checkpoint_published"],
+        train=(train := steps * step / (gpus * assumed.train_rate)),
+        checkpoints=_checkpoints(assumed.epochs, train, one["checkpoint_published"]),
         score=images / (gpus * assumed.score_rate),
         places=fits["places"](**at),
         hand_over=_handed(fits, images, COLUMNS, gpus),
@@ -159,6 +160,11 @@ def project(
         column=4.0 * images * assumed.dimensions if gpus > 1 else 0.0,
     )  # fmt: skip
     return here
+
+
+def _checkpoints(epochs: float, train: float, each: float) -> float:
+    """Seconds for those of the first and the last epoch, and for others as far as that is a small share."""
+    return min(epochs * each, 2 * each + LastCheckpoint.share * train)
 
 
 def limits(fits: Mapping[str, Fit]) -> list[tuple[str, float, str]]:

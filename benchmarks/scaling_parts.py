@@ -86,7 +86,7 @@ def places(repeats: int) -> Iterator[Sample]:
 
 
 def checkpoints(folder: Path, repeats: int) -> Iterator[Sample]:
-    """A checkpoint with Adam's state, as it replaces last.ckpt after every epoch."""
+    """A checkpoint with Adam's state, as it replaces last.ckpt after an epoch."""
     nets: Sequence[tuple[str, LearningLossModule]] = (
         ("small", module("backbone=hourglass_small", size=64)), ("published", published(256))
     )  # fmt: skip

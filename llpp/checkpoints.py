@@ -9,7 +9,9 @@ crash makes a good one look damaged.
 """
 
 import errno
+import math
 import pickle
+import time
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -20,6 +22,7 @@ import torch
 from pytorch_lightning.callbacks import ModelCheckpoint
 from pytorch_lightning.plugins.io import TorchCheckpointIO
 
+from llpp import ranks
 from llpp.errors import StateError
 from llpp.files import read_text, replace_text, replace_with, sha256
 
@@ -196,8 +199,34 @@ class MovableCheckpoint(ModelCheckpoint):
         super().load_state_dict({**state_dict, **moved, "best_k_models": models, "dirpath": self.dirpath})
 
 
+class LastCheckpoint(MovableCheckpoint):
+    """`last.ckpt` after the first and the last epoch, and in between as often as takes a small share of the time.
+
+    An epoch of a first round lasts as long as writing a checkpoint, on a GPU. What a crash can cost is that share's
+    inverse: twenty times as long as it takes to write one.
+    """
+
+    share = 0.05
+    saved, cost = -math.inf, 0.0  # when the last one was complete, and the seconds that it took
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Save, if it is time."""
+        began = time.monotonic()
+        if not _is_last_epoch(trainer) and not ranks.on_first(lambda: began - self.saved >= self.cost / self.share):
+            return
+        super().on_train_epoch_end(trainer, pl_module)
+        self.saved = time.monotonic()
+        self.cost = self.saved - began
+
+
+def _is_last_epoch(trainer: pl.Trainer) -> bool:
+    """Whether the epoch that ends is the last one; all ranks know. `fit_loop.done` would change what is saved."""
+    epochs = trainer.max_epochs is not None and trainer.current_epoch + 1 >= trainer.max_epochs > 0
+    return bool(trainer.should_stop or epochs or 0 <= trainer.max_steps <= trainer.global_step)
+
+
 def checkpoint_callbacks(round_dir: Path, key: str, code: str, best_by: str | None) -> list[pl.Callback]:
-    """`last.ckpt` after every epoch; with `best_by` (pck or pose_loss) also `best.ckpt` by the validation's.
+    """`last.ckpt` after epochs; with `best_by` (pck or pose_loss) also `best.ckpt` by the validation's.
 
     The last one is saved last, so that it knows of the best.
     """
@@ -212,7 +241,7 @@ def checkpoint_callbacks(round_dir: Path, key: str, code: str, best_by: str | No
                 enable_version_counter=False,
             )
         )
-    last = MovableCheckpoint(
+    last = LastCheckpoint(
         dirpath=round_dir, filename="last", save_on_train_epoch_end=True, enable_version_counter=False
     )
     return [*callbacks, last]

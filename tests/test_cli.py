@@ -64,11 +64,11 @@ def test_mistakes_are_told_before_torch_is_imported(tmp_path):
         "run init=warm": "llpp: init='warm' is not known",
         "run budget": "llpp: 'budget' cannot be read",
         "data dataset=nope": "llpp: dataset=nope is not known",
-        "run data.batchsize=8": "hydra | llpp: Could not override 'data.batchsize'.",
+        "run data.batchsize=8": "llpp: data.batchsize is not known",
         "run +data.batchsize=8": "hydra | llpp: data.batchsize is not known",
         "run weights=best trainer.check_val_every_n_epoch=90": "hydra | llpp: weights=best needs a validation, but",
         "run data.batch_size=7 trainer.devices=2": "hydra | llpp: data.batch_size=7, that of all devices together",
-    }  # Hydra takes a fifth of a second, torch two
+    }  # Hydra takes a quarter of a second, torch two
     asked = "\n".join(told)
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, input=asked, capture_output=True, text=True)
     lines = done.stdout.splitlines()

@@ -204,7 +204,7 @@ def test_without_arguments_it_shows_the_default_dataset(tmp_path, capsys, monkey
     [
         (["dataset=nope"], r"dataset=nope is not known; use coco, .*synthetic$"),
         (["bugdet=3"], "bugdet is not known; did you mean budget"),
-        (["dataset.rot=here"], r"Could not override 'dataset.rot'"),
+        (["dataset.rot=here"], "dataset.rot is not known; did you mean dataset.root?"),
         (["+dataset.rot=here"], "unexpected keyword argument 'rot'"),
         (["lspet"], "'lspet' cannot be read; expected OPTION=VALUE"),
         (["dataset.size=${nowhere}"], "Interpolation key 'nowhere' not found"),

@@ -1,6 +1,7 @@
 """Base models that runs share, the head on a frozen pose network, and what evaluation may do with mirrors."""
 
 import importlib
+import time
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -12,7 +13,7 @@ import torch
 from experiments import config, rows, tiny
 from test_lsp import folder
 
-from llpp import build, fingerprint, loop, outputs
+from llpp import build, checkpoints, fingerprint, loop, outputs
 from llpp.datasets.lsp import LeedsSportsPose
 from llpp.errors import ConfigError
 
@@ -68,6 +69,21 @@ def test_the_pose_network_alone_is_shared_by_all_heads_and_stays_as_it_is_under_
     assert any(name.endswith(BN) for name in pose), "BatchNorm statistics are compared too"
     untrained = build.module(_cfg(tmp_path), tiny(tmp_path / "c").dataset, 0, "joint").state_dict()
     assert differing(untrained, first, "head.") != [], "the head has learned"
+
+
+@pytest.mark.parametrize(("seconds", "epochs"), [(0.6, [1, 6]), (0.0, [1, 2, 3, 4, 5, 6])])
+def test_writing_checkpoints_takes_a_small_share_of_the_time(seconds, epochs, tmp_path, monkeypatch):
+    written, replace_file = [], checkpoints.replace
+
+    def slow_disk(path, write):
+        time.sleep(seconds)  # six of these epochs take far less than twenty times as long
+        replace_file(path, write)
+        written.append(checkpoints.read(path)["loops"]["fit_loop"]["epoch_progress"]["current"]["processed"])
+
+    monkeypatch.setattr(checkpoints, "replace", slow_disk)
+    monkeypatch.setattr(checkpoints.LastCheckpoint, "share", 0.05 if seconds else 1e9)
+    loop.run(tiny(tmp_path, "rounds=1", "trainer.max_epochs=6"))
+    assert written == epochs
 
 
 def _cfg(tmp_path, name="c", *overrides):
