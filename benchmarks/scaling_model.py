@@ -214,7 +214,6 @@ def _memory(fits: Mapping[str, Fit], one: Mapping[str, float], at: Sizes) -> dic
     return {
         "first": common,
         "other": common - scores * (1 - 1 / ranks),
-        "paths": count * one["path_object"],
         "reader": fits["coco_peak"](**at),
         "embeddings": 4 * count * at["D"],
     }

@@ -6,7 +6,6 @@ import subprocess
 import sys
 import tempfile
 import time
-import tracemalloc
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -167,22 +166,7 @@ def reading(count: int) -> dict[str, float]:
             np.asarray(getattr(data.records, n)).nbytes for n in ("joints", "visible", "boxes", "split", "initial")
         )
         kept += sum(getattr(data.records, n).array.nbytes for n in ("ids", "images"))
-        return {
-            "read": took, "file": path.stat().st_size, "peak": peak_bytes() - before, "records": kept,
-            "path": _path_bytes(data),
-        }  # fmt: skip
-
-
-def _path_bytes(data: CocoKeypoints) -> float:
-    """Bytes of a Path in the dataset's list, after its file has been asked for once as training does."""
-    tracemalloc.start()
-    before = tracemalloc.get_traced_memory()[0]
-    made = [data.root / image for image in data.records.images]
-    for path in made:
-        str(path)
-    found = (tracemalloc.get_traced_memory()[0] - before) / len(made)
-    tracemalloc.stop()
-    return found
+        return {"read": took, "file": path.stat().st_size, "peak": peak_bytes() - before, "records": kept}
 
 
 def _resident() -> int:
@@ -197,8 +181,6 @@ def reader() -> Iterator[Sample]:
         found = json.loads(done.stdout.splitlines()[-1])
         for name in ("read", "file", "peak", "records"):
             yield f"coco_{name}", found[name], "s" if name == "read" else "bytes", {"N": count}
-        if count == PERSONS[-1]:
-            yield "path_object", found["path"], "bytes/image", {}
 
 
 def all_parts(repeats: int) -> Iterator[Sample]:

@@ -136,10 +136,10 @@ def tables(projections: Sequence[Projection], fits: Mapping[str, Fit]) -> dict[s
              for p in projections],
         ),
         "memory": table_of(
-            ("images × GPUs", "first rank", "each other", "Path objects, each", "eight ranks of a machine",
+            ("images × GPUs", "first rank", "each other", "eight ranks of a machine",
              "core-set adds, first rank", "while it reads COCO JSON, each"),
             [(_size(p), size(p.memory["first"]), size(p.memory["other"]) if p.gpus > 1 else "–",
-              size(p.memory["paths"]), size(_machine(p)), size(p.memory["embeddings"]), size(p.memory["reader"]))
+              size(_machine(p)), size(p.memory["embeddings"]), size(p.memory["reader"]))
              for p in projections],
         ),
         "disk": table_of(
@@ -163,7 +163,7 @@ def tables(projections: Sequence[Projection], fits: Mapping[str, Fit]) -> dict[s
 
 def _machine(found: Projection) -> float:
     ranks = min(8, found.gpus)
-    return found.memory["first"] + (ranks - 1) * found.memory["other"] + ranks * found.memory["paths"]
+    return found.memory["first"] + (ranks - 1) * found.memory["other"]
 
 
 def table_of(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

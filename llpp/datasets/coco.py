@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from llpp.datasets import names
 from llpp.datasets.base import SPLITS, PoseDataset, Records, Skeleton, joint_boxes
 from llpp.datasets.coco_json import KeypointsFile, read, same_joints
-from llpp.datasets.images import is_there, read_image, read_reduced
+from llpp.datasets.images import ImageFiles, is_there, read_image, read_reduced
 from llpp.datasets.splits import draw_splits
 from llpp.errors import ConfigError, DataError
 from llpp.ids import Ids
@@ -93,10 +93,10 @@ class CocoKeypoints(PoseDataset):
         rows, flat = _without_flat(rows) if box == "joints" else (rows, 0)
         if not rows:
             raise DataError(f"{sources[0].path} has no {kind.name} with a labelled joint; choose another file")
-        self.paths = [self.root / row.image for row in rows]
         self.records = _records(
             rows, len(joints), box, (*_notes(sources, flat, unlabelled), *_skeleton_notes(sources))
         )
+        self.paths = ImageFiles(self.root, self.records.images)
 
     def load(self, row: int) -> NDArray[np.uint8]:
         """See `PoseDataset.load`."""

@@ -1,6 +1,8 @@
 """Image files → pixels, with a sentence for every way that can fail."""
 
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import overload
 
 import cv2
 import numpy as np
@@ -8,6 +10,7 @@ from numpy.typing import NDArray
 
 from llpp.errors import DataError
 from llpp.files import read_bytes
+from llpp.ids import Ids
 
 MOST_BYTES = 1 << 28  # of an image file
 
@@ -15,6 +18,32 @@ MOST_BYTES = 1 << 28  # of an image file
 REDUCED = {
     2: cv2.IMREAD_REDUCED_COLOR_2, 4: cv2.IMREAD_REDUCED_COLOR_4, 8: cv2.IMREAD_REDUCED_COLOR_8
 }  # fmt: skip
+
+
+class ImageFiles(Sequence[Path]):
+    """N files below a folder, whose paths are made when they are asked for: one takes 280 bytes, a name some 20."""
+
+    __slots__ = ("folder", "names")
+
+    def __init__(self, folder: Path, names: Iterable[str]) -> None:
+        self.folder, self.names = folder, Ids(names)
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def __iter__(self) -> Iterator[Path]:
+        return map(self.folder.joinpath, self.names)
+
+    @overload
+    def __getitem__(self, row: int) -> Path: ...
+
+    @overload
+    def __getitem__(self, row: slice) -> "ImageFiles": ...
+
+    def __getitem__(self, row: int | slice) -> "Path | ImageFiles":
+        if isinstance(row, slice):
+            return ImageFiles(self.folder, self.names[row])
+        return self.folder / self.names[row]
 
 
 def read_image(path: Path) -> NDArray[np.uint8]:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from llpp.datasets.apart import read_apart
 from llpp.datasets.base import LSP_SKELETON, PoseDataset, Records, joint_boxes
-from llpp.datasets.images import read_image, read_reduced
+from llpp.datasets.images import ImageFiles, read_image, read_reduced
 from llpp.datasets.lsp_mat import REMEDY, read_joints
 from llpp.errors import ConfigError, DataError
 from llpp.ids import Ids
@@ -51,7 +51,7 @@ class LeedsSportsPose(PoseDataset):
         joints, visible = joints[rows], visible[rows]
         names = [f"im{row + 1:0{digits}d}" for row in rows.tolist()]
         self.folder = Path(root) / "images"
-        self.paths = [self.folder / f"{name}.jpg" for name in names]
+        self.paths = ImageFiles(self.folder, (f"{name}.jpg" for name in names))
         boxes = joint_boxes(joints, visible)
         self.records = Records(
             ids=Ids(f"{prefix}/{name}" for name in names),

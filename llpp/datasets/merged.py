@@ -1,11 +1,13 @@
 """Several datasets as one, by the joints that they have in common."""
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from llpp.datasets.base import PoseDataset, Records, Size, Skeleton
+from llpp.datasets.images import ImageFiles
 from llpp.errors import ConfigError
 from llpp.ids import Ids
 
@@ -42,7 +44,7 @@ class MergedDataset(PoseDataset):
         self.skeleton = _skeleton(joints, self.parts, places)
         self.first_rows = np.cumsum([0, *(len(part.records.ids) for part in self.parts)])
         self.records = _records(parts, places, initial)
-        paths = [path for part in self.parts for path in part.paths]
+        paths = ImageFiles(Path(), (str(path) for part in self.parts for path in part.paths))
         self.paths = paths if len(paths) == len(self.records.ids) else ()
 
     def load(self, row: int) -> NDArray[np.uint8]:

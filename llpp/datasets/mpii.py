@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from llpp.datasets import mpii_forms
 from llpp.datasets.base import PoseDataset, Records, Size, Skeleton, joint_boxes
-from llpp.datasets.images import read_image, read_reduced
+from llpp.datasets.images import ImageFiles, read_image, read_reduced
 from llpp.datasets.mpii_persons import HEAD_TOP, JOINTS, NECK, Persons, head_segment, plain_name
 from llpp.errors import ConfigError, DataError, expect
 from llpp.files import read_bytes
@@ -73,7 +73,6 @@ class MpiiHumanPose(PoseDataset):
         sizes = {"head": _head_sizes(persons)}
         joints = _slid(persons, head_slide).astype(np.float32)
         self.folder = folder / "images"
-        self.paths = [self.folder / image for image in persons.images]
         self.records = Records(
             ids=Ids(f"mpii/{Path(i).stem}#{n}" for i, n in zip(persons.images, persons.numbers, strict=True)),
             images=Ids(persons.images),
@@ -87,6 +86,7 @@ class MpiiHumanPose(PoseDataset):
             sizes=sizes,
             notes=(*notes, *left_out),
         )
+        self.paths = ImageFiles(self.folder, self.records.images)
 
     def load(self, row: int) -> NDArray[np.uint8]:
         """See `PoseDataset.load`."""

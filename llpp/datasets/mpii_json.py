@@ -8,6 +8,7 @@ flag 0 means occluded, and not labelled at (0, 0).
 import reprlib
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -44,20 +45,39 @@ def read_b(entries: Sequence[Entry], source: str) -> list[Person]:
     """Persons of form B, numbered by `people_index` as the rectangles of the official file."""
     met: Counter[str] = Counter()
     persons = []
-    for index, entry in enumerate(entries):
+    tables = _tables(entries, source)
+    sound = np.asarray(np.isin(tables[..., 2], (0, 1))).all(axis=1)
+    there = np.where((tables[..., :2] == 0).all(axis=2), 0, np.where(tables[..., 2] > 0, 2, 1)).astype(np.uint8)
+    for index, (entry, table, visible) in enumerate(zip(entries, tables, there, strict=True)):
         place = f"{source}, entry {index}"
         name = plain_name(entry.get("img_paths"), place)
         met[name] += 1
-        table = _numbers(entry, "joint_self", (len(JOINTS), 3), place)
-        joints, seen = table[:, :2], _flags(table[:, 2], "visibility in joint_self", place)
-        visible = np.where((joints == 0).all(axis=1), 0, np.where(seen > 0, 2, 1)).astype(np.uint8)
-        test = _flags(_numbers(entry, "isValidation", (), place), "isValidation", place)
-        number = _numbers(entry, "people_index", (), place) if "people_index" in entry else float(met[name])
+        if not sound[index]:
+            _flags(table[:, 2], "visibility in joint_self", place)
+        test = _number(entry, "isValidation", place)
+        if test not in (0, 1):
+            raise DataError(f"{place}: isValidation has {test:g}; expected 0 or 1; {REMEDY}")
+        number = _number(entry, "people_index", place) if "people_index" in entry else float(met[name])
         if not 1 <= number <= 1000 or number % 1:
             raise DataError(f"{place}: people_index is {number:g}; expected a whole number from 1; {REMEDY}")
         centre, scale = _centre(entry, "objpos", place), _scale(entry, "scale_provided", place)
-        persons.append(Person(place, name, int(number) - 1, joints, visible, centre, scale, test=bool(test)))
+        persons.append(Person(place, name, int(number) - 1, table[:, :2], visible, centre, scale, test=bool(test)))
     return persons
+
+
+def _tables(entries: Sequence[Entry], source: str) -> NDArray[np.float64]:
+    """All persons' x, y and flag of each joint, (N, K, 3)."""
+    shape = len(JOINTS), 3
+    with suppress(TypeError, ValueError, OverflowError):
+        found = np.asarray([entry.get("joint_self") for entry in entries], dtype=np.float64)
+        if found.shape == (len(entries), *shape):
+            return found
+    each = []
+    for index, entry in enumerate(entries):  # one by one, to tell what is wrong where
+        place = f"{source}, entry {index}"
+        plain_name(entry.get("img_paths"), place)
+        each.append(_numbers(entry, "joint_self", shape, place))
+    return np.reshape(each, (-1, *shape))
 
 
 def _numbers(entry: Entry, key: str, shape: tuple[int, ...], place: str) -> NDArray[np.float64]:
@@ -71,6 +91,11 @@ def _numbers(entry: Entry, key: str, shape: tuple[int, ...], place: str) -> NDAr
         size = " × ".join(map(str, shape)) + " numbers" if shape else "a number"
         raise DataError(f"{place}: {key} is {reprlib.repr(value)}; expected {size}; {REMEDY}")
     return found
+
+
+def _number(entry: Entry, key: str, place: str) -> float:
+    value = entry.get(key)
+    return value if type(value) is float else float(_numbers(entry, key, (), place))
 
 
 def _flags(values: NDArray[np.float64], what: str, place: str) -> NDArray[np.float64]:
@@ -88,4 +113,4 @@ def _centre(entry: Entry, key: str, place: str) -> Point | None:
 
 
 def _scale(entry: Entry, key: str, place: str) -> float | None:
-    return None if entry.get(key) is None else float(_numbers(entry, key, (), place))
+    return None if entry.get(key) is None else _number(entry, key, place)
