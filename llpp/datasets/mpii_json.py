@@ -46,13 +46,13 @@ def read_b(entries: Sequence[Entry], source: str) -> list[Person]:
     met: Counter[str] = Counter()
     persons = []
     tables = _tables(entries, source)
-    sound = np.asarray(np.isin(tables[..., 2], (0, 1))).all(axis=1)
+    sound = np.isin(tables[..., 2], (0, 1))
     there = np.where((tables[..., :2] == 0).all(axis=2), 0, np.where(tables[..., 2] > 0, 2, 1)).astype(np.uint8)
     for index, (entry, table, visible) in enumerate(zip(entries, tables, there, strict=True)):
         place = f"{source}, entry {index}"
         name = plain_name(entry.get("img_paths"), place)
         met[name] += 1
-        if not sound[index]:
+        if not sound[index].all():
             _flags(table[:, 2], "visibility in joint_self", place)
         test = _number(entry, "isValidation", place)
         if test not in (0, 1):
