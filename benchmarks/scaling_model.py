@@ -12,8 +12,8 @@ import numpy as np
 from scipy.optimize import nnls
 
 from llpp import state
-from llpp.checkpoints import LastCheckpoint
 from llpp.datasets import coco_json
+from llpp.saving import LastCheckpoint
 
 Sizes = Mapping[str, float]
 Term = Callable[[Sizes], float]

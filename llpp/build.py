@@ -16,7 +16,7 @@ from pytorch_lightning.callbacks import ProgressBar
 
 from llpp import build_crops, compiling, fingerprint, lightning, ranks, settings
 from llpp.backbones.base import Backbone
-from llpp.checkpoints import AtomicCheckpointIO, checkpoint_callbacks
+from llpp.checkpoints import AtomicCheckpointIO
 from llpp.codec import HeatmapCodec
 from llpp.crop_cache.cache import CropCache
 from llpp.crop_cache.resident import ResidentCrops
@@ -31,6 +31,7 @@ from llpp.metrics import PCK, PCKDefinition
 from llpp.module import LearningLossModule, Phase
 from llpp.performance import Performance, keep_memory
 from llpp.redaction import redact
+from llpp.saving import checkpoint_callbacks
 from llpp.transforms import PersonCrop
 from llpp.wandb_run import WandbRun
 

@@ -1,4 +1,4 @@
-"""Checkpoints that are whole or absent, and that know which round and which program they belong to.
+"""Files of checkpoints, which are whole or absent.
 
 They may come from somebody else: only tensors and plain values are read, and what cannot be read, or does not fit,
 is one StateError.
@@ -9,26 +9,19 @@ crash makes a good one look damaged.
 """
 
 import errno
-import math
 import pickle
-import time
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import pytorch_lightning as pl
 import torch
-from pytorch_lightning.callbacks import ModelCheckpoint
 from pytorch_lightning.plugins.io import TorchCheckpointIO
 
-from llpp import ranks
 from llpp.errors import StateError
 from llpp.files import read_text, replace_text, replace_with, sha256
 
-NAMES = ("best.ckpt", "last.ckpt")
 MOST_BYTES = 1 << 16  # of a file with digests
-UNFIT = (AttributeError, IndexError, KeyError, RuntimeError, TypeError, ValueError)  # what unfit values end in
 
 
 def read(path: Path, mmap: bool = False) -> dict[str, Any]:
@@ -43,11 +36,11 @@ def read(path: Path, mmap: bool = False) -> dict[str, Any]:
     except FileNotFoundError as error:
         raise StateError(f"{path} is missing; restore it from a backup, or start the run again elsewhere") from error
     except pickle.UnpicklingError as error:  # torch's words advise to load it all the same
-        raise _damaged(path, "it holds more than tensors and plain values") from error
+        raise damaged(path, "it holds more than tensors and plain values") from error
     except Exception as error:  # torch raises whatever its parsers meet in a damaged file
-        raise _damaged(path, error) from error
+        raise damaged(path, error) from error
     if not isinstance(content, dict):
-        raise _damaged(path, "it holds no training state")
+        raise damaged(path, "it holds no training state")
     return content
 
 
@@ -70,7 +63,8 @@ def _measure(path: Path) -> None:
         raise ValueError("it claims to hold more than its size")
 
 
-def _damaged(path: Path, reason: object) -> StateError:
+def damaged(path: Path, reason: object) -> StateError:
+    """What to say about a checkpoint that is not what it should be."""
     told = " ".join(str(reason).split())[:200]
     return StateError(
         f"{path} cannot be used ({told or type(reason).__name__}): it is damaged or no checkpoint of llpp; delete "
@@ -147,101 +141,3 @@ class AtomicCheckpointIO(TorchCheckpointIO):
     ) -> dict[str, Any]:
         """The content on the CPU, whatever Lightning or the environment say about `weights_only`; see `read`."""
         return read(Path(path))
-
-
-class RoundKey(pl.Callback):
-    """Stamps checkpoints with their round's key, so that a stale file is never resumed.
-
-    The digest of the program that began the round goes with it through every resume.
-    """
-
-    def __init__(self, key: str, code: str) -> None:
-        self.key, self.code = key, code
-        self.resumed = False
-
-    def on_save_checkpoint(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
-    ) -> None:
-        """Add both."""
-        checkpoint |= {"llpp_round": self.key, "llpp_code": self.code}
-
-    def on_load_checkpoint(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
-    ) -> None:
-        """Stay with the program that began."""
-        self.code = str(checkpoint["llpp_code"])
-
-    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Everything that a checkpoint holds has found its place."""
-        self.resumed = True
-
-    def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
-        """Before training begins, what does not fit is the checkpoint's: its key alone does not prove its content."""
-        known = isinstance(exception, torch.OutOfMemoryError) or not isinstance(exception, UNFIT)
-        if trainer.ckpt_path and not self.resumed and not known:
-            raise _damaged(Path(trainer.ckpt_path), exception) from exception
-
-
-class MovableCheckpoint(ModelCheckpoint):
-    """Goes on with its best score in whatever directory the files lie now."""
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Restore, with all files in the present directory."""
-
-        def here(path: str) -> str:
-            if path and Path(path).name not in NAMES:  # Lightning deletes what is no longer the best
-                raise ValueError(f"it names a checkpoint {Path(path).name!r}")
-            return str(Path(str(self.dirpath), Path(path).name)) if path else path
-
-        paths = ("best_model_path", "kth_best_model_path", "last_model_path")
-        models = {here(path): score for path, score in state_dict["best_k_models"].items()}
-        moved = {name: here(state_dict[name]) for name in paths}
-        super().load_state_dict({**state_dict, **moved, "best_k_models": models, "dirpath": self.dirpath})
-
-
-class LastCheckpoint(MovableCheckpoint):
-    """`last.ckpt` after the first and the last epoch, and in between as often as takes a small share of the time.
-
-    An epoch of a first round lasts as long as writing a checkpoint, on a GPU. What a crash can cost is that share's
-    inverse: twenty times as long as it takes to write one.
-    """
-
-    share = 0.05
-    saved, cost = -math.inf, 0.0  # when the last one was complete, and the seconds that it took
-
-    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Save, if it is time."""
-        began = time.monotonic()
-        if not _is_last_epoch(trainer) and not ranks.on_first(lambda: began - self.saved >= self.cost / self.share):
-            return
-        super().on_train_epoch_end(trainer, pl_module)
-        self.saved = time.monotonic()
-        self.cost = self.saved - began
-
-
-def _is_last_epoch(trainer: pl.Trainer) -> bool:
-    """Whether the epoch that ends is the last one; all ranks know. `fit_loop.done` would change what is saved."""
-    epochs = trainer.max_epochs is not None and trainer.current_epoch + 1 >= trainer.max_epochs > 0
-    return bool(trainer.should_stop or epochs or 0 <= trainer.max_steps <= trainer.global_step)
-
-
-def checkpoint_callbacks(round_dir: Path, key: str, code: str, best_by: str | None) -> list[pl.Callback]:
-    """`last.ckpt` after epochs; with `best_by` (pck or pose_loss) also `best.ckpt` by the validation's.
-
-    The last one is saved last, so that it knows of the best.
-    """
-    callbacks: list[pl.Callback] = [RoundKey(key, code)]
-    if best_by:
-        callbacks.append(
-            MovableCheckpoint(
-                dirpath=round_dir,
-                filename="best",
-                monitor=f"val/{best_by}",
-                mode="min" if best_by == "pose_loss" else "max",
-                enable_version_counter=False,
-            )
-        )
-    last = LastCheckpoint(
-        dirpath=round_dir, filename="last", save_on_train_epoch_end=True, enable_version_counter=False
-    )
-    return [*callbacks, last]

@@ -329,7 +329,7 @@ LAYERS = tuple(
         "losses codec metrics statistics theory geometry transforms schedules pixels",
         "backbones heads objectives acquisition datasets",
         "loop experiment selection settings training module divergence compiling transfer crops crop_cache datamodule"
-        " scoring outputs start ranks batch_norm checkpoints lightning folding performance crashes progress"
+        " scoring outputs start ranks batch_norm checkpoints saving lightning folding performance crashes progress"
         " fingerprint growth report drawing inspection analysis wandb_run wandb_media trust",
         "making",
         "build build_crops",

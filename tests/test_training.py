@@ -13,7 +13,7 @@ import torch
 from experiments import config, rows, tiny
 from test_lsp import folder
 
-from llpp import build, checkpoints, fingerprint, loop, outputs
+from llpp import build, checkpoints, fingerprint, loop, outputs, saving
 from llpp.datasets.lsp import LeedsSportsPose
 from llpp.errors import ConfigError
 
@@ -81,7 +81,7 @@ def test_writing_checkpoints_takes_a_small_share_of_the_time(seconds, epochs, tm
         written.append(checkpoints.read(path)["loops"]["fit_loop"]["epoch_progress"]["current"]["processed"])
 
     monkeypatch.setattr(checkpoints, "replace", slow_disk)
-    monkeypatch.setattr(checkpoints.LastCheckpoint, "share", 0.05 if seconds else 1e9)
+    monkeypatch.setattr(saving.LastCheckpoint, "share", 0.05 if seconds else 1e9)
     loop.run(tiny(tmp_path, "rounds=1", "trainer.max_epochs=6"))
     assert written == epochs
 
