@@ -181,6 +181,7 @@ def photographs(tmp_path):
     return tmp_path / "lsp"
 
 
+@pytest.mark.slow
 def test_a_corrupt_image_stops_a_run_before_it_starts(photographs, tmp_path):
     (photographs / "images/im0005.jpg").write_bytes(b"\xff\xd8 broken")
     with pytest.raises(DataError, match=r"im0005.jpg is truncated.*; mend or remove it, or set on_bad_image=skip"):
@@ -188,6 +189,7 @@ def test_a_corrupt_image_stops_a_run_before_it_starts(photographs, tmp_path):
     assert not (tmp_path / "run/state.json").exists()
 
 
+@pytest.mark.slow
 def test_a_skipped_image_is_listed_and_never_scored_or_selected(photographs, tmp_path):
     for name in ("im0005", "im0012", "im0015"):  # one to train on, one to validate, one to test
         (photographs / f"images/{name}.jpg").write_bytes(b"")

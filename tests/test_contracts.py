@@ -40,7 +40,7 @@ def options(group):
 
 
 def every(group):
-    slow = {"mpii", "mpii_lsp"}  # hundreds of thousands of joints
+    slow = {"mpii", "mpii_lsp", "lspet_shift", "lsp_lspet"}  # hundreds of thousands of joints
     names = [pytest.param(n, marks=pytest.mark.slow) if n in slow else n for n in options(group)]
     return pytest.mark.parametrize(group, names)
 

@@ -285,6 +285,7 @@ def test_a_folder_that_cannot_be_used_is_one_sentence(photographs):
         cache(photographs).ready()
 
 
+@pytest.mark.slow
 def test_the_command_builds_lists_and_removes(tmp_path, capsys):
     where = f"cache_dir={tmp_path / 'caches'}"
     build = ["cache", "build", *FIGURES, where]

@@ -79,6 +79,7 @@ VARIANTS = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:You are trying to `self.log")
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_no_step_waits_for_the_device(made, tmp_path, variant):

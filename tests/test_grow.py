@@ -51,6 +51,7 @@ def refusal(run_dir, *overrides):
     return str(caught.value)
 
 
+@pytest.mark.slow
 def test_ids_that_were_added_are_counted_and_the_remedy_told(begun):
     assert refusal(begun, MORE) == (
         f"{begun} was started with other data (dataset.pool: 24 → 30; 6 ids were added to train "

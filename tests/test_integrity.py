@@ -106,6 +106,7 @@ def test_a_round_whose_checkpoint_is_damaged_is_trained_again_from_its_start(
     assert same(tmp_path / "round_00/last.ckpt", undisturbed / "round_00/last.ckpt")
 
 
+@pytest.mark.slow
 def test_a_whole_checkpoint_is_gone_on_from(undisturbed, tmp_path, monkeypatch, caplog):
     stopped(monkeypatch, tmp_path, 0, 1, "rounds=1", "weights=best")
     with monkeypatch.context() as patch:
@@ -258,6 +259,7 @@ def test_a_bit_of_a_state_is_never_read_as_something_else(undisturbed, tmp_path)
     assert state.load(path) == state.load(undisturbed / "state.json")
 
 
+@pytest.mark.slow
 def test_a_state_of_an_older_llpp_has_no_digests_and_is_read(undisturbed, tmp_path):
     body = {
         "science": {},

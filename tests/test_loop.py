@@ -33,6 +33,7 @@ def finished(tmp_path_factory):
     return run_dir
 
 
+@pytest.mark.slow
 def test_rounds_label_what_they_selected_and_the_last_selects_nothing(finished):
     first, second, last = selections(finished)
     assert len(first) == len(second) == 6 and last == ()
@@ -264,6 +265,7 @@ def test_previous_weights_are_where_a_round_starts(tmp_path):
     assert kept("previous") and not kept("fresh")
 
 
+@pytest.mark.slow
 def test_best_weights_are_those_of_the_best_validation(tmp_path):
     loop.run(tiny(tmp_path, "rounds=1", "weights=best", "trainer.max_epochs=3"))
     best = torch.load(tmp_path / "round_00/best.ckpt", weights_only=True)
@@ -300,6 +302,7 @@ def test_every_acquisition_runs_its_rounds_and_starts_from_the_same_model(acquis
     assert rows(tmp_path)[0]["test_loss"] == rows(finished)[0]["test_loss"]
 
 
+@pytest.mark.slow
 def test_the_oracle_selects_the_highest_true_losses(tmp_path):
     loop.run(tiny(tmp_path, "acquisition=true_loss", "rounds=2"))
     scores = pq.read_table(tmp_path / "round_00/scores.parquet").to_pydict()
@@ -307,6 +310,7 @@ def test_the_oracle_selects_the_highest_true_losses(tmp_path):
     assert list(selections(tmp_path)[0]) == [i for _, i in by_loss[:6]]
 
 
+@pytest.mark.slow
 def test_random_needs_no_pass_over_the_pool(tmp_path):
     loop.run(tiny(tmp_path, "acquisition=random", "rounds=2", "evaluate_pool=false"))
     row = rows(tmp_path)[0]
