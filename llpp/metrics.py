@@ -143,12 +143,12 @@ class PCK(Metric):
     def update(self, pred: Tensor, target: Tensor, visible: Tensor, normaliser: Tensor) -> None:
         """Add (B, K, 2) predictions; see `joint_distance` for the arguments."""
         distance = self.distance(pred, target, visible, normaliser)
-        *correct, total = within(distance, (*self.definition.thresholds, torch.inf)).unbind()
-        self.correct += torch.stack(correct)
-        share = distance.double().div_(self.definition.auc_limit).neg_().add_(1).clamp_(min=0)
-        self.area += share.div_(UNIT).round_().nan_to_num_(nan=0.0).sum(dim=0).long()  # exact below 2^21 images
-        self.total += total
-        self.undefined += (visible.bool().any(dim=1) & ~_is_length(normaliser)).sum()
+        counts = within(distance, (*self.definition.thresholds, torch.inf))
+        self.correct += counts[:-1]
+        self.total += counts[-1]
+        share = distance.double().mul_(-1 / (UNIT * self.definition.auc_limit)).add_(1 / UNIT).clamp_(min=0)
+        self.area += share.round_().nan_to_num_(nan=0.0).sum(dim=0).long()  # exact below 2^21 images
+        self.undefined += ((visible.amax(dim=1) > 0) & ~_is_length(normaliser)).sum()
 
     def compute(self) -> dict[str, Tensor]:
         """`mean`, `auc` (0 to 1), `undefined` (images), `at/<threshold>` of the curve and `joint/<name>`."""

@@ -4,17 +4,21 @@ from dataclasses import replace
 
 import numpy as np
 import torch
-from experiments import tiny
+from experiments import FIGURES, TINY, composed, tiny
+from omegaconf import OmegaConf
 from pytorch_lightning.plugins.precision import MixedPrecision
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
-from llpp import batch_norm, loop, outputs, ranks, state
+from llpp import batch_norm, build, loop, outputs, ranks, state
+from llpp.compose import conf_dir
 from llpp.datamodule import EpochSampler, PoolDataModule
 from llpp.errors import ConfigError
 from llpp.scoring import evaluate
 from llpp.selection import Clock, Scoring, select
 from llpp.start import start_state
+
+composed(*TINY, *FIGURES)  # where processes are forked from, so that none of them has to
 
 
 def values():
@@ -139,7 +143,8 @@ def selections(run_dir, acquisitions, *overrides):
     scoring = Scoring(trained.trainer, trained.module, data, run_dir / "round_00", Clock())
     found = {}
     for name in acquisitions:
-        own = replace(experiment, acquisition=tiny(run_dir, f"acquisition={name}", *overrides).acquisition)
+        node = OmegaConf.load(conf_dir() / f"acquisition/{name}.yaml")
+        own = replace(experiment, acquisition=build.make(node))
         selected, measured = select(own, pool, 0, scoring)
         found[name] = list(selected), ranks.on_first(measured)
     tested = scoring.evaluate(experiment.split_rows("test", begun))
