@@ -64,16 +64,17 @@ def check_words(words: Sequence[str]) -> None:
     for word in words:
         if "=" not in word and not word.startswith(("-", "~")):
             raise ConfigError(UNREADABLE.format(word))
-        plain = re.fullmatch(r"([a-z_]\w*(?:[./]\w+)*)=([\w.-]*)", word)
+        plain = re.match(r"([a-z_]\w*(?:[./]\w+)*)=", word)
         if plain is None or plain[1].startswith("hydra"):
             continue
-        name, value = plain[1], plain[2]
+        name, values = plain[1], word[plain.end() :].split(",")
         if re.split(r"[./]", name)[0] not in names:
             raise _unknown(name, difflib.get_close_matches(name, sorted(names), 1), word)
-        if name in known and value not in (*known[name], "null"):
-            raise ConfigError(f"{name}={value} is not known; use {', '.join(known[name])}")
         _check_known(name, word)
-        settings.check(name, _value(value))
+        for value in values if all(re.fullmatch(r"[\w.-]*", value) for value in values) else ():
+            if name in known and value not in (*known[name], "null"):
+                raise ConfigError(f"{name}={value} is not known; use {', '.join(known[name])}")
+            settings.check(name, _value(value))
 
 
 def _check_known(name: str, word: str) -> None:

@@ -26,6 +26,7 @@ RULES: Mapping[str, Rule] = {  # of single values, wherever they come from
     "rounds": _whole(1),
     "initial": _whole(2),
     "budget": _whole(1),
+    "optimizer.lr": (lambda value: type(value) in (int, float) and value >= 0, "a number, 0 or more"),
     "head_weight": (lambda value: type(value) in (int, float) and value >= 0, "0 or more"),
     "detach_from_epoch": _optional((lambda value: type(value) is int and value >= 0, "an epoch, 0 or more")),
     "threads": _optional(_whole(1)),
@@ -120,10 +121,12 @@ class Policy:
 def of(cfg: Any) -> Settings:
     """The shape of the run that a config asks for; ConfigError about what takes neither data nor torch to judge."""
     for name in (*RULES, *CHOICES):
-        value = cfg
-        for part in name.split("."):
-            value = value[part]
-        check(name, value)
+        value, parts = cfg, name.split(".")
+        while parts and isinstance(value, Mapping) and parts[0] in value:
+            value = value[parts.pop(0)]
+        expect(not parts or isinstance(value, Mapping), name.split(".")[0], value, f"settings such as {name}")
+        if not parts:  # an optimiser of somebody's own may have no lr
+            check(name, value)
     loading(cfg)
     _check_resident(cfg)
     trainer = cfg.trainer

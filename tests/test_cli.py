@@ -59,6 +59,9 @@ def test_mistakes_are_told_before_torch_is_imported(tmp_path):
         "run bugdet=3": "llpp: bugdet is not known",
         "run head=nope": "llpp: head=nope is not known",
         "run -m seed=0,1 head=nope": "llpp: head=nope is not known",
+        "run -m head=gap_fc,nope": "llpp: head=nope is not known",
+        "run -m optimizer.lrr=1e-3,2e-3": "llpp: optimizer.lrr is not known",
+        "run optimizer.lr=abc": "llpp: optimizer.lr='abc' does not fit",
         "run data.batch_size=0": "llpp: data.batch_size=0 does not fit",
         "run trainer.precision=half": "llpp: trainer.precision='half' does not fit",
         "run init=warm": "llpp: init='warm' is not known",
@@ -66,6 +69,7 @@ def test_mistakes_are_told_before_torch_is_imported(tmp_path):
         "data dataset=nope": "llpp: dataset=nope is not known",
         "run data.batchsize=8": "llpp: data.batchsize is not known",
         "run +data.batchsize=8": "hydra | llpp: data.batchsize is not known",
+        "run crop=3": "hydra | llpp: crop=3 does not fit",
         "run weights=best trainer.check_val_every_n_epoch=90": "hydra | llpp: weights=best needs a validation, but",
         "run data.batch_size=7 trainer.devices=2": "hydra | llpp: data.batch_size=7, that of all devices together",
     }  # Hydra takes a quarter of a second, torch two

@@ -230,7 +230,7 @@ def test_a_loss_that_is_not_finite_stops_with_its_place_and_keeps_the_last_commi
         (["head_weight=-1"], "head_weight=-1 does not fit"),
         (["backbone.stacks=0"], "backbone.stacks=0 does not fit"),
         (["backbone.channels=6"], "backbone.channels=6 does not fit; expected a multiple of 4"),
-        (["optimizer.lr=-1"], "learning rate"),
+        (["optimizer.lr=-1"], "optimizer.lr=-1 does not fit; expected a number, 0 or more"),
         (["threads=0"], "threads=0 does not fit"),
         (["initial=2.5"], "initial=2.5 does not fit; expected a whole number"),
         (["head.reduction=max"], "head.reduction='max' is not known"),
