@@ -74,7 +74,8 @@ def check_words(words: Sequence[str]) -> None:
         for value in values if all(re.fullmatch(r"[\w.-]*", value) for value in values) else ():
             if name in known and value not in (*known[name], "null"):
                 raise ConfigError(f"{name}={value} is not known; use {', '.join(known[name])}")
-            settings.check(name, _value(value))
+            if len(values) == 1:  # one bad value of a sweep must not stop its other jobs
+                settings.check(name, _value(value))
 
 
 def _check_known(name: str, word: str) -> None:
