@@ -71,9 +71,10 @@ def joint_distance(pred: Tensor, target: Tensor, visible: Tensor, normaliser: Te
         (B, K); NaN where a joint does not count, infinite where the prediction is no number.
     """
     squared = (pred.float() - target.float()).square_()  # hypot and norms take ten times longer
-    distance = squared[..., 0].add(squared[..., 1]).sqrt_().div_(normaliser[:, None])
-    counted = visible.bool() & _is_length(normaliser)[:, None]
-    return distance.nan_to_num_(nan=torch.inf).where(counted, torch.nan)
+    distance = squared[..., 0].add(squared[..., 1]).sqrt_().nan_to_num_(nan=torch.inf)
+    length = normaliser.where(_is_length(normaliser), torch.nan)
+    counted = visible.float()  # 0/0 is NaN; a mask takes as long as all the rest
+    return distance.div_(length[:, None]).mul_(counted / counted)
 
 
 def _is_length(normaliser: Tensor) -> Tensor:
@@ -126,8 +127,8 @@ class PCK(Metric):
 
     def distance(self, pred: Tensor, target: Tensor, visible: Tensor, normaliser: Tensor) -> Tensor:
         """`joint_distance` over the joints that this definition counts."""
-        least = 2 if self.definition.joints == "visible" else 1
-        return joint_distance(pred, target, visible >= least, normaliser)
+        counted = visible >= 2 if self.definition.joints == "visible" else visible
+        return joint_distance(pred, target, counted, normaliser)
 
     def of_images(self, distance: Tensor) -> Tensor:
         """`image_pck` at the main threshold over the joints of the mean: (B, K) → (B,)."""
@@ -148,16 +149,17 @@ class PCK(Metric):
         self.total += counts[-1]
         share = distance.double().mul_(-1 / (UNIT * self.definition.auc_limit)).add_(1 / UNIT).clamp_(min=0)
         self.area += share.round_().nan_to_num_(nan=0.0).sum(dim=0).long()  # exact below 2^21 images
-        self.undefined += ((visible.amax(dim=1) > 0) & ~_is_length(normaliser)).sum()
+        self.undefined += (visible.any(dim=1) & ~_is_length(normaliser)).sum()
 
     def compute(self) -> dict[str, Tensor]:
         """`mean`, `auc` (0 to 1), `undefined` (images), `at/<threshold>` of the curve and `joint/<name>`."""
         total = self.total.where(self.total > 0, torch.nan)
-        main, *curve = self.correct / total
+        share = self.correct / total
+        main, curve = share[0], share[1:]
         area = self.area.double() * UNIT / total
         found = {"mean": self._kept(main).nanmean(), "auc": self._kept(area).nanmean()}
-        if curve:
-            means = self._kept(torch.stack(curve)).nanmean(dim=-1)
+        if len(curve):
+            means = self._kept(curve).nanmean(dim=-1)
             found |= {f"at/{t:g}": value for t, value in zip(self.definition.curve, means.unbind(), strict=True)}
         joints = {f"joint/{n}": value for n, value in zip(self.joint_names, main.unbind(), strict=True)}
         return {**found, "undefined": self.undefined.clone(), **joints}
