@@ -17,6 +17,7 @@ from torch.utils.data import Dataset
 from llpp.datasets.base import PoseDataset
 from llpp.geometry import UPRIGHT, Warp, enlarged, move_points, scale_of
 from llpp.seeds import Stream, generator
+from llpp.sharpening import sharpen
 from llpp.transforms import Augmentation, PersonCrop, Placement, warp_image
 from llpp.types import Batch
 
@@ -122,6 +123,7 @@ class CropDataset(Dataset[Item]):
             into[:] = cut.pixels(row)[middle, middle]
         else:
             warp_image(cut.pixels(row), placed.turned, crop.size, into)
+            sharpen(into, placed.turned)
         return placed
 
     def _rng(self, epoch: int, row: int) -> np.random.Generator:

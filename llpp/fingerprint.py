@@ -40,8 +40,8 @@ SHOWING = tuple(
 )
 # Parts of llpp that show what the others have found.
 NOT_TRAINING = {
-    "analysis", "cache_command", "cli", "data_command", "drawing", "endings", "inspection", "job", "launch",
-    "progress", "report", "statistics", "sweep", "theory", "trust", "wandb_media", "wandb_run", "worker",
+    "analysis", "cache_command", "cli", "data_command", "drawing", "endings", "importing", "inspection", "job",
+    "launch", "progress", "report", "statistics", "sweep", "theory", "trust", "wandb_media", "wandb_run", "worker",
 }  # fmt: skip
 
 

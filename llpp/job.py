@@ -13,6 +13,7 @@ from omegaconf import DictConfig
 
 from llpp import endings, launch, settings, sweep
 from llpp.errors import Interrupted, LlppError, OccupiedError, expect
+from llpp.importing import uncollected
 
 log = logging.getLogger(__name__)
 GRACE = 5.0, 20.0  # seconds for a rank to leave in when asked to: without, and with loggers to close
@@ -90,8 +91,9 @@ def work(cfg: DictConfig, gpu: int | None = None) -> str:
 
     data = None if launch.is_worker() else making.dataset(cfg)
     # NumPy takes a tenth of a second to import, and torch seconds: what can be refused without has been refused
-    from llpp import build, crashes, loop, ranks
-    from llpp import report as reports
+    with uncollected():
+        from llpp import build, crashes, loop, ranks
+        from llpp import report as reports
 
     reference = reports.published(cfg.report.reference)
     ranks.connect(cfg.trainer.accelerator in ("gpu", "cuda"), cfg.rank_timeout)

@@ -21,6 +21,7 @@ from llpp.losses import PoseLoss
 from llpp.metrics import PCK, KnownMean
 from llpp.objectives.base import Objective
 from llpp.settings import Policy
+from llpp.sharpening import sharpened
 from llpp.transforms import resample
 from llpp.types import Batch
 
@@ -89,6 +90,8 @@ class LearningLossModule(pl.LightningModule):
         if "warp" in batch:
             images = self.resident.pixels(batch["row"]) if self.resident else batch["image"]
             pixels = resample(images, batch["warp"], self.crop_size)
+            if self.training:  # evaluation moves pixels onto pixels
+                pixels = sharpened(pixels, batch["warp"])
         else:
             pixels = batch["image"].permute(0, 3, 1, 2)
         return (pixels / 127.5).sub_(1.0)  # one pass that makes floats of bytes, one in place

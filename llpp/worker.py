@@ -9,13 +9,15 @@ from omegaconf import OmegaConf
 
 from llpp import endings, job, launch
 from llpp.errors import LlppError, RankError
+from llpp.importing import uncollected
 
 
 def main() -> None:
     """Run the job of the environment; an exception is left where the launcher finds it."""
-    from torch.distributed.elastic.multiprocessing.errors import get_error_handler
+    with uncollected():
+        from torch.distributed.elastic.multiprocessing.errors import get_error_handler
 
-    from llpp import ranks
+        from llpp import ranks
 
     endings.die_with_parent(int(os.environ[launch.PARENT]))
     job.handle_signals()

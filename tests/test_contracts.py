@@ -326,14 +326,14 @@ LAYERS = tuple(
     set(areas.split())
     for areas in (
         "llpp types state ids pool errors files seeds redaction",
-        "losses codec metrics statistics theory geometry transforms schedules pixels",
+        "losses codec metrics statistics theory geometry sharpening transforms schedules pixels",
         "backbones heads objectives acquisition datasets",
         "loop experiment selection settings training module divergence compiling transfer crops crop_cache datamodule"
         " scoring outputs start ranks batch_norm checkpoints saving lightning folding performance crashes progress"
         " fingerprint growth report drawing inspection analysis wandb_run wandb_media trust",
         "making",
         "build build_crops",
-        "cli compose job sweep launch worker endings data_command cache_command __main__",
+        "cli compose job importing sweep launch worker endings data_command cache_command __main__",
     )
 )
 PLUG_INS = 2  # the layer
