@@ -17,7 +17,7 @@ def science(cfg: DictConfig) -> dict[str, Any]:
     """What the settings of `crop` do not tell, but results depend on.
 
     Where crops are resampled: the pixels differ a little. Whether they come from the cache: augmented ones were then
-    resampled twice, and end at the margin.
+    resampled twice and sharpened, and end at the margin.
     """
     return {"resample": settings.resample(cfg), **({"cache": True} if cfg.dataset.cache else {})}
 

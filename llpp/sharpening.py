@@ -19,7 +19,7 @@ def sharpen(image: NDArray[np.uint8], matrix: Matrix) -> None:
     if np.array_equal(matrix, matrix.round()):
         return
     strength = scale_of(matrix) ** 2 / 12
-    kernel = np.array([-strength, 1 + 2 * strength, -strength])
+    kernel = np.array([-strength, 1 + 2 * strength, -strength], dtype=np.float32)  # float64 takes longer
     image[:] = cv2.sepFilter2D(image, -1, kernel, kernel, borderType=cv2.BORDER_REPLICATE)
 
 
