@@ -130,7 +130,7 @@ def taking_over(repeats: int) -> Iterator[Sample]:
     outputs |= {"joints": batch["joints"], "embedding": torch.zeros(BATCH, DIMENSIONS)}
 
     def take() -> None:
-        table = ScoreTable(np.arange(count), frozenset({"embedding"}), net.val_pck.fresh())
+        table = ScoreTable(np.arange(count), frozenset({"embedding"}), net.val_pck.fresh(), tempfile.gettempdir())
         for start in range(0, count, BATCH):
             outputs["row"] = torch.arange(start, start + BATCH)
             table.on_predict_batch_end(None, net, outputs, batch, 0)  # type: ignore[arg-type]  # it does not look

@@ -4,6 +4,7 @@ Every rank scores its share and keeps no more than that; the first gets all scor
 """
 
 import math
+import os
 import tempfile
 from dataclasses import dataclass
 from typing import Any
@@ -45,15 +46,15 @@ class Evaluation:
 class ScoreTable(pl.Callback):
     """Writes each batch's scores at its rows' places; memory grows with the columns that are kept, nothing else.
 
-    A batch is written while the device works on the next one.
+    A batch is written while the device works on the next one. Large columns lie in files in `folder`.
     """
 
-    def __init__(self, rows: NDArray[np.int64], keep: frozenset[str], pck: PCK) -> None:
+    def __init__(self, rows: NDArray[np.int64], keep: frozenset[str], pck: PCK, folder: str) -> None:
         self.rows, self.order = rows, np.argsort(rows)
         self.visits = np.zeros(len(rows), dtype=np.int64)
         self.keep = (*PER_IMAGE, *sorted(keep))
         self.columns: dict[str, Column] = {}
-        self.pck = pck
+        self.pck, self.folder = pck, folder
         self.arriving: Arriving | None = None
 
     def on_predict_batch_end(
@@ -91,14 +92,13 @@ class ScoreTable(pl.Callback):
                 values = _image_joints(values, found["matrix"])
             table = self.columns.get(name)
             if table is None:
-                table = self.columns[name] = np.full((len(self.visits), *values.shape[1:]), np.nan, dtype=np.float32)
+                table = self.columns[name] = _column((len(self.visits), *values.shape[1:]), self.folder)
             table[places] = values
 
 
 def _image_joints(joints: Column, matrices: NDArray[np.generic]) -> Column:
     """Crop pixels (B, K, 2) → image pixels."""
-    inverse = np.linalg.inv(matrices.astype(np.float64))
-    return np.stack([move_points(j, m) for j, m in zip(joints, inverse, strict=True)])
+    return move_points(joints, np.linalg.inv(matrices.astype(np.float64)))
 
 
 def evaluate(
@@ -109,9 +109,9 @@ def evaluate(
     keep: frozenset[str] = frozenset(),
 ) -> Evaluation:
     """Pass over `rows`; `keep` adds `embedding` or `joints` to the columns. All ranks call it together."""
-    batch_size = data.loading.eval_batch_size
+    batch_size, folder = data.loading.eval_batch_size, str(trainer.default_root_dir)
     own = rows[batch_places(len(rows), batch_size, ranks.rank())]
-    table = ScoreTable(own, keep, module.val_pck.fresh())
+    table = ScoreTable(own, keep, module.val_pck.fresh(), folder)
     if len(rows):
         trainer.callbacks.append(table)  # type: ignore[attr-defined]  # the stub lacks it
         try:
@@ -126,7 +126,7 @@ def evaluate(
     scores = table.pck.compute()  # sums over all ranks
     columns = table.columns
     if ranks.count() > 1:
-        columns = _to_first(columns, len(rows), batch_size, str(trainer.default_root_dir))
+        columns = _to_first(columns, len(rows), batch_size, folder)
     return Evaluation(columns, {name: float(score) for name, score in scores.items()})
 
 
@@ -152,4 +152,6 @@ def _column(shape: tuple[int, ...], folder: str) -> Column:
     if math.prod(shape) * 4 <= IN_MEMORY:
         return np.empty(shape, dtype=np.float32)
     with tempfile.TemporaryFile(dir=folder) as file:  # gone with the last use of the array
+        if hasattr(os, "posix_fallocate"):  # a file with holes ends a process when the disk is full
+            os.posix_fallocate(file.fileno(), 0, math.prod(shape) * 4)
         return np.memmap(file, dtype=np.float32, mode="w+", shape=shape)

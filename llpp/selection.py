@@ -55,13 +55,13 @@ class Scoring:
         self.module.backbone = folding.folded(self.module.backbone, self.module.crop_size)
 
     @cached_property
-    def work(self) -> int:
-        """Floating-point operations of the backbone for one image."""
-        return folding.work(self.module.backbone, self.module.crop_size)
+    def values(self) -> int:
+        """See `folding.values`."""
+        return folding.values(self.module.backbone, self.module.crop_size)
 
     def evaluate(self, rows: NDArray[np.int64], keep: frozenset[str] = frozenset()) -> Evaluation:
         """One pass over `rows`."""
-        if folding.can_freeze(self.module, self.trainer) and self.performance.compiles(len(rows), self.work):
+        if folding.can_freeze(self.module, self.trainer) and self.performance.compiles(len(rows), self.values):
             folding.freeze(self.module, self.trainer, self.data.loading.eval_batch_size)
         return evaluate(self.trainer, self.module, self.data, rows, keep)
 

@@ -81,8 +81,12 @@ def test_what_does_not_follow_a_convolution_or_is_shared_stays():
     assert norms(folding.folded(trained(Shared()), 32)) == 1
 
 
+def test_what_the_convolutions_of_a_network_give_is_counted():
+    assert folding.values(Strange(), 32) == 4 * 32 * 32, "one convolution to four channels, and a BatchNorm"
+
+
 def test_a_pass_is_compiled_when_it_does_enough_work():
-    published, small = 16.7e9, 12e6  # 2 stacks × 256 channels at 256 pixels; 1 × 32 at 64
+    published, small = 28.4e6, 151e3  # 2 stacks × 256 channels at 256 pixels; 1 × 32 at 64
     auto = Performance()
     assert auto.compiles(3000, published) and not auto.compiles(1000, published)
     assert not auto.compiles(100_000, small)
@@ -122,6 +126,18 @@ def test_where_compiling_fails_a_large_pool_is_scored_all_the_same(tmp_path, mon
         found = scoring(tmp_path, "performance.compile_from=10").evaluate(ROWS).columns["predicted_loss"]
         assert np.array_equal(found, expected)
     assert caplog.text.count("scoring is not compiled") == 1 and "no C++ compiler was found" in caplog.text
+
+
+@pytest.mark.slow
+def test_the_network_of_a_tenth_round_is_compiled_too(tmp_path, monkeypatch):
+    graphs = []
+    compiled_by(monkeypatch, lambda graph, _: graphs.append(graph) or graph)
+    for number in range(1, 11):
+        rounds = scoring(tmp_path, "performance.compile_from=10")
+        expected = rounds.evaluate(ROWS[:4]).columns["predicted_loss"]
+        found = rounds.evaluate(ROWS).columns["predicted_loss"]
+        assert len(graphs) == number
+        assert np.allclose(found[:4], expected, atol=1e-5)
 
 
 @pytest.mark.slow
