@@ -1,4 +1,4 @@
-"""Do bf16 and folded networks rank images as fp32 does? A small network, trained a little on drawn figures."""
+"""Do bf16, folded and compiled networks rank images as fp32 does? A small one, trained a little on drawn figures."""
 
 import argparse
 import tempfile
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from scipy.stats import spearmanr
 
 from benchmarks.measure import emit
-from benchmarks.nets import quiet
+from benchmarks.nets import quiet, trainer
 from llpp import build, folding
 from llpp.compose import conf_dir
 from llpp.datamodule import PoolDataModule
@@ -71,6 +71,10 @@ def main() -> None:
             found = {"bf16": scores(module, data, rows, bf16=True)}
             module.backbone = folding.folded(module.backbone, module.crop_size)
             found |= {f"{n}_folded": scores(module, data, rows, bf16=n == "bf16") for n in ("fp32", "bf16")}
+            folding.freeze(module, trainer(precision="bf16-mixed"), data.loading.eval_batch_size)
+            if not isinstance(module.backbone, folding.Frozen):
+                raise RuntimeError("the network could not be compiled; is there a C++ compiler?")
+            found["bf16_frozen"] = scores(module, data, rows, bf16=True)
         for name, values in found.items():
             rank = float(spearmanr(plain, values).statistic)
             overlaps: dict[str, Any] = {}

@@ -22,6 +22,7 @@ from llpp.transforms import Augmentation, PersonCrop, warp_image
 from llpp.types import Batch
 
 SIZE, CELLS, BATCH, MARGIN = 256, 64, 64, 1.5
+MOST = 4.0  # grey levels between augmented crops from the cache and from images, in the mean
 CODEC = HeatmapCodec(sigma=1.0, stride=SIZE // CELLS)
 AUGMENTATION = Augmentation(rotation=20.0, scale=0.2, shift=0.05, flip=0.5)
 MEAN = np.array([0.485, 0.456, 0.406], dtype=np.float32)
@@ -187,9 +188,12 @@ def agreement(dataset: LeedsSportsPose, cache: CropCache, rows: Sequence[int], n
         raise RuntimeError("crops of evaluation differ between the cache and the images")
     direct, kept = (crops(dataset, None, cut)(some)["image"] for cut in (None, cache))
     both = (direct.sum(dim=3) > 0) & (kept.sum(dim=3) > 0)
+    difference = float((direct.float() - kept.float()).abs()[both].mean())
+    if difference > MOST:
+        raise RuntimeError(f"augmented crops from the cache are {difference} grey levels off those from the images")
     emit(
-        f"data_pipeline_cache_difference{name}", float((direct.float() - kept.float()).abs()[both].mean()),
-        "grey levels of 255", source=source, evaluation="identical", augmentation=str(AUGMENTATION),
+        f"data_pipeline_cache_difference{name}", difference, "grey levels of 255", source=source,
+        evaluation="identical", augmentation=str(AUGMENTATION),
         detail=float(np.median(fineness(kept.numpy()) / fineness(direct.numpy()))),
         lost={str(margin): round(lost(dataset, some, margin), 4) for margin in (1.25, 1.5, 1.75)},
     )  # fmt: skip

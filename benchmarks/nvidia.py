@@ -13,7 +13,6 @@ import time
 import warnings
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from importlib.util import find_spec
 
 from benchmarks import measure
 from benchmarks.nvidia_device import FULL, TOY, Sizes
@@ -35,10 +34,7 @@ def _training(variant: str) -> Callable[[Sizes], None]:
 def _scoring(variant: str) -> Callable[[Sizes], None]:
     def row(sizes: Sizes) -> None:
         from benchmarks.nvidia_networks import scoring
-        from benchmarks.nvidia_pool import Skipped
 
-        if variant == "folded" and find_spec("llpp.folding") is None:
-            raise Skipped("this program folds no BatchNorm")
         scoring(sizes, variant)
 
     return row

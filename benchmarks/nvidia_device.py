@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 import numpy as np
 import torch
@@ -20,6 +20,8 @@ from llpp.module import LearningLossModule
 from llpp.settings import Loading
 from llpp.transforms import Augmentation, PersonCrop
 from llpp.types import Batch
+
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
@@ -73,13 +75,13 @@ def timed(step: Callable[[], object], sizes: Sizes, steps: int | None = None) ->
     return Timing(tuple(a.elapsed_time(b) / 1000 for a, b in pairwise(marks)))
 
 
-def first_call(step: Callable[[], object], sizes: Sizes) -> float:
-    """Seconds of the first step, in which everything is compiled."""
+def first_call(step: Callable[[], Result], sizes: Sizes) -> tuple[float, Result]:
+    """Seconds of the first step, in which everything is compiled, and what it gave."""
     start = time.perf_counter()
-    step()
+    found = step()
     if not sizes.rehearsal:
         torch.cuda.synchronize()
-    return time.perf_counter() - start
+    return time.perf_counter() - start, found
 
 
 def module(sizes: Sizes, setting: str | None, batch: int) -> LearningLossModule:

@@ -2,10 +2,10 @@
 
 import math
 from collections.abc import Callable
-from importlib import import_module
 from typing import Any
 
 import torch
+from torch import Tensor
 from torch.profiler import ProfilerActivity, profile
 
 from benchmarks.nvidia_device import (
@@ -20,6 +20,7 @@ from benchmarks.nvidia_device import (
     tell,
     timed,
 )
+from llpp import folding
 from llpp.module import LearningLossModule
 from llpp.transfer import Arriving
 from llpp.types import Batch
@@ -45,27 +46,29 @@ def training(sizes: Sizes, variant: str) -> None:
         forget_peak(sizes)
         net = module(sizes, VARIANTS[variant], batch).train()
         step = training_step(net, batch_on_device(sizes, batch), sizes)
-        compiled = first_call(step, sizes)
+        compiled, loss = first_call(step, sizes)  # the same with all variants, but for roundings
+        first_loss = float(loss)
         times = timed(step, sizes)
         net.watch.look()
         note = _notes(sizes, batch, times.seconds, limit, GFLOP_TRAINING, TRAFFIC_TRAINING[variant in FUSED])
-        note |= {"first_step_s": compiled, "peak_gib": peak_gib(sizes), **times.notes}
+        note |= {"first_step_s": compiled, "first_loss": first_loss, "peak_gib": peak_gib(sizes), **times.notes}
         tell(sizes, f"training_{variant}_{batch}", batch / times.seconds, "images/s", variant=variant, **note)
         if batch == sizes.batches[0]:
             _tell_kernels(sizes, f"training_{variant}_{batch}", step)
         del net, step
 
 
-def training_step(net: LearningLossModule, batch: Batch, sizes: Sizes) -> Callable[[], object]:
-    """A step in Lightning's order."""
+def training_step(net: LearningLossModule, batch: Batch, sizes: Sizes) -> Callable[[], Tensor]:
+    """A step in Lightning's order; it gives the loss."""
     optimizer = net.optimizer_factory(net.parameters())
 
-    def step() -> None:
+    def step() -> Tensor:
         with mixed(sizes):
             loss = net.training_step(batch, 0)
         optimizer.zero_grad()
         torch.autograd.backward(loss)
         optimizer.step()
+        return loss.detach()
 
     return step
 
@@ -74,19 +77,33 @@ def scoring(sizes: Sizes, variant: str) -> None:
     """Images per second of a scoring pass, its results on the host."""
     limit = limits(sizes)
     for batch in sizes.batches:
+        crops = batch_on_device(sizes, batch)
+        expected = _predicted(module(sizes, None, batch).eval(), crops, sizes)
         forget_peak(sizes)
         net = module(sizes, VARIANTS.get(variant), batch).eval()
         if variant == "folded":
-            net.backbone = import_module("llpp.folding").folded(net.backbone, sizes.size)
-        score = scoring_step(net, batch_on_device(sizes, batch), sizes)
-        compiled = first_call(score, sizes)
+            net.backbone = folding.folded(net.backbone, sizes.size)
+        score = scoring_step(net, crops, sizes)
+        compiled, _ = first_call(score, sizes)
+        difference = float((_predicted(net, crops, sizes) - expected).abs().max() / expected.abs().max())
         times = timed(score, sizes)
         note = _notes(sizes, batch, times.seconds, limit, GFLOP_FORWARD, TRAFFIC_SCORING[variant in FUSED])
-        note |= {"first_batch_s": compiled, "peak_gib": peak_gib(sizes), **times.notes}
+        note |= {
+            "first_batch_s": compiled,
+            "difference_to_eager": difference,
+            "peak_gib": peak_gib(sizes),
+            **times.notes,
+        }
         tell(sizes, f"scoring_{variant}_{batch}", batch / times.seconds, "images/s", variant=variant, **note)
         if batch == sizes.batches[0]:
             _tell_kernels(sizes, f"scoring_{variant}_{batch}", score)
         del net, score
+
+
+@torch.inference_mode()
+def _predicted(net: LearningLossModule, batch: Batch, sizes: Sizes) -> Tensor:
+    with mixed(sizes):
+        return net.predict_step(batch, 0)["predicted_loss"].float().clone()
 
 
 def scoring_step(net: LearningLossModule, batch: Batch, sizes: Sizes) -> Callable[[], object]:

@@ -58,13 +58,13 @@ def throughput(net: Net, limits: Limits, rounds: int) -> None:
     made = {
         f"{precision}_{kind}": scorer(net, batch, precision, kind == "frozen")
         for precision in PRECISIONS
-        for kind in (("folded",) if net.name else ("folded", "frozen"))  # small ones are not worth compiling
+        for kind in ("folded", "frozen")
     }
     scorers = {name: score for name, (score, _) in made.items()}
     expected = plain.score()[0]
-    for name in [name for name in scorers if name.startswith("fp32")]:
+    for name in scorers:
         error = float((scorers[name]()["predicted_loss"] - expected).abs().max())
-        if error > 1e-3 * float(expected.abs().max().clamp(min=1.0)):
+        if error > (1e-3 if name.startswith("fp32") else 3e-2) * float(expected.abs().max().clamp(min=1.0)):
             raise RuntimeError(f"predicted losses of {name} differ from those of the plain network by up to {error}")
     times = alternate({**scorers, "plain": plain.score}, rounds, warm_up=2)
     shipped = times["plain"].seconds

@@ -23,7 +23,6 @@ from llpp.crop_cache.resident import ResidentCrops
 from llpp.crops import Cropping
 from llpp.datamodule import PoolDataModule
 from llpp.datasets.base import PoseDataset
-from llpp.errors import expect
 from llpp.experiment import Experiment
 from llpp.heads.base import FeatureSpec
 from llpp.making import dataset, make, plainly, records
@@ -31,6 +30,7 @@ from llpp.metrics import PCK, PCKDefinition
 from llpp.module import LearningLossModule, Phase
 from llpp.performance import Performance, keep_memory
 from llpp.redaction import redact
+from llpp.rules import check
 from llpp.saving import checkpoint_callbacks
 from llpp.transforms import PersonCrop
 from llpp.wandb_run import WandbRun
@@ -93,8 +93,7 @@ def experiment(cfg: DictConfig, gpu: int | None = None, data: PoseDataset | None
 def inspected(cfg: DictConfig) -> tuple[PoseDataset, PersonCrop, PCKDefinition]:
     """What `llpp data` looks at; unlike a run's, the dataset may lack images and splits."""
     size, padding = cfg.crop.size, cfg.crop.padding
-    expect(type(size) is int and 8 <= size <= 1024, "crop.size", size, "8 to 1024 pixels")
-    expect(type(padding) in (int, float), "crop.padding", padding, "a factor above 0")
+    check("crop.size", size)
     with plainly():
         return records(cfg.dataset), PersonCrop(size, padding), _pck(cfg)
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from llpp.errors import expect
+from llpp.rules import check
 
 
 @dataclass(frozen=True)
@@ -21,8 +21,8 @@ class HeatmapCodec:
     stride: int = 4  # input pixels per cell
 
     def __post_init__(self) -> None:
-        expect(self.sigma > 0, "codec.sigma", self.sigma, "a width above 0 cells")
-        expect(self.peak > 0, "codec.peak", self.peak, "a height above 0")
+        check("codec.sigma", self.sigma)
+        check("codec.peak", self.peak)
 
     def to_cells(self, joints: Tensor) -> Tensor:
         """(..., 2) input pixels → cells."""

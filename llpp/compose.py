@@ -10,7 +10,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from llpp import settings
+from llpp import rules
 from llpp.errors import ConfigError, LlppError
 
 if TYPE_CHECKING:
@@ -75,7 +75,7 @@ def check_words(words: Sequence[str]) -> None:
             if name in known and value not in (*known[name], "null"):
                 raise ConfigError(f"{name}={value} is not known; use {', '.join(known[name])}")
             if len(values) == 1:  # one bad value of a sweep must not stop its other jobs
-                settings.check(name, _value(value))
+                rules.check(name, _value(value))
 
 
 def _check_known(name: str, word: str) -> None:

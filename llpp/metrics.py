@@ -15,6 +15,7 @@ from torch import Tensor
 from torchmetrics import Metric
 
 from llpp.errors import ConfigError, expect
+from llpp.rules import check
 
 Scores = NDArray[np.floating]
 FAILURE = 0.5  # PCK below which an image is one
@@ -39,14 +40,12 @@ class PCKDefinition:
     exclude: Sequence[str] = ()  # joints left out of the mean
 
     def __post_init__(self) -> None:
-        for key in ("factor", "threshold", "auc_limit"):
-            expect(_above_0(getattr(self, key)), f"pck.{key}", getattr(self, key), "a number above 0")
+        for key in ("factor", "threshold", "auc_limit", "joints"):
+            check(f"pck.{key}", getattr(self, key))
         curve = isinstance(self.curve, list | tuple) and all(map(_above_0, self.curve))
         expect(curve, "pck.curve", self.curve, "a list of thresholds above 0, as in [0.1,0.2]")
         names = isinstance(self.exclude, list | tuple)
         expect(names, "pck.exclude", self.exclude, "a list of joints, as in [pelvis,thorax]")
-        if self.joints not in ("labelled", "visible"):
-            raise ConfigError(f"pck.joints={self.joints!r} is not known; use labelled or visible")
 
     @property
     def thresholds(self) -> tuple[float, ...]:

@@ -5,7 +5,7 @@ import platform
 from dataclasses import dataclass
 from typing import Literal
 
-from llpp.errors import ConfigError, expect
+from llpp.rules import check
 
 # mallopt(3): parameters and values; -1 is without limit
 KEEP = {"M_MMAP_THRESHOLD": (-3, -1), "M_TRIM_THRESHOLD": (-1, -1), "M_TOP_PAD": (-2, 64 << 20)}
@@ -20,11 +20,8 @@ class Performance:
     compile_from: int | Literal["auto"] | None = "auto"
 
     def __post_init__(self) -> None:
-        if self.allocator not in ("auto", "keep", "system"):
-            raise ConfigError(f"performance.allocator={self.allocator!r} is not known; use auto, keep or system")
-        number = self.compile_from
-        fits = number in (None, "auto") or (type(number) is int and number >= 1)
-        expect(fits, "performance.compile_from", number, "auto, null, or a number of images, 1 or more")
+        check("performance.allocator", self.allocator)
+        check("performance.compile_from", self.compile_from)
 
     def keeps_memory(self, accelerator: str) -> bool:
         """Whether this process is to keep the memory that it frees."""

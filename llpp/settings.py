@@ -1,72 +1,14 @@
 """The shape of a run, and what can be told to be wrong with a config before torch is imported."""
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from llpp.errors import ConfigError, expect
-
-Rule = tuple[Callable[[Any], bool], str]  # whether a value fits, and what is expected
-PRECISIONS = ("auto", "32-true", "bf16-mixed", "16-mixed", "bf16-true", "16-true", "64-true")
-OTHER_PRECISIONS = ("32", "bf16", "16", "64", "transformer-engine", "transformer-engine-float16")
-
-
-def _whole(least: int) -> Rule:
-    return (lambda value: type(value) is int and value >= least), f"a whole number, {least} or more"
-
-
-def _optional(rule: Rule) -> Rule:
-    fits, expected = rule
-    return (lambda value: value is None or fits(value)), f"null, or {expected}"
-
-
-RULES: Mapping[str, Rule] = {  # of single values, wherever they come from
-    "seed": _whole(0),
-    "rounds": _whole(1),
-    "initial": _whole(2),
-    "budget": _whole(1),
-    "optimizer.lr": (lambda value: type(value) in (int, float) and value >= 0, "a number, 0 or more"),
-    "head_weight": (lambda value: type(value) in (int, float) and value >= 0, "0 or more"),
-    "detach_from_epoch": _optional((lambda value: type(value) is int and value >= 0, "an epoch, 0 or more")),
-    "threads": _optional(_whole(1)),
-    "rank_timeout": (lambda value: type(value) in (int, float) and value > 0, "seconds, above 0"),
-    "crop.size": (lambda value: type(value) is int and 8 <= value <= 1024, "8 to 1024 pixels"),
-    "crop.padding": (lambda value: type(value) in (int, float) and value > 0, "a factor above 0"),
-    "dataset.grow": (lambda value: isinstance(value, bool), "true or false"),
-    "dataset.cache": (lambda value: isinstance(value, bool), "true or false"),
-    "dataset.resident": (lambda value: value in (None, "device"), "null or device"),
-    "data.batch_size": _whole(2),
-    "data.eval_batch_size": _whole(1),
-    "data.workers": _whole(0),
-    "trainer.max_epochs": (lambda value: type(value) is int and value >= 1, "1 or more"),
-    "trainer.accelerator": (lambda value: value != "auto", "cpu, gpu or mps"),
-    "trainer.precision": (
-        lambda value: str(value) in PRECISIONS + OTHER_PRECISIONS,
-        f"one of {', '.join(PRECISIONS)}",
-    ),
-}
-
-CHOICES = {
-    "init": ("fresh", "previous"),
-    "weights": ("last", "best"),
-    "base": ("joint", "pose"),
-    "pairs": ("global", "local"),
-    "best_by": ("pck", "pose_loss"),
-    "on_bad_image": ("stop", "skip"),
-    "crop.resample": ("auto", "worker", "device"),
-}
+from llpp.rules import CHOICES, RULES, check
 
 OF_THE_RUN = ("grow", "cache", "resident")  # what a dataset's node says about the run
-
-
-def check(name: str, value: object) -> None:
-    """Raise ConfigError unless a setting's value fits, as far as it alone can tell."""
-    if name in RULES:
-        fits, expected = RULES[name]
-        expect(fits(value), name, value, expected)
-    if value not in (known := CHOICES.get(name, (value,))):
-        raise ConfigError(f"{name}={value!r} is not known; use {', '.join(known[:-1])} or {known[-1]}")
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from llpp.errors import expect
 from llpp.geometry import (
     UPRIGHT,
     Matrix,
@@ -27,6 +26,7 @@ from llpp.geometry import (
     translation,
     warp_matrix,
 )
+from llpp.rules import check
 
 
 @dataclass(frozen=True)
@@ -39,9 +39,8 @@ class Augmentation:
     flip: float = 0.0  # probability of mirroring
 
     def __post_init__(self) -> None:
-        for name in ("rotation", "scale", "shift"):
-            expect(getattr(self, name) >= 0, f"augmentation.{name}", getattr(self, name), "0 or more")
-        expect(0 <= self.flip <= 1, "augmentation.flip", self.flip, "a probability, 0 to 1")
+        for name in ("rotation", "scale", "shift", "flip"):
+            check(f"augmentation.{name}", getattr(self, name))
 
     def draw(self, rng: np.random.Generator) -> Warp:
         """A warp; equal generators give equal warps."""
@@ -139,10 +138,6 @@ class Placement:
     turned: Matrix  # pixels of the upright crop with its border → pixels of the final crop
 
 
-def _at_least(value: object, least: float) -> bool:
-    return type(value) in (int, float) and least <= value < math.inf  # type: ignore[operator]  # a number
-
-
 @dataclass(frozen=True)
 class PersonCrop:
     """Cut a square person crop and move its joints along.
@@ -156,9 +151,8 @@ class PersonCrop:
     margin: float | None = None
 
     def __post_init__(self) -> None:
-        expect(_at_least(self.padding, 1e-6), "crop.padding", self.padding, "a factor above 0")
-        fits = self.margin is None or _at_least(self.margin, 1.0)
-        expect(fits, "crop.margin", self.margin, "a factor of 1 or more")
+        check("crop.padding", self.padding)
+        check("crop.margin", self.margin)
 
     @property
     def border(self) -> int:

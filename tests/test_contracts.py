@@ -325,7 +325,7 @@ PACKAGE = Path(llpp.__file__).parent
 LAYERS = tuple(
     set(areas.split())
     for areas in (
-        "llpp types state ids pool errors files seeds redaction",
+        "llpp types state ids pool errors rules files seeds redaction",
         "losses codec metrics statistics theory geometry sharpening transforms schedules pixels",
         "backbones heads objectives acquisition datasets",
         "loop experiment selection settings training module divergence compiling transfer crops crop_cache datamodule"

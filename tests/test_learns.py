@@ -8,6 +8,7 @@ from experiments import config
 from llpp import build, loop
 
 FIGURES = ("dataset.val=8", "experiment=demo")
+FAST = ("trainer.precision=bf16-mixed", "dataset.cache=true", "dataset.resident=device")
 QUIET = ("callbacks=none", "logger=none", "base_models=null")
 
 
@@ -26,8 +27,10 @@ def test_every_pose_loss_trains_from_scratch_on_easy_figures(pose_loss, tmp_path
 
 
 @pytest.mark.slow
-def test_the_head_ranks_losses_and_the_selection_is_what_the_model_fails_on(tmp_path):
-    row = first_round(tmp_path, "rounds=2", "dataset.pool=384", "budget=48", "trainer.max_epochs=14")
+@pytest.mark.parametrize("speed", [(), FAST], ids=["plain", "fast"])
+def test_the_head_ranks_losses_and_the_selection_is_what_the_model_fails_on(speed, tmp_path):
+    small = ("rounds=2", "dataset.pool=384", "budget=48", "trainer.max_epochs=14", f"cache_dir={tmp_path}/caches")
+    row = first_round(tmp_path, *small, *speed)
     assert row["loss_spearman"] >= 0.6
     # a random selection has the pool's PCK on average
     assert row["selected_pck"] <= 0.35 * row["pool_pck"]

@@ -1,0 +1,90 @@
+"""What single settings may be, in one place: known before torch is imported, and by those who use them."""
+
+import math
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from llpp.errors import ConfigError, expect
+
+Rule = tuple[Callable[[Any], bool], str]  # whether a value fits, and what is expected
+PRECISIONS = ("auto", "32-true", "bf16-mixed", "16-mixed", "bf16-true", "16-true", "64-true")
+OTHER_PRECISIONS = ("32", "bf16", "16", "64", "transformer-engine", "transformer-engine-float16")
+
+
+def _number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _above_0(value: object) -> bool:
+    return _number(value) and value > 0  # type: ignore[operator]  # it is one
+
+
+def _from(least: float) -> Callable[[Any], bool]:
+    return lambda value: _number(value) and value >= least
+
+
+def _whole(least: int) -> Rule:
+    return (lambda value: type(value) is int and value >= least), f"a whole number, {least} or more"
+
+
+def _optional(rule: Rule) -> Rule:
+    fits, expected = rule
+    return (lambda value: value is None or fits(value)), f"null, or {expected}"
+
+
+RULES: Mapping[str, Rule] = {  # of single values, wherever they come from
+    "seed": _whole(0),
+    "rounds": _whole(1),
+    "initial": _whole(2),
+    "budget": _whole(1),
+    "optimizer.lr": (_from(0.0), "a number, 0 or more"),
+    "head_weight": (_from(0.0), "0 or more"),
+    "detach_from_epoch": _optional((lambda value: type(value) is int and value >= 0, "an epoch, 0 or more")),
+    "threads": _optional(_whole(1)),
+    "rank_timeout": (_above_0, "seconds, above 0"),
+    "crop.size": (lambda value: type(value) is int and 8 <= value <= 1024, "8 to 1024 pixels"),
+    "crop.padding": (_above_0, "a factor above 0"),
+    "crop.margin": _optional((_from(1.0), "a factor of 1 or more")),
+    **{f"augmentation.{name}": (_from(0.0), "0 or more") for name in ("rotation", "scale", "shift")},
+    "augmentation.flip": (lambda value: _from(0.0)(value) and value <= 1, "a probability, 0 to 1"),
+    "codec.sigma": (_above_0, "a width above 0 cells"),
+    "codec.peak": (_above_0, "a height above 0"),
+    **{f"pck.{name}": (_above_0, "a number above 0") for name in ("factor", "threshold", "auc_limit")},
+    "performance.compile_from": (
+        lambda value: value in (None, "auto") or (type(value) is int and value >= 1),
+        "auto, null, or a number of images, 1 or more",
+    ),
+    "dataset.grow": (lambda value: isinstance(value, bool), "true or false"),
+    "dataset.cache": (lambda value: isinstance(value, bool), "true or false"),
+    "dataset.resident": (lambda value: value in (None, "device"), "null or device"),
+    "data.batch_size": _whole(2),
+    "data.eval_batch_size": _whole(1),
+    "data.workers": _whole(0),
+    "trainer.max_epochs": (lambda value: type(value) is int and value >= 1, "1 or more"),
+    "trainer.accelerator": (lambda value: value != "auto", "cpu, gpu or mps"),
+    "trainer.precision": (
+        lambda value: str(value) in PRECISIONS + OTHER_PRECISIONS,
+        f"one of {', '.join(PRECISIONS)}",
+    ),
+}
+
+CHOICES = {
+    "init": ("fresh", "previous"),
+    "weights": ("last", "best"),
+    "base": ("joint", "pose"),
+    "pairs": ("global", "local"),
+    "best_by": ("pck", "pose_loss"),
+    "on_bad_image": ("stop", "skip"),
+    "crop.resample": ("auto", "worker", "device"),
+    "performance.allocator": ("auto", "keep", "system"),
+    "pck.joints": ("labelled", "visible"),
+}
+
+
+def check(name: str, value: object) -> None:
+    """Raise ConfigError unless a setting's value fits, as far as it alone can tell."""
+    if name in RULES:
+        fits, expected = RULES[name]
+        expect(fits(value), name, value, expected)
+    if value not in (known := CHOICES.get(name, (value,))):
+        raise ConfigError(f"{name}={value!r} is not known; use {', '.join(known[:-1])} or {known[-1]}")
