@@ -33,6 +33,7 @@ from llpp.transforms import Augmentation, PersonCrop
 
 SIZE, BATCH, LABELLED, BUDGET = 64, 16, 500, 100
 Found = Mapping[str, float]  # seconds, bytes
+TINY = ("backbone.channels=4", "backbone.depth=1")  # where the network itself is not the point
 POOLS = (1000, 10_000, 100_000, 1_000_000)
 
 
@@ -95,9 +96,9 @@ def training(labelled: int = 128, size: int = SIZE, stacks: int = 1) -> Found:
     return {"seconds": float(np.diff(times.ends).min()), "bytes": peak_bytes() - before}
 
 
-def scoring(pool: int = 256, size: int = SIZE, stacks: int = 1) -> Found:
+def scoring(pool: int = 256, size: int = SIZE, *overrides: str) -> Found:
     """The faster of two passes over the pool, after one batch to warm up."""
-    net = module("backbone=hourglass_small", f"backbone.stacks={stacks}", size=size)
+    net = module("backbone=hourglass_small", *overrides, size=size)
     source, lightning, before = data(pool, size), trainer(1), peak_bytes()
     evaluate(lightning, net, source, np.arange(64))
     seconds = []
@@ -130,7 +131,7 @@ def proportional(process: Path) -> int:
 PARTS: Mapping[str, tuple[str, tuple[int, ...], Callable[..., Found]]] = {
     "bookkeeping": ("pool", POOLS, rounds_books),
     "core_set": ("pool", POOLS, core_set),
-    "scoring": ("pool", (500, 1000, 2000, 4000), scoring),
+    "scoring": ("pool", (1000, 4000, 16_000, 64_000), lambda pool: scoring(pool, 32, *TINY)),
     "bookkeeping_of_labelled": (
         "labelled", (1000, 10_000, 100_000), lambda labelled: rounds_books(200_000, labelled)
     ),
@@ -138,7 +139,7 @@ PARTS: Mapping[str, tuple[str, tuple[int, ...], Callable[..., Found]]] = {
     "training_by_size": ("size", (64, 128, 192, 256), lambda size: training(size=size)),
     "scoring_by_size": ("size", (64, 128, 192, 256), lambda size: scoring(size=size)),
     "training_by_stacks": ("stacks", (1, 2, 4, 8), lambda stacks: training(stacks=stacks)),
-    "scoring_by_stacks": ("stacks", (1, 2, 4, 8), lambda stacks: scoring(stacks=stacks)),
+    "scoring_by_stacks": ("stacks", (1, 2, 4, 8), lambda stacks: scoring(256, SIZE, f"backbone.stacks={stacks}")),
     "loading": ("workers", (0, 1, 2, 4), loading),
 }  # fmt: skip
 
@@ -173,10 +174,19 @@ def measured() -> Iterator[dict[str, Any]]:
             yield {"name": f"growth_{part}", "value": found["seconds"], "detail": sizes}
 
 
-def exponent(lines: list[dict[str, Any]]) -> float:
-    """The power of the size that time grows with, over the last three sizes."""
-    (a, low), (b, high) = ((line["detail"]["size"], line["value"]) for line in (lines[-3], lines[-1]))
+def exponent(lines: list[dict[str, Any]], of: Callable[[dict[str, Any]], float]) -> float:
+    """The power of the size that something grows with, over the last three sizes."""
+    (a, low), (b, high) = ((line["detail"]["size"], max(of(line), 1e-9)) for line in (lines[-3], lines[-1]))
     return math.log(high / low) / math.log(b / a)
+
+
+def check(parts: Mapping[str, list[dict[str, Any]]]) -> None:
+    """Raise RuntimeError if time or memory of a part grows faster than it has to."""
+    most = {part: 2.3 if part.endswith("by_size") else 1.3 for part, (axis, *_) in PARTS.items() if axis != "workers"}
+    kinds = {"time": lambda line: line["value"], "memory": lambda line: line["detail"]["bytes"]}
+    found = {(part, kind): exponent(parts[part], of) for part in most for kind, of in kinds.items()}
+    if broken := {key: power for key, power in found.items() if power > most[key[0]]}:
+        raise RuntimeError(f"these grow faster than they should, as powers of their size: {broken}")
 
 
 def main() -> None:
@@ -193,9 +203,7 @@ def main() -> None:
     if given.docs:
         growth_report.write(given.docs, parts)
         print(f"figure and table are in {given.docs}", file=sys.stderr)
-    faster = {part: exponent(of) for part, of in parts.items() if of[0]["detail"]["axis"] != "workers"}
-    if broken := {part: p for part, p in faster.items() if p > (2.3 if part.endswith("by_size") else 1.3)}:
-        raise RuntimeError(f"these grow faster than they should, as powers of their size: {broken}")
+    check(parts)
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ AXES = {
 TITLES = {
     "bookkeeping": "bookkeeping of a round",
     "core_set": "core-set, 256 dimensions",
-    "scoring": "scoring, small network",
+    "scoring": "scoring, tiny network, 32 pixels",
     "bookkeeping_of_labelled": "bookkeeping of a round, pool of 200,000",
     "training": "training, an epoch, small network",
     "training_by_size": "training, an epoch of 128 images",

@@ -113,7 +113,7 @@ def module(
     spec = FeatureSpec(backbone.feature_channels, backbone.penultimate_channels, cfg.crop.size)
     with plainly():
         head = make(cfg.head)(spec=spec) if phase != "pose" else None
-    filled = cfg.compile is not None or cfg.trainer.accelerator == "gpu"
+    filled = cfg.compile is not None or cfg.trainer.accelerator in ("gpu", "cuda")
     compilation = compiling.of_setting(
         **_plain(OmegaConf.masked_copy(cfg, "compile")),
         batch=cfg.data.eval_batch_size if filled else 0,

@@ -98,26 +98,27 @@ class PoolDataModule(pl.LightningDataModule):
 
     def train_dataloader(self) -> DataLoader[Item]:
         """The labelled rows, augmented, in each epoch's own order."""
-        return self._loader(self.sampler)
+        return self._loader(self.sampler, lasting=True)
 
     def val_dataloader(self) -> DataLoader[Item]:
         """The validation rows, in their order; a rank without one takes part with a row that does not count."""
         sampler = RowSampler(self.validation, self.loading.eval_batch_size)
         if not len(sampler):
             sampler.rows, sampler.mode = self.validation[:1], IDLE
-        return self._loader(sampler)
+        return self._loader(sampler, lasting=True)
 
     def rows_loader(self, rows: NDArray[np.int64]) -> DataLoader[Item]:
         """Any rows in the given order, each once, without augmentation."""
         return self._loader(RowSampler(rows, self.loading.eval_batch_size))
 
-    def _loader(self, keys: RowSampler | EpochSampler) -> DataLoader[Item]:
+    def _loader(self, keys: RowSampler | EpochSampler, lasting: bool = False) -> DataLoader[Item]:
+        """`lasting`: its workers wait for the next epoch."""
         return DataLoader(
             self.crops,
             batch_size=keys.batch,
             sampler=keys,
             num_workers=self.loading.workers,
-            persistent_workers=self.loading.workers > 0 and isinstance(keys, EpochSampler),
+            persistent_workers=self.loading.workers > 0 and lasting,
             pin_memory=self.loading.pin_memory,
             collate_fn=tensors,  # type: ignore[arg-type]  # `__getitems__` stacks already
         )
