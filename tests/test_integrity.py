@@ -205,6 +205,7 @@ def test_a_damaged_base_model_is_not_taken_over_but_replaced(tmp_path, caplog):
     assert checkpoints.fitting(tmp_path / "c/round_00/last.ckpt")
 
 
+@pytest.mark.slow
 def test_a_round_says_what_it_left(undisturbed):
     first, last = state.load(undisturbed / "state.json").rounds
     tables = {"test.parquet", "scores.parquet", "selected.csv", "poses.parquet"}
