@@ -84,6 +84,17 @@ def compare(name: str, features: Features, small: bool, rounds: int) -> None:
     )  # fmt: skip
 
 
+def passing(points: Points) -> float:
+    """Seconds in which a copy, which reads and writes, passes as many bytes as `points` have."""
+    part = points[: 64 * CHUNK]
+    copy, seconds = np.empty_like(part), []
+    for _ in range(5):
+        start = time.perf_counter()
+        np.copyto(copy, part)
+        seconds.append(time.perf_counter() - start)
+    return min(seconds) / (2 * part.nbytes) * points.nbytes
+
+
 def large(name: str, features: Features, count: int, rounds: int) -> None:
     """Time a large pool and the memory that it takes; what makes its picks greedy ones is checked on a sample."""
     rng = np.random.default_rng(0)
@@ -96,7 +107,7 @@ def large(name: str, features: Features, count: int, rounds: int) -> None:
         start_s = time.perf_counter()
         picks = k_centre_greedy(points, centres, BUDGET)
         seconds.append(time.perf_counter() - start_s)
-    extra = peak_bytes() - before
+    extra, once = peak_bytes() - before, passing(points)
     known = np.concatenate([centres, points[picks]])
     to_known = distances(points[picks], known)
     to_known[np.triu_indices_from(to_known, LABELLED)] = np.inf
@@ -108,7 +119,8 @@ def large(name: str, features: Features, count: int, rounds: int) -> None:
     emit(
         f"core_set_1m_{name}", times.seconds, "s", points=count, labelled=LABELLED, budget=BUDGET,
         dimensions=DIMENSIONS, embeddings_mib=points.nbytes / 2**20, extra_memory_mib=extra / 2**20,
-        radius=float(at_pick[-1]), blas_threads="all cores", **times.notes,
+        radius=float(at_pick[-1]), of_memory_limit=once / times.seconds, gb_per_s=points.nbytes / once / 1e9,
+        blas_threads="all cores", **times.notes,
     )  # fmt: skip
 
 

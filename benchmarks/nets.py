@@ -5,6 +5,7 @@ import copy
 import logging
 import warnings
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Literal, cast
 
 import hydra
@@ -81,7 +82,12 @@ class Net:
         """With the same weights at every call."""
         return module(*self.overrides, *METHOD, size=self.size)
 
-    @property
+    @cached_property
+    def parameters(self) -> int:
+        """With those of the head; the plain counterpart has the same."""
+        return sum(parameter.numel() for parameter in self.module().parameters())
+
+    @cached_property
     def gflop(self) -> float:
         """Of the pose network's convolutions, for one image forward; a training step takes three times as much."""
         with FlopCounterMode(display=False) as counter, torch.no_grad():

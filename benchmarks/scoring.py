@@ -77,7 +77,7 @@ def throughput(net: Net, limits: Limits, rounds: int) -> None:
             of_conv_limit=rate * gflop / limit, conv_limit_gflops=limit, plain_images_per_s=net.batch / shipped,
             plain_quiet=times["plain"].notes["quiet"], seconds_before=made[name][1],
             pays_from_images=made[name][1] / saved * net.batch if saved > 0 else None, batch=net.batch, size=net.size,
-            threads=torch.get_num_threads(), allocator=memory, **timing.notes,
+            parameters=net.parameters, threads=torch.get_num_threads(), allocator=memory, **timing.notes,
         )  # fmt: skip
 
     for name in scorers:

@@ -60,7 +60,7 @@ def measure(net: Net, limits: Limits, rounds: int) -> None:
             of_conv_limit=rate * gflop / limit, conv_limit_gflops=limit,
             plain_images_per_s=net.batch / times["plain"].seconds, plain_quiet=times["plain"].notes["quiet"],
             first_loss=first[name], first_loss_plain=first["plain"], batch=net.batch, size=net.size,
-            threads=torch.get_num_threads(), allocator=used, **timing.notes,
+            parameters=net.parameters, threads=torch.get_num_threads(), allocator=used, **timing.notes,
         )  # fmt: skip
 
     for name in PRECISIONS:
