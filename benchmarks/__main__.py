@@ -34,7 +34,7 @@ SCRIPTS = {
     "core_set": Script(),
     "data_pipeline": Script(),
     "heads": Script(),
-    "agreement": Script(),
+    "agreement": Script(usual=False),
     "peak_memory": Script(usual=False),
     "bookkeeping": Script(usual=False),
     "scoring": Script(BOTH),

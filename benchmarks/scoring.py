@@ -1,22 +1,16 @@
-"""Throughput of scoring a pool with the published network, and how memory grows with the pool."""
+"""Throughput of scoring a pool, with the published network and two small ones."""
 
-import os
-import subprocess
-import sys
 import time
 from collections.abc import Callable
-from statistics import median
 from typing import Literal
 
-import numpy as np
 import torch
 
-from benchmarks.measure import Timing, allocator, alternate, arguments, emit, peak_bytes
-from benchmarks.nets import PLAIN, Net, Plain, conv_limits, module, nets, pool, resident_batch, trainer
+from benchmarks.measure import Timing, allocator, alternate, arguments, emit
+from benchmarks.nets import PLAIN, Net, Plain, conv_limits, nets, resident_batch, trainer
 from llpp import folding
 from llpp.module import Judgement, LearningLossModule
 from llpp.performance import keep_memory
-from llpp.scoring import evaluate
 from llpp.types import Batch
 
 SMALL, LARGE, SMALL_SIZE = 500, 4000, 64  # images of the two pools, and their side in pixels
@@ -51,14 +45,14 @@ def scorer(net: Net, batch: Batch, precision: str, compiled: bool) -> tuple[Call
     return score, ready
 
 
-def throughput(net: Net, limits: Limits, rounds: int) -> None:
+def throughput(net: Net, limits: Limits, rounds: int, compiled: bool) -> None:
     """Images per second beside the plain network; and beside it as shipped, as in `training_step`."""
     batch, gflop = resident_batch(net.batch, net.size), net.gflop
     plain = Plain(used(net.module()), batch)
     made = {
         f"{precision}_{kind}": scorer(net, batch, precision, kind == "frozen")
         for precision in PRECISIONS
-        for kind in ("folded", "frozen")
+        for kind in (("folded", "frozen") if compiled else ("folded",))
     }
     scorers = {name: score for name, (score, _) in made.items()}
     expected = plain.score()[0]
@@ -87,54 +81,16 @@ def throughput(net: Net, limits: Limits, rounds: int) -> None:
             report(f"{name}_as_shipped", name, timing, "kept for llpp, default for the plain network")
 
 
-def peak_memory(count: int) -> int:
-    """Bytes this process has held at most, after scoring a pool of `count` images with a small network."""
-    net = module("backbone=hourglass_small", size=SMALL_SIZE)
-    result = evaluate(trainer(), net, pool(count, SMALL_SIZE, 64), np.arange(count), KEPT)
-    if len(result.columns["predicted_loss"]) != count:
-        raise RuntimeError("not every image was scored")
-    return peak_bytes()
-
-
-def memory(repeats: int) -> None:
-    """Growth per image between two pools, each scored in fresh processes."""
-
-    def fresh(count: int) -> int:
-        command = [sys.executable, "-m", "benchmarks.scoring", "--peak", str(count)]
-        environment = {**os.environ, "OMP_NUM_THREADS": "1", "MALLOC_ARENA_MAX": "1"}  # less noise
-        done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, check=True)
-        return int(done.stdout.split()[-1])
-
-    pairs = [(fresh(SMALL), fresh(LARGE)) for _ in range(repeats)]
-    each = list(zip(*pairs, strict=True))
-    small, large = (median(values) for values in each)
-    noise = max(max(values) - min(values) for values in each)
-    channels = 32  # of hourglass_small's penultimate map
-    emit(
-        "scoring_memory_growth", (large - small) / (LARGE - SMALL), "bytes per extra image",
-        pools=[SMALL, LARGE], peak_mib=[round(small / 2**20, 1), round(large / 2**20, 1)],
-        repeats=repeats, kept=sorted(KEPT), noise_per_extra_image=noise / (LARGE - SMALL),
-        bytes_of_scores=4 * (3 + channels), bytes_of_one_crop=3 * SMALL_SIZE**2, allocator=allocator(),
-        note="growth includes the records of the pool and its list of rows",
-    )  # fmt: skip
-
-
 def main() -> None:
-    """Measure both, or be one of the processes whose memory is measured."""
+    """Measure the limit of the machine, then the networks, the small ones first."""
     parser = arguments(__doc__, rounds=7)
     parser.add_argument("--size", type=int, default=256, help="pixels, a multiple of 64; the claim is about 256")
     parser.add_argument("--batch", type=int, default=8, help="images")
-    parser.add_argument("--repeats", type=int, default=3, help="fresh processes per pool")
-    parser.add_argument("--peak", type=int, help="only score a pool of so many images and print the peak memory")
+    parser.add_argument("--compile-small", action="store_true", help="the small networks too, for two minutes more")
     given = parser.parse_args()
-    if given.peak:
-        print(peak_memory(given.peak))
-        return
-    default, limits = allocator() == "default", conv_limits(given.rounds)
+    limits = conv_limits(given.rounds)
     for net in reversed(nets(given)):
-        throughput(net, limits, given.rounds)
-    if default:
-        memory(given.repeats)
+        throughput(net, limits, given.rounds, given.compile_small or not net.name)
 
 
 if __name__ == "__main__":

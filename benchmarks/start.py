@@ -46,7 +46,7 @@ def starter(name: str, folder: str) -> Callable[[], None]:
 
 def main() -> None:
     """Measure all in turn."""
-    rounds = arguments(__doc__, rounds=5).parse_args().rounds
+    rounds = arguments(__doc__, rounds=3).parse_args().rounds
     with tempfile.TemporaryDirectory() as folder:
         times = alternate({name: starter(name, folder) for name in COMMANDS}, rounds)
     bare: dict[str, Timing] = {name: times.pop(f"bare_{name}") for name in ("python", "torch", "lightning")}

@@ -1,7 +1,7 @@
 """What single settings may be, in one place: known before torch is imported, and by those who use them."""
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from llpp.errors import ConfigError, expect
@@ -21,6 +21,10 @@ def _above_0(value: object) -> bool:
 
 def _from(least: float) -> Callable[[Any], bool]:
     return lambda value: _number(value) and value >= least
+
+
+def _list(value: object) -> bool:
+    return isinstance(value, Sequence) and not isinstance(value, str)
 
 
 def _whole(least: int) -> Rule:
@@ -50,6 +54,11 @@ RULES: Mapping[str, Rule] = {  # of single values, wherever they come from
     "codec.sigma": (_above_0, "a width above 0 cells"),
     "codec.peak": (_above_0, "a height above 0"),
     **{f"pck.{name}": (_above_0, "a number above 0") for name in ("factor", "threshold", "auc_limit")},
+    "pck.curve": (
+        lambda value: _list(value) and all(map(_above_0, value)),
+        "a list of thresholds above 0, as in [0.1,0.2]",
+    ),
+    "pck.exclude": (_list, "a list of joints, as in [pelvis,thorax]"),
     "performance.compile_from": (
         lambda value: value in (None, "auto") or (type(value) is int and value >= 1),
         "auto, null, or a number of images, 1 or more",
