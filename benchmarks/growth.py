@@ -26,6 +26,7 @@ from benchmarks.nets import Noise, module, quiet
 from llpp.acquisition.core_set import k_centre_greedy
 from llpp.crops import Cropping
 from llpp.datamodule import PoolDataModule
+from llpp.performance import keep_memory
 from llpp.scoring import evaluate
 from llpp.settings import Loading
 from llpp.state import RunState, save
@@ -160,6 +161,7 @@ def alone(work: Callable[..., Found], value: int) -> Found:
 def measured() -> Iterator[dict[str, Any]]:
     """Each part at each of its values."""
     quiet()
+    keep_memory()  # as runs on CPUs do
     warnings.filterwarnings("ignore", ".*worker processes in total.*")  # more than there are cores, on purpose
     for part, (axis, values, work) in PARTS.items():
         for value in values:
