@@ -13,10 +13,11 @@ from scipy.stats import spearmanr
 
 from benchmarks.measure import emit
 from benchmarks.nets import quiet, trainer
-from llpp import build, folding
-from llpp.compose import conf_dir
-from llpp.datamodule import PoolDataModule
-from llpp.module import LearningLossModule
+from llpp.config import build
+from llpp.config.compose import conf_dir
+from llpp.data.datamodule import PoolDataModule
+from llpp.inference import fuse_batchnorm
+from llpp.training.module import LearningLossModule
 
 LABELLED, LEAST = 256, 0.999
 TOPS = (0.05, 0.1, 0.25)  # shares of the pool that are selected
@@ -69,10 +70,10 @@ def main() -> None:
             module, data, rows = trained(Path(folder), [f"head={head}", *overrides])
             plain = scores(module, data, rows, bf16=False)
             found = {"bf16": scores(module, data, rows, bf16=True)}
-            module.backbone = folding.folded(module.backbone, module.crop_size)
+            module.backbone = fuse_batchnorm.folded(module.backbone, module.crop_size)
             found |= {f"{n}_folded": scores(module, data, rows, bf16=n == "bf16") for n in ("fp32", "bf16")}
-            folding.freeze(module, trainer(precision="bf16-mixed"), data.loading.eval_batch_size)
-            if not isinstance(module.backbone, folding.Frozen):
+            fuse_batchnorm.freeze(module, trainer(precision="bf16-mixed"), data.loading.eval_batch_size)
+            if not isinstance(module.backbone, fuse_batchnorm.Frozen):
                 raise RuntimeError("the network could not be compiled; is there a C++ compiler?")
             found["bf16_frozen"] = scores(module, data, rows, bf16=True)
         for name, values in found.items():

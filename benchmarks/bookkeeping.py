@@ -14,13 +14,13 @@ from numpy.typing import NDArray
 
 from benchmarks.measure import Timing, arguments, emit, peak_bytes
 from llpp.acquisition.predicted_loss import PredictedLossAcquisition
+from llpp.config.fingerprint import digest_of_columns
 from llpp.datasets.base import Records
-from llpp.fingerprint import digest_of_columns
 from llpp.ids import TEXT, Ids
-from llpp.outputs import write_scores
-from llpp.pool import Pool
-from llpp.scoring import PER_IMAGE, Evaluation
-from llpp.state import Round, RunState, load, save
+from llpp.inference.evaluation import PER_IMAGE, Evaluation
+from llpp.rounds.pool import Pool
+from llpp.rounds.records import write_scores
+from llpp.run_dir.state import Round, RunState, load, save
 from llpp.types import Candidates
 
 JOINTS = 16

@@ -5,7 +5,7 @@ import torch
 from numpy.typing import NDArray
 
 from benchmarks.measure import alternate, arguments, emit
-from llpp.codec import HeatmapCodec
+from llpp.tasks.pose.heatmaps import HeatmapCodec
 
 BATCH, JOINTS, SIDE = 64, 16, 64
 CODEC = HeatmapCodec(sigma=1.5, peak=1.0, stride=4)

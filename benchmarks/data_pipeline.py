@@ -13,12 +13,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from benchmarks.measure import alternate, arguments, emit
-from llpp.codec import HeatmapCodec
-from llpp.crop_cache.cache import CropCache
-from llpp.crops import EVALUATION, CropDataset, Cropping, tensors
-from llpp.datasets.lsp import LeedsSportsPose
-from llpp.performance import keep_memory
-from llpp.transforms import Augmentation, PersonCrop, warp_image
+from llpp.data.augmentation import Augmentation
+from llpp.data.crop_cache.cache import CropCache
+from llpp.data.crop_dataset import EVALUATION, CropDataset, Cropping, tensors
+from llpp.data.person_crop import PersonCrop
+from llpp.data.resampling import warp_image
+from llpp.datasets.lsp.dataset import LeedsSportsPose
+from llpp.inference.performance import keep_memory
+from llpp.tasks.pose.heatmaps import HeatmapCodec
 from llpp.types import Batch
 
 SIZE, CELLS, BATCH, MARGIN = 256, 64, 64, 1.5

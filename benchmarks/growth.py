@@ -24,13 +24,14 @@ from benchmarks.core_set import DIMENSIONS, isotropic
 from benchmarks.measure import arguments, emit, peak_bytes
 from benchmarks.nets import Noise, module, quiet
 from llpp.acquisition.core_set import k_centre_greedy
-from llpp.crops import Cropping
-from llpp.datamodule import PoolDataModule
-from llpp.performance import keep_memory
-from llpp.scoring import evaluate
+from llpp.data.augmentation import Augmentation
+from llpp.data.crop_dataset import Cropping
+from llpp.data.datamodule import PoolDataModule
+from llpp.data.person_crop import PersonCrop
+from llpp.inference.evaluation import evaluate
+from llpp.inference.performance import keep_memory
+from llpp.run_dir.state import RunState, save
 from llpp.settings import Loading
-from llpp.state import RunState, save
-from llpp.transforms import Augmentation, PersonCrop
 
 SIZE, BATCH, LABELLED, BUDGET = 64, 16, 500, 100
 Found = Mapping[str, float]  # seconds, bytes

@@ -18,15 +18,16 @@ from torch.nn import functional
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.measure import Timing, alternate
-from llpp import build
-from llpp.compose import conf_dir
-from llpp.crops import Cropping
-from llpp.datamodule import PoolDataModule
+from llpp.config import build
+from llpp.config.compose import conf_dir
+from llpp.data.augmentation import Augmentation
+from llpp.data.crop_dataset import Cropping
+from llpp.data.datamodule import PoolDataModule
+from llpp.data.person_crop import PersonCrop
 from llpp.datasets.base import PoseDataset, Records, Skeleton
 from llpp.ids import Ids
-from llpp.module import LearningLossModule
 from llpp.settings import Loading
-from llpp.transforms import Augmentation, PersonCrop
+from llpp.training.module import LearningLossModule
 from llpp.types import Batch
 
 JOINTS = 16

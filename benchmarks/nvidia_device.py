@@ -13,12 +13,13 @@ from torch.nn import functional
 
 from benchmarks import measure, nets
 from benchmarks.measure import Timing
-from llpp.compiling import of_setting
-from llpp.crops import Cropping
-from llpp.datamodule import PoolDataModule
-from llpp.module import LearningLossModule
+from llpp.data.augmentation import Augmentation
+from llpp.data.crop_dataset import Cropping
+from llpp.data.datamodule import PoolDataModule
+from llpp.data.person_crop import PersonCrop
 from llpp.settings import Loading
-from llpp.transforms import Augmentation, PersonCrop
+from llpp.training.compilation import of_setting
+from llpp.training.module import LearningLossModule
 from llpp.types import Batch
 
 Result = TypeVar("Result")

@@ -20,9 +20,9 @@ from benchmarks.nvidia_device import (
     tell,
     timed,
 )
-from llpp import folding
-from llpp.module import LearningLossModule
-from llpp.transfer import Arriving
+from llpp.inference import fuse_batchnorm
+from llpp.inference.device_to_host import Arriving
+from llpp.training.module import LearningLossModule
 from llpp.types import Batch
 
 VARIANTS = {
@@ -82,7 +82,7 @@ def scoring(sizes: Sizes, variant: str) -> None:
         forget_peak(sizes)
         net = module(sizes, VARIANTS.get(variant), batch).eval()
         if variant == "folded":
-            net.backbone = folding.folded(net.backbone, sizes.size)
+            net.backbone = fuse_batchnorm.folded(net.backbone, sizes.size)
         score = scoring_step(net, crops, sizes)
         compiled, _ = first_call(score, sizes)
         difference = float((_predicted(net, crops, sizes) - expected).abs().max() / expected.abs().max())

@@ -19,11 +19,12 @@ from benchmarks.measure import Timing
 from benchmarks.nets import quiet
 from benchmarks.nvidia_device import Sizes, tell
 from benchmarks.nvidia_networks import training_step
-from llpp import build, loop
 from llpp.acquisition.core_set import k_centre_greedy
 from llpp.acquisition.core_set_on_device import k_centre_greedy_on, picked
-from llpp.compose import conf_dir
-from llpp.metrics import spearman
+from llpp.config import build
+from llpp.config.compose import conf_dir
+from llpp.inference.loss_ranking import spearman
+from llpp.rounds import loop
 from llpp.types import Batch
 
 DIMENSIONS = 256

@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from benchmarks.measure import alternate, arguments, emit
-from llpp.metrics import PCK, PCKDefinition, joint_distance
-from llpp.performance import keep_memory
+from llpp.inference.performance import keep_memory
+from llpp.tasks.pose.pck import PCK, PCKDefinition, joint_distance
 
 IMAGES, JOINTS = 2958, 16
 THRESHOLDS = tuple(round(0.025 * step, 3) for step in range(1, 21))

@@ -8,8 +8,8 @@ import torch
 
 from benchmarks.measure import arguments, emit, peak_bytes
 from benchmarks.nets import PLAIN, PUBLISHED, Plain, optimizer, resident_batch
-from llpp import folding
-from llpp.performance import keep_memory
+from llpp.inference import fuse_batchnorm
+from llpp.inference.performance import keep_memory
 
 STEPS = 3
 CELLS = (("training", 4), ("training", 16), ("scoring", 16))  # and images in a batch
@@ -38,7 +38,7 @@ def used(what: str, way: str, batch_size: int, size: int) -> int:
             torch.autograd.backward(loss)
             adam.step()
         return peak_bytes() - before
-    net.eval().backbone = folding.folded(net.backbone, size)
+    net.eval().backbone = fuse_batchnorm.folded(net.backbone, size)
     for _ in range(STEPS):
         with torch.inference_mode(), bf16:
             net.predict_step(batch, 0)

@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 from scipy.optimize import nnls
 
-from llpp import state
-from llpp.datasets import coco_json
-from llpp.saving import LastCheckpoint
+from llpp.datasets.coco import keypoints_json
+from llpp.run_dir import state
+from llpp.training.checkpoint_callbacks import LastCheckpoint
 
 Sizes = Mapping[str, float]
 Term = Callable[[Sizes], float]
@@ -170,7 +170,7 @@ def _checkpoints(epochs: float, train: float, each: float) -> float:
 def limits(fits: Mapping[str, Fit]) -> list[tuple[str, float, str]]:
     """Sizes at which something ends."""
     ids = next(n for n in _sizes() if fits["state_file"](L=n) > state.MOST_BYTES)
-    persons = next(n for n in _sizes() if fits["coco_file"](N=n) > coco_json.MOST_BYTES)
+    persons = next(n for n in _sizes() if fits["coco_file"](N=n) > keypoints_json.MOST_BYTES)
     waiting = next(n for n in _sizes() if fits["core_set"](N=n, L=n / 100, k=n / 1000, D=256) > RANK_TIMEOUT)
     return [
         ("state", ids, "labelled ids above which state.json is written but not read again"),

@@ -18,12 +18,12 @@ from benchmarks.core_set import isotropic
 from benchmarks.measure import peak_bytes
 from benchmarks.nets import JOINTS, module, pool, published
 from llpp.acquisition.core_set import k_centre_greedy
-from llpp.checkpoints import AtomicCheckpointIO
-from llpp.datamodule import batch_places
-from llpp.datasets.coco import CocoKeypoints
+from llpp.data.datamodule import batch_places
+from llpp.datasets.coco.dataset import CocoKeypoints
 from llpp.datasets.images import read_image
-from llpp.module import LearningLossModule
-from llpp.scoring import PER_IMAGE, ScoreTable
+from llpp.inference.evaluation import PER_IMAGE, ScoreTable
+from llpp.run_dir.checkpoints import AtomicCheckpointIO
+from llpp.training.module import LearningLossModule
 
 Sample = tuple[str, float, str, Mapping[str, float]]
 DIMENSIONS, BATCH = 256, 64

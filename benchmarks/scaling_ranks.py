@@ -25,9 +25,10 @@ import torch.distributed as dist
 from torch import nn
 
 from benchmarks.nets import quiet
-from llpp import batch_norm, build, ranks
-from llpp.compose import conf_dir
-from llpp.scoring import evaluate
+from llpp.config import build
+from llpp.config.compose import conf_dir
+from llpp.distributed import collectives, sync_batchnorm
+from llpp.inference.evaluation import evaluate
 
 PER_RANK, LABELLED, POOL, EPOCHS = 16, 256, 512, 3  # images per batch, of both parts; epoch 0 warms up
 HANDED_OVER = (2**20, 2**22, 2**24, 2**26, 2**27)  # float32 values of each rank
@@ -70,7 +71,7 @@ class Meter:
 
     def read(self) -> tuple[float, int]:
         """Both, as soon as all ranks are there again."""
-        ranks.everyone(None)
+        collectives.everyone(None)
         return time.perf_counter() - self.since, _received() - self.bytes
 
 
@@ -105,18 +106,18 @@ def _received() -> int:
                     total += int(struct.unpack_from("Q", info, 128)[0])
         except OSError:  # it listens, or has been closed since
             continue
-    return sum(ranks.everyone(total))
+    return sum(collectives.everyone(total))
 
 
 def say(name: str, value: float, unit: str, **sizes: float) -> None:
     """One line for the process that started this one."""
-    if ranks.rank() == 0:
+    if collectives.rank() == 0:
         print(json.dumps({"name": name, "value": value, "unit": unit, "sizes": sizes}), flush=True)
 
 
 def networks(folder: Path) -> None:
     """Train and score with the small network, by the same objects as `llpp run`."""
-    count = ranks.count()
+    count = collectives.count()
     names = ("trainer=ddp_cpu", f"trainer.devices={count}", f"trainer.max_epochs={EPOCHS}", "callbacks=none",
              "logger=none", f"run_dir={folder}", "base_models=null", f"data.batch_size={PER_RANK * count}",
              f"dataset.initial={LABELLED}", f"dataset.pool={POOL}", "dataset.val=64", "dataset.test=64", "threads=1",
@@ -128,7 +129,7 @@ def networks(folder: Path) -> None:
     module, trainer, epochs = experiment.make_module(0, "joint"), experiment.make_trainer(folder, "", False), Epochs()
     norms = [m.num_features for m in module.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
     if count > 1:
-        batch_norm.synchronise(module, cuda=False)
+        sync_batchnorm.synchronise(module, cuda=False)
     trainer.callbacks.append(epochs)  # type: ignore[attr-defined]  # the stub lacks it
     trainer.fit(module, data)
     steps, parameters = LABELLED // (PER_RANK * count), sum(p.numel() for p in module.parameters())
@@ -163,7 +164,7 @@ def handing_over() -> None:
                 def into(piece: slice, values: Any, sender: int = sender) -> None:
                     table[places[sender][piece]] = values
 
-                ranks.to_first(sender, own, length, into)
+                collectives.to_first(sender, own, length, into)
 
         took, sent = best(work)
         say("hand_over", took, "s", bytes=4 * length)
@@ -175,18 +176,18 @@ def summing() -> None:
     for length in SUMMED:
         values = torch.zeros(length)
         took, sent = best(lambda values=values: [dist.all_reduce(values) for _ in range(10)])  # type: ignore[misc]
-        counted = 2 * (ranks.count() - 1) * 4 * length
-        say("sum", took / 10, "s", bytes=4 * length, R=ranks.count())
-        say("sum_bytes", sent / 10, "bytes", R=ranks.count(), counted=counted)
+        counted = 2 * (collectives.count() - 1) * 4 * length
+        say("sum", took / 10, "s", bytes=4 * length, R=collectives.count())
+        say("sum_bytes", sent / 10, "bytes", R=collectives.count(), counted=counted)
 
 
 def telling() -> None:
     """Ids from the first rank to the other, as selections and states travel."""
     for length in IDS:
         ids = [f"pool/im{row:08d}" for row in range(length)]
-        took, sent = best(lambda ids=ids: ranks.on_first(lambda: ids))  # type: ignore[misc]
-        say("tell_ids", took, "s", ids=length, R=ranks.count())
-        say("tell_bytes", sent, "bytes", ids=length, R=ranks.count(), copies=ranks.count() - 1)
+        took, sent = best(lambda ids=ids: collectives.on_first(lambda: ids))  # type: ignore[misc]
+        say("tell_ids", took, "s", ids=length, R=collectives.count())
+        say("tell_bytes", sent, "bytes", ids=length, R=collectives.count(), copies=collectives.count() - 1)
 
 
 def best(work: Callable[[], object], repeats: int = 3) -> tuple[float, int]:
@@ -203,15 +204,15 @@ def main() -> None:
     """Be one of the processes."""
     quiet()
     torch.set_num_threads(1)
-    ranks.connect(cuda=False, timeout=300)
-    if ranks.count() <= 2:
+    collectives.connect(cuda=False, timeout=300)
+    if collectives.count() <= 2:
         networks(Path(sys.argv[1]))
-    if ranks.count() == 2:
+    if collectives.count() == 2:
         handing_over()
-    if ranks.count() > 1:
+    if collectives.count() > 1:
         summing()
         telling()
-    ranks.disconnect()
+    collectives.disconnect()
 
 
 if __name__ == "__main__":

@@ -8,9 +8,9 @@ import torch
 
 from benchmarks.measure import Timing, allocator, alternate, arguments, emit
 from benchmarks.nets import PLAIN, Net, Plain, conv_limits, nets, resident_batch, trainer
-from llpp import folding
-from llpp.module import Judgement, LearningLossModule
-from llpp.performance import keep_memory
+from llpp.inference import fuse_batchnorm
+from llpp.inference.performance import keep_memory
+from llpp.training.module import Judgement, LearningLossModule
 from llpp.types import Batch
 
 SMALL, LARGE, SMALL_SIZE = 500, 4000, 64  # images of the two pools, and their side in pixels
@@ -30,10 +30,10 @@ def used(net: LearningLossModule) -> LearningLossModule:
 def scorer(net: Net, batch: Batch, precision: str, compiled: bool) -> tuple[Callable[[], Judgement], float]:
     """What one batch of a scoring pass costs in the network: forward, head, losses, decoding; and seconds before."""
     chosen, start = used(net.module()), time.perf_counter()
-    chosen.backbone = folding.folded(chosen.backbone, net.size)
+    chosen.backbone = fuse_batchnorm.folded(chosen.backbone, net.size)
     if compiled:
-        folding.freeze(chosen, trainer(precision=PRECISIONS[precision]), net.batch)
-        if not isinstance(chosen.backbone, folding.Frozen):
+        fuse_batchnorm.freeze(chosen, trainer(precision=PRECISIONS[precision]), net.batch)
+        if not isinstance(chosen.backbone, fuse_batchnorm.Frozen):
             raise RuntimeError("the network could not be compiled; is there a C++ compiler?")
     ready = time.perf_counter() - start
 

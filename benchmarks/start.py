@@ -13,7 +13,9 @@ from benchmarks.measure import Timing, alternate, arguments, emit
 ROOT = Path(__file__).resolve().parents[1]
 LLPP = ("-m", "llpp")
 IMPORTS = (
-    "from llpp import importing\nwith importing.uncollected(): from llpp import job, build, loop"  # as in job.work
+    "from llpp.launch.fast_imports import uncollected\n"
+    "with uncollected():\n"  # as in job.work
+    "    from llpp.launch import job\n    from llpp.config import build\n    from llpp.rounds import loop"
 )
 # name → what Python is called with, exit status, what it has to say
 COMMANDS: dict[str, tuple[Sequence[str], int, str]] = {

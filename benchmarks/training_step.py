@@ -7,7 +7,7 @@ import torch
 
 from benchmarks.measure import Timing, allocator, alternate, arguments, emit
 from benchmarks.nets import PLAIN, Net, Plain, conv_limits, nets, optimizer, resident_batch
-from llpp.performance import keep_memory
+from llpp.inference.performance import keep_memory
 from llpp.types import Batch
 
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16}

@@ -1,6 +1,6 @@
 """`python -m llpp` is `llpp`."""
 
-from llpp.cli import main
+from llpp.cli.main import main
 
 if __name__ == "__main__":
     main()

@@ -24,7 +24,7 @@ def _seeded():
 @pytest.fixture
 def compose():
     """`compose("head=gap_fc", …)` → the config that a run with these overrides would get."""
-    from experiments import composed
+    from helpers.experiments import composed
     from hydra.core.hydra_config import HydraConfig
     from omegaconf import OmegaConf
 

@@ -1,14 +1,10 @@
-"""Every YAML under conf/ is built and held to its contract, and every module of llpp to its layer.
+"""Every YAML under conf/ is built and held to its contract.
 
 A newcomer's file is found here without being named.
 """
 
-import ast
 import functools
 import itertools
-import subprocess
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -17,15 +13,15 @@ import torch
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import OmegaConf
 
-import llpp
-from llpp import build, lightning
 from llpp.acquisition.base import NEEDS, Acquisition
 from llpp.backbones.base import Backbone
-from llpp.compose import conf_dir
+from llpp.config import build
+from llpp.config.compose import conf_dir
 from llpp.datasets.base import SPLITS, PoseDataset
 from llpp.errors import DataError
 from llpp.heads.base import FeatureSpec, LossHead
 from llpp.objectives.base import Objective
+from llpp.training import trainer_setup
 from llpp.types import Candidates
 
 JOINTS = 14
@@ -281,7 +277,7 @@ def test_trainers_are_built(compose, trainer, tmp_path):
     if cfg.trainer.accelerator == "gpu" and not torch.cuda.is_available():
         pytest.skip("no GPU here")
     settings = OmegaConf.to_container(cfg.trainer)
-    settings["precision"] = lightning.precision(settings["precision"], settings["accelerator"])
+    settings["precision"] = trainer_setup.precision(settings["precision"], settings["accelerator"])
     made = pl.Trainer(**settings, logger=False, default_root_dir=tmp_path)
     assert made.max_epochs == cfg.trainer.max_epochs
 
@@ -319,134 +315,3 @@ def test_presets_compose_and_build_and_judge_images(compose, preset, tmp_path):
         judged = experiment.make_module(0, "joint").eval().predict_step(batch, 0)
     assert judged["predicted_loss"].shape == (2,) and judged["predicted_loss"].isfinite().all()
     assert judged["true_loss"].shape == (2,) and judged["joints"].shape == batch["joints"].shape
-
-
-PACKAGE = Path(llpp.__file__).parent
-LAYERS = tuple(
-    set(areas.split())
-    for areas in (
-        "llpp types state ids pool errors rules files seeds redaction",
-        "losses codec metrics statistics theory geometry sharpening transforms schedules pixels",
-        "backbones heads objectives acquisition datasets",
-        "loop experiment selection settings training module divergence compiling transfer crops crop_cache datamodule"
-        " scoring outputs start ranks batch_norm checkpoints saving lightning folding performance crashes progress"
-        " fingerprint growth report drawing inspection analysis wandb_run wandb_media trust",
-        "making",
-        "build build_crops",
-        "cli compose job importing sweep launch worker endings data_command cache_command __main__",
-    )
-)
-PLUG_INS = 2  # the layer
-
-
-def dotted(path):
-    parts = ("llpp", *path.relative_to(PACKAGE).with_suffix("").parts)
-    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
-
-
-SOURCES = {dotted(path): path for path in sorted(PACKAGE.rglob("*.py"))}
-TREES = {name: ast.parse(path.read_text()) for name, path in SOURCES.items()}
-
-
-def area(module):
-    """llpp.heads.gap_fc → heads; llpp itself → llpp."""
-    return [*module.split("."), "llpp"][1]
-
-
-def layer(module):
-    found = [number for number, areas in enumerate(LAYERS) if area(module) in areas]
-    assert found, f"{module} has no layer yet: add it to LAYERS here and to the layout in the design"
-    return found[0]
-
-
-def imported(module):
-    """Full names of everything that a module imports, wherever in it."""
-    for node in ast.walk(TREES[module]):
-        if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom):
-            assert node.level == 0, f"{module}: imports are absolute"
-            yield from (f"{node.module}.{alias.name}" for alias in node.names)
-
-
-def own_imports(module):
-    """Modules of llpp that a module imports."""
-    for name in imported(module):
-        while name.split(".")[0] == "llpp" and name not in SOURCES:
-            name = name.rpartition(".")[0]
-        if name in SOURCES:
-            yield name
-
-
-def targets(*groups):
-    """Modules that the YAML of some groups names."""
-    for group in groups:
-        for path in (conf_dir() / group).glob("*.yaml"):
-            yield path.stem, OmegaConf.load(path)._target_.rpartition(".")[0]
-
-
-PLUGGED = {module for _, module in targets("backbone", "head", "objective", "acquisition", "dataset")}
-
-
-def offenders(wrong):
-    """What `wrong` finds, by module; empty if nothing."""
-    return {module: found for module in SOURCES if (found := list(wrong(module)))}
-
-
-def test_modules_import_from_their_own_layer_or_below():
-    assert offenders(lambda m: [name for name in own_imports(m) if layer(name) > layer(m)]) == {}
-
-
-def test_nobody_knows_a_plug_in_by_name():
-    assert len(PLUGGED) > 10
-    assert offenders(lambda m: PLUGGED & set(own_imports(m))) == {}
-
-
-def test_plug_ins_know_nothing_of_the_other_kinds():
-    def strangers(module):
-        if layer(module) == PLUG_INS:
-            return [n for n in own_imports(module) if layer(n) == PLUG_INS and area(n) != area(module)]
-        return []
-
-    assert offenders(strangers) == {}
-
-
-def test_frameworks_stay_in_their_layers():
-    def frameworks(module):
-        forbidden = {"hydra"} if area(module) == "report" else {"hydra", "omegaconf"}
-        if layer(module) > PLUG_INS + 1:
-            forbidden = set()
-        if layer(module) <= PLUG_INS:
-            forbidden |= {"pytorch_lightning", "lightning"}
-        return forbidden & {name.split(".")[0] for name in imported(module)}
-
-    assert offenders(frameworks) == {}
-
-
-def test_a_plug_ins_yaml_begins_with_the_name_of_its_module():
-    """But for datasets that are put together from others: those are YAML alone."""
-    for yaml, module in targets("backbone", "head", "objective", "acquisition", "dataset"):
-        assert yaml.startswith(module.rpartition(".")[2]) or module == "llpp.datasets.merged", (yaml, module)
-
-
-def test_plain_values_and_the_command_line_start_without_torch():
-    code = (
-        "import sys, llpp.state, llpp.errors, llpp.files, llpp.seeds, llpp.cli\n"
-        "print(*{'torch', 'hydra', 'omegaconf', 'pytorch_lightning'} & set(sys.modules))"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.split() == []
-
-
-def test_files_and_functions_are_short():
-    def long(module):
-        functions = (n for n in ast.walk(TREES[module]) if isinstance(n, ast.FunctionDef | ast.AsyncFunctionDef))
-        lines = len(SOURCES[module].read_text().splitlines())
-        return [f.name for f in functions if f.end_lineno - f.lineno + 1 > 50] + [lines] * (lines > 250)
-
-    assert offenders(long) == {}
-
-
-def test_nothing_is_left_to_assert():
-    """Python leaves assertions out when it is told to optimise."""
-    assert offenders(lambda m: [n.lineno for n in ast.walk(TREES[m]) if isinstance(n, ast.Assert)]) == {}

@@ -8,9 +8,9 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from llpp.config.fingerprint import digest_of_columns
 from llpp.datasets.base import Records
 from llpp.errors import DataError
-from llpp.fingerprint import digest_of_columns
 from llpp.ids import AT_ONCE, Ids
 
 FIVE = ("a/3", "ü", "a/1", "b", "a/2")

@@ -7,7 +7,7 @@ between the rows is the objective's doing.
 import numpy as np
 
 from llpp.analysis.tables import Cell, Table
-from llpp.theory.gradients import (
+from llpp.analysis.theory.gradients import (
     kl_coefficient,
     predicted_share,
     ranking_coefficient,

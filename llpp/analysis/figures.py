@@ -11,11 +11,11 @@ from scipy import stats
 from llpp.analysis import example
 from llpp.analysis.gamma import PAPER, PAPER_DELTAS, PAPER_TABLE_1, deltas
 from llpp.analysis.measured import Losses, Measured
+from llpp.analysis.theory.gamma_pairs import Gamma, expected_share, pair_probability
+from llpp.analysis.theory.gradients import kl_coefficient, ranking_coefficient
+from llpp.analysis.theory.observed import pair_share
 from llpp.report.figures import DPI
 from llpp.report.figures import LIGHT as THEME
-from llpp.theory.gamma_pairs import Gamma, expected_share, pair_probability
-from llpp.theory.gradients import kl_coefficient, ranking_coefficient
-from llpp.theory.observed import pair_share
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -4,9 +4,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from llpp.analysis.tables import Table, known
-from llpp.theory import gamma_pairs as pairs
-from llpp.theory.gamma_pairs import Gamma
-from llpp.theory.gradients import ranking_coefficient
+from llpp.analysis.theory import gamma_pairs
+from llpp.analysis.theory.gamma_pairs import Gamma
+from llpp.analysis.theory.gradients import ranking_coefficient
 
 PAPER = Gamma(4.0, 15.0)
 PAPER_DELTAS = np.array([0.02, 0.04, 0.06, 0.08, 0.1, 0.125, 0.15])
@@ -22,7 +22,10 @@ def deltas(gamma: Gamma) -> NDArray[np.float64]:
 def probability_table(gamma: Gamma) -> Table:
     """P(|l_i - l_j| ≤ δ), beside the paper's Table 1 where the parameters are its own."""
     delta = deltas(gamma)
-    closed, quadrature = pairs.pair_probability_closed(delta, gamma), pairs.pair_probability_quadrature(delta, gamma)
+    closed, quadrature = (
+        gamma_pairs.pair_probability_closed(delta, gamma),
+        gamma_pairs.pair_probability_quadrature(delta, gamma),
+    )
     columns = {"δ": ".4g", "δ / mean": ".3f", "closed form": ".10f", "quadrature": ".10f"}
     note = (
         "Share of pairs whose losses differ by no more than δ. Learning Loss pushes each of them as hard as a pair "
@@ -48,9 +51,12 @@ def probability_table(gamma: Gamma) -> Table:
 def share_table(gamma: Gamma) -> Table:
     """E[t | l_i - l_j = δ] in three ways."""
     delta = np.array([0.0, *deltas(gamma)])
-    closed, quadrature = pairs.expected_share_closed(delta, gamma), pairs.expected_share_quadrature(delta, gamma)
+    closed, quadrature = (
+        gamma_pairs.expected_share_closed(delta, gamma),
+        gamma_pairs.expected_share_quadrature(delta, gamma),
+    )
     rng = np.random.default_rng(0)
-    sampled = [pairs.expected_share_sampled(float(d), gamma, rng) for d in delta]
+    sampled = [gamma_pairs.expected_share_sampled(float(d), gamma, rng) for d in delta]
     rows = [
         (float(d), known(c), float(q), mean, error)
         for d, c, q, (mean, error) in zip(delta, closed, quadrature, sampled, strict=True)
@@ -67,7 +73,7 @@ def share_table(gamma: Gamma) -> Table:
 def gradient_table(gamma: Gamma) -> Table:
     """E[q - t | l_i - l_j = δ] over q and δ, Learning Loss beside it (the paper's Table 2)."""
     delta = deltas(gamma)
-    share = pairs.expected_share(delta, gamma)
+    share = gamma_pairs.expected_share(delta, gamma)
     ranking = ranking_coefficient(np.log(SHARES / (1 - SHARES)), 1.0, 0.0)
     rows = [[float(q), *map(float, q - share), float(c)] for q, c in zip(SHARES, ranking, strict=True)]
     columns = {"q": ".1f", **{f"δ = {d:.4g}": "+.3f" for d in delta}, "Learning Loss, any δ > 0": "+.0f"}

@@ -9,11 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from llpp.analysis.tables import Table, known
+from llpp.analysis.theory.gamma_pairs import Gamma, pair_probability
+from llpp.analysis.theory.observed import Reliability, fit_distance, fit_gamma, pair_share, reliability
 from llpp.errors import StateError
 from llpp.report.files import read_columns
-from llpp.state import Round, RunState, load
-from llpp.theory.gamma_pairs import Gamma, pair_probability
-from llpp.theory.observed import Reliability, fit_distance, fit_gamma, pair_share, reliability
+from llpp.run_dir.state import Round, RunState, load
 
 FRACTIONS = (0.05, 0.1, 0.25, 0.5, 1.0)  # δ as fractions of the mean loss
 NOISE = 0.1  # the one that the summary names

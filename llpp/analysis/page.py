@@ -4,18 +4,10 @@ from pathlib import Path
 
 from llpp.analysis import example, figures
 from llpp.analysis.gamma import gradient_table, probability_table, share_table
-from llpp.analysis.measured import (
-    NOISE,
-    Measured,
-    calibration,
-    noise_table,
-    read,
-    reliability_table,
-    rounds_table,
-)
+from llpp.analysis.measured import NOISE, Measured, calibration, noise_table, read, reliability_table, rounds_table
 from llpp.analysis.tables import Table
+from llpp.analysis.theory.gamma_pairs import Gamma
 from llpp.report.files import write_bytes
-from llpp.theory.gamma_pairs import Gamma
 
 Part = Table | tuple[str, bytes, str] | str  # a figure is a name, its PNG and a caption; the rest is prose
 

@@ -7,7 +7,7 @@ import numpy as np
 
 from llpp.datasets.base import SPLITS, UNITS, PoseDataset
 from llpp.errors import ConfigError
-from llpp.metrics import PCKDefinition
+from llpp.tasks.pose.pck import PCKDefinition
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ import numpy as np
 from llpp.datasets.base import SPLITS, PoseDataset
 from llpp.datasets.images import is_there
 from llpp.errors import ConfigError, DataError
-from llpp.metrics import PCKDefinition
+from llpp.tasks.pose.pck import PCKDefinition
 
 NAMED = 10  # files
 

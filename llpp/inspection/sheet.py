@@ -10,11 +10,20 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
+from llpp.data.person_crop import PersonCrop
 from llpp.datasets.base import PoseDataset
-from llpp.drawing import SIDES, Pixels, Points, coloured_limbs, draw_dot, draw_limbs, draw_ring, joint_colours
 from llpp.errors import DataError
 from llpp.geometry import Warp
-from llpp.transforms import PersonCrop
+from llpp.tasks.pose.drawing import (
+    SIDES,
+    Pixels,
+    Points,
+    coloured_limbs,
+    draw_dot,
+    draw_limbs,
+    draw_ring,
+    joint_colours,
+)
 
 TARGET = 192  # pixels of a tile, unless crops are larger
 FEWEST, MOST = 4, 6  # columns; fewer would not hold the heading

@@ -7,14 +7,14 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from llpp.data.person_crop import PersonCrop
 from llpp.datasets.base import SPLITS, PoseDataset
 from llpp.errors import DataError
 from llpp.inspection import facts
 from llpp.inspection.problems import problems
 from llpp.inspection.sheet import contact_sheet
-from llpp.metrics import PCKDefinition
 from llpp.report.files import write_bytes
-from llpp.transforms import PersonCrop
+from llpp.tasks.pose.pck import PCKDefinition
 
 GROUND_TRUTH = "these boxes are ground truth: a real unlabelled pool has none and would need a person detector"
 

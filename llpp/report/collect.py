@@ -16,8 +16,8 @@ from llpp.errors import ConfigError, StateError
 from llpp.report.failures import FAILED, Failure, in_short, read_failure
 from llpp.report.files import read_columns
 from llpp.report.labels import Flat, canonical, dataset_labels, method_labels, module_name
-from llpp.state import Round, RunState, load
-from llpp.trust import read_config
+from llpp.run_dir.config_file import read_config
+from llpp.run_dir.state import Round, RunState, load
 
 COMPARABLE = ("dataset.", "pck.", "metric.")  # settings that must be equal for numbers to be compared
 

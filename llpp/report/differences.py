@@ -5,9 +5,9 @@ import io
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from llpp.report.bootstrap import LEAST, Difference, paired_difference
 from llpp.report.collect import Collection, Method, Section
 from llpp.report.tables import Entry, Grid, headings
-from llpp.statistics import LEAST, Difference, paired_difference
 
 CSV_COLUMNS = (
     "dataset", "quantity", "method", "baseline", "labelled",

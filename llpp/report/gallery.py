@@ -13,9 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from llpp.datasets.base import PoseDataset, Skeleton
-from llpp.drawing import Pixels, Points, coloured_limbs, draw_dot, draw_limbs, joint_colours
 from llpp.errors import LlppError
 from llpp.report.collect import Collection, Run, Section
+from llpp.tasks.pose.drawing import Pixels, Points, coloured_limbs, draw_dot, draw_limbs, joint_colours
 
 TILE = 200  # pixels
 MARGIN = 1.25  # side of the square shown / longer side of box and joints

@@ -8,8 +8,8 @@ from contextlib import suppress
 from pathlib import Path
 
 import torch
-from command import Command
-from experiments import FIGURES, TINY, rows
+from helpers.command import Command
+from helpers.experiments import FIGURES, TINY, rows
 
 KILLS = int(os.environ.get("LLPP_FAULT_KILLS", "2"))  # make faults takes 30
 FAULT = "LLPP_TEST_FAULT"  # read by fault_callback.py

@@ -10,9 +10,9 @@ import time
 from pathlib import Path
 
 import pytest
-import rank_work
 from harness import CALLBACK, KILLS, RUN, TWO_RANKS, alive, await_file, finish, kill, outcome, ranks, start, told
-from rank_processes import on_ranks
+from helpers import rank_work
+from helpers.rank_processes import on_ranks
 
 pytestmark = pytest.mark.slow
 LONG = pytest.mark.skipif(KILLS < 10, reason="takes minutes: make faults")

@@ -1,0 +1,114 @@
+"""Filling the blocks of a crop cache: from other caches where those have the crop, from images otherwise."""
+
+import threading
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from llpp.data.crop_cache.blocks import ROWS, Arrays, Store, cores, described
+from llpp.data.person_crop import PersonCrop
+from llpp.datasets.base import PoseDataset
+from llpp.errors import DataError
+
+EVERY = 5.0  # seconds between lines of progress
+Lent = dict[int, tuple[Arrays, int]]  # row → arrays of another cache, row there
+
+
+def lent(store: Store, rows: NDArray[np.uint8], missing: NDArray[np.bool_]) -> Lent:
+    """Crops of `missing` blocks that lie, undamaged, in caches beside this one.
+
+    A pool that has grown, or an image that was mended, so costs little more than what is new.
+    """
+    found: Lent = {}
+    mine = rows.view("V16").reshape(-1)
+    wanted = np.repeat(missing, ROWS)[: store.count]
+    for home in sorted(store.home.parent.iterdir()) if wanted.any() else ():
+        other = _other(home)
+        if other is None or home == store.home or other.side != store.side:
+            continue
+        theirs = np.fromfile(home / "rows.id", np.uint8).view("V16")
+        _, here, there = np.intersect1d(mine[wanted], theirs, return_indices=True)
+        among = np.zeros(other.blocks, dtype=np.bool_)
+        among[there // ROWS] = True
+        sound, arrays = other.sound(among), other.arrays()
+        kept = sound[there // ROWS] & arrays[1][there].any(axis=1)
+        places = np.flatnonzero(wanted)[here[kept]]
+        found.update(
+            {row: (arrays, source) for row, source in zip(places.tolist(), there[kept].tolist(), strict=True)}
+        )
+        wanted[places] = False
+    return found
+
+
+def _other(home: Path) -> Store | None:
+    told = described(home)
+    if told is None or type(told.get("count")) is not int or type(told.get("side")) is not int:
+        return None
+    store = Store(home, told["count"], told["side"])
+    return store if store.fits(told) else None
+
+
+def fill(
+    store: Store,
+    blocks: Sequence[int],
+    dataset: PoseDataset,
+    crop: PersonCrop,
+    lent: Lent,
+    tell: Callable[[str], None],
+) -> None:
+    """Cut `blocks` in as many threads as there are cores; OpenCV works outside Python's lock."""
+    bad, guard = store.bad(), threading.Lock()
+
+    def cut(block: int) -> int:
+        rows = range(store.count)[store.rows(block)]
+        crops, shapes, found = block_of(rows, dataset, crop, lent)
+        with guard:
+            before = {row: reason for row, reason in bad.items() if row not in rows}
+            if {**before, **found} != bad:
+                bad.clear()
+                bad.update({**before, **found})
+                store.note_bad(bad)
+        store.write(block, crops, shapes)
+        return len(rows)
+
+    cv2.setNumThreads(0)  # one thread per image is enough
+    total = sum(len(range(store.count)[store.rows(block)]) for block in blocks)
+    done, start, told = 0, time.monotonic(), 0.0
+    with ThreadPoolExecutor(cores()) as pool:
+        for number in pool.map(cut, blocks):
+            done += number
+            passed = time.monotonic() - start
+            if passed - told >= EVERY or done == total:
+                told = passed
+                tell(f"crop cache: {done:,} of {total:,} crops cut, {done / max(passed, 1e-9):,.0f} per second")
+
+
+def block_of(
+    rows: range, dataset: PoseDataset, crop: PersonCrop, lent: Lent
+) -> tuple[NDArray[np.uint8], NDArray[np.int32], dict[int, str]]:
+    """Crops and image shapes of some rows; of unreadable images zeros, and the reasons by row."""
+    crops = np.zeros((len(rows), crop.side, crop.side, 3), dtype=np.uint8)
+    shapes, bad = np.zeros((len(rows), 2), dtype=np.int32), {}
+    last, image, factor = None, None, 1
+    for place, row in enumerate(rows):
+        if row in lent:
+            (their_crops, their_shapes), source = lent[row]
+            crops[place], shapes[place] = their_crops[source], their_shapes[source]
+            continue
+        box = dataset.records.boxes[row]
+        wanted = dataset.records.images[row], crop.reduction(box)
+        try:
+            if image is None or wanted != last:  # persons of an image stand together
+                image, last = None, wanted
+                image, factor = dataset.reduced(row, wanted[1])
+        except DataError as error:
+            bad[row] = str(error)
+            continue
+        crops[place] = crop.upright(image, box, factor)
+        shapes[place] = image.shape[0] * factor, image.shape[1] * factor
+    return crops, shapes, bad

@@ -1,0 +1,124 @@
+"""Loaders of batches of person crops.
+
+Neither the number of workers nor a restart changes a crop: the sampler hands (epoch, row) to the workers, so they
+need no state of their own.
+
+With several ranks each has its share of every global batch in training, and whole batches in evaluation: the batches
+that the network sees there are those of a single process, and so are its scores, bit by bit.
+"""
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import pytorch_lightning as pl
+from numpy.typing import NDArray
+from torch.utils.data import DataLoader, Sampler
+
+from llpp.data.crop_dataset import EVALUATION, IDLE, CropDataset, Cropping, Item, tensors
+from llpp.datasets.base import PoseDataset
+from llpp.distributed import collectives
+from llpp.errors import ConfigError
+from llpp.seeds import Stream, generator
+from llpp.settings import Loading
+
+
+class EpochSampler(Sampler[tuple[int, int]]):
+    """A rank's share of rows in an order that is a function of (seed, round, epoch); Lightning tells the epoch.
+
+    A last incomplete batch is left out: a batch of one would leave BatchNorm nothing to estimate, and the pairs of an
+    objective nobody to pair.
+    """
+
+    def __init__(self, rows: Sequence[int], batch_size: int, seed: int, round_number: int) -> None:
+        self.rows, self.entropy, self.epoch = list(rows), (seed, round_number), 0
+        batch = min(batch_size, len(self.rows))
+        if batch % collectives.count():  # fewer images would be another experiment
+            raise ConfigError(
+                f"a batch of {batch} (data.batch_size={batch_size}, {len(self.rows)} labelled) cannot be shared by "
+                f"{collectives.count()} devices; change data.batch_size, initial or trainer.devices"
+            )
+        self.batch = batch // collectives.count()  # of this rank
+        self.used = len(self.rows) // batch * batch
+
+    def set_epoch(self, epoch: int) -> None:
+        """Called by Lightning before each epoch, after a resume too."""
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        return self.used // collectives.count()
+
+    def __iter__(self) -> Iterator[tuple[int, int]]:
+        order = generator(Stream.ORDER, *self.entropy, self.epoch).permutation(len(self.rows))
+        return iter([(self.epoch, self.rows[i]) for i in collectives.share(order[: self.used].tolist())])
+
+
+class RowSampler(Sampler[tuple[int, int]]):
+    """A rank's batches of rows, in the order in which they are given, for evaluation."""
+
+    def __init__(self, rows: NDArray[np.int64], batch_size: int) -> None:
+        self.rows = rows[batch_places(len(rows), batch_size, collectives.rank())]
+        self.batch, self.mode = batch_size, EVALUATION
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __iter__(self) -> Iterator[tuple[int, int]]:
+        return ((self.mode, int(row)) for row in self.rows)
+
+
+def batch_places(number: int, batch_size: int, rank: int) -> NDArray[np.int64]:
+    """Places, among `number` rows, of those that a rank evaluates: every n-th batch."""
+    starts = np.arange(rank * batch_size, number, collectives.count() * batch_size)
+    places: NDArray[np.int64] = (starts[:, None] + np.arange(batch_size)).reshape(-1)
+    return places[places < number]
+
+
+class PoolDataModule(pl.LightningDataModule):
+    """Loaders over the labelled rows of one round, and over any rows for evaluation.
+
+    `sizes` (N,) is PCK's normaliser of every record, in image pixels.
+    """
+
+    def __init__(
+        self,
+        dataset: PoseDataset,
+        sizes: NDArray[np.float32],
+        labelled: Sequence[int],
+        validation: Sequence[int],
+        cropping: Cropping,
+        loading: Loading,
+        seed: int,
+        round_number: int,
+    ) -> None:
+        super().__init__()
+        self.crops = CropDataset(dataset, sizes, cropping, seed, round_number)
+        self.loading = loading
+        self.sampler = EpochSampler(labelled, loading.batch_size, seed, round_number)
+        self.validation = np.asarray(validation, dtype=np.int64)
+
+    def train_dataloader(self) -> DataLoader[Item]:
+        """The labelled rows, augmented, in each epoch's own order."""
+        return self._loader(self.sampler, lasting=True)
+
+    def val_dataloader(self) -> DataLoader[Item]:
+        """The validation rows, in their order; a rank without one takes part with a row that does not count."""
+        sampler = RowSampler(self.validation, self.loading.eval_batch_size)
+        if not len(sampler):
+            sampler.rows, sampler.mode = self.validation[:1], IDLE
+        return self._loader(sampler, lasting=True)
+
+    def rows_loader(self, rows: NDArray[np.int64]) -> DataLoader[Item]:
+        """Any rows in the given order, each once, without augmentation."""
+        return self._loader(RowSampler(rows, self.loading.eval_batch_size))
+
+    def _loader(self, keys: RowSampler | EpochSampler, lasting: bool = False) -> DataLoader[Item]:
+        """`lasting`: its workers wait for the next epoch."""
+        return DataLoader(
+            self.crops,
+            batch_size=keys.batch,
+            sampler=keys,
+            num_workers=self.loading.workers,
+            persistent_workers=self.loading.workers > 0 and lasting,
+            pin_memory=self.loading.pin_memory,
+            collate_fn=tensors,  # type: ignore[arg-type]  # `__getitems__` stacks already
+        )

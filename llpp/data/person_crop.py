@@ -1,0 +1,117 @@
+"""Person crops by one affine matrix that composes crop, rotation, scale, shift and mirroring.
+
+Joints move by the very matrix that moves the pixels, whether those are resampled in the worker (`warp_image`) or on
+the device (`resample`).
+"""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from llpp.data.resampling import warp_image
+from llpp.geometry import (
+    UPRIGHT,
+    Matrix,
+    Warp,
+    crop_matrix,
+    enlarged,
+    move_joints,
+    warp_matrix,
+)
+from llpp.setting_rules import check
+
+
+@dataclass(frozen=True)
+class Crop:
+    """Pixels and joints of one person."""
+
+    image: NDArray[np.uint8]  # (side, side, 3)
+    joints: NDArray[np.float32]  # (K, 2) pixels of the final crop
+    visible: NDArray[np.uint8]  # (K,)
+    matrix: Matrix  # image pixels → pixels of the final crop
+    warp: Matrix | None  # pixels of `image` → pixels of the final crop, if the device is to resample
+
+
+@dataclass(frozen=True)
+class Placement:
+    """Where the pixels of one person come from and where they go."""
+
+    matrix: Matrix  # image pixels → pixels of the final crop
+    upright: Matrix  # image pixels → pixels of the upright crop with its border
+    turned: Matrix  # pixels of the upright crop with its border → pixels of the final crop
+
+
+@dataclass(frozen=True)
+class PersonCrop:
+    """Cut a square person crop and move its joints along.
+
+    `margin` None resamples once, here. A number cuts an upright crop larger by that factor, which `resample`
+    turns into the final one on the device; beyond the margin the result is black.
+    """
+
+    size: int = 256  # pixels
+    padding: float = 1.25  # crop side / longer box side
+    margin: float | None = None
+
+    def __post_init__(self) -> None:
+        check("crop.padding", self.padding)
+        check("crop.margin", self.margin)
+
+    @property
+    def border(self) -> int:
+        """Pixels of the margin on each side; whole ones, so that the middle is the crop without a margin."""
+        return 0 if self.margin is None else math.ceil(self.size * (self.margin - 1) / 2)
+
+    @property
+    def side(self) -> int:
+        """Pixels of the crop that is cut."""
+        return self.size + 2 * self.border
+
+    def reduction(self, box: NDArray[np.float32], warp: Warp = UPRIGHT) -> int:
+        """By what whole factor an image may be smaller without loss to its crop; 1 where the box is NaN."""
+        *_, width, height = box.tolist()
+        if math.isnan(width + height):
+            return 1
+        return max(1, int(max(width, height, 1.0) * self.padding / (self.size * warp.scale)))
+
+    def place(self, box: NDArray[np.float32], shape: tuple[int, int], warp: Warp) -> Placement:
+        """Around `box` in an image of `shape` (height, width), which is taken whole where the box is NaN."""
+        if np.isnan(box).any():
+            box = np.array([-0.5, -0.5, shape[1], shape[0]], dtype=np.float32)
+        upright, turned = crop_matrix(box, self.size, self.padding), warp_matrix(warp, self.size)
+        matrix = turned @ upright
+        if self.border:
+            upright, turned = upright.copy(), turned.copy()
+            upright[:2, 2] += self.border
+            turned[:2, 2] -= turned[:2, :2].sum(axis=1) * self.border
+        return Placement(matrix, upright, turned)
+
+    def upright(self, image: NDArray[np.uint8], box: NDArray[np.float32], factor: int = 1) -> NDArray[np.uint8]:
+        """(side, side, 3) with the border; the middle is the crop without a margin, bit by bit.
+
+        `factor`: how many times smaller the image is than the box knows it.
+        """
+        place = self.place(box, image.shape[:2], UPRIGHT)
+        pixels = warp_image(image, place.upright @ enlarged(factor), self.side)
+        if self.border:  # sampling places are rounded to 1/32 pixel, otherwise where the origin lies elsewhere
+            middle = slice(self.border, self.border + self.size)
+            pixels[middle, middle] = warp_image(image, place.matrix @ enlarged(factor), self.size)
+        return pixels
+
+    def __call__(
+        self,
+        image: NDArray[np.uint8],
+        box: NDArray[np.float32],
+        joints: NDArray[np.float32],
+        visible: NDArray[np.uint8],
+        warp: Warp,
+        flip_order: list[int],
+    ) -> Crop:
+        """Crop `image` (H, W, 3) around `box`, or take it whole where the box is NaN."""
+        place = self.place(box, image.shape[:2], warp)
+        joints, visible = move_joints(joints, visible, place.matrix, flip_order if warp.flip else None)
+        if self.margin is None:
+            return Crop(warp_image(image, place.matrix, self.size), joints, visible, place.matrix, None)
+        return Crop(warp_image(image, place.upright, self.side), joints, visible, place.matrix, place.turned)

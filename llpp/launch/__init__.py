@@ -1,0 +1,1 @@
+"""How a job starts, ends and is one of many."""

@@ -1,0 +1,121 @@
+"""When a round's checkpoints are written, and what they say about the round."""
+
+import math
+import time
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.callbacks import ModelCheckpoint
+
+from llpp.distributed import collectives
+from llpp.run_dir.checkpoints import damaged
+
+NAMES = ("best.ckpt", "last.ckpt")
+UNFIT = (AttributeError, IndexError, KeyError, RuntimeError, TypeError, ValueError)  # what unfit values end in
+
+
+class RoundKey(pl.Callback):
+    """Stamps checkpoints with their round's key, so that a stale file is never resumed.
+
+    The digest of the program that began the round goes with it through every resume.
+    """
+
+    def __init__(self, key: str, code: str) -> None:
+        self.key, self.code = key, code
+        self.resumed = False
+
+    def on_save_checkpoint(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        """Add both."""
+        checkpoint |= {"llpp_round": self.key, "llpp_code": self.code}
+
+    def on_load_checkpoint(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        """Stay with the program that began."""
+        self.code = str(checkpoint["llpp_code"])
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Everything that a checkpoint holds has found its place."""
+        self.resumed = True
+
+    def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
+        """Before training begins, what does not fit is the checkpoint's: its key alone does not prove its content."""
+        known = isinstance(exception, torch.OutOfMemoryError) or not isinstance(exception, UNFIT)
+        if trainer.ckpt_path and not self.resumed and not known:
+            raise damaged(Path(trainer.ckpt_path), exception) from exception
+
+
+class MovableCheckpoint(ModelCheckpoint):
+    """Goes on with its best score in whatever directory the files lie now."""
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Restore, with all files in the present directory."""
+
+        def here(path: str) -> str:
+            if path and Path(path).name not in NAMES:  # Lightning deletes what is no longer the best
+                raise ValueError(f"it names a checkpoint {Path(path).name!r}")
+            return str(Path(str(self.dirpath), Path(path).name)) if path else path
+
+        paths = ("best_model_path", "kth_best_model_path", "last_model_path")
+        models = {here(path): score for path, score in state_dict["best_k_models"].items()}
+        moved = {name: here(state_dict[name]) for name in paths}
+        super().load_state_dict({**state_dict, **moved, "best_k_models": models, "dirpath": self.dirpath})
+
+
+class LastCheckpoint(MovableCheckpoint):
+    """`last.ckpt` after the first and the last epoch, and in between as often as takes a small share of the time.
+
+    An epoch of a first round lasts as long as writing a checkpoint, on a GPU. What a crash can cost is that share's
+    inverse: twenty times as long as it takes to write one.
+    """
+
+    share = 0.05
+    saved, cost = -math.inf, 0.0  # when the last one was complete, and the seconds that it took
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Save, if it is time."""
+        began = time.monotonic()
+        needed = _is_last_epoch(trainer) or _has_new_best(trainer)
+        if not needed and not collectives.on_first(lambda: began - self.saved >= self.cost / self.share):
+            return
+        super().on_train_epoch_end(trainer, pl_module)
+        self.saved = time.monotonic()
+        self.cost = self.saved - began
+
+
+def _is_last_epoch(trainer: pl.Trainer) -> bool:
+    """Whether the epoch that ends is the last one; all ranks know. `fit_loop.done` would change what is saved."""
+    epochs = trainer.max_epochs is not None and trainer.current_epoch + 1 >= trainer.max_epochs > 0
+    return bool(trainer.should_stop or epochs or 0 <= trainer.max_steps <= trainer.global_step)
+
+
+def _has_new_best(trainer: pl.Trainer) -> bool:
+    """Whether this epoch is kept as the best one: `last.ckpt` must know of it, or would go on with an older best."""
+    kept = (c for c in trainer.checkpoint_callbacks if isinstance(c, ModelCheckpoint))
+    return any(callback._last_global_step_saved == trainer.global_step for callback in kept)
+
+
+def checkpoint_callbacks(round_dir: Path, key: str, code: str, best_by: str | None) -> list[pl.Callback]:
+    """`last.ckpt` after epochs; with `best_by` (pck or pose_loss) also `best.ckpt` by the validation's.
+
+    The last one is saved last, so that it knows of the best.
+    """
+    callbacks: list[pl.Callback] = [RoundKey(key, code)]
+    if best_by:
+        callbacks.append(
+            MovableCheckpoint(
+                dirpath=round_dir,
+                filename="best",
+                monitor=f"val/{best_by}",
+                mode="min" if best_by == "pose_loss" else "max",
+                enable_version_counter=False,
+            )
+        )
+    last = LastCheckpoint(
+        dirpath=round_dir, filename="last", save_on_train_epoch_end=True, enable_version_counter=False
+    )
+    return [*callbacks, last]

@@ -1,0 +1,212 @@
+"""What the tests of several ranks let them do."""
+
+from dataclasses import replace
+
+import numpy as np
+import torch
+from helpers.experiments import FIGURES, TINY, composed, tiny
+from omegaconf import OmegaConf
+from pytorch_lightning.plugins.precision import MixedPrecision
+from torch import nn
+from torch.nn.parallel import DistributedDataParallel
+
+from llpp.config import build
+from llpp.config.compose import conf_dir
+from llpp.data.datamodule import EpochSampler, PoolDataModule
+from llpp.distributed import collectives, sync_batchnorm
+from llpp.errors import ConfigError
+from llpp.inference.evaluation import evaluate
+from llpp.inference.scorer import Scoring
+from llpp.rounds import loop, records
+from llpp.rounds.preflight import start_state
+from llpp.rounds.selection import select
+from llpp.rounds.stopwatch import Clock
+from llpp.run_dir import state
+
+composed(*TINY, *FIGURES)  # where processes are forked from, so that none of them has to
+
+
+def values():
+    """Everybody's rank, what the first one has, and every rank's share of ten."""
+    return (
+        collectives.everyone(collectives.rank()),
+        collectives.on_first(lambda: f"from {collectives.rank()}"),
+        list(collectives.share(range(10))),
+    )
+
+
+def refused():
+    """An error of the first rank alone."""
+    collectives.on_first(lambda: (_ for _ in ()).throw(ConfigError("lower the budget")))
+
+
+def different_facts():
+    """Facts in which rank 1 differs."""
+    collectives.agree(
+        "settings", {"seed": 0, "head.width": 64 + (collectives.rank() == 1)}, "start them with one command"
+    )
+
+
+def order(labelled, batch_size, epoch):
+    """The rows that a rank is given in an epoch."""
+    sampler = EpochSampler(range(labelled), batch_size, 0, 0)
+    sampler.set_epoch(epoch)
+    return [row for _, row in sampler], sampler.batch
+
+
+class Network(nn.Module):
+    """Convolutions with BatchNorm between them."""
+
+    def __init__(self):
+        super().__init__()
+        self.net = nn.Sequential(
+            nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Conv2d(4, 2, 3), nn.BatchNorm2d(2)
+        )
+
+    def forward(self, image):
+        return self.net(image).mean(dim=(1, 2, 3))
+
+
+def statistics():
+    """Gradients, outputs and statistics of BatchNorm over a batch of 8, shared by the ranks."""
+    torch.manual_seed(0)
+    network, images = Network(), torch.randn(8, 3, 9, 9)
+    sync_batchnorm.synchronise(network, cuda=False)
+    wrapped = DistributedDataParallel(network) if collectives.count() > 1 else network
+    mine = images[collectives.rank() :: collectives.count()]
+    loss = wrapped(mine).square().mean()
+    loss.backward()
+    gradients = {name: p.grad.numpy() for name, p in network.named_parameters()}
+    return gradients, {name: b.numpy() for name, b in network.named_buffers()}
+
+
+def first_gradients(run_dir, *overrides):
+    """Gradients of the first step of a round, with the rank's share of the batch, in double precision.
+
+    In single precision BatchNorm over few values magnifies the rounding of sums in another order.
+    """
+    experiment = tiny(run_dir, *overrides)
+    rows = list(range(12))
+    data = experiment.make_data(rows, rows[:2], 0)
+    torch.manual_seed(0)
+    module = experiment.make_module(0, "joint").double()
+    image = module.image
+    module.image = lambda batch: image(batch).double()
+    if collectives.count() > 1:
+        sync_batchnorm.synchronise(module, cuda=False)
+    found = {}
+
+    def keep(*_):
+        found.update({n: p.grad.clone().numpy() for n, p in module.named_parameters()})
+        trainer.should_stop = True
+
+    trainer = experiment.make_trainer(run_dir, "key", False)
+    module.on_before_optimizer_step = lambda *_: found or keep()
+    trainer.fit(module, data)
+    return found
+
+
+def scored(run_dir, pools, *overrides):
+    """Scores of each of some pools by an untrained network: what each rank holds, and PCK."""
+    experiment = tiny(run_dir, *overrides)
+    data: PoolDataModule = experiment.make_data(list(range(12)), [0, 1], 0)
+    torch.manual_seed(0)
+    module = experiment.make_module(0, "joint")
+    trainer = experiment.make_trainer(run_dir, "key", False)
+    found = [evaluate(trainer, module, data, np.array(rows, dtype=int), frozenset({"embedding"})) for rows in pools]
+    return [({name: np.asarray(column) for name, column in f.columns.items()}, f.pck) for f in found]
+
+
+def rounds(run_dir, *overrides):
+    """A whole run."""
+    return loop.run(tiny(run_dir, *overrides))
+
+
+SCALE = 2.0**20  # with which the first gradients of a tiny run overflow in fp16
+
+
+def half_precision(run_dir, *overrides):
+    """A whole run in fp16: the last scale of its gradients, the optimiser's steps, and its last row.
+
+    Settings refuse fp16 on a CPU, because it is slow there; the arithmetic is the same.
+    """
+    experiment = tiny(run_dir, *overrides)
+    make, scaler = experiment.make_trainer, torch.amp.GradScaler("cpu", init_scale=SCALE)
+
+    def make_trainer(*arguments):
+        trainer = make(*arguments)
+        trainer.strategy._precision_plugin = MixedPrecision("16-mixed", "cpu", scaler)
+        return trainer
+
+    object.__setattr__(experiment, "make_trainer", make_trainer)
+    row = loop.run(experiment).rounds[-1].row
+    adam = torch.load(run_dir / "round_00/last.ckpt", weights_only=True)["optimizer_states"][0]["state"]
+    return scaler.get_scale(), int(adam[0]["step"]) if adam else 0, row["test_loss"]
+
+
+def selections(run_dir, acquisitions, *overrides):
+    """What each of some acquisitions selects after round 0, and the row of that round up to there."""
+    experiment = tiny(run_dir, *overrides)
+    begun = start_state(experiment.settings, experiment.science, experiment.dataset)
+    pool = loop.current_pool(experiment, begun)
+    data = experiment.make_data(pool.labelled.tolist(), experiment.split_rows("val", begun), 0)
+    trained = experiment.training.round(0, begun.labelled, data, 0, "")
+    scoring = Scoring(trained.trainer, trained.module, data)
+    found = {}
+    for name in acquisitions:
+        node = OmegaConf.load(conf_dir() / f"acquisition/{name}.yaml")
+        own = replace(experiment, acquisition=build.make(node))
+        selected, measured = select(own, pool, 0, scoring, run_dir / "round_00", Clock())
+        found[name] = list(selected), collectives.on_first(measured)
+    tested = scoring.evaluate(experiment.split_rows("test", begun))
+    return found, collectives.on_first(lambda: records.test_row(0, 12, 0, tested)), trained.reused
+
+
+def drifting_rounds(run_dir):
+    """A run in which rank 1 changes a weight behind the others' backs."""
+    experiment = tiny(run_dir, "rounds=1", "trainer.max_epochs=1", "trainer.devices=2")
+    make = experiment.make_trainer
+
+    def make_trainer(*arguments):
+        trainer = make(*arguments)
+        fit = trainer.fit
+
+        def drifting(module, *rest, **more):
+            fit(module, *rest, **more)
+            if collectives.rank() == 1:
+                next(module.parameters()).data += 1e-3
+
+        trainer.fit = drifting
+        return trainer
+
+    object.__setattr__(experiment, "make_trainer", make_trainer)
+    return loop.run(experiment)
+
+
+def unseen_directory(run_dir):
+    """A run whose rank 1 looks into another folder, as on a machine without the shared storage."""
+    from llpp.rounds import preflight
+
+    preflight.VISIBLE_AFTER = 0.2
+    experiment = tiny(run_dir, "rounds=1")
+    check = loop.check_visible
+    elsewhere = run_dir / "elsewhere"
+    loop.check_visible = lambda folder, sha: check(elsewhere if collectives.rank() == 1 else folder, sha)
+    return loop.run(experiment)
+
+
+def settings_of_their_own(run_dir):
+    """A run that each rank was started for with another learning rate."""
+    return loop.run(tiny(run_dir, f"optimizer.lr={0.001 * (1 + collectives.rank())}"))
+
+
+def committed(run_dir):
+    """The state that a run left."""
+    return state.load(run_dir / "state.json")
+
+
+def prepared(run_dir):
+    """Name of the crop cache that all ranks read, and the sum of its pixels."""
+    experiment = tiny(run_dir, "dataset.cache=true", f"cache_dir={run_dir}/caches")
+    experiment.prepare()
+    return experiment.crops.name, int(experiment.crops.all_pixels.sum())

@@ -1,0 +1,164 @@
+"""What is done to a network before it scores: BatchNorms folded into convolutions, and compiled for large pools."""
+
+import numpy as np
+import pytest
+import torch
+from helpers.experiments import tiny
+from torch import nn
+
+from llpp.backbones.base import Backbone
+from llpp.backbones.hourglass import StackedHourglass
+from llpp.errors import ConfigError
+from llpp.inference import fuse_batchnorm
+from llpp.inference.performance import Performance
+from llpp.inference.scorer import Scoring
+from llpp.types import Features, PoseOutput
+
+
+def trained(network, size=32):
+    """Running statistics, weights and shifts of BatchNorm as training leaves them: no zeros and ones."""
+    for layer in network.modules():
+        if isinstance(layer, nn.BatchNorm2d):
+            nn.init.uniform_(layer.weight, 0.5, 1.5)
+            nn.init.normal_(layer.bias, std=0.3)
+    network.train()
+    with torch.no_grad():
+        for _ in range(20):
+            network(torch.randn(4, 3, size, size))
+    return network
+
+
+def norms(network):
+    return sum(isinstance(layer, nn.BatchNorm2d) for layer in network.modules())
+
+
+@pytest.mark.parametrize("biases", [False, True])
+def test_a_folded_hourglass_finds_the_same_with_fewer_layers_and_the_original_stays_as_it_was(biases):
+    backbone = trained(StackedHourglass(joints=5, stacks=2, channels=16, depth=3, published_biases=biases))
+    before = {name: value.clone() for name, value in backbone.state_dict().items()}
+    folded = fuse_batchnorm.folded(backbone, 32)
+    # of 25 residual blocks two of three fold, the first follows a sum; and those of the stem and of two features
+    assert (norms(backbone), norms(folded)) == (3 * 25 + 3, 25)
+    assert all(torch.equal(value, before[name]) for name, value in backbone.state_dict().items())
+    assert backbone.training and not folded.training
+    images = torch.randn(3, 3, 32, 32)
+    with torch.no_grad():
+        expected, found = backbone.eval()(images), folded(images)
+    assert torch.allclose(found.heatmaps, expected.heatmaps, atol=1e-4)
+    assert torch.allclose(found.features.penultimate, expected.features.penultimate, atol=1e-4)
+
+
+class Strange(Backbone):
+    """Its layers stand in a sequence, but it calls them one by one, and takes the map between them."""
+
+    feature_channels, penultimate_channels, heatmap_stride, size_multiple = {1: 4}, 4, 1, 1
+
+    def __init__(self):
+        super().__init__()
+        self.layers = nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), nn.BatchNorm2d(4))
+
+    def forward(self, image):
+        between = self.layers[0](image)
+        return PoseOutput((self.layers[1](between) + between)[:, None], Features({1: between}, between))
+
+
+def test_a_backbone_that_calls_its_layers_in_its_own_way_is_left_alone(caplog):
+    strange = trained(Strange())
+    assert fuse_batchnorm.folded(strange, 32) is strange
+    assert "uses its layers in a way of its own" in caplog.text
+
+
+def test_what_does_not_follow_a_convolution_or_is_shared_stays():
+    class Shared(Strange):
+        def __init__(self):
+            super().__init__()
+            self.twice = self.layers[1]
+
+        def forward(self, image):
+            found = self.layers(image)
+            return PoseOutput(self.twice(found)[:, None], Features({1: found}, found))
+
+    assert norms(fuse_batchnorm.folded(trained(Shared()), 32)) == 1
+
+
+def test_what_the_convolutions_of_a_network_give_is_counted():
+    assert fuse_batchnorm.values(Strange(), 32) == 4 * 32 * 32, "one convolution to four channels, and a BatchNorm"
+
+
+def test_a_pass_is_compiled_when_it_does_enough_work():
+    published, small = 28.4e6, 151e3  # 2 stacks × 256 channels at 256 pixels; 1 × 32 at 64
+    auto = Performance()
+    assert auto.compiles(3000, published) and not auto.compiles(1000, published)
+    assert not auto.compiles(100_000, small)
+    assert Performance(compile_from=10).compiles(10, small) and not Performance(compile_from=10).compiles(9, small)
+    assert not Performance(compile_from=None).compiles(10**9, published)
+    with pytest.raises(ConfigError, match=r"performance.compile_from=0 does not fit; expected auto, null, or"):
+        Performance(compile_from=0)
+    with pytest.raises(ConfigError, match=r"performance.allocator='best' is not known; use auto, keep or system"):
+        Performance(allocator="best")
+
+
+def scoring(run_dir, *overrides):
+    experiment = tiny(run_dir, *overrides, "data.eval_batch_size=4")
+    torch.manual_seed(0)
+    data, module = experiment.make_data([0, 1], [0, 1], 0), experiment.make_module(0, "joint")
+    trainer = experiment.make_trainer(run_dir, "key", False)
+    return Scoring(trainer, module, data, experiment.performance)
+
+
+ROWS = np.arange(10)  # two whole batches and a half
+
+
+def compiled_by(monkeypatch, backend):
+    """Let another backend compile: the real one takes half a minute."""
+    compile_ = torch.compile
+    monkeypatch.setattr(torch, "compile", lambda module, dynamic: compile_(module, backend=backend, dynamic=dynamic))
+
+
+@pytest.mark.slow
+def test_where_compiling_fails_a_large_pool_is_scored_all_the_same(tmp_path, monkeypatch, caplog):
+    def without_compiler(*_):
+        raise RuntimeError("no C++ compiler was found")
+
+    compiled_by(monkeypatch, without_compiler)
+    expected = scoring(tmp_path).evaluate(ROWS).columns["predicted_loss"]
+    for _ in range(2):
+        found = scoring(tmp_path, "performance.compile_from=10").evaluate(ROWS).columns["predicted_loss"]
+        assert np.array_equal(found, expected)
+    assert caplog.text.count("scoring is not compiled") == 1 and "no C++ compiler was found" in caplog.text
+
+
+@pytest.mark.slow
+def test_every_rounds_network_is_compiled_however_many_there_were(tmp_path, monkeypatch):
+    graphs = []
+    compiled_by(monkeypatch, lambda graph, _: graphs.append(graph) or graph)
+    with torch._dynamo.config.patch(recompile_limit=2):  # torch's own is 8, after which it compiles no more
+        for number in range(1, 5):
+            rounds = scoring(tmp_path, "performance.compile_from=10")
+            expected = rounds.evaluate(ROWS[:4]).columns["predicted_loss"]
+            found = rounds.evaluate(ROWS).columns["predicted_loss"]
+            assert len(graphs) == number
+            assert np.allclose(found[:4], expected, atol=1e-5)
+
+
+@pytest.mark.slow
+def test_a_compiled_network_scores_incomplete_batches_too(tmp_path, monkeypatch):
+    sizes, graphs = [], []
+
+    def recording(graph, _):
+        graphs.append(graph)
+
+        def run(*inputs):
+            sizes.extend({len(i) for i in inputs if i.dim() == 4 and i.shape[1] == 3})
+            return graph(*inputs)
+
+        return run
+
+    compiled_by(monkeypatch, recording)
+    plain = scoring(tmp_path, "flip_test=true").evaluate(ROWS)
+    compiled = scoring(tmp_path, "flip_test=true", "performance.compile_from=10")
+    found = compiled.evaluate(ROWS)
+    assert isinstance(compiled.module.backbone, fuse_batchnorm.Frozen)
+    assert set(sizes) == {4} and len(graphs) == 1
+    for name, column in plain.columns.items():
+        assert np.allclose(found.columns[name], column, atol=1e-5, equal_nan=True), name

@@ -1,0 +1,242 @@
+"""Bits that flip and files that end early: recognised, and done again or refused, never silently wrong."""
+
+import pytest
+import torch
+from helpers.experiments import rows, tiny
+from helpers.interruptions import Stopped, flip_a_bit, stop_in, stopped
+from helpers.run_dirs import Grey
+
+from llpp import hashing
+from llpp.analysis import measured
+from llpp.errors import StateError
+from llpp.report import figures, gallery, page
+from llpp.report.collect import collect
+from llpp.rounds import loop
+from llpp.run_dir import checkpoints, layout, state
+
+SHORT = ("trainer.max_epochs=1",)
+PREVIOUS = ("trainer.max_epochs=1", "init=previous")
+
+
+def truncate(path):
+    path.write_bytes(path.read_bytes()[:-100])
+
+
+def weights(path):
+    return torch.load(path, weights_only=True)["state_dict"]
+
+
+def same(one, other):
+    ours, theirs = weights(one), weights(other)
+    return [name for name, value in ours.items() if not torch.equal(value, theirs[name])] == []
+
+
+def warnings(caplog):
+    return [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory):
+    """Two rounds of two epochs."""
+    run_dir = tmp_path_factory.mktemp("undisturbed")
+    loop.run(tiny(run_dir, "rounds=2", "weights=best"))
+    return run_dir
+
+
+@pytest.fixture(scope="module")
+def fine_tuned(tmp_path_factory):
+    """Three rounds of one epoch, each from the weights of the one before."""
+    run_dir = tmp_path_factory.mktemp("fine_tuned")
+    loop.run(tiny(run_dir, *PREVIOUS))
+    return run_dir
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("damage", "name"),
+    [(flip_a_bit, "last.ckpt"), (truncate, "last.ckpt"), (flip_a_bit, "best.ckpt")],
+    ids=["a bit of a tensor", "half a file", "a bit of the best epoch"],
+)
+def test_a_round_whose_checkpoint_is_damaged_is_trained_again_from_its_start(
+    damage, name, undisturbed, tmp_path, monkeypatch, caplog
+):
+    settings = ("rounds=1", "weights=best")
+    stopped(monkeypatch, tmp_path, 0, 1, *settings)
+    damage(tmp_path / "round_00" / name)
+    if damage is flip_a_bit:
+        assert checkpoints.read(tmp_path / "round_00" / name)["epoch"] == 0, "torch notices nothing"
+    loop.run(tiny(tmp_path, *settings))
+    (told,) = warnings(caplog)
+    assert told.endswith(f"round_00/{name} is missing or damaged; this round is trained again from its start")
+    (row,), expected = rows(tmp_path), rows(undisturbed)[0]
+    assert row == {column: expected[column] for column in row}
+    assert same(tmp_path / "round_00/last.ckpt", undisturbed / "round_00/last.ckpt")
+
+
+@pytest.mark.slow
+def test_a_whole_checkpoint_is_gone_on_from(undisturbed, tmp_path, monkeypatch, caplog):
+    stopped(monkeypatch, tmp_path, 0, 1, "rounds=1", "weights=best")
+    with monkeypatch.context() as patch:
+        stop_in(patch, 0, 0)  # comes by only if the round begins anew
+        loop.run(tiny(tmp_path, "rounds=1", "weights=best"))
+    assert warnings(caplog) == [] and rows(tmp_path)[0]["test_loss"] == rows(undisturbed)[0]["test_loss"]
+
+
+@pytest.mark.parametrize("moment", range(6))
+def test_no_crash_while_a_checkpoint_is_replaced_makes_a_good_one_look_bad(moment, tmp_path, monkeypatch):
+    path = tmp_path / "last.ckpt"
+    checkpoints.replace(path, lambda part: part.write_bytes(b"first"))
+    for content in (b"second", b"third"):  # crashes in a row
+        left, move = [moment], type(path).replace
+
+        def crashing(self, target, left=left, move=move):
+            if left[0] in (0, 1):  # before a file is put in its place, or after
+                _ = left[0] and move(self, target)
+                raise Stopped
+            left[0] -= 2
+            return move(self, target)
+
+        with monkeypatch.context() as patch, pytest.raises(Stopped):
+            patch.setattr(type(path), "replace", crashing)
+            checkpoints.replace(path, lambda part, content=content: part.write_bytes(content))
+        assert checkpoints.fitting(path), path.read_bytes()
+    checkpoints.replace(path, lambda part: part.write_bytes(b"fourth"))
+    assert path.with_name("last.ckpt.sha256").read_text() == f"{checkpoints.fitting(path)}  last.ckpt\n"
+    path.write_bytes(b"fourtj")
+    assert checkpoints.fitting(path) is None
+
+
+def test_a_checkpoint_without_a_digest_has_to_fit_its_archives_own(tmp_path):
+    path = tmp_path / "last.ckpt"
+    torch.save({"state_dict": {"w": torch.ones(4000)}}, path)
+    assert checkpoints.fitting(path)
+    flip_a_bit(path)
+    assert checkpoints.read(path)["state_dict"]["w"].shape == (4000,) and checkpoints.fitting(path) is None
+    for text in ("", "nonsense", "\x00" * 99):
+        torch.save({"w": 1}, path)
+        path.with_name("last.ckpt.sha256").write_text(text)
+        assert checkpoints.fitting(path) is None
+
+
+@pytest.mark.slow
+def test_an_extended_run_makes_its_damaged_last_round_again(fine_tuned, tmp_path, monkeypatch, caplog):
+    loop.run(tiny(tmp_path, "rounds=1", *PREVIOUS))
+    flip_a_bit(tmp_path / "round_00/last.ckpt")
+    loop.run(tiny(tmp_path, "rounds=1", *PREVIOUS))  # a finished run needs no weights
+    assert warnings(caplog) == []
+    stopped(monkeypatch, tmp_path, 1, 0, *PREVIOUS)
+    assert "round_00/last.ckpt is missing or damaged" in warnings(caplog)[0]
+    assert rows(tmp_path) == rows(fine_tuned)[:1]
+
+
+@pytest.mark.slow
+def test_a_round_is_done_again_if_the_next_one_starts_from_its_damaged_weights(
+    fine_tuned, tmp_path, monkeypatch, caplog
+):
+    stopped(monkeypatch, tmp_path, 2, 0, *PREVIOUS)
+    first, second = (tmp_path / f"round_0{number}/last.ckpt" for number in (0, 1))
+    flip_a_bit(second)
+    whole, before = first.read_bytes(), (tmp_path / "state.json").read_bytes()
+    truncate(first)
+    with pytest.raises(
+        StateError, match=r"round_00/last.ckpt is missing or damaged, and round 1 starts from it; res"
+    ):
+        loop.run(tiny(tmp_path, *PREVIOUS))
+    assert (tmp_path / "state.json").read_bytes() == before
+    first.write_bytes(whole)
+    stopped(monkeypatch, tmp_path, 1, 0, *PREVIOUS)  # and this may be interrupted, too
+    assert (tmp_path / "state.json").read_bytes() == before
+    loop.run(tiny(tmp_path, *PREVIOUS))
+    assert f"{second} is missing or damaged; round 1 is done again" in warnings(caplog)
+    assert rows(tmp_path) == rows(fine_tuned)
+    assert same(tmp_path / "round_02/last.ckpt", fine_tuned / "round_02/last.ckpt")
+
+
+@pytest.mark.slow
+def test_a_damaged_base_model_is_not_taken_over_but_replaced(tmp_path, caplog):
+    def row(name):
+        loop.run(tiny(tmp_path / name, f"base_models={tmp_path}/base", "rounds=1", *SHORT))
+        return rows(tmp_path / name)[0]
+
+    first = row("a")
+    (shared,) = (tmp_path / "base").glob("*/last.ckpt")
+    raw = shared.read_bytes()
+    shared.unlink()  # it is another name of the run's own file
+    shared.write_bytes(raw)
+    flip_a_bit(shared)
+    second = row("b")
+    (told,) = warnings(caplog)
+    assert "is damaged; it is trained anew and replaced" in told
+    assert second == first and second["base_reused"] == "0"
+    assert checkpoints.fitting(shared) and row("c")["base_reused"] == "1"
+    assert checkpoints.fitting(tmp_path / "c/round_00/last.ckpt")
+
+
+@pytest.mark.slow
+def test_a_round_says_what_it_left(undisturbed):
+    first, last = state.load(undisturbed / "state.json").rounds
+    tables = {"test.parquet", "scores.parquet", "selected.csv", "poses.parquet"}
+    assert set(first.files) == {"last.ckpt", "best.ckpt", *tables}
+    assert set(last.files) == {"last.ckpt", "best.ckpt", "test.parquet"}
+    assert not any(layout.damaged(undisturbed, r, name) for r in (first, last) for name in r.files)
+
+
+@pytest.mark.parametrize("name", ["test.parquet", "scores.parquet", "poses.parquet"])
+def test_a_damaged_table_is_left_out_of_the_report_by_name(name, undisturbed, tmp_path):
+    path, held = undisturbed / "round_00" / name, (undisturbed / "round_00" / name).read_bytes()
+
+    def shown():
+        (section,) = collect([undisturbed]).sections
+        (selection,) = gallery.galleries(section, Grey(), 4)[0].selections
+        losses = figures.test_losses(section.first, 0)
+        return selection.problem or "", list(page.damaged(section)), losses
+
+    try:
+        assert "missing or damaged" not in shown()[0] and shown()[1] == [] and shown()[2]
+        for damage in (flip_a_bit, lambda path: path.unlink()):
+            damage(path)
+            problem, told, losses = shown()
+            if name == "test.parquet":
+                assert told[0].startswith(f"{path} is missing or damaged") and losses is None
+            else:
+                assert problem == f"{name} of this round is missing or damaged."
+            path.write_bytes(held)
+    finally:
+        path.write_bytes(held)
+
+
+def test_a_damaged_table_is_not_analysed(undisturbed):
+    path, held = undisturbed / "round_00/test.parquet", (undisturbed / "round_00/test.parquet").read_bytes()
+    try:
+        flip_a_bit(path)
+        with pytest.raises(StateError, match=r"round_00/test.parquet cannot be read as a score table; restore it"):
+            measured.read(undisturbed)
+    finally:
+        path.write_bytes(held)
+
+
+def test_a_bit_of_a_state_is_never_read_as_something_else(undisturbed, tmp_path):
+    raw, path = (undisturbed / "state.json").read_bytes(), tmp_path / "state.json"
+    for bit in range(0, 8 * len(raw), 131):  # a prime: every bit of a byte has its turn
+        damaged = bytearray(raw)
+        damaged[bit // 8] ^= 1 << bit % 8
+        path.write_bytes(damaged)
+        with pytest.raises(StateError):
+            state.load(path)
+    path.write_bytes(raw)
+    assert state.load(path) == state.load(undisturbed / "state.json")
+
+
+@pytest.mark.slow
+def test_a_state_of_an_older_llpp_has_no_digests_and_is_read(undisturbed, tmp_path):
+    body = {
+        "science": {},
+        "initial": ["a"],
+        "skipped": {},
+        "rounds": [{"number": 0, "row": {"labelled": 1}, "selected": ["b"]}],
+    }
+    (tmp_path / "state.json").write_text(
+        state.json.dumps({"llpp_state": 1, "sha256": hashing.digest(body), **body}), encoding="utf-8"
+    )
+    (found,) = state.load(tmp_path / "state.json").rounds
+    assert found.files == {} and not layout.damaged(tmp_path, found, "last.ckpt")

@@ -1,0 +1,97 @@
+"""What the `compile` setting accepts, and that a network is compiled once in a job."""
+
+import gc
+
+import numpy as np
+import pytest
+import torch
+from helpers.experiments import config, tiny
+from torch._dynamo.utils import counters
+
+from llpp.config import build
+from llpp.errors import ConfigError
+from llpp.training.compilation import Compilation, of_setting
+from llpp.types import Features, PoseOutput
+
+
+@pytest.mark.parametrize(
+    ("setting", "expected"),
+    [
+        (None, Compilation(None, batch=4)),
+        ("inductor", Compilation("inductor", batch=4)),
+        ("aot_eager", Compilation("aot_eager", batch=4)),
+        ("reduce-overhead", Compilation("inductor", "reduce-overhead", batch=4)),
+        ("regional", Compilation("inductor", regional=True, batch=4)),
+        ({"mode": "max-autotune", "regional": True}, Compilation("inductor", "max-autotune", True, batch=4)),
+    ],
+)
+def test_a_word_or_a_mapping_says_how_to_compile(setting, expected):
+    assert of_setting(setting, batch=4, accumulated=1) == expected
+
+
+@pytest.mark.parametrize(
+    ("setting", "sentence"),
+    [
+        ("fast", "compile='fast' does not fit; expected null, regional, a mode"),
+        (True, "compile=True does not fit"),
+        ({"modes": "default"}, "compile.modes is not known; use backend, mode, regional"),
+        ({"mode": "fast"}, "compile.mode='fast' does not fit; expected one of default, reduce-overhead"),
+        ({"regional": 1}, "compile.regional=1 does not fit; expected true or false"),
+        ({"backend": "cudagraphs", "mode": "max-autotune"}, "is one of inductor's, not of backend 'cudagraphs'"),
+    ],
+)
+def test_a_setting_that_cannot_be_is_refused(setting, sentence):
+    with pytest.raises(ConfigError, match=sentence):
+        of_setting(setting, batch=4, accumulated=1)
+
+
+def test_graphs_that_overwrite_added_gradients_are_refused(tmp_path):
+    with pytest.raises(ConfigError, match=r"gradients that trainer\.accumulate_grad_batches=2 adds up"):
+        tiny(tmp_path, "compile=reduce-overhead", "+trainer.accumulate_grad_batches=2")
+
+
+def test_batches_of_evaluation_are_filled_up_and_cut_again():
+    def network(image):
+        assert len(image) == 4, "one shape, whatever the batch"
+        levels = image.flatten(1).sum(dim=1)[:, None, None, None]
+        return PoseOutput(levels[:, None], Features({4: 2 * levels}, 3 * levels))
+
+    image = torch.arange(3.0)[:, None, None, None].expand(3, 3, 2, 2)  # sums are 0, 12 and 24
+    output = Compilation("eager", batch=4).evaluated(network, image)
+    found = (output.heatmaps, output.features.pyramid[4], output.features.penultimate)
+    assert [values.flatten().tolist() for values in found] == [[0, 12, 24], [0, 24, 48], [0, 36, 72]]
+
+
+def compiled():
+    return counters["stats"]["unique_graphs"]
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:You are trying to `self.log")
+def test_the_second_round_and_smaller_batches_compile_nothing(tmp_path):
+    regional = "compile={backend:eager,regional:true}"
+    cfg = config(tmp_path, regional, "backbone.depth=1", "data.eval_batch_size=6", "flip_test=true")
+    experiment = build.experiment(cfg)
+    data = experiment.make_data(list(range(12)), [0], 0)
+    batch, five = next(iter(data.train_dataloader())), next(iter(data.rows_loader(np.arange(5))))
+    plain = build.experiment(config(tmp_path, "backbone.depth=1", "flip_test=true")).make_module(0, "joint")
+
+    def round_(number):
+        before = compiled()
+        module = experiment.make_module(number, "joint")
+        assert list(module.state_dict()) == list(plain.state_dict())
+        module.load_state_dict(plain.state_dict())
+        with torch.inference_mode():
+            scores = module.eval().predict_step(five, 0)
+        module.train().training_step(batch, 0).backward()
+        return scores, compiled() - before
+
+    counters.clear()
+    scores, first = round_(0)
+    assert 0 < first <= 2 * len(plain.backbone.regions()), "once for training and once for evaluation"
+    with torch.inference_mode():
+        expected = plain.eval().predict_step(five, 0)
+    for name, value in expected.items():
+        assert torch.allclose(scores[name], value, atol=1e-4, equal_nan=True), name
+    gc.collect()
+    assert round_(1)[1] == 0
