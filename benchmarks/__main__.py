@@ -14,7 +14,7 @@ TUNED = {
     "MALLOC_TRIM_THRESHOLD_": str(32 * 2**30),
     "MALLOC_TOP_PAD_": str(64 * 2**20),
 }
-BOTH: Sequence[Mapping[str, str]] = ({}, TUNED)
+ENVIRONMENTS: Sequence[Mapping[str, str]] = ({}, TUNED)
 
 
 @dataclass(frozen=True)
@@ -37,15 +37,15 @@ SCRIPTS = {
     "agreement": Script(usual=False),
     "peak_memory": Script(usual=False),
     "bookkeeping": Script(usual=False),
-    "scoring": Script(BOTH),
-    "training_step": Script(BOTH),
+    "scoring": Script(ENVIRONMENTS),
+    "training_step": Script(ENVIRONMENTS),
     "demo": Script(usual=False),
     "growth": Script(usual=False),
     "scaling": Script(usual=False),
 }
 
 
-def run(name: str, usual: bool = False) -> bool:
+def run_script(name: str, usual: bool = False) -> bool:
     """Whether a script succeeded, with every environment or the usual one; its seconds go to standard error."""
     start, succeeded = time.perf_counter(), True
     for variables in SCRIPTS[name].variables[: 1 if usual else None]:
@@ -73,7 +73,7 @@ def main() -> int:
     names: list[str] = parser.parse_args().names
     if unknown := [name for name in names if name not in SCRIPTS]:
         parser.error(f"unknown {', '.join(unknown)}; expected some of {', '.join(SCRIPTS)}")
-    failed = [name for name in names or usual if not run(name, usual=not names)]
+    failed = [name for name in names or usual if not run_script(name, usual=not names)]
     if failed:
         print(f"failed: {', '.join(dict.fromkeys(failed))}", file=sys.stderr)
     return 1 if failed else 0

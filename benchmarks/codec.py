@@ -4,7 +4,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from benchmarks.measure import alternate, arguments, emit
+from benchmarks.measure import make_parser, print_result, time_variants
 from llpp.tasks.pose.heatmaps import HeatmapCodec
 
 BATCH, JOINTS, SIDE = 64, 16, 64
@@ -46,13 +46,13 @@ def decode_loop(maps: Array) -> Array:
             floor = max(float(heatmap[y, x]), 1e-12) * 1e-6
             cx, cy = min(max(x, 1), SIDE - 2), min(max(y, 1), SIDE - 2)
             across, down = heatmap[y, cx - 1 : cx + 2], heatmap[cy - 1 : cy + 2, x]
-            px = min(max(cx + _vertex(across, floor), x - 0.5), x + 0.5)
-            py = min(max(cy + _vertex(down, floor), y - 0.5), y + 0.5)
+            px = min(max(cx + _find_vertex_offset(across, floor), x - 0.5), x + 0.5)
+            py = min(max(cy + _find_vertex_offset(down, floor), y - 0.5), y + 0.5)
             joints[image, joint] = (px + 0.5) * CODEC.stride - 0.5, (py + 0.5) * CODEC.stride - 0.5
     return joints
 
 
-def _vertex(values: Array, floor: float) -> float:
+def _find_vertex_offset(values: Array, floor: float) -> float:
     low, middle, high = np.log(np.maximum(values, floor)).tolist()
     curvature = low - 2 * middle + high
     return 0.5 * (low - high) / curvature if curvature < -1e-9 else 0.0
@@ -60,7 +60,7 @@ def _vertex(values: Array, floor: float) -> float:
 
 def main() -> None:
     """Measure and compare."""
-    options = arguments(__doc__, rounds=9).parse_args()
+    options = make_parser(__doc__, rounds=9).parse_args()
     torch.set_num_threads(1)
     joints = np.random.default_rng(0).uniform(0, SIDE * CODEC.stride - 1, (BATCH, JOINTS, 2)).astype(np.float32)
     ours, visible = torch.from_numpy(joints), torch.ones(BATCH, JOINTS)
@@ -72,7 +72,7 @@ def main() -> None:
     round_trip = float((decoded - ours).abs().max())
     if max(encode_error, decode_error) > 1e-2 or round_trip > 1e-2:
         raise RuntimeError(f"results differ: encode {encode_error}, decode {decode_error} px, both {round_trip} px")
-    times = alternate(
+    times = time_variants(
         {
             "encode": lambda: CODEC.encode(ours, visible, (SIDE, SIDE)),
             "full": lambda: encode_full(joints),
@@ -84,12 +84,12 @@ def main() -> None:
     )
     each = {name: 1e6 * timing.seconds / BATCH for name, timing in times.items()}
     shape = {"batch": BATCH, "joints": JOINTS, "side": SIDE, "threads": 1}
-    emit(
+    print_result(
         "codec_encode", each["encode"], "µs/image", "numpy loop over joints, 3-sigma window",
         each["window"] / each["encode"], **shape, window_us=each["window"], full_map_loop_us=each["full"],
         max_difference_full=encode_error, max_difference_window=window_error, **times["encode"].notes,
     )  # fmt: skip
-    emit(
+    print_result(
         "codec_decode", each["decode"], "µs/image", "numpy loop over joints, same formula",
         each["loop"] / each["decode"], **shape, loop_us=each["loop"], max_difference_px=decode_error,
         error_on_perfect_maps_px=round_trip, **times["decode"].notes,

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.measure import Timing, alternate, arguments, emit, peak_bytes
+from benchmarks.measure import Timing, make_parser, print_result, read_peak_bytes, time_variants
 from llpp.acquisition.core_set import k_centre_greedy
 
 DIMENSIONS = 256
@@ -18,18 +18,18 @@ Points = NDArray[np.float32]
 Features = Callable[[int, np.random.Generator], Points]
 
 
-def isotropic(count: int, rng: np.random.Generator) -> Points:
+def draw_isotropic(count: int, rng: np.random.Generator) -> Points:
     """What a ReLU leaves of white noise."""
     return np.maximum(rng.standard_normal((count, DIMENSIONS), dtype=np.float32), 0)
 
 
-def rank_16(count: int, rng: np.random.Generator) -> Points:
+def draw_rank_16(count: int, rng: np.random.Generator) -> Points:
     """Sixteen directions that matter, and noise in all."""
     factors = rng.standard_normal((count, 16)) @ rng.standard_normal((16, DIMENSIONS))
     return (factors + 0.1 * rng.standard_normal((count, DIMENSIONS))).astype(np.float32)
 
 
-def distances(points: Points, centres: Points) -> Points:
+def compute_distances(points: Points, centres: Points) -> Points:
     """All Euclidean distances (N, L): float32 in and out, worked out in double precision chunk by chunk."""
     result = np.empty((len(points), len(centres)), dtype=np.float32)
     wide = centres.astype(np.float64)
@@ -41,20 +41,22 @@ def distances(points: Points, centres: Points) -> Points:
     return result
 
 
-def pairwise(points: Points, centres: Points, budget: int) -> list[int]:
+def select_pairwise(points: Points, centres: Points, budget: int) -> list[int]:
     """The textbook form: the whole distance matrix first, then all points again for every pick."""
-    nearest = distances(points, centres).min(axis=1)
+    nearest = compute_distances(points, centres).min(axis=1)
     picks: list[int] = []
     for _ in range(budget):
         picks.append(int(nearest.argmax()))
-        nearest = np.minimum(nearest, distances(points, points[picks[-1:]])[:, 0])
+        nearest = np.minimum(nearest, compute_distances(points, points[picks[-1:]])[:, 0])
     return picks
 
 
-def radius(points: Points, centres: Points, picks: list[int]) -> float:
+def compute_radius(points: Points, centres: Points, picks: list[int]) -> float:
     """Largest distance of a point to its nearest centre or pick."""
     known = np.concatenate([centres, points[picks]])
-    return max(float(distances(points[s : s + CHUNK], known).min(axis=1).max()) for s in range(0, len(points), CHUNK))
+    return max(
+        float(compute_distances(points[s : s + CHUNK], known).min(axis=1).max()) for s in range(0, len(points), CHUNK)
+    )
 
 
 def compare(name: str, features: Features, small: bool, rounds: int) -> None:
@@ -63,19 +65,19 @@ def compare(name: str, features: Features, small: bool, rounds: int) -> None:
     everything = features(count + labelled, np.random.default_rng(0))
     points, centres = everything[:count], everything[count:]
     found: dict[str, list[int]] = {}
-    times = alternate(
+    times = time_variants(
         {
             "ours": lambda: found.update(ours=k_centre_greedy(points, centres, budget)),
-            "pairwise": lambda: found.update(pairwise=pairwise(points, centres, budget)),
+            "pairwise": lambda: found.update(pairwise=select_pairwise(points, centres, budget)),
         },
         rounds,
     )
     ours, theirs = found["ours"], found["pairwise"]
     ties = [place for place, (a, b) in enumerate(zip(ours, theirs, strict=True)) if a != b]
-    radii = [radius(points, centres, picks) for picks in (ours, theirs)]
+    radii = [compute_radius(points, centres, picks) for picks in (ours, theirs)]
     if ties and (set(ours) != set(theirs) or abs(radii[0] - radii[1]) > 1e-4 * radii[1]):
         raise RuntimeError(f"{name}: other picks at places {ties[:10]}; the covering radii are {radii}")
-    emit(
+    print_result(
         f"core_set_{name}", times["ours"].seconds, "s", "pairwise distances in numpy",
         times["pairwise"].seconds / times["ours"].seconds, points=count, labelled=labelled, budget=budget,
         dimensions=DIMENSIONS, pairwise_s=times["pairwise"].seconds, ties_picked_otherwise=ties,
@@ -84,7 +86,7 @@ def compare(name: str, features: Features, small: bool, rounds: int) -> None:
     )  # fmt: skip
 
 
-def passing(points: Points) -> float:
+def time_memory_pass(points: Points) -> float:
     """Seconds in which a copy, which reads and writes, passes as many bytes as `points` have."""
     part = points[: 64 * CHUNK]
     copy, seconds = np.empty_like(part), []
@@ -95,28 +97,28 @@ def passing(points: Points) -> float:
     return min(seconds) / (2 * part.nbytes) * points.nbytes
 
 
-def large(name: str, features: Features, count: int, rounds: int) -> None:
+def measure_large_pool(name: str, features: Features, count: int, rounds: int) -> None:
     """Time a large pool and the memory that it takes; what makes its picks greedy ones is checked on a sample."""
     rng = np.random.default_rng(0)
     points = np.empty((count, DIMENSIONS), dtype=np.float32)
     for start in range(0, count, CHUNK):
         points[start : start + CHUNK] = features(min(CHUNK, count - start), rng)
-    centres, before = features(LABELLED, rng), peak_bytes()
+    centres, before = features(LABELLED, rng), read_peak_bytes()
     seconds, picks = [], list[int]()
     for _ in range(rounds):
         start_s = time.perf_counter()
         picks = k_centre_greedy(points, centres, BUDGET)
         seconds.append(time.perf_counter() - start_s)
-    extra, once = peak_bytes() - before, passing(points)
+    extra, once = read_peak_bytes() - before, time_memory_pass(points)
     known = np.concatenate([centres, points[picks]])
-    to_known = distances(points[picks], known)
+    to_known = compute_distances(points[picks], known)
     to_known[np.triu_indices_from(to_known, LABELLED)] = np.inf
     at_pick = to_known.min(axis=1)  # how far each was from all before it
-    sample = distances(points[rng.choice(count, 20_000, replace=False)], known[:-1]).min(axis=1).max()
+    sample = compute_distances(points[rng.choice(count, 20_000, replace=False)], known[:-1]).min(axis=1).max()
     if (np.diff(at_pick) > 1e-4 * at_pick[0]).any() or sample > at_pick[-1] * (1 + 1e-4):
         raise RuntimeError(f"{name}: a point that was left out is farther than one that was picked")
     times = Timing(tuple(seconds))
-    emit(
+    print_result(
         f"core_set_1m_{name}", times.seconds, "s", points=count, labelled=LABELLED, budget=BUDGET,
         dimensions=DIMENSIONS, embeddings_mib=points.nbytes / 2**20, extra_memory_mib=extra / 2**20,
         radius=float(at_pick[-1]), of_memory_limit=once / times.seconds, gb_per_s=points.nbytes / once / 1e9,
@@ -126,13 +128,13 @@ def large(name: str, features: Features, count: int, rounds: int) -> None:
 
 def main() -> None:
     """Measure on two kinds of features; a large pool in a process of its own, for the sake of its memory."""
-    kinds: dict[str, Features] = {"isotropic": isotropic, "rank_16": rank_16}
-    parser = arguments(__doc__, rounds=3)
+    kinds: dict[str, Features] = {"isotropic": draw_isotropic, "rank_16": draw_rank_16}
+    parser = make_parser(__doc__, rounds=3)
     parser.add_argument("--small", action="store_true", help="2,000 points, 200 labelled, 100 picks")
     parser.add_argument("--large", choices=kinds, help="only a million points of this kind")
     options = parser.parse_args()
     if options.large:
-        large(options.large, kinds[options.large], MILLION, options.rounds)
+        measure_large_pool(options.large, kinds[options.large], MILLION, options.rounds)
         return
     for name, features in kinds.items():
         compare(name, features, options.small, options.rounds)

@@ -12,10 +12,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from benchmarks.measure import alternate, arguments, emit
+from benchmarks.measure import make_parser, print_result, time_variants
 from llpp.data.augmentation import Augmentation
 from llpp.data.crop_cache.cache import CropCache
-from llpp.data.crop_dataset import EVALUATION, CropDataset, Cropping, tensors
+from llpp.data.crop_dataset import EVALUATION, CropDataset, CropPipeline, to_tensors
 from llpp.data.person_crop import PersonCrop
 from llpp.data.resampling import warp_image
 from llpp.datasets.lsp.dataset import LeedsSportsPose
@@ -24,7 +24,7 @@ from llpp.tasks.pose.heatmaps import HeatmapCodec
 from llpp.types import Batch
 
 SIZE, CELLS, BATCH, MARGIN = 256, 64, 64, 1.5
-MOST = 4.0  # grey levels between augmented crops from the cache and from images, in the mean
+MAX_DIFFERENCE = 4.0  # grey levels between augmented crops from the cache and from images, in the mean
 CODEC = HeatmapCodec(sigma=1.0, stride=SIZE // CELLS)
 AUGMENTATION = Augmentation(rotation=20.0, scale=0.2, shift=0.05, flip=0.5)
 MEAN = np.array([0.485, 0.456, 0.406], dtype=np.float32)
@@ -55,7 +55,7 @@ class PlainPipeline:
         self.flip_order = dataset.skeleton.flip_order
         self.rng = np.random.default_rng(0)
 
-    def item(self, row: int) -> tuple[Tensor, Tensor]:
+    def load_item(self, row: int) -> tuple[Tensor, Tensor]:
         """Float image (3, 256, 256) and target (K, 64, 64)."""
         image = cv2.cvtColor(np.asarray(cv2.imread(str(self.paths[row]))), cv2.COLOR_BGR2RGB)
         x, y, width, height = self.records.boxes[row].tolist()
@@ -72,16 +72,16 @@ class PlainPipeline:
             joints = joints[self.flip_order] * (-1, 1) + (SIZE - 1, 0)
             visible = visible[self.flip_order]
         pixels = (crop.astype(np.float32) / 255 - MEAN) / STD
-        target = gaussians((joints + 0.5) / CODEC.stride - 0.5, visible)
+        target = draw_gaussians((joints + 0.5) / CODEC.stride - 0.5, visible)
         return torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1))), torch.from_numpy(target)
 
-    def batch(self, rows: Sequence[int]) -> tuple[Tensor, Tensor]:
+    def load_batch(self, rows: Sequence[int]) -> tuple[Tensor, Tensor]:
         """Stacked items."""
-        images, targets = zip(*(self.item(row) for row in rows), strict=True)
+        images, targets = zip(*(self.load_item(row) for row in rows), strict=True)
         return torch.stack(images), torch.stack(targets)
 
 
-def gaussians(cells: NDArray[np.float64], visible: NDArray[np.uint8]) -> NDArray[np.float32]:
+def draw_gaussians(cells: NDArray[np.float64], visible: NDArray[np.uint8]) -> NDArray[np.float32]:
     """Joint by joint, the Gaussian within three sigma."""
     target = np.zeros((len(cells), CELLS, CELLS), dtype=np.float32)
     reach = int(np.ceil(3 * CODEC.sigma))
@@ -97,7 +97,7 @@ def gaussians(cells: NDArray[np.float64], visible: NDArray[np.uint8]) -> NDArray
     return target
 
 
-def write_large(folder: Path, dataset: LeedsSportsPose, rows: Sequence[int]) -> None:
+def write_large_dataset(folder: Path, dataset: LeedsSportsPose, rows: Sequence[int]) -> None:
     """Some of a dataset's images enlarged to 1280 × 720 pixels, with noise, in LSPET's layout."""
     (folder / "images").mkdir(parents=True)
     rng = np.random.default_rng(0)
@@ -112,29 +112,29 @@ def write_large(folder: Path, dataset: LeedsSportsPose, rows: Sequence[int]) -> 
     scipy.io.savemat(folder / "joints.mat", {"joints": joints})
 
 
-def crops(
+def make_batch_loader(
     dataset: LeedsSportsPose, margin: float | None, cache: CropCache | None = None, epoch: int = 0
 ) -> Callable[[Sequence[int]], Batch]:
     """Batches of llpp's worker: uint8 crops, joints, matrices."""
-    cropping = Cropping(PersonCrop(SIZE, 1.25, margin), AUGMENTATION, cut=cache)
-    data = CropDataset(dataset, dataset.body_size("torso").values, cropping, 0, 0)
-    return lambda rows: tensors(data.__getitems__([(epoch, row) for row in rows]))
+    cropping = CropPipeline(PersonCrop(SIZE, 1.25, margin), AUGMENTATION, cut=cache)
+    data = CropDataset(dataset, dataset.get_normaliser("torso").values, cropping, 0, 0)
+    return lambda rows: to_tensors(data.__getitems__([(epoch, row) for row in rows]))
 
 
-def finished(batch: Batch) -> tuple[Tensor, Tensor]:
+def finish_batch(batch: Batch) -> tuple[Tensor, Tensor]:
     """The rest of the way on the CPU, so that both sides end with a float image and a target."""
     pixels = (batch["image"].permute(0, 3, 1, 2) / 127.5).sub_(1.0)
     return pixels, CODEC.encode(batch["joints"], batch["visible"], (CELLS, CELLS))
 
 
-def warp_alone(pixels: NDArray[np.uint8]) -> object:
+def warp_crop(pixels: NDArray[np.uint8]) -> object:
     """What no pipeline that resamples with OpenCV can do without: one warp of a crop with its margin."""
     turn = cv2.getRotationMatrix2D((pixels.shape[1] / 2, pixels.shape[0] / 2), 15, 1.1)
     turn[:, 2] -= (pixels.shape[1] - SIZE) / 2
     return cv2.warpAffine(pixels, turn, (SIZE, SIZE), flags=cv2.INTER_LINEAR)
 
 
-def usable(dataset: LeedsSportsPose, most: int) -> list[int]:
+def find_usable_rows(dataset: LeedsSportsPose, most: int) -> list[int]:
     """Rows that have a box and an image."""
     known = np.isfinite(dataset.records.boxes[:, 0])
     return [row for row, path in enumerate(dataset.paths) if known[row] and path.is_file()][:most]
@@ -152,29 +152,33 @@ OUTPUTS = {
 
 def measure(dataset: LeedsSportsPose, given: argparse.Namespace, name: str, source: str, folder: Path) -> None:
     """Time all variants over the same images."""
-    rows = usable(dataset, given.images)
+    rows = find_usable_rows(dataset, given.images)
     batches = [rows[i : i + BATCH] for i in range(0, len(rows), BATCH)]
     cache = CropCache(folder / f"caches{name}", dataset, PersonCrop(SIZE, 1.25, MARGIN))
-    cache.open(cache.ready(lambda _: None))
-    agreement(dataset, cache, rows, name, source)
-    worker, device, plain = crops(dataset, None), crops(dataset, MARGIN), PlainPipeline(dataset)
-    cached, cached_device = crops(dataset, None, cache), crops(dataset, MARGIN, cache)
-    times = alternate(
+    cache.open(cache.prepare(lambda _: None))
+    check_cache_agreement(dataset, cache, rows, name, source)
+    worker, device, plain = (
+        make_batch_loader(dataset, None),
+        make_batch_loader(dataset, MARGIN),
+        PlainPipeline(dataset),
+    )
+    cached, cached_device = make_batch_loader(dataset, None, cache), make_batch_loader(dataset, MARGIN, cache)
+    times = time_variants(
         {
             "worker": lambda: [worker(b) for b in batches],
             "device": lambda: [device(b) for b in batches],
-            "float": lambda: [finished(worker(b)) for b in batches],
+            "float": lambda: [finish_batch(worker(b)) for b in batches],
             "cached": lambda: [cached(b) for b in batches],
             "cached_device": lambda: [cached_device(b) for b in batches],
-            "cached_float": lambda: [finished(cached(b)) for b in batches],
-            "plain": lambda: [plain.batch(b) for b in batches],
-            "warp": lambda: [warp_alone(cache.pixels(row)) for row in rows],
+            "cached_float": lambda: [finish_batch(cached(b)) for b in batches],
+            "plain": lambda: [plain.load_batch(b) for b in batches],
+            "warp": lambda: [warp_crop(cache.get_pixels(row)) for row in rows],
         },
         given.rounds,
     )
     limit = {"of_warp_limit": times["warp"].seconds / times["cached"].seconds}
     for variant, output in OUTPUTS.items():
-        emit(
+        print_result(
             f"data_pipeline_{variant}{name}", len(rows) / times[variant].seconds, "images/s", PLAIN,
             times["plain"].seconds / times[variant].seconds, output=output, images=len(rows), source=source,
             like_for_like=variant == "float", plain_images_per_s=len(rows) / times["plain"].seconds, threads=1,
@@ -182,47 +186,49 @@ def measure(dataset: LeedsSportsPose, given: argparse.Namespace, name: str, sour
         )  # fmt: skip
 
 
-def agreement(dataset: LeedsSportsPose, cache: CropCache, rows: Sequence[int], name: str, source: str) -> None:
+def check_cache_agreement(
+    dataset: LeedsSportsPose, cache: CropCache, rows: Sequence[int], name: str, source: str
+) -> None:
     """What the cache changes: nothing in evaluation, little in training; raises RuntimeError otherwise."""
     some = rows[:BATCH]
-    direct, kept = (crops(dataset, None, cut, epoch=EVALUATION)(some)["image"] for cut in (None, cache))
+    direct, kept = (make_batch_loader(dataset, None, cut, epoch=EVALUATION)(some)["image"] for cut in (None, cache))
     if not torch.equal(direct, kept):
         raise RuntimeError("crops of evaluation differ between the cache and the images")
-    direct, kept = (crops(dataset, None, cut)(some)["image"] for cut in (None, cache))
+    direct, kept = (make_batch_loader(dataset, None, cut)(some)["image"] for cut in (None, cache))
     both = (direct.sum(dim=3) > 0) & (kept.sum(dim=3) > 0)
     difference = float((direct.float() - kept.float()).abs()[both].mean())
-    if difference > MOST:
+    if difference > MAX_DIFFERENCE:
         raise RuntimeError(f"augmented crops from the cache are {difference} grey levels off those from the images")
-    emit(
+    print_result(
         f"data_pipeline_cache_difference{name}", difference, "grey levels of 255", source=source,
         evaluation="identical", augmentation=str(AUGMENTATION),
-        detail=float(np.median(fineness(kept.numpy()) / fineness(direct.numpy()))),
-        lost={str(margin): round(lost(dataset, some, margin), 4) for margin in (1.25, 1.5, 1.75)},
+        detail=float(np.median(measure_sharpness(kept.numpy()) / measure_sharpness(direct.numpy()))),
+        lost={str(margin): round(measure_lost_share(dataset, some, margin), 4) for margin in (1.25, 1.5, 1.75)},
     )  # fmt: skip
 
 
-def fineness(images: NDArray[np.uint8]) -> NDArray[np.float64]:
+def measure_sharpness(images: NDArray[np.uint8]) -> NDArray[np.float64]:
     """Variance of each image's Laplacian in its middle, (B, H, W, 3) → (B,): of blur it loses most."""
     middle = slice(SIZE // 4, -SIZE // 4)
     grey = [cv2.cvtColor(np.ascontiguousarray(image[middle, middle]), cv2.COLOR_RGB2GRAY) for image in images]
     return np.array([cv2.Laplacian(image, cv2.CV_64F).var() for image in grey])
 
 
-def lost(dataset: LeedsSportsPose, rows: Sequence[int], margin: float) -> float:
+def measure_lost_share(dataset: LeedsSportsPose, rows: Sequence[int], margin: float) -> float:
     """Share of the pixels of augmented crops that show the image, but lie beyond the margin."""
     crop, rng, shares = PersonCrop(SIZE, 1.25, margin), np.random.default_rng(0), []
     for row in rows:
         white, box = np.full_like(dataset.load(row), 255), dataset.records.boxes[row]
         placed = crop.place(box, white.shape[:2], AUGMENTATION.draw(rng))
         there = warp_image(white, placed.matrix, SIZE) > 127
-        kept = warp_image(crop.upright(white, box), placed.turned, SIZE) > 127
+        kept = warp_image(crop.cut_upright(white, box), placed.turned, SIZE) > 127
         shares.append(float((there & ~kept).mean()))
     return float(np.mean(shares))
 
 
 def main() -> None:
     """Measure on a given folder, or on one drawn for the purpose."""
-    parser = arguments(__doc__, rounds=7)
+    parser = make_parser(__doc__, rounds=7)
     parser.add_argument("--root", type=Path, help="folder of LSP or LSPET; none: synthetic JPEGs")
     parser.add_argument("--images", type=int, default=512, help="at most so many images")
     parser.add_argument("--large", type=int, default=192, help="so many images of 1280 × 720 pixels, too")
@@ -239,7 +245,7 @@ def main() -> None:
         dataset = LeedsSportsPose(str(given.root or folder), val=1, test=1, box="joints")
         measure(dataset, given, "", source, folder)
         if given.large:
-            write_large(folder / "large", dataset, usable(dataset, min(given.large, given.images)))
+            write_large_dataset(folder / "large", dataset, find_usable_rows(dataset, min(given.large, given.images)))
             large = LeedsSportsPose(str(folder / "large"), val=1, test=1, box="joints")
             measure(large, given, "_720p", f"{source}, enlarged to 1280 × 720, with noise", folder)
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from statistics import mean
 from typing import Any
 
-from benchmarks.measure import arguments, emit
+from benchmarks.measure import make_parser, print_result
 
 ROOT = Path(__file__).resolve().parents[1]
 SWEEP = (
@@ -20,7 +20,7 @@ SWEEP = (
 STEPS = ("train", "test", "score", "select")
 
 
-def timed(folder: str, *words: str) -> float:
+def time_command(folder: str, *words: str) -> float:
     """Seconds of one command, with the settings of the Makefile."""
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_WAIT_POLICY": "PASSIVE", "OMP_NUM_THREADS": "1"}
     start = time.perf_counter()
@@ -28,7 +28,7 @@ def timed(folder: str, *words: str) -> float:
     return time.perf_counter() - start
 
 
-def rounds_of(runs: Path) -> dict[str, list[list[dict[str, str]]]]:
+def read_rounds(runs: Path) -> dict[str, list[list[dict[str, str]]]]:
     """The rows of rounds.csv of each seed, by method."""
     found: dict[str, list[list[dict[str, str]]]] = {}
     for path in sorted(runs.glob("*/seed*/rounds.csv")):
@@ -39,14 +39,14 @@ def rounds_of(runs: Path) -> dict[str, list[list[dict[str, str]]]]:
 
 def main() -> None:
     """Run it in a folder of its own, and fail unless it finds failures as it should."""
-    given = arguments(__doc__, rounds=1)
+    given = make_parser(__doc__, rounds=1)
     given.add_argument("more", nargs="*", metavar="OPTION=VALUE", help="for the sweep, beside what make demo says")
     options = given.parse_args()
     for _ in range(options.rounds):
         with tempfile.TemporaryDirectory() as folder:
-            sweep = timed(folder, *SWEEP, *options.more)
-            report = timed(folder, "report", "runs/demo")
-            runs = rounds_of(Path(folder, "runs/demo"))
+            sweep = time_command(folder, *SWEEP, *options.more)
+            report = time_command(folder, "report", "runs/demo")
+            runs = read_rounds(Path(folder, "runs/demo"))
         figures: dict[str, Any] = {}
         for method, seeds in runs.items():
             figures[f"selected_pck_{method}"] = mean(float(seed[0]["selected_pck"]) for seed in seeds)
@@ -56,7 +56,7 @@ def main() -> None:
             for seeds in runs.values()
             for seed in seeds
         ]
-        emit(
+        print_result(
             "demo", sweep + report, "s", sweep_s=sweep, report_s=report, in_rounds_s=sum(spent),
             longest_job_in_rounds_s=max(spent), jobs=len(spent), more=options.more, **figures,
         )  # fmt: skip

@@ -5,8 +5,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from benchmarks.scaling_report import duration, figure_of, png, size, table_of
-from llpp.files import replace_text, replace_with
+from benchmarks.scaling_report import format_bytes, format_duration, format_markdown_table, open_figure, render_png
+from llpp.files import replace_file, replace_text
 from llpp.report.figures import LIGHT as THEME
 
 if TYPE_CHECKING:
@@ -34,11 +34,11 @@ POWERS = {"training_by_size": 2, "scoring_by_size": 2}  # of what grows, by math
 
 def write(folder: Path, parts: Mapping[str, Sequence[Line]]) -> None:
     """Write scaling_growth.png into `folder`, and the table between scaling.md's markers."""
-    picture = panels(parts)
-    replace_with(folder / "scaling_growth.png", lambda part: _save(part, picture))
+    picture = draw_panels(parts)
+    replace_file(folder / "scaling_growth.png", lambda part: _save(part, picture))
     page = folder / "scaling.md"
     found = re.compile(r"(?<=<!-- growth -->\n).*?(?=<!-- /growth -->)", re.DOTALL)
-    text = found.sub(lambda _: f"\n{table(parts)}\n\n", page.read_text(encoding="utf-8"))
+    text = found.sub(lambda _: f"\n{format_growth_table(parts)}\n\n", page.read_text(encoding="utf-8"))
     replace_text(page, text)
 
 
@@ -46,9 +46,9 @@ def _save(path: Path, content: bytes) -> None:
     path.write_bytes(content)
 
 
-def panels(parts: Mapping[str, Sequence[Line]]) -> bytes:
+def draw_panels(parts: Mapping[str, Sequence[Line]]) -> bytes:
     """Seconds above, memory below, one column for each thing that grows; dashed: what the mathematics asks for."""
-    with figure_of(2, len(AXES), height=3.4) as (figure, all_axes):
+    with open_figure(2, len(AXES), height=3.4) as (figure, all_axes):
         for column, (axis, label) in enumerate(AXES.items()):
             seconds, memory = all_axes[column], all_axes[column + len(AXES)]
             shown = {part: lines for part, lines in parts.items() if lines[0]["detail"]["axis"] == axis}
@@ -57,24 +57,24 @@ def panels(parts: Mapping[str, Sequence[Line]]) -> bytes:
                 y = [line["value"] for line in lines]
                 seconds.plot(x, y, marker="o", color=colour, label=TITLES[part])
                 if axis != "workers":
-                    seconds.plot(x, expected(part, x, y), color=colour, linestyle="--", linewidth=1)
+                    seconds.plot(x, extrapolate(part, x, y), color=colour, linestyle="--", linewidth=1)
                 memory.plot(x, [line["detail"]["bytes"] / 1e6 for line in lines], marker="o", color=colour)
             sizes = sorted({line["detail"]["size"] for lines in shown.values() for line in lines})
-            _scales(seconds, axis, sizes, logarithmic=axis != "workers")
-            _scales(memory, axis, sizes, logarithmic=axis in ("pool", "size"))
+            _set_scales(seconds, axis, sizes, logarithmic=axis != "workers")
+            _set_scales(memory, axis, sizes, logarithmic=axis in ("pool", "size"))
             seconds.legend(loc="lower left", bbox_to_anchor=(-0.1, 1.0), fontsize=8)
             memory.set_xlabel(label)
         all_axes[0].set_ylabel("seconds")
         all_axes[len(AXES)].set_ylabel("memory, MB")
-        return png(figure)
+        return render_png(figure)
 
 
-def expected(part: str, x: Sequence[float], y: Sequence[float]) -> list[float]:
+def extrapolate(part: str, x: Sequence[float], y: Sequence[float]) -> list[float]:
     """Through the largest measurement, with the power that the mathematics asks for."""
     return [y[-1] * (value / x[-1]) ** POWERS.get(part, 1) for value in x]
 
 
-def _scales(axes: "Axes", axis: str, values: Sequence[int], logarithmic: bool) -> None:
+def _set_scales(axes: "Axes", axis: str, values: Sequence[int], logarithmic: bool) -> None:
     if axis != "workers":
         axes.set_xscale("log")
     if axis not in ("pool", "labelled"):
@@ -88,7 +88,7 @@ def _scales(axes: "Axes", axis: str, values: Sequence[int], logarithmic: bool) -
         axes.set_ylim(bottom=0)
 
 
-def table(parts: Mapping[str, Sequence[Line]]) -> str:
+def format_growth_table(parts: Mapping[str, Sequence[Line]]) -> str:
     """Every measurement, and what it grew by."""
     rows = []
     for part, lines in parts.items():
@@ -101,7 +101,7 @@ def table(parts: Mapping[str, Sequence[Line]]) -> str:
                     f"{line['value'] / before['value']:.2g} ×",
                 ]
             rows.append(
-                (TITLES[part], f"{AXES[detail['axis']]}: {detail['size']:,}", duration(line["value"]),
-                 size(detail["bytes"]), *factors)
+                (TITLES[part], f"{AXES[detail['axis']]}: {detail['size']:,}", format_duration(line["value"]),
+                 format_bytes(detail["bytes"]), *factors)
             )  # fmt: skip
-    return table_of(("part", "size", "time", "memory", "size grew", "time grew"), rows)
+    return format_markdown_table(("part", "size", "time", "memory", "size grew", "time grew"), rows)

@@ -15,7 +15,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-QUIET = 1.2  # median / fastest round above which other jobs have disturbed a measurement
+MAX_SPREAD = 1.2  # median / fastest round above which other jobs have disturbed a measurement
 
 
 @dataclass(frozen=True)
@@ -33,10 +33,10 @@ class Timing:
     def notes(self) -> dict[str, Any]:
         """What a reader needs to trust the median."""
         spread = self.seconds / min(self.rounds)
-        return {"rounds": len(self.rounds), "best_s": round(min(self.rounds), 6), "quiet": spread <= QUIET}
+        return {"rounds": len(self.rounds), "best_s": round(min(self.rounds), 6), "quiet": spread <= MAX_SPREAD}
 
 
-def alternate(variants: Mapping[str, Callable[[], object]], rounds: int, warm_up: int = 1) -> dict[str, Timing]:
+def time_variants(variants: Mapping[str, Callable[[], object]], rounds: int, warm_up: int = 1) -> dict[str, Timing]:
     """Time A B C A B C …, so that whatever slows the machine for a while slows all variants."""
     for _ in range(warm_up):
         for run in variants.values():
@@ -50,31 +50,31 @@ def alternate(variants: Mapping[str, Callable[[], object]], rounds: int, warm_up
     return {name: Timing(tuple(values)) for name, values in seconds.items()}
 
 
-def emit(
+def print_result(
     name: str, value: float, unit: str, baseline: str | None = None, ratio: float | None = None, **detail: Any
 ) -> None:
     """Print one result; `ratio` is how many times better than the baseline, above 1 in our favour."""
     line = {
         "command": Path(sys.argv[0]).stem,
         "name": name,
-        "value": _short(value),
+        "value": _round_digits(value),
         "unit": unit,
         "baseline": baseline,
-        "ratio": None if ratio is None else _short(ratio),
-        "detail": {key: _short(v) if isinstance(v, float) else v for key, v in detail.items()},
-        "machine": machine(),
-        "commit": commit(),
+        "ratio": None if ratio is None else _round_digits(ratio),
+        "detail": {key: _round_digits(v) if isinstance(v, float) else v for key, v in detail.items()},
+        "machine": describe_machine(),
+        "commit": describe_commit(),
         "date": datetime.now(UTC).date().isoformat(),
     }
     print(json.dumps(line), flush=True)
 
 
-def _short(value: float) -> float:
+def _round_digits(value: float) -> float:
     return float(f"{value:.4g}")
 
 
 @cache
-def machine() -> str:
+def describe_machine() -> str:
     """Model of the CPU and how many cores this process may use."""
     model = "unknown CPU"
     info = Path("/proc/cpuinfo")
@@ -86,26 +86,26 @@ def machine() -> str:
 
 
 @cache
-def commit() -> str:
+def describe_commit() -> str:
     """Short hash of the checkout, with `+` if tracked files differ from it; `unknown` outside one."""
 
-    def git(*arguments: str) -> str:
+    def run_git(*arguments: str) -> str:
         here = Path(__file__).resolve().parent
         done = subprocess.run(["git", *arguments], cwd=here, capture_output=True, text=True, check=True)
         return done.stdout.strip()
 
     try:
-        return git("rev-parse", "--short", "HEAD") + ("+" if git("status", "--porcelain", "-uno") else "")
+        return run_git("rev-parse", "--short", "HEAD") + ("+" if run_git("status", "--porcelain", "-uno") else "")
     except (OSError, subprocess.CalledProcessError):
         return "unknown"
 
 
-def allocator() -> str:
+def describe_allocator() -> str:
     """Whether glibc was told to keep large blocks, which speeds up any network on a CPU."""
     return "tuned" if "MALLOC_MMAP_THRESHOLD_" in os.environ else "default"
 
 
-def peak_bytes() -> int:
+def read_peak_bytes() -> int:
     """The most that this process has held in memory so far."""
     status = Path("/proc/self/status")
     if status.is_file():  # ru_maxrss would begin with what the starting process held
@@ -113,7 +113,7 @@ def peak_bytes() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
-def arguments(description: str | None, rounds: int) -> argparse.ArgumentParser:
+def make_parser(description: str | None, rounds: int) -> argparse.ArgumentParser:
     """A parser with the options that every script has."""
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--rounds", type=int, default=rounds, help="timed rounds of each variant")

@@ -17,16 +17,16 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.flop_counter import FlopCounterMode
 
-from benchmarks.measure import Timing, alternate
+from benchmarks.measure import Timing, time_variants
 from llpp.config import build
 from llpp.config.compose import conf_dir
 from llpp.data.augmentation import Augmentation
-from llpp.data.crop_dataset import Cropping
+from llpp.data.crop_dataset import CropPipeline
 from llpp.data.datamodule import PoolDataModule
 from llpp.data.person_crop import PersonCrop
 from llpp.datasets.base import PoseDataset, Records, Skeleton
 from llpp.ids import Ids
-from llpp.settings import Loading
+from llpp.settings import LoaderSettings
 from llpp.training.module import LearningLossModule
 from llpp.types import Batch
 
@@ -35,7 +35,7 @@ METHOD = ("head=multiscale_conv", "objective=kl", "pose_loss=mse", "optimizer=ad
 PLAIN = "plain loop, eager fp32 NCHW"
 
 
-class Noise(PoseDataset):
+class NoiseDataset(PoseDataset):
     """Random pixels made anew whenever they are asked for: nothing is kept but the records."""
 
     name = "noise"
@@ -61,13 +61,13 @@ class Noise(PoseDataset):
         return np.random.default_rng(row).integers(0, 256, (self.size, self.size, 3), dtype=np.uint8)
 
 
-def module(*overrides: str, size: int) -> LearningLossModule:
+def make_module(*overrides: str, size: int) -> LearningLossModule:
     """The module of a run with these overrides, for 16 joints."""
-    quiet()
+    silence_lightning()
     torch.manual_seed(0)
     with hydra.initialize_config_dir(str(conf_dir()), version_base="1.3"):
         cfg = hydra.compose("run", overrides=[*overrides, f"crop.size={size}"])
-    return build.module(cfg, Noise(1, size), 0, "joint")
+    return build.module(cfg, NoiseDataset(1, size), 0, "joint")
 
 
 @dataclass(frozen=True)
@@ -79,20 +79,20 @@ class Net:
     size: int  # pixels
     batch: int  # images
 
-    def module(self) -> LearningLossModule:
+    def make_module(self) -> LearningLossModule:
         """With the same weights at every call."""
-        return module(*self.overrides, *METHOD, size=self.size)
+        return make_module(*self.overrides, *METHOD, size=self.size)
 
     @cached_property
     def parameters(self) -> int:
         """With those of the head; the plain counterpart has the same."""
-        return sum(parameter.numel() for parameter in self.module().parameters())
+        return sum(parameter.numel() for parameter in self.make_module().parameters())
 
     @cached_property
     def gflop(self) -> float:
         """Of the pose network's convolutions, for one image forward; a training step takes three times as much."""
         with FlopCounterMode(display=False) as counter, torch.no_grad():
-            self.module().backbone.eval()(torch.zeros(1, 3, self.size, self.size))
+            self.make_module().backbone.eval()(torch.zeros(1, 3, self.size, self.size))
         return float(counter.get_total_flops()) / 1e9
 
 
@@ -103,32 +103,39 @@ SMALL = (
 )
 
 
-def published(size: int) -> LearningLossModule:
+def make_published_module(size: int) -> LearningLossModule:
     """The module of `PUBLISHED`."""
-    return module(*PUBLISHED.overrides, *METHOD, size=size)
+    return make_module(*PUBLISHED.overrides, *METHOD, size=size)
 
 
-def nets(given: argparse.Namespace) -> tuple[Net, ...]:
+def choose_nets(given: argparse.Namespace) -> tuple[Net, ...]:
     """Those to measure: all, or the published one as the command line wants it."""
     changed = replace(PUBLISHED, size=given.size, batch=given.batch)
     return (PUBLISHED, *SMALL) if changed == PUBLISHED else (changed,)
 
 
-def pool(count: int, size: int, batch: int) -> PoolDataModule:
+def make_noise_data(count: int, size: int, batch: int) -> PoolDataModule:
     """Noise behind a datamodule, loaded in the main process."""
-    cropping = Cropping(PersonCrop(size, padding=1.0), Augmentation())
+    cropping = CropPipeline(PersonCrop(size, padding=1.0), Augmentation())
     return PoolDataModule(
-        Noise(count, size), np.ones(count, np.float32), [0], [], cropping, Loading(eval_batch_size=batch), 0, 0
+        NoiseDataset(count, size),
+        np.ones(count, np.float32),
+        [0],
+        [],
+        cropping,
+        LoaderSettings(eval_batch_size=batch),
+        0,
+        0,
     )
 
 
-def resident_batch(count: int, size: int) -> Batch:
+def make_batch(count: int, size: int) -> Batch:
     """One batch as the workers make it."""
-    data = pool(count, size, count)
-    return cast(Batch, next(iter(data.rows_loader(np.arange(count)))))
+    data = make_noise_data(count, size, count)
+    return cast(Batch, next(iter(data.make_rows_loader(np.arange(count)))))
 
 
-class Plain:
+class PlainLoop:
     """The same layers with the same weights, driven as a short script would: float NCHW input, targets made before.
 
     It does less per step than llpp: no conversion of pixels, no encoding of targets, no check of the loss.
@@ -138,7 +145,7 @@ class Plain:
         self.net = nn.ModuleList([copy.deepcopy(ours.backbone), copy.deepcopy(cast(nn.Module, ours.head))])
         for parameter in self.net.parameters():
             parameter.data = parameter.data.contiguous()
-        self.image = ours.image(batch).contiguous()
+        self.image = ours.prepare_images(batch).contiguous()
         side = self.image.shape[-1] // ours.backbone.heatmap_stride
         self.target = ours.codec.encode(batch["joints"], batch["visible"], (side, side))
         self.optimizer = torch.optim.RMSprop(self.net.parameters(), lr=2.5e-4)
@@ -169,7 +176,7 @@ class Plain:
         return head(output.features), cells
 
 
-def conv_limits(rounds: int) -> dict[str, tuple[float, Timing]]:
+def measure_conv_limits(rounds: int) -> dict[str, tuple[float, Timing]]:
     """GFLOP/s of a 3×3 convolution of 128 channels on 8 × 64×64 cells, the fastest this machine's library does."""
     calls, flop = 10, 2 * 9 * 128 * 128 * 64 * 64 * 8
     inputs = torch.randn(8, 128, 64, 64).to(memory_format=torch.channels_last)
@@ -182,11 +189,11 @@ def conv_limits(rounds: int) -> dict[str, tuple[float, Timing]]:
                 functional.conv2d(x, w, padding=1)
 
     variants = {"bf16": lambda: run(torch.bfloat16), "fp32": lambda: run(torch.float32)}
-    times = alternate(variants, rounds, warm_up=2)
+    times = time_variants(variants, rounds, warm_up=2)
     return {name: (calls * flop / timing.seconds / 1e9, timing) for name, timing in times.items()}
 
 
-def quiet() -> None:
+def silence_lightning() -> None:
     """Leave stdout and stderr to the results."""
     for name in ("pytorch_lightning", "lightning_fabric"):
         logging.getLogger(name).setLevel(logging.ERROR)
@@ -194,7 +201,7 @@ def quiet() -> None:
     warnings.filterwarnings("ignore", message=r".*self\.trainer. reference is not registered.*")
 
 
-def trainer(precision: Literal["32-true", "bf16-mixed"] = "32-true") -> pl.Trainer:
+def make_trainer(precision: Literal["32-true", "bf16-mixed"] = "32-true") -> pl.Trainer:
     """A Trainer that writes nothing."""
     return pl.Trainer(
         accelerator="cpu", precision=precision, logger=False, enable_checkpointing=False, enable_progress_bar=False,
@@ -202,9 +209,9 @@ def trainer(precision: Literal["32-true", "bf16-mixed"] = "32-true") -> pl.Train
     )  # fmt: skip
 
 
-def optimizer(net: LearningLossModule) -> torch.optim.Optimizer:
+def make_optimizer(net: LearningLossModule) -> torch.optim.Optimizer:
     """As configured; the module belongs to no Trainer afterwards, so that its steps can be taken by hand."""
-    net.trainer = trainer()
+    net.trainer = make_trainer()
     found: torch.optim.Optimizer = net.configure_optimizers()
     net.trainer = None
     return found

@@ -17,76 +17,78 @@ from contextlib import suppress
 from benchmarks import measure
 from benchmarks.nvidia_device import FULL, TOY, Sizes
 
-LONGEST = 465.0  # seconds of a whole run
-LEAST = 10.0  # seconds without which a row is not begun
-TOLD = 3  # exit status of a row that has said itself what went wrong
+MAX_RUN_SECONDS = 465.0  # seconds of a whole run
+MIN_ROW_SECONDS = 10.0  # seconds without which a row is not begun
+REPORTED_FAILURE = 3  # exit status of a row that has said itself what went wrong
 
 
-def _training(variant: str) -> Callable[[Sizes], None]:
-    def row(sizes: Sizes) -> None:
-        from benchmarks.nvidia_networks import training
+def _make_training_row(variant: str) -> Callable[[Sizes], None]:
+    def measure_row(sizes: Sizes) -> None:
+        from benchmarks.nvidia_networks import measure_training
 
-        training(sizes, variant)
+        measure_training(sizes, variant)
 
-    return row
-
-
-def _scoring(variant: str) -> Callable[[Sizes], None]:
-    def row(sizes: Sizes) -> None:
-        from benchmarks.nvidia_networks import scoring
-
-        scoring(sizes, variant)
-
-    return row
+    return measure_row
 
 
-def _ceilings(sizes: Sizes) -> None:
-    from benchmarks.nvidia_device import ceilings, tell
+def _make_scoring_row(variant: str) -> Callable[[Sizes], None]:
+    def measure_row(sizes: Sizes) -> None:
+        from benchmarks.nvidia_networks import measure_scoring
 
-    for name, value in ceilings(sizes).items():
+        measure_scoring(sizes, variant)
+
+    return measure_row
+
+
+def _measure_ceilings(sizes: Sizes) -> None:
+    from benchmarks.nvidia_device import measure_ceilings, print_row
+
+    for name, value in measure_ceilings(sizes).items():
         copied = name.startswith("copy")
-        tell(sizes, f"ceiling_{name}", value, "GB/s" if copied else "TFLOP/s", dtype="uint8" if copied else "bf16")
+        print_row(
+            sizes, f"ceiling_{name}", value, "GB/s" if copied else "TFLOP/s", dtype="uint8" if copied else "bf16"
+        )
 
 
-def _core_set(sizes: Sizes) -> None:
-    from benchmarks.nvidia_pool import core_set
+def _measure_core_set(sizes: Sizes) -> None:
+    from benchmarks.nvidia_pool import measure_core_set
 
-    core_set(sizes)
-
-
-def _agreement(sizes: Sizes) -> None:
-    from benchmarks.nvidia_pool import agreement
-
-    agreement(sizes)
+    measure_core_set(sizes)
 
 
-def _round(*settings: str) -> Callable[[Sizes], None]:
-    def row(sizes: Sizes) -> None:
-        from benchmarks.nvidia_pool import whole_round
+def _measure_agreement(sizes: Sizes) -> None:
+    from benchmarks.nvidia_pool import measure_agreement
 
-        whole_round(sizes, *settings)
+    measure_agreement(sizes)
 
-    return row
+
+def _make_round_row(*settings: str) -> Callable[[Sizes], None]:
+    def measure_row(sizes: Sizes) -> None:
+        from benchmarks.nvidia_pool import measure_round
+
+        measure_round(sizes, *settings)
+
+    return measure_row
 
 
 # seconds that a row may take; what matters most comes first, because the whole run ends after LONGEST
 ROWS: dict[str, tuple[float, Callable[[Sizes], None]]] = {
-    "ceilings": (40, _ceilings),
-    "training_eager": (50, _training("eager")),
-    "scoring_eager": (50, _scoring("eager")),
-    "core_set": (50, _core_set),
-    "training_regional": (100, _training("regional")),
-    "scoring_regional": (70, _scoring("regional")),
-    "training_eager_graphs": (60, _training("eager_graphs")),
-    "round_cached": (110, _round("dataset.cache=true")),
-    "scoring_folded": (50, _scoring("folded")),
-    "training_graphs": (130, _training("graphs")),
-    "scoring_graphs": (90, _scoring("graphs")),
-    "agreement": (60, _agreement),
-    "round_resident": (90, _round("dataset.cache=true", "dataset.resident=device")),
-    "training_whole": (130, _training("whole")),
-    "scoring_whole": (90, _scoring("whole")),
-    "round": (90, _round()),
+    "ceilings": (40, _measure_ceilings),
+    "training_eager": (50, _make_training_row("eager")),
+    "scoring_eager": (50, _make_scoring_row("eager")),
+    "core_set": (50, _measure_core_set),
+    "training_regional": (100, _make_training_row("regional")),
+    "scoring_regional": (70, _make_scoring_row("regional")),
+    "training_eager_graphs": (60, _make_training_row("eager_graphs")),
+    "round_cached": (110, _make_round_row("dataset.cache=true")),
+    "scoring_folded": (50, _make_scoring_row("folded")),
+    "training_graphs": (130, _make_training_row("graphs")),
+    "scoring_graphs": (90, _make_scoring_row("graphs")),
+    "agreement": (60, _measure_agreement),
+    "round_resident": (90, _make_round_row("dataset.cache=true", "dataset.resident=device")),
+    "training_whole": (130, _make_training_row("whole")),
+    "scoring_whole": (90, _make_scoring_row("whole")),
+    "round": (90, _make_round_row()),
 }
 
 
@@ -95,14 +97,16 @@ def main(given: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks --nvidia", description=__doc__)
     parser.add_argument("names", nargs="*", metavar="row", help=f"of {', '.join(ROWS)}; none: all")
     parser.add_argument("--rehearse", action="store_true", help="every row at toy size on the CPU, in one process")
-    parser.add_argument("--seconds", type=float, default=LONGEST, help="of the whole run (default: %(default)s)")
+    parser.add_argument(
+        "--seconds", type=float, default=MAX_RUN_SECONDS, help="of the whole run (default: %(default)s)"
+    )
     parser.add_argument("--here", action="store_true", help="rows in this process, without a limit")
     options = parser.parse_args(given)
     if unknown := [name for name in options.names if name not in ROWS]:
         parser.error(f"unknown {', '.join(unknown)}; expected some of {', '.join(ROWS)}")
     names = options.names or list(ROWS)
     if options.rehearse:
-        return max(_row(name, TOY) for name in names)
+        return max(_run_row(name, TOY) for name in names)
     import torch
 
     if not torch.cuda.is_available():
@@ -114,17 +118,17 @@ def main(given: Sequence[str]) -> int:
         return 2
     if options.here:
         torch.backends.cudnn.benchmark = True
-        return max(_row(name, FULL) for name in names)
-    return _apart(names, time.monotonic() + options.seconds)
+        return max(_run_row(name, FULL) for name in names)
+    return _run_in_processes(names, time.monotonic() + options.seconds)
 
 
-def _apart(names: Sequence[str], end: float) -> int:
+def _run_in_processes(names: Sequence[str], end: float) -> int:
     """Rows one after the other, each in a process of its own, until the time is over."""
     worst = 0
     for name in names:
         seconds, begun = min(ROWS[name][0], end - time.monotonic()), time.monotonic()
-        if seconds < LEAST:
-            _say(name, skipped="the time of the whole run is over; ask for this row by its name")
+        if seconds < MIN_ROW_SECONDS:
+            _print_empty_row(name, skipped="the time of the whole run is over; ask for this row by its name")
             continue
         print(f"{name} (at most {seconds:.0f} s) …", file=sys.stderr, flush=True)
         command = [sys.executable, "-m", "benchmarks.nvidia", "--here", name]
@@ -132,43 +136,51 @@ def _apart(names: Sequence[str], end: float) -> int:
             try:
                 status = process.wait(seconds)
             except subprocess.TimeoutExpired:
-                status = TOLD
-                _say(name, error=f"not done after {seconds:.0f} s; lines above hold what it had measured by then")
+                status = REPORTED_FAILURE
+                _print_empty_row(
+                    name, error=f"not done after {seconds:.0f} s; lines above hold what it had measured by then"
+                )
             finally:
-                _end(process.pid)
-        if status not in (0, TOLD):
-            _say(name, error=f"ended with status {status}; see its messages above")
+                _kill_session(process.pid)
+        if status not in (0, REPORTED_FAILURE):
+            _print_empty_row(name, error=f"ended with status {status}; see its messages above")
         print(f"{name}: {time.monotonic() - begun:.0f} s", file=sys.stderr, flush=True)
         worst = max(worst, int(status != 0))
     return worst
 
 
-def _end(session: int) -> None:
+def _kill_session(session: int) -> None:
     """Nothing that a row has started is left to disturb the next one: loaders, compilers, the run of a round."""
     with suppress(ProcessLookupError):
         os.killpg(session, signal.SIGKILL)
 
 
-def _row(name: str, sizes: Sizes) -> int:
+def _run_row(name: str, sizes: Sizes) -> int:
     """Measure one row, whatever happens."""
-    from benchmarks.nets import quiet
-    from benchmarks.nvidia_pool import Skipped
+    from benchmarks.nets import silence_lightning
+    from benchmarks.nvidia_pool import RowSkipped
 
-    quiet()
+    silence_lightning()
     warnings.filterwarnings("ignore", message=r"You are trying to `self\.log\(\)`")
     try:
         ROWS[name][1](sizes)
-    except Skipped as reason:
-        _say(name, skipped=str(reason))
+    except RowSkipped as reason:
+        _print_empty_row(name, skipped=str(reason))
     except Exception as error:
-        _say(name, error=f"{type(error).__name__}: {' '.join(str(error).split())[:600]}")
-        return TOLD
+        _print_empty_row(name, error=f"{type(error).__name__}: {' '.join(str(error).split())[:600]}")
+        return REPORTED_FAILURE
     return 0
 
 
-def _say(name: str, **what: str) -> None:
+def _print_empty_row(name: str, **what: str) -> None:
     """A row without a value."""
-    line = {"name": f"nvidia_{name}", "value": None, **what, "machine": measure.machine(), "commit": measure.commit()}
+    line = {
+        "name": f"nvidia_{name}",
+        "value": None,
+        **what,
+        "machine": measure.describe_machine(),
+        "commit": measure.describe_commit(),
+    }
     print(json.dumps(line), flush=True)
 
 

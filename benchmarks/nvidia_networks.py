@@ -10,18 +10,18 @@ from torch.profiler import ProfilerActivity, profile
 
 from benchmarks.nvidia_device import (
     Sizes,
-    batch_on_device,
-    first_call,
-    forget_peak,
-    limits,
-    mixed,
-    module,
-    peak_gib,
-    tell,
-    timed,
+    make_autocast,
+    make_batch_on_device,
+    make_module,
+    measure_limits,
+    print_row,
+    read_peak_gib,
+    reset_peak,
+    time_first_call,
+    time_steps,
 )
 from llpp.inference import fuse_batchnorm
-from llpp.inference.device_to_host import Arriving
+from llpp.inference.device_to_host import AsyncHostCopy
 from llpp.training.module import LearningLossModule
 from llpp.types import Batch
 
@@ -39,31 +39,31 @@ TRAFFIC_TRAINING, TRAFFIC_SCORING = (1026.0, 757.0), (355.0, 163.0)
 FUSED = {"regional", "whole", "graphs"}
 
 
-def training(sizes: Sizes, variant: str) -> None:
+def measure_training(sizes: Sizes, variant: str) -> None:
     """Images per second of whole training steps: resampling, network, losses, gradients, optimiser."""
-    limit = limits(sizes)
+    limit = measure_limits(sizes)
     for batch in sizes.batches:
-        forget_peak(sizes)
-        net = module(sizes, VARIANTS[variant], batch).train()
-        step = training_step(net, batch_on_device(sizes, batch), sizes)
-        compiled, loss = first_call(step, sizes)  # the same with all variants, but for roundings
+        reset_peak(sizes)
+        net = make_module(sizes, VARIANTS[variant], batch).train()
+        step = make_training_step(net, make_batch_on_device(sizes, batch), sizes)
+        compiled, loss = time_first_call(step, sizes)  # the same with all variants, but for roundings
         first_loss = float(loss)
-        times = timed(step, sizes)
-        net.watch.look()
-        note = _notes(sizes, batch, times.seconds, limit, GFLOP_TRAINING, TRAFFIC_TRAINING[variant in FUSED])
-        note |= {"first_step_s": compiled, "first_loss": first_loss, "peak_gib": peak_gib(sizes), **times.notes}
-        tell(sizes, f"training_{variant}_{batch}", batch / times.seconds, "images/s", variant=variant, **note)
+        times = time_steps(step, sizes)
+        net.watch.check()
+        note = _describe_rates(sizes, batch, times.seconds, limit, GFLOP_TRAINING, TRAFFIC_TRAINING[variant in FUSED])
+        note |= {"first_step_s": compiled, "first_loss": first_loss, "peak_gib": read_peak_gib(sizes), **times.notes}
+        print_row(sizes, f"training_{variant}_{batch}", batch / times.seconds, "images/s", variant=variant, **note)
         if batch == sizes.batches[0]:
-            _tell_kernels(sizes, f"training_{variant}_{batch}", step)
+            _print_kernels(sizes, f"training_{variant}_{batch}", step)
         del net, step
 
 
-def training_step(net: LearningLossModule, batch: Batch, sizes: Sizes) -> Callable[[], Tensor]:
+def make_training_step(net: LearningLossModule, batch: Batch, sizes: Sizes) -> Callable[[], Tensor]:
     """A step in Lightning's order; it gives the loss."""
     optimizer = net.optimizer_factory(net.parameters())
 
     def step() -> Tensor:
-        with mixed(sizes):
+        with make_autocast(sizes):
             loss = net.training_step(batch, 0)
         optimizer.zero_grad()
         torch.autograd.backward(loss)
@@ -73,49 +73,49 @@ def training_step(net: LearningLossModule, batch: Batch, sizes: Sizes) -> Callab
     return step
 
 
-def scoring(sizes: Sizes, variant: str) -> None:
+def measure_scoring(sizes: Sizes, variant: str) -> None:
     """Images per second of a scoring pass, its results on the host."""
-    limit = limits(sizes)
+    limit = measure_limits(sizes)
     for batch in sizes.batches:
-        crops = batch_on_device(sizes, batch)
-        expected = _predicted(module(sizes, None, batch).eval(), crops, sizes)
-        forget_peak(sizes)
-        net = module(sizes, VARIANTS.get(variant), batch).eval()
+        crops = make_batch_on_device(sizes, batch)
+        expected = _predict_losses(make_module(sizes, None, batch).eval(), crops, sizes)
+        reset_peak(sizes)
+        net = make_module(sizes, VARIANTS.get(variant), batch).eval()
         if variant == "folded":
-            net.backbone = fuse_batchnorm.folded(net.backbone, sizes.size)
-        score = scoring_step(net, crops, sizes)
-        compiled, _ = first_call(score, sizes)
-        difference = float((_predicted(net, crops, sizes) - expected).abs().max() / expected.abs().max())
-        times = timed(score, sizes)
-        note = _notes(sizes, batch, times.seconds, limit, GFLOP_FORWARD, TRAFFIC_SCORING[variant in FUSED])
+            net.backbone = fuse_batchnorm.fuse_batchnorm(net.backbone, sizes.size)
+        score = make_scoring_step(net, crops, sizes)
+        compiled, _ = time_first_call(score, sizes)
+        difference = float((_predict_losses(net, crops, sizes) - expected).abs().max() / expected.abs().max())
+        times = time_steps(score, sizes)
+        note = _describe_rates(sizes, batch, times.seconds, limit, GFLOP_FORWARD, TRAFFIC_SCORING[variant in FUSED])
         note |= {
             "first_batch_s": compiled,
             "difference_to_eager": difference,
-            "peak_gib": peak_gib(sizes),
+            "peak_gib": read_peak_gib(sizes),
             **times.notes,
         }
-        tell(sizes, f"scoring_{variant}_{batch}", batch / times.seconds, "images/s", variant=variant, **note)
+        print_row(sizes, f"scoring_{variant}_{batch}", batch / times.seconds, "images/s", variant=variant, **note)
         if batch == sizes.batches[0]:
-            _tell_kernels(sizes, f"scoring_{variant}_{batch}", score)
+            _print_kernels(sizes, f"scoring_{variant}_{batch}", score)
         del net, score
 
 
 @torch.inference_mode()
-def _predicted(net: LearningLossModule, batch: Batch, sizes: Sizes) -> Tensor:
-    with mixed(sizes):
+def _predict_losses(net: LearningLossModule, batch: Batch, sizes: Sizes) -> Tensor:
+    with make_autocast(sizes):
         return net.predict_step(batch, 0)["predicted_loss"].float().clone()
 
 
-def scoring_step(net: LearningLossModule, batch: Batch, sizes: Sizes) -> Callable[[], object]:
+def make_scoring_step(net: LearningLossModule, batch: Batch, sizes: Sizes) -> Callable[[], object]:
     """Judge a batch, and take over the results of the one before."""
-    arriving: list[Arriving] = []
+    arriving: list[AsyncHostCopy] = []
 
     @torch.inference_mode()
     def score() -> object:
-        with mixed(sizes):
+        with make_autocast(sizes):
             judged: dict[str, Any] = {**net.predict_step(batch, 0)}
-        arriving.append(Arriving(judged))
-        found = arriving.pop(0).arrays() if len(arriving) > 1 else {}
+        arriving.append(AsyncHostCopy(judged))
+        found = arriving.pop(0).wait_for_arrays() if len(arriving) > 1 else {}
         if not all(map(math.isfinite, found.get("predicted_loss", ()))):
             raise RuntimeError("a predicted loss is not finite")
         return found
@@ -123,7 +123,7 @@ def scoring_step(net: LearningLossModule, batch: Batch, sizes: Sizes) -> Callabl
     return score
 
 
-def _notes(
+def _describe_rates(
     sizes: Sizes, batch: int, seconds: float, limit: tuple[float, float], gflop: float, traffic: float
 ) -> dict[str, Any]:
     """Rates beside what this process has seen convolutions and copies do; the work is that of the published net."""
@@ -138,7 +138,7 @@ def _notes(
     }  # fmt: skip
 
 
-def _tell_kernels(sizes: Sizes, name: str, step: Callable[[], object]) -> None:
+def _print_kernels(sizes: Sizes, name: str, step: Callable[[], object]) -> None:
     """The ten kernels that take most of three steps; on a CPU its operations."""
     activities = [ProfilerActivity.CPU] if sizes.rehearsal else [ProfilerActivity.CUDA]
     with profile(activities=activities) as seen:
@@ -156,4 +156,4 @@ def _tell_kernels(sizes: Sizes, name: str, step: Callable[[], object]) -> None:
         for key, (time, n) in top
     ]
     calls = sum(n for _, n in times.values()) // 3
-    tell(sizes, f"kernels_{name}", total / 3000, "ms/step", calls_per_step=calls, top=kernels)
+    print_row(sizes, f"kernels_{name}", total / 3000, "ms/step", calls_per_step=calls, top=kernels)

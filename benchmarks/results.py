@@ -36,23 +36,23 @@ GOALS: Mapping[str, tuple[str, str]] = {
 }
 
 
-def number(value: float, digits: int = 4) -> str:
+def format_number(value: float, digits: int = 4) -> str:
     """1,234, 12.34 or 0.001234."""
     return f"{float(f'{value:.{digits}g}'):,.10g}"
 
 
-def cells(line: Mapping[str, Any]) -> tuple[str, ...]:
+def format_cells(line: Mapping[str, Any]) -> tuple[str, ...]:
     """One row of the table; ~ marks a measurement that other work disturbed."""
     detail: Mapping[str, Any] = line["detail"]
     known = detail.get("allocator", "")  # the rows as shipped say it in their name
     allocator = f" ({known} allocator)" if known and " " not in known else ""
     name = f"{line['name']}{allocator}"
-    ratio = "–" if line["ratio"] is None else f"{number(line['ratio'], 3)} × {line['baseline']}"
+    ratio = "–" if line["ratio"] is None else f"{format_number(line['ratio'], 3)} × {line['baseline']}"
     shares = [f"{share:.0%}".replace("%", " %") for key, share in detail.items() if key.startswith("of_")]
     return (
         f"`{line.get('command', '')}`",
         name + " ~" * (detail.get("quiet") is False),
-        f"{number(line['value'])} {line['unit']}",
+        f"{format_number(line['value'])} {line['unit']}",
         ratio,
         ", ".join(shares) or "–",
         " / ".join(GOALS[name]) if name in GOALS else "–",
@@ -61,13 +61,13 @@ def cells(line: Mapping[str, Any]) -> tuple[str, ...]:
     )
 
 
-def table(lines: Iterable[Mapping[str, Any]]) -> str:
+def format_table(lines: Iterable[Mapping[str, Any]]) -> str:
     """All rows, below the machines that they come from."""
     found = list(lines)
     rows: Sequence[Sequence[str]] = [
         HEAD,
         ["---", "---", "---:", "---", "---:", "---", "---", "---"],
-        *map(cells, found),
+        *map(format_cells, found),
     ]
     machines = dict.fromkeys(line["machine"] for line in found)
     return f"Measured on {'; '.join(machines)}.\n\n" + "\n".join(f"| {' | '.join(row)} |" for row in rows)
@@ -80,7 +80,7 @@ def main() -> None:
     with fileinput.input(parser.parse_args().files, encoding="utf-8") as text:
         lines = [json.loads(line) for line in text if line.startswith("{")]
     latest = {(line["name"], line["detail"].get("allocator")): line for line in lines}
-    print(table(latest.values()))
+    print(format_table(latest.values()))
 
 
 if __name__ == "__main__":

@@ -24,31 +24,35 @@ RANK_TIMEOUT = 1800  # the default
 PASSES = 3  # over test, pool and selected images
 
 
-def _of(*names: str) -> Term:
+def _make_product(*names: str) -> Term:
     return lambda sizes: float(np.prod([sizes[name] for name in names]))
 
 
-def _centres(*names: str) -> Term:
+def _make_centre_product(*names: str) -> Term:
     return lambda sizes: (sizes["L"] + sizes["k"]) * float(np.prod([sizes[name] for name in names]))
 
 
 # What each part grows with, beside a constant.
 TERMS: dict[str, dict[str, Term]] = {
-    **{part: {"N": _of("N")} for part in ("records", "digest", "pool", "candidates", "select", "label")},
-    "write_scores": {"N": _of("N")},
-    "load_state": {"L": _of("L")},
-    "commit": {"L": _of("L")},
-    "memory": {"N": _of("N")},
-    "state_file": {"L": _of("L")},
-    "scores_file": {"N": _of("N")},
-    "places": {"N": _of("N")},
-    "core_set": {"N·D": _of("N", "D"), "N·(L+k)·D": _centres("N", "D"), "k·(L+k)·D": _centres("k", "D")},
-    "hand_over": {"bytes": _of("bytes")},
-    "tell_bytes": {"ids·(R-1)": _of("ids", "copies")},
-    "coco_read": {"N": _of("N")},
-    "coco_file": {"N": _of("N")},
-    "coco_peak": {"N": _of("N")},
-    "coco_records": {"N": _of("N")},
+    **{part: {"N": _make_product("N")} for part in ("records", "digest", "pool", "candidates", "select", "label")},
+    "write_scores": {"N": _make_product("N")},
+    "load_state": {"L": _make_product("L")},
+    "commit": {"L": _make_product("L")},
+    "memory": {"N": _make_product("N")},
+    "state_file": {"L": _make_product("L")},
+    "scores_file": {"N": _make_product("N")},
+    "places": {"N": _make_product("N")},
+    "core_set": {
+        "N·D": _make_product("N", "D"),
+        "N·(L+k)·D": _make_centre_product("N", "D"),
+        "k·(L+k)·D": _make_centre_product("k", "D"),
+    },
+    "hand_over": {"bytes": _make_product("bytes")},
+    "tell_bytes": {"ids·(R-1)": _make_product("ids", "copies")},
+    "coco_read": {"N": _make_product("N")},
+    "coco_file": {"N": _make_product("N")},
+    "coco_peak": {"N": _make_product("N")},
+    "coco_records": {"N": _make_product("N")},
 }
 
 
@@ -63,20 +67,20 @@ class Fit:
 
     def __call__(self, **sizes: float) -> float:
         """The value at any sizes."""
-        return float(_row(self.terms, sizes) @ np.asarray(self.factors))
+        return float(_make_row(self.terms, sizes) @ np.asarray(self.factors))
 
 
-def _row(terms: Mapping[str, Term], sizes: Sizes) -> Any:
+def _make_row(terms: Mapping[str, Term], sizes: Sizes) -> Any:
     return np.array([1.0, *(term(sizes) for term in terms.values())])
 
 
-def _factors(terms: Mapping[str, Term], samples: Sequence[tuple[Sizes, float]]) -> Any:
-    rows = np.array([_row(terms, sizes) / value for sizes, value in samples])
+def _fit_factors(terms: Mapping[str, Term], samples: Sequence[tuple[Sizes, float]]) -> Any:
+    rows = np.array([_make_row(terms, sizes) / value for sizes, value in samples])
     scale = rows.max(axis=0)
     return nnls(rows / scale, np.ones(len(rows)))[0] / scale
 
 
-def fitted(lines: Sequence[Mapping[str, Any]]) -> dict[str, Fit]:
+def fit_models(lines: Sequence[Mapping[str, Any]]) -> dict[str, Fit]:
     """Models of all parts from the script's own lines."""
     found = {}
     for part, terms in TERMS.items():
@@ -84,13 +88,13 @@ def fitted(lines: Sequence[Mapping[str, Any]]) -> dict[str, Fit]:
         first = next(iter(terms.values()))
         samples.sort(key=lambda sample: first(sample[0]))
         *smaller, (sizes, value) = samples
-        error = float(_row(terms, sizes) @ _factors(terms, smaller)) / value - 1
-        found[part] = Fit(terms, _factors(terms, samples).tolist(), error, samples)
+        error = float(_make_row(terms, sizes) @ _fit_factors(terms, smaller)) / value - 1
+        found[part] = Fit(terms, _fit_factors(terms, samples).tolist(), error, samples)
     return found
 
 
 @dataclass(frozen=True)
-class Assumed:
+class Assumptions:
     """What nobody has measured."""
 
     train_rate: float  # images/s of one GPU
@@ -123,7 +127,7 @@ class Projection:
 
 
 def project(
-    fits: Mapping[str, Fit], one: Mapping[str, float], assumed: Assumed, images: int, gpus: int
+    fits: Mapping[str, Fit], one: Mapping[str, float], assumed: Assumptions, images: int, gpus: int
 ) -> Projection:
     """A round with 1 % of the pool labelled (1,000 at least) and 0.1 % selected (100 at least).
 
@@ -136,25 +140,25 @@ def project(
     steps = assumed.epochs * (labelled // step)
     here.seconds.update(
         train=(train := steps * step / (gpus * assumed.train_rate)),
-        checkpoints=_checkpoints(assumed.epochs, train, one["checkpoint_published"]),
+        checkpoints=_estimate_checkpoint_time(assumed.epochs, train, one["checkpoint_published"]),
         score=images / (gpus * assumed.score_rate),
         places=fits["places"](**at),
-        hand_over=_handed(fits, images, COLUMNS, gpus),
+        hand_over=_estimate_hand_over(fits, images, COLUMNS, gpus),
         bookkeeping=sum(
             fits[part](**at) for part in ("pool", "candidates", "select", "label", "write_scores", "commit")
         ),
     )
     here.core_set.update(
         select=fits["core_set"](**at),
-        hand_over=_handed(fits, images + labelled, assumed.dimensions, gpus),
+        hand_over=_estimate_hand_over(fits, images + labelled, assumed.dimensions, gpus),
     )
     here.once.update(
         check=images * one["check_image"] / (gpus * assumed.cores),
         records=fits["records"](**at) + fits["digest"](**at),
         reader=fits["coco_read"](**at),
     )
-    here.network.update(_network(fits, at, steps, step))
-    here.memory.update(_memory(fits, one, at))
+    here.network.update(_estimate_network_bytes(fits, at, steps, step))
+    here.memory.update(_estimate_memory(fits, one, at))
     here.disk.update(
         scores=fits["scores_file"](**at), state=fits["state_file"](**at), checkpoint=one["checkpoint_file_published"],
         column=4.0 * images * assumed.dimensions if gpus > 1 else 0.0,
@@ -162,16 +166,16 @@ def project(
     return here
 
 
-def _checkpoints(epochs: float, train: float, each: float) -> float:
+def _estimate_checkpoint_time(epochs: float, train: float, each: float) -> float:
     """Seconds for those of the first and the last epoch, and for others as far as that is a small share."""
     return min(epochs * each, 2 * each + LastCheckpoint.share * train)
 
 
-def limits(fits: Mapping[str, Fit]) -> list[tuple[str, float, str]]:
+def find_limits(fits: Mapping[str, Fit]) -> list[tuple[str, float, str]]:
     """Sizes at which something ends."""
-    ids = next(n for n in _sizes() if fits["state_file"](L=n) > state.MOST_BYTES)
-    persons = next(n for n in _sizes() if fits["coco_file"](N=n) > keypoints_json.MOST_BYTES)
-    waiting = next(n for n in _sizes() if fits["core_set"](N=n, L=n / 100, k=n / 1000, D=256) > RANK_TIMEOUT)
+    ids = next(n for n in _generate_sizes() if fits["state_file"](L=n) > state.MAX_BYTES)
+    persons = next(n for n in _generate_sizes() if fits["coco_file"](N=n) > keypoints_json.MAX_BYTES)
+    waiting = next(n for n in _generate_sizes() if fits["core_set"](N=n, L=n / 100, k=n / 1000, D=256) > RANK_TIMEOUT)
     return [
         ("state", ids, "labelled ids above which state.json is written but not read again"),
         ("coco", persons, "persons above which an annotation file is refused"),
@@ -179,15 +183,15 @@ def limits(fits: Mapping[str, Fit]) -> list[tuple[str, float, str]]:
     ]
 
 
-def _sizes() -> Iterator[int]:
+def _generate_sizes() -> Iterator[int]:
     return (int(10 ** (exponent / 200)) for exponent in itertools.count(800))
 
 
-def _handed(fits: Mapping[str, Fit], rows: float, width: float, gpus: int) -> float:
+def _estimate_hand_over(fits: Mapping[str, Fit], rows: float, width: float, gpus: int) -> float:
     return fits["hand_over"](bytes=4 * rows * width * (gpus - 1) / gpus) if gpus > 1 else 0.0
 
 
-def _network(fits: Mapping[str, Fit], at: Sizes, steps: float, step: float) -> dict[str, float]:
+def _estimate_network_bytes(fits: Mapping[str, Fit], at: Sizes, steps: float, step: float) -> dict[str, float]:
     """Bytes that all ranks together send, on GPUs: the formulas of docs/scaling.md."""
     ranks, others = at["R"], at["R"] - 1
     weights = 4 * PARAMETERS + BUFFERS
@@ -202,7 +206,7 @@ def _network(fits: Mapping[str, Fit], at: Sizes, steps: float, step: float) -> d
     }
 
 
-def _memory(fits: Mapping[str, Fit], one: Mapping[str, float], at: Sizes) -> dict[str, float]:
+def _estimate_memory(fits: Mapping[str, Fit], one: Mapping[str, float], at: Sizes) -> dict[str, float]:
     """Bytes of a process, without the network, its batches and the libraries' GPU part.
 
     The bookkeeping was measured with annotations that take no memory; `annotations` is what they take.

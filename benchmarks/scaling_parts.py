@@ -14,14 +14,14 @@ import cv2
 import numpy as np
 import torch
 
-from benchmarks.core_set import isotropic
-from benchmarks.measure import peak_bytes
-from benchmarks.nets import JOINTS, module, pool, published
+from benchmarks.core_set import draw_isotropic
+from benchmarks.measure import read_peak_bytes
+from benchmarks.nets import JOINTS, make_module, make_noise_data, make_published_module
 from llpp.acquisition.core_set import k_centre_greedy
-from llpp.data.datamodule import batch_places
+from llpp.data.datamodule import compute_rank_positions
 from llpp.datasets.coco.dataset import CocoKeypoints
 from llpp.datasets.images import read_image
-from llpp.inference.evaluation import PER_IMAGE, ScoreTable
+from llpp.inference.evaluation import PER_IMAGE, ScoreCollector
 from llpp.run_dir.checkpoints import AtomicCheckpointIO
 from llpp.training.module import LearningLossModule
 
@@ -37,7 +37,7 @@ CORE_SETS = (
 )  # fmt: skip
 
 
-def seconds(work: Callable[[], object], repeats: int) -> float:
+def time_best(work: Callable[[], object], repeats: int) -> float:
     """The fastest of some runs: on a shared machine the others tell about its other users."""
     found = []
     for _ in range(repeats):
@@ -47,7 +47,7 @@ def seconds(work: Callable[[], object], repeats: int) -> float:
     return min(found)
 
 
-def bookkeeping() -> Iterator[Sample]:
+def measure_bookkeeping() -> Iterator[Sample]:
     """benchmarks.bookkeeping in fresh processes: 1 % of the pool is labelled, 0.1 % is selected."""
     for count in POOLS:
         sizes = {"N": count, "L": count // 100, "k": count // 1000}
@@ -67,27 +67,27 @@ def bookkeeping() -> Iterator[Sample]:
                 yield name, detail["best_s"], "s", sizes
 
 
-def core_set(repeats: int) -> Iterator[Sample]:
+def measure_core_set(repeats: int) -> Iterator[Sample]:
     """k-centre greedy on white noise after a ReLU."""
     rng = np.random.default_rng(0)
     for count, labelled, budget, width in CORE_SETS:
-        everything = np.ascontiguousarray(isotropic(count + labelled, rng)[:, :width])
+        everything = np.ascontiguousarray(draw_isotropic(count + labelled, rng)[:, :width])
         points, centres = everything[:count], everything[count:]
-        found = seconds(lambda p=points, c=centres, b=budget: k_centre_greedy(p, c, b), repeats)  # type: ignore[misc]
+        found = time_best(lambda p=points, c=centres, b=budget: k_centre_greedy(p, c, b), repeats)  # type: ignore[misc]
         yield "core_set", found, "s", {"N": count, "L": labelled, "k": budget, "D": width}
 
 
-def places(repeats: int) -> Iterator[Sample]:
+def measure_places(repeats: int) -> Iterator[Sample]:
     """The first rank works out the places of all ranks, one rank's share after the other."""
     for count in (1_000_000, 2_000_000, 4_000_000, 8_000_000):
-        found = seconds(lambda n=count: batch_places(n, BATCH, 0), repeats)  # type: ignore[misc]
+        found = time_best(lambda n=count: compute_rank_positions(n, BATCH, 0), repeats)  # type: ignore[misc]
         yield "places", found, "s", {"N": count}
 
 
-def checkpoints(folder: Path, repeats: int) -> Iterator[Sample]:
+def measure_checkpoints(folder: Path, repeats: int) -> Iterator[Sample]:
     """A checkpoint with Adam's state, as it replaces last.ckpt after an epoch."""
     nets: Sequence[tuple[str, LearningLossModule]] = (
-        ("small", module("backbone=hourglass_small", size=64)), ("published", published(256))
+        ("small", make_module("backbone=hourglass_small", size=64)), ("published", make_published_module(256))
     )  # fmt: skip
     for name, net in nets:
         optimizer = torch.optim.Adam(net.parameters())
@@ -96,13 +96,13 @@ def checkpoints(folder: Path, repeats: int) -> Iterator[Sample]:
         optimizer.step()
         content = {"state_dict": net.state_dict(), "optimizer_states": [optimizer.state_dict()]}
         path = folder / f"{name}.ckpt"
-        found = seconds(lambda c=content, p=path: AtomicCheckpointIO().save_checkpoint(c, p), repeats)  # type: ignore[misc]
+        found = time_best(lambda c=content, p=path: AtomicCheckpointIO().save_checkpoint(c, p), repeats)  # type: ignore[misc]
         sizes = {"parameters": sum(p.numel() for p in net.parameters())}
         yield f"checkpoint_{name}", found, "s", sizes
         yield f"checkpoint_file_{name}", path.stat().st_size, "bytes", sizes
 
 
-def images(folder: Path, repeats: int) -> Iterator[Sample]:
+def measure_images(folder: Path, repeats: int) -> Iterator[Sample]:
     """Decoding one JPEG of 640×480 on one core, as the check of every image before round 0 does."""
     noise = np.random.default_rng(0).integers(0, 256, (60, 80, 3), dtype=np.uint8)
     path = folder / "image.jpg"
@@ -110,35 +110,37 @@ def images(folder: Path, repeats: int) -> Iterator[Sample]:
         str(path), cv2.resize(noise, (640, 480), interpolation=cv2.INTER_CUBIC), [cv2.IMWRITE_JPEG_QUALITY, 90]
     )
     cv2.setNumThreads(1)
-    found = seconds(lambda: [read_image(path) for _ in range(50)], repeats) / 50
+    found = time_best(lambda: [read_image(path) for _ in range(50)], repeats) / 50
     yield "check_image", found, "s/image", {"bytes": path.stat().st_size}
     yield (
         "stat_file",
-        seconds(lambda: [path.exists() and path.stat() for _ in range(5000)], repeats) / 5000,
+        time_best(lambda: [path.exists() and path.stat() for _ in range(5000)], repeats) / 5000,
         "s/file",
         {},
     )
 
 
-def taking_over(repeats: int) -> Iterator[Sample]:
+def measure_score_collection(repeats: int) -> Iterator[Sample]:
     """What the first thread of a rank does per image beside the network: its row in the table of scores, its PCK."""
     count = 50 * BATCH
-    net, data = module("backbone=hourglass_small", size=64), pool(BATCH, 64, BATCH)
+    net, data = make_module("backbone=hourglass_small", size=64), make_noise_data(BATCH, 64, BATCH)
     rng = np.random.default_rng(0)
-    batch: Any = next(iter(data.rows_loader(np.arange(BATCH))))
+    batch: Any = next(iter(data.make_rows_loader(np.arange(BATCH))))
     outputs = {name: torch.from_numpy(rng.random(BATCH, dtype=np.float32)) for name in PER_IMAGE}
     outputs |= {"joints": batch["joints"], "embedding": torch.zeros(BATCH, DIMENSIONS)}
 
-    def take() -> None:
-        table = ScoreTable(np.arange(count), frozenset({"embedding"}), net.val_pck.fresh(), tempfile.gettempdir())
+    def collect_scores() -> None:
+        table = ScoreCollector(
+            np.arange(count), frozenset({"embedding"}), net.val_pck.make_empty(), tempfile.gettempdir()
+        )
         for start in range(0, count, BATCH):
             outputs["row"] = torch.arange(start, start + BATCH)
             table.on_predict_batch_end(None, net, outputs, batch, 0)  # type: ignore[arg-type]  # it does not look
 
-    yield "take_over", seconds(take, repeats) / count, "s/image", {"D": DIMENSIONS}
+    yield "take_over", time_best(collect_scores, repeats) / count, "s/image", {"D": DIMENSIONS}
 
 
-def annotations(count: int, folder: Path) -> Path:
+def write_annotations(count: int, folder: Path) -> Path:
     """A COCO file: one person with 16 joints in each image."""
     rng = np.random.default_rng(0)
     joints = rng.uniform(0, 480, (count, JOINTS, 2)).round(2)
@@ -154,11 +156,11 @@ def annotations(count: int, folder: Path) -> Path:
     return path
 
 
-def reading(count: int) -> dict[str, float]:
+def measure_coco_file(count: int) -> dict[str, float]:
     """Seconds and bytes to read such a file, and what is left of it in memory; in a process of its own."""
     with tempfile.TemporaryDirectory() as folder:
-        path = annotations(count, Path(folder))
-        before = _resident()
+        path = write_annotations(count, Path(folder))
+        before = _read_resident_bytes()
         start = time.perf_counter()
         data = CocoKeypoints(root=folder, annotations=path.name, images="images", val=100, test=100)
         took = time.perf_counter() - start
@@ -166,14 +168,14 @@ def reading(count: int) -> dict[str, float]:
             np.asarray(getattr(data.records, n)).nbytes for n in ("joints", "visible", "boxes", "split", "initial")
         )
         kept += sum(getattr(data.records, n).array.nbytes for n in ("ids", "images"))
-        return {"read": took, "file": path.stat().st_size, "peak": peak_bytes() - before, "records": kept}
+        return {"read": took, "file": path.stat().st_size, "peak": read_peak_bytes() - before, "records": kept}
 
 
-def _resident() -> int:
+def _read_resident_bytes() -> int:
     return 1024 * int(Path("/proc/self/status").read_text().split("VmRSS:")[1].split()[0])
 
 
-def reader() -> Iterator[Sample]:
+def measure_coco_sizes() -> Iterator[Sample]:
     """COCO's keypoints, the one form of annotations for data of one's own."""
     for count in PERSONS:
         command = [sys.executable, "-m", "benchmarks.scaling_parts", str(count)]
@@ -183,18 +185,18 @@ def reader() -> Iterator[Sample]:
             yield f"coco_{name}", found[name], "s" if name == "read" else "bytes", {"N": count}
 
 
-def all_parts(repeats: int) -> Iterator[Sample]:
+def measure_parts(repeats: int) -> Iterator[Sample]:
     """Everything, the cheapest first."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        yield from images(folder, repeats)
-        yield from checkpoints(folder, repeats)
-        yield from taking_over(repeats)
-        yield from places(repeats)
-    yield from reader()
-    yield from core_set(repeats)
-    yield from bookkeeping()
+        yield from measure_images(folder, repeats)
+        yield from measure_checkpoints(folder, repeats)
+        yield from measure_score_collection(repeats)
+        yield from measure_places(repeats)
+    yield from measure_coco_sizes()
+    yield from measure_core_set(repeats)
+    yield from measure_bookkeeping()
 
 
 if __name__ == "__main__":
-    print(json.dumps(reading(int(sys.argv[1]))))
+    print(json.dumps(measure_coco_file(int(sys.argv[1]))))

@@ -8,13 +8,13 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.measure import Timing, alternate, arguments, emit
+from benchmarks.measure import Timing, make_parser, print_result, time_variants
 
 ROOT = Path(__file__).resolve().parents[1]
 LLPP = ("-m", "llpp")
 IMPORTS = (
-    "from llpp.launch.fast_imports import uncollected\n"
-    "with uncollected():\n"  # as in job.work
+    "from llpp.launch.fast_imports import gc_paused\n"
+    "with gc_paused():\n"  # as in job.work
     "    from llpp.launch import job\n    from llpp.config import build\n    from llpp.rounds import loop"
 )
 # name → what Python is called with, exit status, what it has to say
@@ -31,7 +31,7 @@ COMMANDS: dict[str, tuple[Sequence[str], int, str]] = {
 }
 
 
-def starter(name: str, folder: str) -> Callable[[], None]:
+def make_starter(name: str, folder: str) -> Callable[[], None]:
     """What runs a command, and fails if it does not say what it should."""
     words, code, told = COMMANDS[name]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
@@ -48,15 +48,15 @@ def starter(name: str, folder: str) -> Callable[[], None]:
 
 def main() -> None:
     """Measure all in turn."""
-    rounds = arguments(__doc__, rounds=3).parse_args().rounds
+    rounds = make_parser(__doc__, rounds=3).parse_args().rounds
     with tempfile.TemporaryDirectory() as folder:
-        times = alternate({name: starter(name, folder) for name in COMMANDS}, rounds)
+        times = time_variants({name: make_starter(name, folder) for name in COMMANDS}, rounds)
     bare: dict[str, Timing] = {name: times.pop(f"bare_{name}") for name in ("python", "torch", "lightning")}
     shown: dict[str, Any] = {f"bare_{name}_s": timing.seconds for name, timing in bare.items()}
     ready = times.pop("training_ready")
     for name, timing in times.items():
-        emit(f"start_{name}", timing.seconds, "s", **shown, **timing.notes)
-    emit(
+        print_result(f"start_{name}", timing.seconds, "s", **shown, **timing.notes)
+    print_result(
         "start_training_ready", ready.seconds, "s", "bare import pytorch_lightning",
         bare["lightning"].seconds / ready.seconds, **shown, **ready.notes,
     )  # fmt: skip

@@ -5,8 +5,8 @@ from collections.abc import Callable
 
 import torch
 
-from benchmarks.measure import Timing, allocator, alternate, arguments, emit
-from benchmarks.nets import PLAIN, Net, Plain, conv_limits, nets, optimizer, resident_batch
+from benchmarks.measure import Timing, describe_allocator, make_parser, print_result, time_variants
+from benchmarks.nets import PLAIN, Net, PlainLoop, choose_nets, make_batch, make_optimizer, measure_conv_limits
 from llpp.inference.performance import keep_memory
 from llpp.types import Batch
 
@@ -14,10 +14,10 @@ PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16}
 Limits = dict[str, tuple[float, Timing]]
 
 
-def llpp_step(net: Net, batch: Batch, precision: torch.dtype) -> Callable[[], float]:
+def make_llpp_step(net: Net, batch: Batch, precision: torch.dtype) -> Callable[[], float]:
     """A training step of the module as Lightning takes it: autocast around the forward pass, Adam as configured."""
-    module = net.module().train()
-    adam = optimizer(module)
+    module = net.make_module().train()
+    adam = make_optimizer(module)
 
     def step() -> float:
         with torch.autocast("cpu", dtype=torch.bfloat16, enabled=precision is torch.bfloat16):
@@ -30,7 +30,7 @@ def llpp_step(net: Net, batch: Batch, precision: torch.dtype) -> Callable[[], fl
     return step
 
 
-def check(first: dict[str, float]) -> None:
+def check_first_losses(first: dict[str, float]) -> None:
     """Raise RuntimeError unless all variants begin with the same loss: the same network on the same data.
 
     BatchNorm over the few cells of the coarsest maps magnifies roundings, so equal means equal to two digits.
@@ -40,22 +40,22 @@ def check(first: dict[str, float]) -> None:
             raise RuntimeError(f"the first loss of {name} is {first[name]}, that of the plain loop {first['plain']}")
 
 
-def measure(net: Net, limits: Limits, rounds: int) -> None:
+def measure_net(net: Net, limits: Limits, rounds: int) -> None:
     """The rows of one network; the published one's are also compared with a plain loop as shipped.
 
     For that, the plain loop has the default allocator and llpp's step the one that a run on CPUs has; it cannot be
     taken back, so these steps follow the alternating ones.
     """
-    batch, gflop = resident_batch(net.batch, net.size), 3 * net.gflop
-    variants = {name: llpp_step(net, batch, precision) for name, precision in PRECISIONS.items()}
-    variants["plain"] = Plain(net.module().train(), batch).step
+    batch, gflop = make_batch(net.batch, net.size), 3 * net.gflop
+    variants = {name: make_llpp_step(net, batch, precision) for name, precision in PRECISIONS.items()}
+    variants["plain"] = PlainLoop(net.make_module().train(), batch).step
     first = {name: step() for name, step in variants.items()}
-    check(first)
-    times = alternate(variants, rounds, warm_up=1)
+    check_first_losses(first)
+    times = time_variants(variants, rounds, warm_up=1)
 
     def report(row: str, name: str, timing: Timing, used: str) -> None:
         rate, limit = net.batch / timing.seconds, limits[name][0]
-        emit(
+        print_result(
             f"training_step_{row}", rate, "images/s", f"{PLAIN}, RMSprop", times["plain"].seconds / timing.seconds,
             of_conv_limit=rate * gflop / limit, conv_limit_gflops=limit,
             plain_images_per_s=net.batch / times["plain"].seconds, plain_quiet=times["plain"].notes["quiet"],
@@ -64,16 +64,16 @@ def measure(net: Net, limits: Limits, rounds: int) -> None:
         )  # fmt: skip
 
     for name in PRECISIONS:
-        report(f"{name}{net.name}", name, times[name], allocator())
-    if not net.name and allocator() == "default" and keep_memory():
-        kept = alternate({name: variants[name] for name in PRECISIONS}, rounds, warm_up=2)
+        report(f"{name}{net.name}", name, times[name], describe_allocator())
+    if not net.name and describe_allocator() == "default" and keep_memory():
+        kept = time_variants({name: variants[name] for name in PRECISIONS}, rounds, warm_up=2)
         for name, timing in kept.items():
             report(f"{name}_as_shipped", name, timing, "kept for llpp, default for the plain loop")
 
 
-def options() -> argparse.Namespace:
+def parse_options() -> argparse.Namespace:
     """Command line."""
-    parser = arguments(__doc__, rounds=7)
+    parser = make_parser(__doc__, rounds=7)
     parser.add_argument("--size", type=int, default=256, help="pixels, a multiple of 64; the claim is about 256")
     parser.add_argument("--batch", type=int, default=8, help="images")
     chosen: argparse.Namespace = parser.parse_args()
@@ -82,12 +82,12 @@ def options() -> argparse.Namespace:
 
 def main() -> None:
     """Measure the limit of the machine, then the variants in turn, the small networks first."""
-    given = options()
-    limits = conv_limits(given.rounds)
+    given = parse_options()
+    limits = measure_conv_limits(given.rounds)
     for name, (limit, timing) in limits.items():
-        emit(f"conv_limit_{name}", limit, "GFLOP/s", threads=torch.get_num_threads(), **timing.notes)
-    for net in reversed(nets(given)):
-        measure(net, limits, given.rounds)
+        print_result(f"conv_limit_{name}", limit, "GFLOP/s", threads=torch.get_num_threads(), **timing.notes)
+    for net in reversed(choose_nets(given)):
+        measure_net(net, limits, given.rounds)
 
 
 if __name__ == "__main__":

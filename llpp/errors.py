@@ -36,4 +36,4 @@ class Interrupted(SystemExit):
 def expect(fits: bool, name: str, value: object, expected: str) -> None:
     """Raise ConfigError about a setting whose value does not fit."""
     if not fits:
-        raise ConfigError(f"{name}={value!r} does not fit; expected {expected}")
+        raise ConfigError(f"{name}={value!r} is invalid; expected {expected}")

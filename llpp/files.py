@@ -10,7 +10,7 @@ from pathlib import Path
 
 def read_bytes(path: Path, most: int) -> bytes:
     """Content of a regular file of at most `most` bytes; OSError otherwise: a pipe or a device may never end."""
-    with open(path, "rb", opener=_without_waiting) as file:
+    with open(path, "rb", opener=_open_nonblocking) as file:
         found = os.fstat(file.fileno())
         if not stat.S_ISREG(found.st_mode):
             raise OSError(errno.EINVAL, "it is no regular file", str(path))
@@ -24,17 +24,17 @@ def read_text(path: Path, most: int) -> str:
     return read_bytes(path, most).decode()
 
 
-def _without_waiting(path: str, flags: int) -> int:
+def _open_nonblocking(path: str, flags: int) -> int:
     return os.open(path, flags | os.O_NONBLOCK)  # a pipe would wait for somebody to write
 
 
-def sha256(path: Path) -> str:
+def compute_sha256(path: Path) -> str:
     """Digest of a file's content, as `sha256sum` prints it."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def replace_with(path: Path, write: Callable[[Path], None]) -> None:
+def replace_file(path: Path, write: Callable[[Path], None]) -> None:
     """Let `write` fill a file beside `path`, flush it to the disk, then put it in `path`'s place."""
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f".{path.name}.part")
@@ -50,7 +50,7 @@ def replace_with(path: Path, write: Callable[[Path], None]) -> None:
 
 def replace_text(path: Path, text: str) -> None:
     """Replace `path` by a UTF-8 file that holds `text`."""
-    replace_with(path, lambda part: _write_text(part, text))
+    replace_file(path, lambda part: _write_text(part, text))
 
 
 def _write_text(path: Path, text: str) -> None:

@@ -22,21 +22,21 @@ class Warp:
     flip: bool = False
 
 
-UPRIGHT = Warp()
+IDENTITY_WARP = Warp()
 
 
-def translation(x: float, y: float) -> Matrix:
+def build_translation_matrix(x: float, y: float) -> Matrix:
     """Move by (x, y) pixels."""
     return np.array([[1.0, 0.0, x], [0.0, 1.0, y], [0.0, 0.0, 1.0]])
 
 
-def enlarged(factor: int) -> Matrix:
+def build_upscale_matrix(factor: int) -> Matrix:
     """Pixels of means over blocks of `factor` × `factor` pixels → those pixels."""
     middle = (factor - 1) / 2
     return np.array([[factor, 0.0, middle], [0.0, factor, middle], [0.0, 0.0, 1.0]])
 
 
-def crop_matrix(box: NDArray[np.float32], size: int, padding: float) -> Matrix:
+def build_crop_matrix(box: NDArray[np.float32], size: int, padding: float) -> Matrix:
     """Image pixels → pixels of a square crop of `size` around `box` (x, y, width, height).
 
     The crop's side is the box's longer one × padding, so people keep their proportions.
@@ -47,7 +47,7 @@ def crop_matrix(box: NDArray[np.float32], size: int, padding: float) -> Matrix:
     return np.array([[scale, 0.0, left], [0.0, scale, top], [0.0, 0.0, 1.0]])
 
 
-def warp_matrix(warp: Warp, size: int) -> Matrix:
+def build_warp_matrix(warp: Warp, size: int) -> Matrix:
     """Pixels of an upright crop → pixels of the augmented one, turning about the crop's centre."""
     angle, centre = math.radians(warp.rotation), (size - 1) / 2
     cos, sin = math.cos(angle) * warp.scale, math.sin(angle) * warp.scale
@@ -71,7 +71,7 @@ def move_joints(
     return (moved, visible) if flip_order is None else (moved[flip_order], visible[flip_order])
 
 
-def scale_of(matrix: Matrix) -> float:
+def compute_scale(matrix: Matrix) -> float:
     """Pixels out per pixel in, of a similarity."""
     (a, b), (c, d) = matrix[:2, :2].tolist()
     return math.sqrt(abs(a * d - b * c))

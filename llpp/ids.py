@@ -15,7 +15,7 @@ from llpp.errors import DataError
 
 Rows = NDArray[np.int64]
 TEXT = pa.large_string()  # string would end at 2 GiB
-AT_ONCE = 2**16  # strings that exist as Python objects while all are gone through
+CHUNK_SIZE = 2**16  # strings that exist as Python objects while all are gone through
 
 
 class Ids(Sequence[str]):
@@ -29,14 +29,14 @@ class Ids(Sequence[str]):
 
     def __init__(self, strings: Iterable[str] | pa.Array | pa.ChunkedArray) -> None:
         """Raises DataError on anything but text."""
-        self.array: pa.Array = strings.array if isinstance(strings, Ids) else _array(strings)
+        self.array: pa.Array = strings.array if isinstance(strings, Ids) else _to_arrow(strings)
 
     def __len__(self) -> int:
         return len(self.array)
 
     def __iter__(self) -> Iterator[str]:
-        for start in range(0, len(self), AT_ONCE):
-            yield from self.array.slice(start, AT_ONCE).to_pylist()
+        for start in range(0, len(self), CHUNK_SIZE):
+            yield from self.array.slice(start, CHUNK_SIZE).to_pylist()
 
     @overload
     def __getitem__(self, place: int) -> str: ...
@@ -69,7 +69,7 @@ class Ids(Sequence[str]):
         """Those at some places, in the order of `rows` (n,)."""
         return Ids(self.array.take(pa.array(rows)))
 
-    def rows_of(self, ids: Iterable[str]) -> Rows:
+    def find_rows(self, ids: Iterable[str]) -> Rows:
         """(n,) the place of each of n ids, -1 for a stranger; of equal strings the first one's.
 
         Goes once through all N and looks each up among the n, so few ids cost little memory.
@@ -83,26 +83,26 @@ class Ids(Sequence[str]):
         result: Rows = places[wanted.indices.to_numpy()]
         return result
 
-    def among(self, ids: "Ids") -> NDArray[np.bool_]:
+    def is_in(self, ids: "Ids") -> NDArray[np.bool_]:
         """(N,) whether each is one of some ids; few of them cost little."""
         found: NDArray[np.bool_] = pc.is_in(self.array, value_set=ids.array).to_numpy(zero_copy_only=False)
         return found
 
-    def codes(self) -> NDArray[np.int32]:
+    def assign_codes(self) -> NDArray[np.int32]:
         """(N,) equal numbers for equal strings: 0, 1, 2 … in order of first appearance."""
         codes: NDArray[np.int32] = self.array.dictionary_encode().indices.to_numpy()
         return codes
 
-    def repeated(self) -> str | None:
+    def find_duplicate(self) -> str | None:
         """The first string that occurs more than once."""
         if len(self.array.unique()) == len(self):  # half the time of codes
             return None
-        codes = self.codes()
+        codes = self.assign_codes()
         code = int(np.argmax(np.bincount(codes) > 1))
         return self[int(np.argmax(codes == code))]
 
 
-def _array(strings: Any) -> pa.Array:
+def _to_arrow(strings: Any) -> pa.Array:
     if isinstance(strings, pa.Array | pa.ChunkedArray):
         whole = strings.combine_chunks() if isinstance(strings, pa.ChunkedArray) else strings
         if whole.null_count or not (pa.types.is_string(whole.type) or pa.types.is_large_string(whole.type)):

@@ -16,15 +16,15 @@ class Stream(IntEnum):
     SELECT = 5  # ties and draws of an acquisition
 
 
-def generator(stream: Stream, seed: int, *place: int) -> np.random.Generator:
+def make_rng(stream: Stream, seed: int, *place: int) -> np.random.Generator:
     """The generator for a place: (), (round,), (round, epoch) or (round, epoch, sample).
 
     The stream comes last and is never 0, because NumPy cannot tell a key from one with zeros behind it.
     """
-    return np.random.default_rng(np.array(list(_words((seed, *place, stream))), dtype=np.uint32))
+    return np.random.default_rng(np.array(list(_split_words((seed, *place, stream))), dtype=np.uint32))
 
 
-def _words(key: Iterable[int]) -> Iterator[int]:
+def _split_words(key: Iterable[int]) -> Iterator[int]:
     """What NumPy makes of a list of whole numbers, five times as fast: 32 bits at a time, the lowest first."""
     for number in map(int, key):
         if number < 0:

@@ -11,54 +11,56 @@ PRECISIONS = ("auto", "32-true", "bf16-mixed", "16-mixed", "bf16-true", "16-true
 OTHER_PRECISIONS = ("32", "bf16", "16", "64", "transformer-engine", "transformer-engine-float16")
 
 
-def _number(value: object) -> bool:
+def _is_number(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
-def _above_0(value: object) -> bool:
-    return _number(value) and value > 0  # type: ignore[operator]  # it is one
+def _is_positive(value: object) -> bool:
+    return _is_number(value) and value > 0  # type: ignore[operator]  # it is one
 
 
-def _from(least: float) -> Callable[[Any], bool]:
-    return lambda value: _number(value) and value >= least
+def _make_minimum(least: float) -> Callable[[Any], bool]:
+    return lambda value: _is_number(value) and value >= least
 
 
-def _list(value: object) -> bool:
+def _is_list(value: object) -> bool:
     return isinstance(value, Sequence) and not isinstance(value, str)
 
 
-def _whole(least: int) -> Rule:
+def _make_integer_rule(least: int) -> Rule:
     return (lambda value: type(value) is int and value >= least), f"a whole number, {least} or more"
 
 
-def _optional(rule: Rule) -> Rule:
+def _make_optional_rule(rule: Rule) -> Rule:
     fits, expected = rule
     return (lambda value: value is None or fits(value)), f"null, or {expected}"
 
 
 RULES: Mapping[str, Rule] = {  # of single values, wherever they come from
-    "seed": _whole(0),
-    "rounds": _whole(1),
-    "initial": _whole(2),
-    "budget": _whole(1),
-    "optimizer.lr": (_from(0.0), "a number, 0 or more"),
-    "head_weight": (_from(0.0), "0 or more"),
-    "detach_from_epoch": _optional((lambda value: type(value) is int and value >= 0, "an epoch, 0 or more")),
-    "threads": _optional(_whole(1)),
-    "rank_timeout": (_above_0, "seconds, above 0"),
+    "seed": _make_integer_rule(0),
+    "rounds": _make_integer_rule(1),
+    "initial": _make_integer_rule(2),
+    "budget": _make_integer_rule(1),
+    "optimizer.lr": (_make_minimum(0.0), "a number, 0 or more"),
+    "head_weight": (_make_minimum(0.0), "0 or more"),
+    "detach_from_epoch": _make_optional_rule(
+        (lambda value: type(value) is int and value >= 0, "an epoch, 0 or more")
+    ),
+    "threads": _make_optional_rule(_make_integer_rule(1)),
+    "rank_timeout": (_is_positive, "seconds, above 0"),
     "crop.size": (lambda value: type(value) is int and 8 <= value <= 1024, "8 to 1024 pixels"),
-    "crop.padding": (_above_0, "a factor above 0"),
-    "crop.margin": _optional((_from(1.0), "a factor of 1 or more")),
-    **{f"augmentation.{name}": (_from(0.0), "0 or more") for name in ("rotation", "scale", "shift")},
-    "augmentation.flip": (lambda value: _from(0.0)(value) and value <= 1, "a probability, 0 to 1"),
-    "codec.sigma": (_above_0, "a width above 0 cells"),
-    "codec.peak": (_above_0, "a height above 0"),
-    **{f"pck.{name}": (_above_0, "a number above 0") for name in ("factor", "threshold", "auc_limit")},
+    "crop.padding": (_is_positive, "a factor above 0"),
+    "crop.margin": _make_optional_rule((_make_minimum(1.0), "a factor of 1 or more")),
+    **{f"augmentation.{name}": (_make_minimum(0.0), "0 or more") for name in ("rotation", "scale", "shift")},
+    "augmentation.flip": (lambda value: _make_minimum(0.0)(value) and value <= 1, "a probability, 0 to 1"),
+    "codec.sigma": (_is_positive, "a width above 0 cells"),
+    "codec.peak": (_is_positive, "a height above 0"),
+    **{f"pck.{name}": (_is_positive, "a number above 0") for name in ("factor", "threshold", "auc_limit")},
     "pck.curve": (
-        lambda value: _list(value) and all(map(_above_0, value)),
+        lambda value: _is_list(value) and all(map(_is_positive, value)),
         "a list of thresholds above 0, as in [0.1,0.2]",
     ),
-    "pck.exclude": (_list, "a list of joints, as in [pelvis,thorax]"),
+    "pck.exclude": (_is_list, "a list of joints, as in [pelvis,thorax]"),
     "performance.compile_from": (
         lambda value: value in (None, "auto") or (type(value) is int and value >= 1),
         "auto, null, or a number of images, 1 or more",
@@ -66,9 +68,9 @@ RULES: Mapping[str, Rule] = {  # of single values, wherever they come from
     "dataset.grow": (lambda value: isinstance(value, bool), "true or false"),
     "dataset.cache": (lambda value: isinstance(value, bool), "true or false"),
     "dataset.resident": (lambda value: value in (None, "device"), "null or device"),
-    "data.batch_size": _whole(2),
-    "data.eval_batch_size": _whole(1),
-    "data.workers": _whole(0),
+    "data.batch_size": _make_integer_rule(2),
+    "data.eval_batch_size": _make_integer_rule(1),
+    "data.workers": _make_integer_rule(0),
     "trainer.max_epochs": (lambda value: type(value) is int and value >= 1, "1 or more"),
     "trainer.accelerator": (lambda value: value != "auto", "cpu, gpu or mps"),
     "trainer.precision": (
@@ -90,7 +92,7 @@ CHOICES = {
 }
 
 
-def check(name: str, value: object) -> None:
+def check_setting(name: str, value: object) -> None:
     """Raise ConfigError unless a setting's value fits, as far as it alone can tell."""
     if name in RULES:
         fits, expected = RULES[name]

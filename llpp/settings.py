@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from llpp.errors import expect
-from llpp.setting_rules import check
+from llpp.setting_rules import check_setting
 
 
 @dataclass(frozen=True)
@@ -25,13 +25,13 @@ class Settings:
 
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
-            check(field.name, getattr(self, field.name))
+            check_setting(field.name, getattr(self, field.name))
         enough = self.subset is None or (isinstance(self.subset, int) and self.subset >= self.budget)
         expect(enough, "subset", self.subset, "null, or a whole number, budget or more")
 
 
 @dataclass(frozen=True)
-class Loading:
+class LoaderSettings:
     """How batches are put together; nothing of it but `batch_size`, that of all ranks together, changes results."""
 
     batch_size: int = 16
@@ -41,11 +41,11 @@ class Loading:
 
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
-            check(f"data.{field.name}", getattr(self, field.name))
+            check_setting(f"data.{field.name}", getattr(self, field.name))
 
 
 @dataclass(frozen=True)
-class Policy:
+class HeadTraining:
     """How the head is trained beside the backbone."""
 
     head_weight: float = 1.0  # of the objective, beside the pose loss
@@ -54,4 +54,4 @@ class Policy:
 
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
-            check(field.name, getattr(self, field.name))
+            check_setting(field.name, getattr(self, field.name))

@@ -44,7 +44,7 @@ class PoseOutput:
     heatmaps: Tensor  # (B, S, K, h, w)
     features: Features
 
-    def first(self, number: int) -> "PoseOutput":
+    def take_first(self, number: int) -> "PoseOutput":
         """That of the first images alone."""
         maps = {stride: m[:number] for stride, m in self.features.pyramid.items()}
         return PoseOutput(self.heatmaps[:number], Features(maps, self.features.penultimate[:number]))

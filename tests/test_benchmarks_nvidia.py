@@ -31,7 +31,7 @@ def test_a_row_that_fails_is_a_line_and_the_others_go_on(capsys, monkeypatch):
         raise MemoryError("too\nlarge")
 
     monkeypatch.setitem(nvidia.ROWS, "scoring_whole", (1, fails))
-    assert nvidia.main(["--rehearse", "scoring_whole", "core_set"]) == nvidia.TOLD
+    assert nvidia.main(["--rehearse", "scoring_whole", "core_set"]) == nvidia.REPORTED_FAILURE
     first, second = lines(capsys)
     assert (first["name"], first["value"], first["error"]) == ("nvidia_scoring_whole", None, "MemoryError: too large")
     assert second["name"] == "rehearsal_core_set"
@@ -46,7 +46,7 @@ def test_without_a_gpu_it_says_so(capsys, monkeypatch):
 
 def test_a_row_that_takes_too_long_is_ended(capsys, monkeypatch):
     monkeypatch.setitem(nvidia.ROWS, "ceilings", (0.2, nvidia.ROWS["ceilings"][1]))
-    monkeypatch.setattr(nvidia, "LEAST", 0.1)
-    assert nvidia._apart(["ceilings"], end=float("inf")) == 1
+    monkeypatch.setattr(nvidia, "MIN_ROW_SECONDS", 0.1)
+    assert nvidia._run_in_processes(["ceilings"], end=float("inf")) == 1
     (line,) = lines(capsys)
     assert line["error"].startswith("not done after 0 s")

@@ -58,7 +58,7 @@ def built_dataset(cfg, images=False):
 
 @functools.cache
 def made_dataset(yaml):
-    return build.records(OmegaConf.create(yaml))
+    return build.instantiate_dataset(OmegaConf.create(yaml))
 
 
 def network_and_side(cfg):
@@ -134,8 +134,8 @@ def test_pose_losses_are_one_finite_number_per_image(compose, pose_loss):
     assert losses.shape == (3,) and losses.isfinite().all() and (losses >= 0).all() and (losses[:2] > 0).all()
     assert heatmaps.grad.isfinite().all() and heatmaps.grad[0].any()
     assert not losses.detach()[2].any(), "0 for an image that offers nothing to compare"
-    assert function.heatmaps(heatmaps).shape == heatmaps.shape
-    assert function.heatmaps(heatmaps).isfinite().all()
+    assert function.to_heatmaps(heatmaps).shape == heatmaps.shape
+    assert function.to_heatmaps(heatmaps).isfinite().all()
 
 
 def candidates(needs, count):
@@ -170,12 +170,14 @@ def test_datasets_are_stable_tables_of_persons(compose, dataset):
     cfg = compose(f"dataset={dataset}", *FEW.get(dataset, ()))
     data = built_dataset(cfg)
     assert isinstance(data, PoseDataset)
-    again = data if len(data.records.ids) > 10_000 else build.records(cfg.dataset)  # seconds to read; smaller ones do
+    again = (
+        data if len(data.records.ids) > 10_000 else build.instantiate_dataset(cfg.dataset)
+    )  # seconds to read; smaller ones do
     table, joints = data.records, len(data.skeleton.joints)
     assert table.ids == again.records.ids and len(set(table.ids)) == len(table.ids) > 0
     assert all(isinstance(name, str) and name for name in table.ids)
 
-    homes = {split: {table.images[row] for row in table.rows(split)} for split in SPLITS}
+    homes = {split: {table.images[row] for row in table.select_rows(split)} for split in SPLITS}
     assert all(homes.values()) and sum(map(len, homes.values())) == len(set(table.images))
     assert set(table.split[table.initial]) == {"train"}, "only training records are labelled before round 0"
 
@@ -188,7 +190,7 @@ def test_datasets_are_stable_tables_of_persons(compose, dataset):
 
     built_dataset(cfg, images=True)
     for split in SPLITS:
-        row = int(table.rows(split)[0])
+        row = int(table.select_rows(split)[0])
         image = data.load(row)
         assert image.dtype == np.uint8 and image.ndim == 3 and image.shape[2] == 3
         assert np.array_equal(image, data.load(row)) and np.array_equal(image, again.load(row))
@@ -277,7 +279,7 @@ def test_trainers_are_built(compose, trainer, tmp_path):
     if cfg.trainer.accelerator == "gpu" and not torch.cuda.is_available():
         pytest.skip("no GPU here")
     settings = OmegaConf.to_container(cfg.trainer)
-    settings["precision"] = trainer_setup.precision(settings["precision"], settings["accelerator"])
+    settings["precision"] = trainer_setup.resolve_precision(settings["precision"], settings["accelerator"])
     made = pl.Trainer(**settings, logger=False, default_root_dir=tmp_path)
     assert made.max_epochs == cfg.trainer.max_epochs
 
@@ -309,7 +311,11 @@ def test_presets_compose_and_build_and_judge_images(compose, preset, tmp_path):
     assert experiment.run_dir.is_relative_to(tmp_path)
     assert experiment.make_trainer(tmp_path / "round_00", "key", True).max_epochs == cfg.trainer.max_epochs
     batch = next(
-        iter(experiment.make_data(experiment.dataset.records.rows("train")[:2].tolist(), [], 0).train_dataloader())
+        iter(
+            experiment.make_data(
+                experiment.dataset.records.select_rows("train")[:2].tolist(), [], 0
+            ).train_dataloader()
+        )
     )
     with torch.no_grad():
         judged = experiment.make_module(0, "joint").eval().predict_step(batch, 0)

@@ -8,10 +8,10 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from llpp.config.fingerprint import digest_of_columns
+from llpp.config.fingerprint import hash_columns
 from llpp.datasets.base import Records
 from llpp.errors import DataError
-from llpp.ids import AT_ONCE, Ids
+from llpp.ids import CHUNK_SIZE, Ids
 
 FIVE = ("a/3", "ü", "a/1", "b", "a/2")
 
@@ -43,7 +43,7 @@ def test_equality_is_that_of_the_strings():
 
 
 def test_going_through_more_than_one_block_misses_nothing():
-    count = 2 * AT_ONCE + 3
+    count = 2 * CHUNK_SIZE + 3
     assert list(Ids(str(n) for n in range(count))) == [str(n) for n in range(count)]
 
 
@@ -54,29 +54,29 @@ def test_take_gives_some_in_any_order():
 
 def test_rows_of_gives_places_in_the_order_asked_for_and_minus_one_for_strangers():
     ids = Ids(FIVE)
-    assert ids.rows_of(["b", "nobody", "a/3", "b"]).tolist() == [3, -1, 0, 3]
-    assert ids[2:].rows_of(Ids(["b", "ü"])).tolist() == [1, -1]
-    assert ids.rows_of([]).tolist() == [] and Ids([]).rows_of(["b"]).tolist() == [-1]
-    assert ids.rows_of([]).dtype == np.int64
+    assert ids.find_rows(["b", "nobody", "a/3", "b"]).tolist() == [3, -1, 0, 3]
+    assert ids[2:].find_rows(Ids(["b", "ü"])).tolist() == [1, -1]
+    assert ids.find_rows([]).tolist() == [] and Ids([]).find_rows(["b"]).tolist() == [-1]
+    assert ids.find_rows([]).dtype == np.int64
 
 
 def test_rows_of_gives_the_first_of_equals():
-    assert Ids(["x", "y", "x", "y"]).rows_of(["y", "x"]).tolist() == [1, 0]
+    assert Ids(["x", "y", "x", "y"]).find_rows(["y", "x"]).tolist() == [1, 0]
 
 
 def test_among_tells_which_are_some_of_the_others():
-    assert Ids(FIVE).among(Ids(["b", "nobody", "a/3"])).tolist() == [True, False, False, True, False]
-    assert Ids(FIVE).among(Ids([])).tolist() == [False] * 5 and Ids([]).among(Ids(FIVE)).tolist() == []
+    assert Ids(FIVE).is_in(Ids(["b", "nobody", "a/3"])).tolist() == [True, False, False, True, False]
+    assert Ids(FIVE).is_in(Ids([])).tolist() == [False] * 5 and Ids([]).is_in(Ids(FIVE)).tolist() == []
 
 
 def test_codes_number_strings_as_they_appear():
-    assert Ids(["x", "y", "x", "z", "y"]).codes().tolist() == [0, 1, 0, 2, 1]
-    assert Ids([]).codes().tolist() == []
+    assert Ids(["x", "y", "x", "z", "y"]).assign_codes().tolist() == [0, 1, 0, 2, 1]
+    assert Ids([]).assign_codes().tolist() == []
 
 
 def test_repeated_names_the_first_string_that_occurs_twice():
-    assert Ids(FIVE).repeated() is None and Ids([]).repeated() is None
-    assert Ids(["x", "y", "z", "z", "y"]).repeated() == "y"
+    assert Ids(FIVE).find_duplicate() is None and Ids([]).find_duplicate() is None
+    assert Ids(["x", "y", "z", "z", "y"]).find_duplicate() == "y"
 
 
 @pytest.mark.parametrize("wrong", [None, 3, 2.5, "\udcff"], ids=repr)
@@ -119,8 +119,8 @@ def table(ids, images, split):
 def test_records_take_any_sequence_of_strings():
     records = table(["a", "b", "c"], ("one", "two", "one"), ["train", "val", "train"])
     assert isinstance(records.ids, Ids) and isinstance(records.images, Ids)
-    assert records.rows("train").tolist() == [0, 2] and records.rows("test").tolist() == []
-    assert records.rows("train", ["a", "gone"]).tolist() == [2]
+    assert records.select_rows("train").tolist() == [0, 2] and records.select_rows("test").tolist() == []
+    assert records.select_rows("train", ["a", "gone"]).tolist() == [2]
 
 
 def test_records_name_an_id_that_occurs_twice():
@@ -135,9 +135,9 @@ def test_records_name_an_image_that_stands_in_two_splits():
         table("abc", ["one", "two", "one"], ["test", "train", "val"])
 
 
-@pytest.mark.parametrize("count", [0, 1, AT_ONCE + 2])
+@pytest.mark.parametrize("count", [0, 1, CHUNK_SIZE + 2])
 def test_ids_are_digested_as_a_list_of_them_would_be(count):
     names = [f'"ü"/{n}\\' for n in range(count)]
     split = np.array(["train", "test"] * count, dtype=np.str_)[:count]
     plain = json.dumps([names, split.tolist()])
-    assert digest_of_columns(Ids(names), split) == hashlib.sha256(plain.encode()).hexdigest()
+    assert hash_columns(Ids(names), split) == hashlib.sha256(plain.encode()).hexdigest()

@@ -23,7 +23,7 @@ class Acquisition(ABC):
         """`budget` distinct ids, first the one to label first; all of them if the pool is smaller."""
 
 
-def highest(scores: NDArray[np.floating], budget: int, rng: np.random.Generator) -> NDArray[np.int64]:
+def select_highest(scores: NDArray[np.floating], budget: int, rng: np.random.Generator) -> NDArray[np.int64]:
     """Positions of the `budget` highest of (N,) scores, in descending order, ties in random order.
 
     Only those are sorted; finding them takes time in proportion to N. Raises ValueError on scores that are not

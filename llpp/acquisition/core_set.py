@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from llpp.acquisition.base import Acquisition
-from llpp.acquisition.core_set_on_device import k_centre_greedy_on, roomy_gpu
+from llpp.acquisition.core_set_on_device import find_gpu_with_room, k_centre_greedy_on_device
 from llpp.types import Candidates
 
 Points = NDArray[np.float32]
@@ -38,8 +38,8 @@ class CoreSetAcquisition(Acquisition):
             raise ValueError("core_set needs candidates with an embedding")
         labelled = candidates.labelled_embedding
         first = None if labelled is not None and len(labelled) else int(rng.integers(max(1, len(candidates.ids))))
-        if gpu := roomy_gpu(candidates.embedding):
-            picks = k_centre_greedy_on(gpu, candidates.embedding, labelled, budget, first)
+        if gpu := find_gpu_with_room(candidates.embedding):
+            picks = k_centre_greedy_on_device(gpu, candidates.embedding, labelled, budget, first)
         else:
             picks = k_centre_greedy(candidates.embedding, labelled, budget, first)
         return [candidates.ids[i] for i in picks]
@@ -59,12 +59,12 @@ def k_centre_greedy(points: Points, centres: Points | None, budget: int, first: 
         return []
     given = points[:0] if centres is None else centres
     picks = [] if first is None and len(given) else [first or 0]
-    pool, bounds = _Pool.of(points, given), _Bounds.of(len(points))
+    pool, bounds = _Pool.from_points(points, given), _Bounds.build(len(points))
     known, size = np.concatenate([given, points[picks]]), BLOCK
     while len(picks) < budget:
         bounds.upper[picks] = -np.inf
-        bounds.settle(pool, known, size)
-        made = _Block.of(pool, bounds.upper, size, known).picks(budget - len(picks))
+        bounds.tighten_largest(pool, known, size)
+        made = _Block.build(pool, bounds.upper, size, known).pick(budget - len(picks))
         known = np.concatenate([known, points[made]])
         picks += made
         size = min(2 * len(made), 4 * (budget - len(picks)), LARGEST_BLOCK) if made else 4 * size
@@ -86,7 +86,7 @@ class _Pool:
     slack: np.float32
 
     @classmethod
-    def of(cls, points: Points, centres: Points) -> "_Pool":
+    def from_points(cls, points: Points, centres: Points) -> "_Pool":
         """Check and prepare (N, D) points; `centres` are only checked."""
         for name, values in (("candidate", points), ("labelled", centres)):
             if broken := int((~np.isfinite(values.sum(axis=1))).sum()):
@@ -99,7 +99,7 @@ class _Pool:
             norms[start : start + step] = np.vecdot(centred, centred)
         return cls(points, mean, norms, np.float32(4 * (points.shape[1] + 16) * 2.0**-24))
 
-    def columns(self, centres: Points) -> tuple[Points, Points]:
+    def compute_factors(self, centres: Points) -> tuple[Points, Points]:
         """-2 c as columns (D, L), and |c|² (L,), centred."""
         centred = centres - self.mean
         return -2 * centred.T, np.vecdot(centred, centred)
@@ -113,11 +113,11 @@ class _Bounds:
     applied: NDArray[np.int32]  # (N,) how many of the known centres, from the first on, a bound takes into account
 
     @classmethod
-    def of(cls, count: int) -> "_Bounds":
+    def build(cls, count: int) -> "_Bounds":
         """Of points that have met no centre."""
         return cls(np.full(count, np.inf, dtype=np.float32), np.zeros(count, dtype=np.int32))
 
-    def settle(self, pool: _Pool, centres: Points, size: int) -> None:
+    def tighten_largest(self, pool: _Pool, centres: Points, size: int) -> None:
         """Tighten until the `size` largest bounds take all of `centres` (L, D) into account."""
         if not self.applied.any():
             self._tighten(pool, slice(None), centres, 0, min(FIRST_CENTRES, len(centres)))
@@ -137,7 +137,7 @@ class _Bounds:
 
     def _tighten(self, pool: _Pool, rows: Rows | slice, centres: Points, start: int, stop: int) -> None:
         """Apply the centres from `start` to `stop` to rows that know those before."""
-        factors, norms = pool.columns(centres[start:stop])
+        factors, norms = pool.compute_factors(centres[start:stop])
         norms = norms * (1 + pool.slack)
         step = max(1, DISTANCES_AT_ONCE // max(len(norms), len(factors)))
         for low in range(0, len(self.upper) if isinstance(rows, slice) else len(rows), step):
@@ -160,7 +160,7 @@ class _Block:
     outside: tuple[float, int]  # the largest bound of any other point, and the first row that has it
 
     @classmethod
-    def of(cls, pool: _Pool, bound: Points, size: int, centres: Points) -> "_Block":
+    def build(cls, pool: _Pool, bound: Points, size: int, centres: Points) -> "_Block":
         """`size` points by bound, the earlier of equals first."""
         if size >= len(bound):
             rows, outside = np.arange(len(bound)), (-np.inf, 0)
@@ -170,11 +170,11 @@ class _Block:
             rows = np.sort(np.concatenate([above, equal[: size - len(above)]]))
             outside = (float(limit), int(equal[size - len(above)]))
         centred = pool.points[rows] - pool.mean
-        nearest = _nearest(pool, rows, centred, centres)
+        nearest = _compute_nearest_distances(pool, rows, centred, centres)
         nearest[np.isneginf(bound[rows])] = -np.inf
         return cls(pool, rows, centred, nearest, outside)
 
-    def picks(self, budget: int) -> list[int]:
+    def pick(self, budget: int) -> list[int]:
         """Up to `budget` rows in the order of selection; fewer as soon as a point outside may be farther."""
         picks: list[int] = []
         norms, slack = self.pool.norms[self.rows], self.pool.slack
@@ -189,17 +189,17 @@ class _Block:
             lower = self.centred @ (-2 * self.centred[best])
             lower += low_norms + low_norms[best]
             near = np.flatnonzero(lower < self.nearest)
-            squared = _squared(self.pool.points[self.rows[near]], self.pool.points[row])
+            squared = _compute_squared_distances(self.pool.points[self.rows[near]], self.pool.points[row])
             self.nearest[near] = np.minimum(self.nearest[near], squared)
         return picks
 
 
-def _nearest(pool: _Pool, rows: Rows, centred: Points, centres: Points) -> Points:
+def _compute_nearest_distances(pool: _Pool, rows: Rows, centred: Points, centres: Points) -> Points:
     """Deciding distances (R,) of some rows to their nearest of `centres` (L, D).
 
     Only pairs whose lower bound does not exceed the row's smallest upper bound are worked out, mostly one per row.
     """
-    factors, norms = pool.columns(centres)
+    factors, norms = pool.compute_factors(centres)
     nearest = np.empty(len(rows), dtype=np.float32)
     step = max(1, DISTANCES_AT_ONCE // len(centres))
     for start in range(0, len(rows), step):
@@ -213,12 +213,12 @@ def _nearest(pool: _Pool, rows: Rows, centred: Points, centres: Points) -> Point
         pairs = max(1, DISTANCES_AT_ONCE // centres.shape[1])
         for low in range(0, len(row), pairs):
             some = slice(low, low + pairs)
-            squared[some] = _squared(pool.points[rows[part][row[some]]], centres[centre[some]])
+            squared[some] = _compute_squared_distances(pool.points[rows[part][row[some]]], centres[centre[some]])
         nearest[part] = np.minimum.reduceat(squared, np.searchsorted(row, np.arange(len(limit))))
     return nearest
 
 
-def _squared(points: Points, centres: Points) -> Points:
+def _compute_squared_distances(points: Points, centres: Points) -> Points:
     """Σ(x - c)² of (P, D) pairs; the same for a pair wherever it stands in its arrays."""
     difference = points - centres
     squared: Points = np.vecdot(difference, difference)

@@ -14,11 +14,11 @@ from torch import Tensor
 
 Points = NDArray[np.float32]
 BLOCK = 16384  # points picked from without looking at the others; 32 MiB at 256 dimensions stay in a GPU's cache
-BLIND = 64  # picks between looks at whether they hold
+UNCHECKED_PICKS = 64  # picks between looks at whether they hold
 VALUES_AT_ONCE = 2**25  # of a product or a copy, 256 MiB in double precision
 
 
-def roomy_gpu(points: Points) -> torch.device | None:
+def find_gpu_with_room(points: Points) -> torch.device | None:
     """The GPU that this process works with already, if it has room for (N, D) points; otherwise None."""
     if not torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
         return None
@@ -28,27 +28,32 @@ def roomy_gpu(points: Points) -> torch.device | None:
     return torch.device("cuda", torch.cuda.current_device()) if needed < free else None
 
 
-def k_centre_greedy_on(
+def k_centre_greedy_on_device(
     device: torch.device, points: Points, centres: Points | None, budget: int, first: int | None = None
 ) -> list[int]:
     """As `core_set.k_centre_greedy`, with (N, D) points and (L, D) centres copied to `device`."""
-    return picked(sent(points, device), sent(points[:0] if centres is None else centres, device), budget, first)
+    return pick_centres(
+        copy_to_device(points, device),
+        copy_to_device(points[:0] if centres is None else centres, device),
+        budget,
+        first,
+    )
 
 
-def picked(points: Tensor, given: Tensor, budget: int, first: int | None = None) -> list[int]:
+def pick_centres(points: Tensor, given: Tensor, budget: int, first: int | None = None) -> list[int]:
     """Rows of `points` (N, D) in the order of selection, beside `given` centres (L, D); float32 on one device."""
     budget = min(budget, len(points))
     if budget == 0:
         return []
     picks = [] if first is None and len(given) else [first or 0]
-    pool = _Pool.of(points, given)
+    pool = _Pool.from_points(points, given)
     bound = torch.full((len(points),), torch.inf, device=points.device)
     known = torch.cat([given, pool.points[picks]])
     new, size = known, BLOCK
     while len(picks) < budget:
         pool.tighten(bound, new)
         bound[picks] = -torch.inf
-        made = _block_picks(pool, bound, known, size, budget - len(picks))
+        made = _pick_from_block(pool, bound, known, size, budget - len(picks))
         size = size if made else 4 * size
         new = pool.points[made]
         known = torch.cat([known, new])
@@ -56,7 +61,7 @@ def picked(points: Tensor, given: Tensor, budget: int, first: int | None = None)
     return picks
 
 
-def sent(points: Points, device: torch.device) -> Tensor:
+def copy_to_device(points: Points, device: torch.device) -> Tensor:
     """(N, D) on the device, piece by piece: they may be mapped from a file that is larger than memory."""
     there = torch.empty(points.shape, dtype=torch.float32, device=device)
     step = max(1, VALUES_AT_ONCE // max(1, points.shape[1]))
@@ -74,7 +79,7 @@ class _Pool:
     slack: float  # the expression is wrong by less than this share of |x|² + |c|²
 
     @classmethod
-    def of(cls, points: Tensor, centres: Tensor) -> "_Pool":
+    def from_points(cls, points: Tensor, centres: Tensor) -> "_Pool":
         """Check and prepare; `centres` are only checked."""
         for name, values in (("candidate", points), ("labelled", centres)):
             if broken := int((~values.sum(dim=1, dtype=torch.float64).isfinite()).sum()):
@@ -85,63 +90,63 @@ class _Pool:
         """Lower the upper bounds (N,) to those of the distances to `centres`."""
         width = max(1, len(self.mean))
         for start in range(0, len(centres), BLOCK):
-            factors, norms = self.columns(centres[start : start + BLOCK])
+            factors, norms = self.compute_factors(centres[start : start + BLOCK])
             step = max(1, VALUES_AT_ONCE // max(len(norms), width))
             for low in range(0, len(bound), step):
-                centred, own = self.centred(self.points[low : low + step])
+                centred, own = self.subtract_mean(self.points[low : low + step])
                 squared = torch.addmm(norms * (1 + self.slack), centred, factors).amin(dim=1)
                 squared += own * (1 + self.slack)
                 part = bound[low : low + step]
                 torch.minimum(part, squared.float(), out=part)
 
-    def centred(self, points: Tensor) -> tuple[Tensor, Tensor]:
+    def subtract_mean(self, points: Tensor) -> tuple[Tensor, Tensor]:
         """(P, D) in double precision less the mean, and their squared lengths (P,)."""
         centred = points.double() - self.mean
         return centred, centred.square().sum(dim=1)
 
-    def columns(self, centres: Tensor) -> tuple[Tensor, Tensor]:
+    def compute_factors(self, centres: Tensor) -> tuple[Tensor, Tensor]:
         """-2 c as columns (D, L), and |c|² (L,), centred."""
-        centred, norms = self.centred(centres)
+        centred, norms = self.subtract_mean(centres)
         return -2 * centred.T, norms
 
-    def nearest(self, rows: Tensor, centres: Tensor) -> Tensor:
+    def compute_nearest_distances(self, rows: Tensor, centres: Tensor) -> Tensor:
         """Deciding distances (R,) of some rows to their nearest of `centres` (L, D).
 
         Only pairs whose lower bound does not exceed the row's smallest upper bound are worked out: mostly one a row.
         """
-        factors, norms = self.columns(centres)
+        factors, norms = self.compute_factors(centres)
         found = torch.full((len(rows),), torch.inf, device=rows.device)
         step = max(1, VALUES_AT_ONCE // max(len(centres), len(self.mean), 1))
         pairs = max(1, VALUES_AT_ONCE // max(1, len(self.mean)))
         for start in range(0, len(rows), step):
             part = rows[start : start + step]
-            centred, own = self.centred(self.points[part])
+            centred, own = self.subtract_mean(self.points[part])
             squared = torch.addmm(norms, centred, factors) + own[:, None]
             doubt = self.slack * (norms + own[:, None])
             row, centre = ((squared - doubt) <= (squared + doubt).amin(dim=1, keepdim=True)).nonzero(as_tuple=True)
             for low in range(0, len(row), pairs):
                 some, other = row[low : low + pairs], centre[low : low + pairs]
-                exact = _squared(self.points[part[some]].double(), centres[other].double())
+                exact = _compute_squared_distances(self.points[part[some]].double(), centres[other].double())
                 found[start : start + step].scatter_reduce_(0, some, exact, "amin")
         return found
 
 
-def _squared(points: Tensor, centres: Tensor) -> Tensor:
+def _compute_squared_distances(points: Tensor, centres: Tensor) -> Tensor:
     """Deciding distances of (P, D) pairs."""
     squared: Tensor = torch.linalg.vector_norm(points - centres, dim=1).square().float()
     return squared
 
 
-def _block_picks(pool: _Pool, bound: Tensor, centres: Tensor, size: int, budget: int) -> list[int]:
+def _pick_from_block(pool: _Pool, bound: Tensor, centres: Tensor, size: int, budget: int) -> list[int]:
     """Up to `budget` rows in the order of selection; fewer as soon as a point outside the block may be farther."""
     order = torch.sort(bound, descending=True, stable=True)  # the earlier of equals first
     rows = order.indices[:size].sort().values  # ascending, so that the first maximum is the earliest point
     outside = (order.values[size], order.indices[size]) if size < len(bound) else None
-    nearest = torch.where(bound[rows] == -torch.inf, bound[rows], pool.nearest(rows, centres))
+    nearest = torch.where(bound[rows] == -torch.inf, bound[rows], pool.compute_nearest_distances(rows, centres))
     block = pool.points[rows].double()
     picks: list[int] = []
     while len(picks) < budget:
-        farthest, places = _blind_picks(block, nearest, min(BLIND, budget - len(picks)))
+        farthest, places = _pick_unchecked(block, nearest, min(UNCHECKED_PICKS, budget - len(picks)))
         chosen, holds = rows[places], torch.ones_like(farthest, dtype=torch.bool)
         if outside is not None:
             holds = (farthest > outside[0]) | ((farthest == outside[0]) & (chosen < outside[1]))
@@ -152,7 +157,7 @@ def _block_picks(pool: _Pool, bound: Tensor, centres: Tensor, size: int, budget:
     return picks
 
 
-def _blind_picks(block: Tensor, nearest: Tensor, count: int) -> tuple[Tensor, Tensor]:
+def _pick_unchecked(block: Tensor, nearest: Tensor, count: int) -> tuple[Tensor, Tensor]:
     """The next `count` picks of a block (R, D), as distances and places, none of which the host has seen.
 
     `nearest` (R,) follows them, with -inf for those picked.
@@ -162,6 +167,6 @@ def _blind_picks(block: Tensor, nearest: Tensor, count: int) -> tuple[Tensor, Te
         value, place = nearest.max(dim=0, keepdim=True)  # the first of equals
         values.append(value)
         places.append(place)
-        torch.minimum(nearest, _squared(block, block.index_select(0, place)), out=nearest)
+        torch.minimum(nearest, _compute_squared_distances(block, block.index_select(0, place)), out=nearest)
         nearest.index_fill_(0, place, -torch.inf)
     return torch.cat(values), torch.cat(places)

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from llpp.acquisition.base import Acquisition, highest
+from llpp.acquisition.base import Acquisition, select_highest
 from llpp.errors import expect
 from llpp.types import Candidates
 
@@ -26,4 +26,4 @@ class LossProportionalAcquisition(Acquisition):
             raise ValueError("loss_proportional needs candidates with a predicted loss")
         keys = self.temperature * candidates.predicted_loss.astype(np.float64)
         keys = keys + rng.gumbel(size=len(keys))
-        return [candidates.ids[i] for i in highest(keys, budget, rng)]
+        return [candidates.ids[i] for i in select_highest(keys, budget, rng)]

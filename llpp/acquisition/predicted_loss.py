@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from llpp.acquisition.base import Acquisition, highest
+from llpp.acquisition.base import Acquisition, select_highest
 from llpp.types import Candidates
 
 
@@ -15,4 +15,4 @@ class PredictedLossAcquisition(Acquisition):
         """See `Acquisition.select`."""
         if candidates.predicted_loss is None:
             raise ValueError("predicted_loss needs candidates with a predicted loss")
-        return [candidates.ids[i] for i in highest(candidates.predicted_loss, budget, rng)]
+        return [candidates.ids[i] for i in select_highest(candidates.predicted_loss, budget, rng)]

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from llpp.acquisition.base import Acquisition, highest
+from llpp.acquisition.base import Acquisition, select_highest
 from llpp.types import Candidates
 
 
@@ -15,4 +15,4 @@ class TrueLossAcquisition(Acquisition):
         """See `Acquisition.select`."""
         if candidates.true_loss is None:
             raise ValueError("true_loss needs labels for the whole pool; it is a reference for simulations")
-        return [candidates.ids[i] for i in highest(candidates.true_loss, budget, rng)]
+        return [candidates.ids[i] for i in select_highest(candidates.true_loss, budget, rng)]

@@ -8,11 +8,11 @@ import numpy as np
 
 from llpp.analysis.tables import Cell, Table
 from llpp.analysis.theory.gradients import (
+    compute_weight_gradient,
     kl_coefficient,
     predicted_share,
     ranking_coefficient,
     true_share,
-    weight_gradient,
 )
 
 FIRST, SECOND = np.array([3.0, 1.0, 2.0]), np.array([1.0, 2.0, 1.0])  # θ_i, θ_j
@@ -21,18 +21,18 @@ LOSSES = ((0.90, 0.10), (0.60, 0.40), (0.51, 0.49), (0.49, 0.51), (0.10, 0.90)) 
 DIFFERENCE = float(WEIGHT @ (FIRST - SECOND))  # ln 1.5, so q = 0.6
 
 
-def gradients() -> list[tuple[float, float]]:
+def compute_coefficients() -> list[tuple[float, float]]:
     """Coefficients of Learning Loss and of LearningLoss++ for every pair of `LOSSES`."""
     first, second = np.array(LOSSES).T
     both = ranking_coefficient(DIFFERENCE, first, second), kl_coefficient(DIFFERENCE, first, second)
     return [(float(ranking), float(kl)) for ranking, kl in zip(*both, strict=True)]
 
 
-def table() -> Table:
+def build_example_table() -> Table:
     """Coefficients and gradients with respect to w."""
     rows: list[list[Cell]] = []
-    for pair, coefficients in zip(LOSSES, gradients(), strict=True):
-        vectors = [weight_gradient(c, FIRST, SECOND) for c in coefficients]
+    for pair, coefficients in zip(LOSSES, compute_coefficients(), strict=True):
+        vectors = [compute_weight_gradient(c, FIRST, SECOND) for c in coefficients]
         cells = [f"({', '.join(f'{x + 0.0:g}' for x in np.round(vector, 9))})" for vector in vectors]
         rows.append([*pair, float(true_share(*pair)), float(predicted_share(DIFFERENCE)), *coefficients, *cells])
     columns = {

@@ -9,11 +9,11 @@ import numpy as np
 from scipy import stats
 
 from llpp.analysis import example
-from llpp.analysis.gamma import PAPER, PAPER_DELTAS, PAPER_TABLE_1, deltas
-from llpp.analysis.measured import Losses, Measured
+from llpp.analysis.gamma import PAPER, PAPER_DELTAS, PAPER_TABLE_1, scale_deltas
+from llpp.analysis.measured import MeasuredRun, RoundLosses
 from llpp.analysis.theory.gamma_pairs import Gamma, expected_share, pair_probability
 from llpp.analysis.theory.gradients import kl_coefficient, ranking_coefficient
-from llpp.analysis.theory.observed import pair_share
+from llpp.analysis.theory.observed import compute_pair_share
 from llpp.report.figures import DPI
 from llpp.report.figures import LIGHT as THEME
 
@@ -25,7 +25,7 @@ ORANGE, BLUE, GREEN, PINK = THEME.methods[:4]
 SPAN = 3.0  # differences of predictions and of log losses shown
 
 
-def gradients() -> bytes:
+def plot_gradients() -> bytes:
     """Both coefficients over the plane of predicted difference and true losses, and cuts through it."""
     from matplotlib.colors import LinearSegmentedColormap
 
@@ -36,7 +36,7 @@ def gradients() -> bytes:
         "Learning Loss (Eq. 2)": ranking_coefficient(d, ratio, 1.0),
         "LearningLoss++ (Eq. 4)": kl_coefficient(d, ratio, 1.0),
     }
-    with _figure(3) as (figure, panels):
+    with _create_figure(3) as (figure, panels):
         for axes, (title, plane) in zip(panels, planes.items(), strict=False):
             image = axes.imshow(
                 plane, cmap=shades, vmin=-1, vmax=1, origin="lower", extent=(-SPAN, SPAN, -SPAN, SPAN)
@@ -52,11 +52,11 @@ def gradients() -> bytes:
         panels[1].plot(axis, axis, color=THEME.ink, linewidth=1.2, linestyle="--")
         panels[1].text(-0.9, -0.55, "gradient 0", color=THEME.ink, rotation=45, ha="center", va="center")
         figure.colorbar(image, ax=panels[1], label=r"coefficient of $\theta_i - \theta_j$", shrink=0.9)
-        _cuts(panels[2], axis)
-        return _png(figure)
+        _plot_cuts(panels[2], axis)
+        return _encode_png(figure)
 
 
-def _cuts(axes: "Axes", axis: Any) -> None:
+def _plot_cuts(axes: "Axes", axis: Any) -> None:
     for ratio, colour in ((1.05, BLUE), (4.0, ORANGE)):
         axes.plot(axis, kl_coefficient(axis, ratio, 1.0), color=colour, label=f"LL++, $l_i / l_j$ = {ratio:g}")
     axes.plot(axis, ranking_coefficient(axis, 2.0, 1.0), color=THEME.ink, linestyle="--", label="LL, any ratio > 1")
@@ -66,11 +66,11 @@ def _cuts(axes: "Axes", axis: Any) -> None:
     axes.legend(loc="upper left")
 
 
-def worked_example() -> bytes:
+def plot_worked_example() -> bytes:
     """The gradient's three components for each pair of the worked example."""
     direction = example.FIRST - example.SECOND
-    columns = list(zip(*example.gradients(), strict=True))
-    with _figure(2, height=3.8) as (figure, panels):
+    columns = list(zip(*example.compute_coefficients(), strict=True))
+    with _create_figure(2, height=3.8) as (figure, panels):
         for axes, title, coefficients in zip(panels, ("Learning Loss", "LearningLoss++"), columns, strict=True):
             for component, colour in enumerate((BLUE, ORANGE, GREEN)):
                 places = np.arange(len(coefficients)) + (component - 1) * 0.26
@@ -83,12 +83,12 @@ def worked_example() -> bytes:
             axes.set_title(title)
         panels[0].set_ylabel("gradient of the pair's loss")
         panels[1].legend(loc="upper left", ncols=3)
-        return _png(figure)
+        return _encode_png(figure)
 
 
-def pairs(gamma: Gamma) -> bytes:
+def plot_pairs(gamma: Gamma) -> bytes:
     """P(|l_i - l_j| ≤ δ), and the expected gradients over the predicted share."""
-    with _figure(2) as (figure, (left, right)):
+    with _create_figure(2) as (figure, (left, right)):
         axis = np.linspace(0, 2.5 * gamma.mean, 120)
         left.plot(axis, pair_probability(axis, gamma), color=BLUE)
         if gamma == PAPER:
@@ -99,7 +99,7 @@ def pairs(gamma: Gamma) -> bytes:
         left.set_ylabel(r"$P(|l_i - l_j| \leq \delta)$")
         left.set_title(f"Pairs from Gamma({gamma.alpha:g}, {gamma.beta:g})")
         q = np.linspace(0.001, 0.999, 500)
-        chosen = deltas(gamma)[[0, 2, 4, 6]]
+        chosen = scale_deltas(gamma)[[0, 2, 4, 6]]
         for delta, share, colour in zip(
             chosen, expected_share(chosen, gamma), (BLUE, GREEN, PINK, ORANGE), strict=True
         ):
@@ -112,13 +112,13 @@ def pairs(gamma: Gamma) -> bytes:
         right.set_title(r"Expected gradient given $l_i - l_j = \delta$")
         right.set_ylim(-1.1, 1.1)
         right.legend(loc="upper left")
-        return _png(figure)
+        return _encode_png(figure)
 
 
-def fit(losses: Losses) -> bytes:
+def plot_fit(losses: RoundLosses) -> bytes:
     """Goodness of fit: density, quantiles, and the share of like pairs."""
     gamma, true = losses.gamma, np.sort(losses.true)
-    with _figure(3) as (figure, (density, quantiles, noise)):
+    with _create_figure(3) as (figure, (density, quantiles, noise)):
         low, high = np.quantile(true, (0.005, 0.995))
         axis = np.linspace(max(0.0, 1.2 * low - 0.2 * high), high, 300)[1:]
         density.hist(
@@ -139,31 +139,31 @@ def fit(losses: Losses) -> bytes:
         density.legend()
         expected = stats.gamma.ppf((np.arange(len(true)) + 0.5) / len(true), gamma.alpha, scale=1 / gamma.beta)
         quantiles.scatter(expected, true, s=14, color=BLUE, alpha=0.6, linewidths=0)
-        _diagonal(quantiles, float(min(expected[0], true[0])), float(max(expected[-1], true[-1])))
+        _plot_diagonal(quantiles, float(min(expected[0], true[0])), float(max(expected[-1], true[-1])))
         quantiles.set_title(f"Quantiles (KS distance {losses.distance:.3f})")
         quantiles.set_xlabel("of the fitted Gamma")
         quantiles.set_ylabel("of the true losses")
         fractions = np.linspace(0, min(2.0, float((true[-1] - true[0]) / true.mean())), 80)
         delta = fractions * true.mean()
-        noise.plot(fractions, pair_share(true, delta), color=BLUE, label="all test pairs")
+        noise.plot(fractions, compute_pair_share(true, delta), color=BLUE, label="all test pairs")
         noise.plot(fractions, pair_probability(delta, gamma), color=ORANGE, linestyle="--", label="fitted Gamma")
         noise.set_ylim(0, 1.02)
         noise.set_title("Pairs that differ by little")
         noise.set_xlabel("δ / mean loss")
         noise.set_ylabel(r"share of pairs with $|l_i - l_j| \leq \delta$")
         noise.legend(loc="lower right")
-        return _png(figure)
+        return _encode_png(figure)
 
 
-def reliability(measured: Measured) -> bytes:
+def plot_reliability(measured: MeasuredRun) -> bytes:
     """Predicted against true ratios of the last round's pairs."""
     from matplotlib.ticker import LogLocator
 
-    bins = measured.last.reliability.bins
+    bins = measured.last_round.reliability.bins
     predicted, true, low, high, q, t = np.array(
         [(b.predicted_ratio, b.true_ratio, b.true_low, b.true_high, b.predicted_share, b.true_share) for b in bins]
     ).T
-    with _figure(2) as (figure, (ratios, shares)):
+    with _create_figure(2) as (figure, (ratios, shares)):
         ratios.fill_between(predicted, low, high, color=BLUE, alpha=0.16, linewidth=0, label="middle half of pairs")
         ratios.plot(predicted, true, color=BLUE, marker="o", markersize=5.5, label="geometric mean")
         widest = max(predicted.max(), high.max())
@@ -173,25 +173,25 @@ def reliability(measured: Measured) -> bytes:
                 side.set_major_locator(LogLocator(subs=(1, 1.5, 2, 3, 5, 7) if widest < 15 else (1,)))
                 side.set_major_formatter("{x:g}")
                 side.set_minor_formatter("")
-        _diagonal(ratios, 1.0, float(predicted[np.isfinite(predicted)].max(initial=1.0)))
-        ratios.set_title(f"Ratios, round {measured.last.round}")
+        _plot_diagonal(ratios, 1.0, float(predicted[np.isfinite(predicted)].max(initial=1.0)))
+        ratios.set_title(f"Ratios, round {measured.last_round.round}")
         ratios.set_xlabel(r"predicted ratio $\exp(\hat l_i - \hat l_j)$")
         ratios.set_ylabel(r"true ratio $l_i / l_j$")
         ratios.legend(loc="upper left")
         shares.plot(q, t, color=BLUE, marker="o", markersize=5.5)
-        _diagonal(shares, 0.5, 1.0)
+        _plot_diagonal(shares, 0.5, 1.0)
         shares.set_title("Shares" if measured.calibrated else f"Shares ({measured.objective}: no log scale)")
         shares.set_xlabel("predicted share q")
         shares.set_ylabel("mean true share t")
-        return _png(figure)
+        return _encode_png(figure)
 
 
-def _diagonal(axes: "Axes", low: float, high: float) -> None:
+def _plot_diagonal(axes: "Axes", low: float, high: float) -> None:
     axes.plot((low, high), (low, high), color=THEME.ink, linewidth=1.2, linestyle="--")
 
 
 @contextmanager
-def _figure(count: int, height: float = 4.2) -> "Iterator[tuple[Figure, Sequence[Axes]]]":
+def _create_figure(count: int, height: float = 4.2) -> "Iterator[tuple[Figure, Sequence[Axes]]]":
     import matplotlib
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -213,7 +213,7 @@ STYLE: Any = {
 }  # fmt: skip
 
 
-def _png(figure: "Figure") -> bytes:
+def _encode_png(figure: "Figure") -> bytes:
     content = io.BytesIO()
     figure.savefig(content, format="png")
     return content.getvalue()

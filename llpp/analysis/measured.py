@@ -8,19 +8,25 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from llpp.analysis.tables import Table, known
+from llpp.analysis.tables import Table, replace_nan
 from llpp.analysis.theory.gamma_pairs import Gamma, pair_probability
-from llpp.analysis.theory.observed import Reliability, fit_distance, fit_gamma, pair_share, reliability
+from llpp.analysis.theory.observed import (
+    Reliability,
+    compute_ks_distance,
+    compute_pair_share,
+    fit_gamma,
+    measure_reliability,
+)
 from llpp.errors import StateError
 from llpp.report.files import read_columns
-from llpp.run_dir.state import Round, RunState, load
+from llpp.run_dir.state import Round, RunState, load_state
 
 FRACTIONS = (0.05, 0.1, 0.25, 0.5, 1.0)  # δ as fractions of the mean loss
-NOISE = 0.1  # the one that the summary names
+NOISE_FRACTION = 0.1  # the one that the summary names
 
 
 @dataclass(frozen=True)
-class Losses:
+class RoundLosses:
     """Test images of one round whose losses can be compared: predicted (N,), true (N,) above 0."""
 
     round: int
@@ -37,54 +43,54 @@ class Losses:
     @cached_property
     def distance(self) -> float:
         """How far the fit is off, 0 to 1."""
-        return fit_distance(self.true, self.gamma)
+        return compute_ks_distance(self.true, self.gamma)
 
     @cached_property
     def reliability(self) -> Reliability:
         """Calibration of the predicted differences."""
-        return reliability(self.predicted, self.true)
+        return measure_reliability(self.predicted, self.true)
 
-    def noise(self, fraction: float) -> tuple[float, float]:
+    def measure_noise(self, fraction: float) -> tuple[float, float]:
         """Share of pairs whose losses differ by at most this fraction of the mean: measured, and the Gamma's."""
         delta = fraction * float(self.true.mean())
-        return float(pair_share(self.true, delta)), float(pair_probability(delta, self.gamma))
+        return float(compute_pair_share(self.true, delta)), float(pair_probability(delta, self.gamma))
 
 
 @dataclass(frozen=True)
-class Measured:
+class MeasuredRun:
     """A run's rounds, oldest first."""
 
     folder: Path
     objective: str  # class name
     calibrated: bool  # whether the objective makes exp(p_i - p_j) an estimate of l_i / l_j
-    rounds: tuple[Losses, ...]
+    rounds: tuple[RoundLosses, ...]
 
     @property
-    def last(self) -> Losses:
+    def last_round(self) -> RoundLosses:
         """The latest round."""
         return self.rounds[-1]
 
 
-def read(folder: Path) -> Measured:
+def read_measured_run(folder: Path) -> MeasuredRun:
     """Test losses of the committed rounds of a run; StateError where there are none."""
-    state = load(folder / "state.json") if folder.is_dir() else None
+    state = load_state(folder / "state.json") if folder.is_dir() else None
     if state is None:
         raise StateError(f"{folder} is not a run directory (it has no state.json); give one that llpp run has made")
-    found = [losses for r in state.rounds if (losses := _round(folder, r))]
+    found = [losses for r in state.rounds if (losses := _read_round(folder, r))]
     if not found:
         raise StateError(
             f"no round of {folder} has test images with different finite losses above 0 (test.parquet of "
             f"{len(state.rounds)} committed rounds); let a round finish, or test on more images"
         )
-    target = _objective(state)
-    return Measured(folder, target.rpartition(".")[2], ".kl." in target, tuple(found))
+    target = _get_objective(state)
+    return MeasuredRun(folder, target.rpartition(".")[2], ".kl." in target, tuple(found))
 
 
-def _objective(state: RunState) -> str:
+def _get_objective(state: RunState) -> str:
     return str(state.science.get("objective._target_", "an unknown objective"))
 
 
-def _round(folder: Path, committed: Round) -> Losses | None:
+def _read_round(folder: Path, committed: Round) -> RoundLosses | None:
     number, labelled = committed.number, committed.row.get("labelled")
     path = folder / f"round_{number:02d}" / "test.parquet"
     if not path.exists():
@@ -96,63 +102,92 @@ def _round(folder: Path, committed: Round) -> Losses | None:
     usable = np.isfinite(predicted) & np.isfinite(true) & (true > 0)
     if len(np.unique(true[usable])) < 2:
         return None
-    return Losses(number, int(labelled or 0), predicted[usable], true[usable], int((~usable).sum()))
+    return RoundLosses(number, int(labelled or 0), predicted[usable], true[usable], int((~usable).sum()))
 
 
-def rounds_table(measured: Measured) -> Table:
+def build_rounds_table(measured: MeasuredRun) -> Table:
     """One row per round."""
     columns = {
-        "round": "d", "labelled": "d", "test images": "d", "left out": "d", "mean loss": ".4g", "α": ".3g",
-        "β": ".4g", "KS distance": ".3f", "noise": ".3f", "slope": ".3f", "share error": ".3f",
-    }  # fmt: skip
+        "round": "d",
+        "labelled": "d",
+        "test images": "d",
+        "left out": "d",
+        "mean loss": ".4g",
+        "α": ".3g",
+        "β": ".4g",
+        "KS distance": ".3f",
+        "noise": ".3f",
+        "slope": ".3f",
+        "share error": ".3f",
+    }
     rows = [
         (
-            r.round, r.labelled, len(r.true), r.left_out, float(r.true.mean()), r.gamma.alpha, r.gamma.beta,
-            r.distance, r.noise(NOISE)[0], known(r.reliability.slope), r.reliability.share_error,
+            r.round,
+            r.labelled,
+            len(r.true),
+            r.left_out,
+            float(r.true.mean()),
+            r.gamma.alpha,
+            r.gamma.beta,
+            r.distance,
+            r.measure_noise(NOISE_FRACTION)[0],
+            replace_nan(r.reliability.slope),
+            r.reliability.share_error,
         )
         for r in measured.rounds
-    ]  # fmt: skip
+    ]
     return Table(
-        "run_rounds", "All rounds, on their test images",
+        "run_rounds",
+        "All rounds, on their test images",
         "Gamma(α, β) by maximum likelihood; KS distance: largest gap between the measured and the fitted "
-        f"distribution function; noise: share of all pairs whose losses differ by at most {NOISE:g} of the mean; "
+        f"distribution function; noise: share of all pairs whose losses differ by at most {NOISE_FRACTION:g} of the mean; "
         "slope: true over predicted log ratio (1 = calibrated, below 1 = predicted differences too large); "
         "share error: mean |q − t| over the bins of the reliability curve.",
-        columns, rows,
-    )  # fmt: skip
+        columns,
+        rows,
+    )
 
 
-def noise_table(losses: Losses) -> Table:
+def build_noise_table(losses: RoundLosses) -> Table:
     """Share of pairs that differ by little, measured and from the fit."""
     mean = float(losses.true.mean())
-    rows = [(fraction, fraction * mean, *losses.noise(fraction)) for fraction in FRACTIONS]
+    rows = [(fraction, fraction * mean, *losses.measure_noise(fraction)) for fraction in FRACTIONS]
     return Table(
-        "run_noise", f"Noise for the ranking objective, round {losses.round}",
+        "run_noise",
+        f"Noise for the ranking objective, round {losses.round}",
         "Share of all pairs of test images with |l_i − l_j| ≤ δ. The ranking objective gives each of them a gradient "
         "of the same size as any other pair, in a direction that a small change of either loss would reverse.",
-        {"δ / mean": ".2f", "δ": ".4g", "measured": ".3f", "fitted Gamma": ".3f"}, rows,
-    )  # fmt: skip
+        {"δ / mean": ".2f", "δ": ".4g", "measured": ".3f", "fitted Gamma": ".3f"},
+        rows,
+    )
 
 
-def reliability_table(losses: Losses) -> Table:
+def build_reliability_table(losses: RoundLosses) -> Table:
     """The bins of the reliability curve."""
     columns = {
-        "pairs": "d", "predicted ratio": ".3f", "true ratio": ".3f", "first quartile": ".3f",
-        "third quartile": ".3f", "predicted share q": ".3f", "true share t": ".3f",
-    }  # fmt: skip
+        "pairs": "d",
+        "predicted ratio": ".3f",
+        "true ratio": ".3f",
+        "first quartile": ".3f",
+        "third quartile": ".3f",
+        "predicted share q": ".3f",
+        "true share t": ".3f",
+    }
     rows: Sequence[Sequence[float]] = [
         (b.pairs, b.predicted_ratio, b.true_ratio, b.true_low, b.true_high, b.predicted_share, b.true_share)
         for b in losses.reliability.bins
     ]
     return Table(
-        "run_reliability", f"Calibration of predicted differences, round {losses.round}",
+        "run_reliability",
+        f"Calibration of predicted differences, round {losses.round}",
         "Pairs of test images in equally filled bins of |p_i − p_j|, the image predicted to be worse first: "
         "exp(p_i − p_j) against l_i / l_j (geometric mean and quartiles of each bin), and both shares.",
-        columns, rows,
-    )  # fmt: skip
+        columns,
+        rows,
+    )
 
 
-def calibration(measured: Measured) -> str:
+def explain_calibration(measured: MeasuredRun) -> str:
     """How to read the reliability curve of this run."""
     if measured.calibrated:
         return (

@@ -18,7 +18,7 @@ class Table:
     columns: Mapping[str, str]  # name → how a number is shown, as in format()
     rows: Sequence[Sequence[Cell]]
 
-    def csv(self) -> str:
+    def to_csv(self) -> str:
         """All rows, numbers to 10 digits; an unknown cell is empty."""
         text = io.StringIO()
         writer = csv.writer(text, lineterminator="\n")
@@ -26,23 +26,23 @@ class Table:
         writer.writerows([f"{c:.10g}" if isinstance(c, float) else c for c in row] for row in self.rows)
         return text.getvalue()
 
-    def markdown(self) -> str:
+    def to_markdown(self) -> str:
         """Title, table and note."""
-        head = [_line(self.columns), _line(["--:"] * len(self.columns))]
-        body = [_line(map(_shown, row, self.columns.values())) for row in self.rows]
+        head = [_format_row(self.columns), _format_row(["--:"] * len(self.columns))]
+        body = [_format_row(map(_format_cell, row, self.columns.values())) for row in self.rows]
         return "\n".join([f"**{self.title}**", "", *head, *body, "", self.note, ""])
 
 
-def known(value: float) -> float | None:
+def replace_nan(value: float) -> float | None:
     """A number, or None for NaN."""
     return None if value != value else float(value)
 
 
-def _shown(cell: Cell, form: str) -> str:
+def _format_cell(cell: Cell, form: str) -> str:
     if cell is None:
         return "–"
     return cell if isinstance(cell, str) else format(cell, form)
 
 
-def _line(cells: "Mapping[str, str] | Sequence[str] | map[str]") -> str:
+def _format_row(cells: "Mapping[str, str] | Sequence[str] | map[str]") -> str:
     return f"| {' | '.join(cells)} |"

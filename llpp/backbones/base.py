@@ -31,7 +31,7 @@ class Backbone(nn.Module, ABC):
     def forward(self, image: Tensor) -> PoseOutput:
         """(B, 3, H, W) normalised image → raw heatmaps of every stack and the last stack's features."""
 
-    def regions(self) -> Sequence[nn.Module]:
+    def list_regions(self) -> Sequence[nn.Module]:
         """Parts that are compiled one by one where `compile` is regional; alike ones share what was compiled.
 
         None of them is a container of torch's own: see `Chain`.

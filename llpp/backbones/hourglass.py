@@ -112,7 +112,7 @@ class StackedHourglass(Backbone):
         self.merge_features = nn.ModuleList(nn.Conv2d(channels, channels, 1) for _ in range(stacks - 1))
         self.merge_heatmaps = nn.ModuleList(nn.Conv2d(joints, channels, 1) for _ in range(stacks - 1))
 
-    def regions(self) -> Sequence[nn.Module]:
+    def list_regions(self) -> Sequence[nn.Module]:
         """See `Backbone.regions`: the stem, and twice as many as there are stacks."""
         return [self.stem, *self.hourglasses, *self.features]
 

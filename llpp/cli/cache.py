@@ -13,9 +13,9 @@ llpp run: dataset=lspet, crop.size=…, crop.margin=…, cache_dir=… (the fold
 """
 
 
-def cache(arguments: list[str]) -> int:
+def run_cache_command(arguments: list[str]) -> int:
     """Crops that are cut once and kept on the disk: build, list or remove them."""
-    parser = argparse.ArgumentParser(prog="llpp data cache", description=cache.__doc__, epilog=EPILOG)
+    parser = argparse.ArgumentParser(prog="llpp data cache", description=run_cache_command.__doc__, epilog=EPILOG)
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="build | list | remove")
     build = verbs.add_parser("build", help="cut the crops of a dataset, or what is missing or damaged of them")
     shown = verbs.add_parser("list", help="what there is, how large, and when it was used last")
@@ -38,7 +38,7 @@ def cache(arguments: list[str]) -> int:
     root = Path(cfg.cache_dir)
     if chosen.verb == "list":
         return _list(root)
-    for entry in catalogue.remove(root, chosen.key):
+    for entry in catalogue.remove_caches(root, chosen.key):
         print(f"removed {entry.home}")
     return 0
 
@@ -46,26 +46,26 @@ def cache(arguments: list[str]) -> int:
 def _build(cfg: "DictConfig") -> int:
     from llpp.config import build_crop_cache, instantiate
 
-    crops = build_crop_cache.crop_cache(cfg, instantiate.dataset(cfg))
-    name = crops.ready(print)
+    crops = build_crop_cache.build_crop_cache(cfg, instantiate.make_dataset(cfg))
+    name = crops.prepare(print)
     crops.open(name)
-    for row, reason in sorted(crops.bad.items()):
+    for row, reason in sorted(crops.bad_rows.items()):
         print(f"problem: {crops.dataset.records.ids[row]}: {reason}")
-    print(crops.store(name).home)
-    return min(1, len(crops.bad))
+    print(crops.get_store(name).home)
+    return min(1, len(crops.bad_rows))
 
 
 def _list(root: Path) -> int:
     from llpp.data.crop_cache import catalogue
-    from llpp.data.crop_cache.blocks import amount
+    from llpp.data.crop_cache.blocks import format_bytes
 
-    found = catalogue.entries(root)
+    found = catalogue.list_caches(root)
     for entry in found:
         print(
             f"{entry.home.name}  {entry.dataset}: {entry.count:,} crops of {entry.side} × {entry.side} pixels, "
-            f"{amount(entry.bytes)}, {entry.done:.0%} built, last used {entry.used:%Y-%m-%d %H:%M}"
+            f"{format_bytes(entry.bytes)}, {entry.done:.0%} built, last used {entry.used:%Y-%m-%d %H:%M}"
         )
     print(
-        f"{len(found)} crop cache{'s' * (len(found) != 1)} in {root}, {amount(sum(entry.bytes for entry in found))}"
+        f"{len(found)} crop cache{'s' * (len(found) != 1)} in {root}, {format_bytes(sum(entry.bytes for entry in found))}"
     )
     return 0

@@ -11,13 +11,13 @@ the disk (dataset.cache=true), see `llpp data cache --help`.
 """
 
 
-def data(arguments: list[str]) -> int:
+def run_data_command(arguments: list[str]) -> int:
     """What a dataset holds: tables and problems in the terminal, and a contact sheet of random crops per split."""
     if arguments[:1] == ["cache"]:
-        from llpp.cli.cache import cache
+        from llpp.cli.cache import run_cache_command
 
-        return cache(arguments[1:])
-    parser = argparse.ArgumentParser(prog="llpp data", description=data.__doc__, epilog=EPILOG)
+        return run_cache_command(arguments[1:])
+    parser = argparse.ArgumentParser(prog="llpp data", description=run_data_command.__doc__, epilog=EPILOG)
     add = parser.add_argument
     add(
         "options",
@@ -43,4 +43,4 @@ def data(arguments: list[str]) -> int:
     dataset, crop, pck = build.inspected(cfg)
     output = chosen.output or Path(f"data_{dataset.name}")
     wanted = {name: getattr(chosen, name) for name in ("samples", "seed", "decode")}
-    return min(1, inspection.show(dataset, crop, pck, output, **wanted))
+    return min(1, inspection.show_dataset(dataset, crop, pck, output, **wanted))

@@ -11,8 +11,8 @@ from functools import partial
 from pathlib import Path
 
 from llpp import __version__
-from llpp.cli.analyze import analyze
-from llpp.cli.data import data
+from llpp.cli.analyze import run_analyze_command
+from llpp.cli.data import run_data_command
 from llpp.config import compose
 from llpp.errors import Interrupted, LlppError
 
@@ -35,7 +35,7 @@ try:   llpp run experiment=demo
 def main() -> None:
     """Entry point of the `llpp` command."""
     verbs: dict[str, Callable[[list[str]], int]] = {
-        "run": run, "report": report, "data": data, "analyze": analyze
+        "run": run, "report": report, "data": run_data_command, "analyze": run_analyze_command
     }  # fmt: skip
     arguments = sys.argv[1:]
     if not arguments or arguments[0] in ("-h", "--help", "help"):
@@ -83,7 +83,7 @@ def run(arguments: list[str]) -> int:
 
             collectives.disconnect()
     finally:
-        lines = sweep.summary()
+        lines = sweep.summarise_jobs()
         print(*lines, sep="\n", end="\n" if lines else "", file=sys.stderr)
     return 1 if any(line.startswith("failed: ") for line in lines) else 0
 
@@ -108,9 +108,9 @@ def report(arguments: list[str]) -> int:
     from llpp import report as reports
     from llpp.config import instantiate
 
-    reference = reports.published(chosen.reference)
-    dataset = partial(instantiate.dataset_of_run, trusted=trusted)
-    page = reports.write(chosen.folders, chosen.output or chosen.folders[0], dataset, reference)
+    reference = reports.get_reference(chosen.reference)
+    dataset = partial(instantiate.rebuild_run_dataset, trusted=trusted)
+    page = reports.write_report(chosen.folders, chosen.output or chosen.folders[0], dataset, reference)
     reports.print_tables(chosen.folders, reference=reference)
     print(page)
     return 0

@@ -16,10 +16,10 @@ from pytorch_lightning.callbacks import ProgressBar
 
 from llpp.backbones.base import Backbone
 from llpp.config import build_crop_cache, fingerprint, read_settings
-from llpp.config.instantiate import dataset, make, plainly, records
+from llpp.config.instantiate import hydra_errors_as_config_errors, instantiate_dataset, make, make_dataset
 from llpp.data.crop_cache.cache import CropCache
 from llpp.data.crop_cache.device_cache import ResidentCrops
-from llpp.data.crop_dataset import Cropping
+from llpp.data.crop_dataset import CropPipeline
 from llpp.data.datamodule import PoolDataModule
 from llpp.data.person_crop import PersonCrop
 from llpp.datasets.base import PoseDataset
@@ -30,11 +30,11 @@ from llpp.loggers.wandb_logger import WandbRun
 from llpp.redaction import redact
 from llpp.rounds.experiment import Experiment
 from llpp.run_dir.checkpoints import AtomicCheckpointIO
-from llpp.setting_rules import check
+from llpp.setting_rules import check_setting
 from llpp.tasks.pose.heatmaps import HeatmapCodec
 from llpp.tasks.pose.pck import PCK, PCKDefinition
 from llpp.training import compilation, trainer_setup
-from llpp.training.checkpoint_callbacks import checkpoint_callbacks
+from llpp.training.checkpoint_callbacks import build_checkpoint_callbacks
 from llpp.training.module import LearningLossModule, Phase
 
 log = logging.getLogger(__name__)
@@ -46,21 +46,21 @@ def experiment(cfg: DictConfig, gpu: int | None = None, data: PoseDataset | None
     `gpu` is the number of the one that is to be used, where the machine has several; `data` the config's dataset,
     if it has been made already.
     """
-    trainer_setup.quiet()
-    chosen = read_settings.of(cfg)
+    trainer_setup.silence_lightning()
+    chosen = read_settings.read_settings(cfg)
     performance = Performance(**_plain(cfg.performance))
     if cfg.threads:
         torch.set_num_threads(cfg.threads)
-    if performance.keeps_memory(cfg.trainer.accelerator):
+    if performance.should_keep_memory(cfg.trainer.accelerator):
         keep_memory()
-    data = data or dataset(cfg)
-    crops = build_crop_cache.crop_cache(cfg, data) if cfg.dataset.cache else None
+    data = data or make_dataset(cfg)
+    crops = build_crop_cache.build_crop_cache(cfg, data) if cfg.dataset.cache else None
     resident = ResidentCrops(crops) if crops and cfg.dataset.resident else None
     make_module = partial(module, cfg, data, resident=resident)
     make_data = _data_factory(cfg, data, crops)
     first = make_module(0, "joint")
     first.compilation.begin_job()
-    with plainly():
+    with hydra_errors_as_config_errors():
         first.optimizer_factory(first.parameters())
         try:
             _trainer(cfg, [], gpu, "", Path(cfg.run_dir), "", True)
@@ -68,16 +68,16 @@ def experiment(cfg: DictConfig, gpu: int | None = None, data: PoseDataset | None
             raise ValueError(str(error)) from error
     acquisition = make(cfg.acquisition)
     loggers = [make(node) for node in (cfg.logger or {}).values()]
-    config, code, decided = redact(_plain(cfg)), fingerprint.code(_plain(cfg)), _decided(cfg)
+    config, code, decided = redact(_plain(cfg)), fingerprint.hash_program(_plain(cfg)), _decided(cfg)
     if cfg.trainer.precision == "auto":
         log.info("%s: trainer.precision=%s, which is fastest here", cfg.run_dir, decided["trainer"]["precision"])
     return Experiment(
         settings=chosen,
-        science=fingerprint.science(config | decided, data, _pck(cfg)),
+        science=fingerprint.collect_result_settings(config | decided, data, _pck(cfg)),
         config=OmegaConf.to_yaml(OmegaConf.create(config)),
         run_dir=Path(cfg.run_dir),
         dataset=data,
-        sizes=data.body_size(cfg.pck.unit).values,
+        sizes=data.get_normaliser(cfg.pck.unit).values,
         grow=cfg.dataset.grow,
         crops=crops,
         acquisition=acquisition,
@@ -95,13 +95,13 @@ def experiment(cfg: DictConfig, gpu: int | None = None, data: PoseDataset | None
 def inspected(cfg: DictConfig) -> tuple[PoseDataset, PersonCrop, PCKDefinition]:
     """What `llpp data` looks at; unlike a run's, the dataset may lack images and splits."""
     size, padding = cfg.crop.size, cfg.crop.padding
-    check("crop.size", size)
-    with plainly():
-        return records(cfg.dataset), PersonCrop(size, padding), _pck(cfg)
+    check_setting("crop.size", size)
+    with hydra_errors_as_config_errors():
+        return instantiate_dataset(cfg.dataset), PersonCrop(size, padding), _pck(cfg)
 
 
 def _pck(cfg: DictConfig) -> PCKDefinition:
-    with plainly():
+    with hydra_errors_as_config_errors():
         return PCKDefinition(**_plain(cfg.pck))
 
 
@@ -113,10 +113,10 @@ def module(
     backbone: Backbone = make(cfg.backbone, joints=len(joints))
     backbone.check_size(cfg.crop.size)
     spec = FeatureSpec(backbone.feature_channels, backbone.penultimate_channels, cfg.crop.size)
-    with plainly():
+    with hydra_errors_as_config_errors():
         head = make(cfg.head)(spec=spec) if phase != "pose" else None
     filled = cfg.compile is not None or cfg.trainer.accelerator in ("gpu", "cuda")
-    compiled = compilation.of_setting(
+    compiled = compilation.parse_compile_setting(
         **_plain(OmegaConf.masked_copy(cfg, "compile")),
         batch=cfg.data.eval_batch_size if filled else 0,
         accumulated=cfg.trainer.get("accumulate_grad_batches", 1),
@@ -131,7 +131,7 @@ def module(
         pck=PCK(joints, _pck(cfg)),
         optimizer=make(cfg.optimizer),
         scheduler=make(cfg.scheduler) if cfg.scheduler else None,
-        policy=read_settings.policy(cfg),
+        policy=read_settings.read_head_training(cfg),
         crop_size=cfg.crop.size,
         round_number=round_number,
         phase=phase,
@@ -148,17 +148,17 @@ def _plain(node: Any) -> dict[str, Any]:
 def _decided(cfg: DictConfig) -> dict[str, Any]:
     """The sections of the config in which the machine has a say, with what was decided; results depend on it."""
     trainer, crop = _plain(cfg.trainer), _plain(cfg.crop)
-    trainer["precision"] = trainer_setup.precision(cfg.trainer.precision, cfg.trainer.accelerator)
-    return {"trainer": trainer, "crop": crop | build_crop_cache.science(cfg)}
+    trainer["precision"] = trainer_setup.resolve_precision(cfg.trainer.precision, cfg.trainer.accelerator)
+    return {"trainer": trainer, "crop": crop | build_crop_cache.collect_crop_result_settings(cfg)}
 
 
 def _data_factory(cfg: DictConfig, data: PoseDataset, crops: CropCache | None = None) -> Any:
-    margin = cfg.crop.margin if read_settings.resample(cfg) == "device" else None
+    margin = cfg.crop.margin if read_settings.resolve_resampling(cfg) == "device" else None
     crop = PersonCrop(cfg.crop.size, cfg.crop.padding, margin)
     pixel = make(cfg.pixel) if cfg.pixel else None
-    cropping = Cropping(crop, make(cfg.augmentation), pixel, crops, bool(cfg.dataset.resident))
-    loading = read_settings.loading(cfg)
-    sizes = (data.body_size(cfg.pck.unit).values * cfg.pck.factor).astype(np.float32)
+    cropping = CropPipeline(crop, make(cfg.augmentation), pixel, crops, bool(cfg.dataset.resident))
+    loading = read_settings.read_loader_settings(cfg)
+    sizes = (data.get_normaliser(cfg.pck.unit).values * cfg.pck.factor).astype(np.float32)
 
     def make_data(labelled: Sequence[int], validation: Sequence[int], round_number: int) -> PoolDataModule:
         return PoolDataModule(data, sizes, labelled, validation, cropping, loading, cfg.seed, round_number)
@@ -172,10 +172,12 @@ def _trainer(
     shown = [make(copy.deepcopy(node)) for node in (cfg.callbacks or {}).values()]
     trainer = pl.Trainer(
         **_decided(cfg)["trainer"] | ({} if gpu is None else {"devices": [gpu]}),
-        strategy=trainer_setup.strategy(cfg.rank_timeout) if collectives.count() > 1 else "auto",
+        strategy=trainer_setup.build_ddp_strategy(cfg.rank_timeout) if collectives.get_world_size() > 1 else "auto",
         callbacks=[
             *shown,
-            *checkpoint_callbacks(directory, key, code, cfg.best_by if best and cfg.weights == "best" else None),
+            *build_checkpoint_callbacks(
+                directory, key, code, cfg.best_by if best and cfg.weights == "best" else None
+            ),
         ],
         plugins=[AtomicCheckpointIO()],
         logger=loggers or False,
@@ -184,5 +186,5 @@ def _trainer(
         use_distributed_sampler=False,  # the datamodule's own samplers know their rows
         num_sanity_val_steps=0,
     )
-    trainer_setup.leave_signals(trainer)
+    trainer_setup.disable_signal_handlers(trainer)
     return trainer

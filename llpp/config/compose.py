@@ -75,7 +75,7 @@ def check_words(words: Sequence[str]) -> None:
             if name in known and value not in (*known[name], "null"):
                 raise ConfigError(f"{name}={value} is not known; use {', '.join(known[name])}")
             if len(values) == 1:  # one bad value of a sweep must not stop its other jobs
-                setting_rules.check(name, _value(value))
+                setting_rules.check_setting(name, _value(value))
 
 
 def _check_known(name: str, word: str) -> None:

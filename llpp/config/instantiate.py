@@ -11,7 +11,7 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
-from llpp.config.read_settings import OF_THE_RUN
+from llpp.config.read_settings import DATASET_RUN_KEYS
 from llpp.config.trusted_targets import check_targets
 from llpp.datasets.base import PoseDataset
 from llpp.errors import ConfigError, LlppError
@@ -20,12 +20,12 @@ from llpp.run_dir.config_file import read_config
 
 def make(node: Any, **extra: Any) -> Any:
     """Instantiate a node; only plain containers reach the objects."""
-    with plainly():
+    with hydra_errors_as_config_errors():
         return instantiate(node, **extra, _convert_="all")
 
 
 @contextmanager
-def plainly() -> Iterator[None]:
+def hydra_errors_as_config_errors() -> Iterator[None]:
     """Hydra wraps what a constructor raises: pass our own errors on, and put others into one line."""
     try:
         yield
@@ -36,27 +36,27 @@ def plainly() -> Iterator[None]:
         raise ConfigError(" ".join(str(error).split())) from error
 
 
-def dataset(cfg: DictConfig) -> PoseDataset:
+def make_dataset(cfg: DictConfig) -> PoseDataset:
     """The dataset of a config, whose splits must not be empty."""
-    data = records(cfg.dataset)
+    data = instantiate_dataset(cfg.dataset)
     for split in ("train", "val", "test"):
-        if not len(data.records.rows(split)):
+        if not len(data.records.select_rows(split)):
             raise ConfigError(f"dataset {data.name} has no {split} records; give it some in dataset.*")
     data.check()
     return data
 
 
-def records(node: DictConfig) -> PoseDataset:
+def instantiate_dataset(node: DictConfig) -> PoseDataset:
     """The dataset of a config's node, in which some settings are about the run."""
     own = copy.copy(node)
     with open_dict(own):
-        for name in OF_THE_RUN:
+        for name in DATASET_RUN_KEYS:
             own.pop(name, None)
     made: PoseDataset = make(own)
     return made
 
 
-def dataset_of_run(run_dir: Path, trusted: Sequence[str] = ()) -> PoseDataset:
+def rebuild_run_dataset(run_dir: Path, trusted: Sequence[str] = ()) -> PoseDataset:
     """The dataset of a run, built again from its config.yaml; LlppError where that is impossible by now.
 
     It may be somebody else's run: only llpp's datasets and what `trusted` packages define are built.
@@ -66,7 +66,7 @@ def dataset_of_run(run_dir: Path, trusted: Sequence[str] = ()) -> PoseDataset:
     if not isinstance(node, dict) or "_target_" not in node:
         raise ConfigError(f"{run_dir / 'config.yaml'} has no dataset; start its `llpp run` command again")
     try:
-        return dataset(OmegaConf.create({"dataset": node}))
+        return make_dataset(OmegaConf.create({"dataset": node}))
     except OmegaConfBaseException as error:
         told = " ".join(str(error).split())
         raise ConfigError(f"{run_dir / 'config.yaml'} does not describe a dataset any more: {told}") from error

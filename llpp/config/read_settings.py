@@ -5,13 +5,13 @@ from collections.abc import Mapping
 from typing import Any
 
 from llpp.errors import ConfigError, expect
-from llpp.setting_rules import CHOICES, RULES, check
-from llpp.settings import Loading, Policy, Settings
+from llpp.setting_rules import CHOICES, RULES, check_setting
+from llpp.settings import HeadTraining, LoaderSettings, Settings
 
-OF_THE_RUN = ("grow", "cache", "resident")  # what a dataset's node says about the run
+DATASET_RUN_KEYS = ("grow", "cache", "resident")  # what a dataset's node says about the run
 
 
-def of(cfg: Any) -> Settings:
+def read_settings(cfg: Any) -> Settings:
     """The shape of the run that a config asks for; ConfigError about what takes neither data nor torch to judge."""
     for name in (*RULES, *CHOICES):
         value, parts = cfg, name.split(".")
@@ -19,8 +19,8 @@ def of(cfg: Any) -> Settings:
             value = value[parts.pop(0)]
         expect(not parts or isinstance(value, Mapping), name.split(".")[0], value, f"settings such as {name}")
         if not parts:  # an optimiser of somebody's own may have no lr
-            check(name, value)
-    loading(cfg)
+            check_setting(name, value)
+    read_loader_settings(cfg)
     _check_resident(cfg)
     trainer = cfg.trainer
     if trainer.accelerator == "cpu" and str(trainer.precision).startswith("16"):
@@ -33,20 +33,20 @@ def of(cfg: Any) -> Settings:
     return Settings(**{field.name: cfg[field.name] for field in dataclasses.fields(Settings)})
 
 
-def loading(cfg: Any) -> Loading:
+def read_loader_settings(cfg: Any) -> LoaderSettings:
     """How the batches of a config are put together; ConfigError."""
-    known = [field.name for field in dataclasses.fields(Loading)]
+    known = [field.name for field in dataclasses.fields(LoaderSettings)]
     if strange := [name for name in cfg.data if name not in known]:
         raise ConfigError(f"data.{strange[0]} is not known; use {', '.join(known)}")
     given = {name: cfg.data[name] for name in cfg.data}
     if given.get("pin_memory") is None:
         given["pin_memory"] = cfg.trainer.accelerator in ("gpu", "cuda")
-    return Loading(**given)
+    return LoaderSettings(**given)
 
 
-def policy(cfg: Any) -> Policy:
+def read_head_training(cfg: Any) -> HeadTraining:
     """How the head of a config is trained; ConfigError."""
-    return Policy(**{field.name: cfg[field.name] for field in dataclasses.fields(Policy)})
+    return HeadTraining(**{field.name: cfg[field.name] for field in dataclasses.fields(HeadTraining)})
 
 
 def _check_resident(cfg: Any) -> None:
@@ -59,8 +59,8 @@ def _check_resident(cfg: Any) -> None:
             raise ConfigError(f"dataset.resident=device does not go with {wrong}, or set dataset.resident=null")
 
 
-def resample(cfg: Any) -> str:
+def resolve_resampling(cfg: Any) -> str:
     """Where crops are resampled, worker or device; the pixels differ a little, so it is science."""
-    check("crop.resample", cfg.crop.resample)
+    check_setting("crop.resample", cfg.crop.resample)
     automatic = "worker" if cfg.trainer.accelerator == "cpu" and not cfg.dataset.resident else "device"
     return automatic if cfg.crop.resample == "auto" else str(cfg.crop.resample)

@@ -13,7 +13,7 @@ from typing import Any
 from llpp.datasets.base import PoseDataset
 from llpp.errors import ConfigError
 
-OWN = "llpp.datasets."
+DATASET_PREFIX = "llpp.datasets."
 
 
 def check_targets(node: Any, run_dir: Path, trusted: Sequence[str]) -> None:
@@ -25,7 +25,7 @@ def check_targets(node: Any, run_dir: Path, trusted: Sequence[str]) -> None:
         ConfigError: such a `_target_`, or an interpolation, which might become one.
     """
     path = run_dir / "config.yaml"
-    for key, value in _entries(node):
+    for key, value in _walk_entries(node):
         if isinstance(value, str) and "${" in value:
             raise ConfigError(
                 f"{path} has the interpolation {value[:80]!r}, where a run writes values; write the value there"
@@ -40,7 +40,7 @@ def check_targets(node: Any, run_dir: Path, trusted: Sequence[str]) -> None:
             )
 
 
-def _entries(node: Any) -> Iterator[tuple[Any, Any]]:
+def _walk_entries(node: Any) -> Iterator[tuple[Any, Any]]:
     """(key, value) of every leaf, keys as leaves too, and of every `_target_`; a list's elements have its key."""
     waiting: list[tuple[Any, Any]] = [(None, node)]
     while waiting:
@@ -57,18 +57,20 @@ def _entries(node: Any) -> Iterator[tuple[Any, Any]]:
 def _is_trusted(target: str, trusted: Sequence[str]) -> bool:
     if not all(part.isidentifier() for part in target.split(".")):
         return False
-    if target.startswith(OWN):
+    if target.startswith(DATASET_PREFIX):
         # others of llpp's, such as what writes files, are no datasets
-        found = _found(target)
+        found = _import_target(target)
         return isinstance(found, type) and issubclass(found, PoseDataset) and found.__module__.startswith("llpp.")
-    return _is_in(target, trusted) and _is_in(str(getattr(_found(target), "__module__", "")), trusted)
+    return _is_in_packages(target, trusted) and _is_in_packages(
+        str(getattr(_import_target(target), "__module__", "")), trusted
+    )
 
 
-def _is_in(name: str, packages: Sequence[str]) -> bool:
+def _is_in_packages(name: str, packages: Sequence[str]) -> bool:
     return any(name == package or name.startswith(f"{package}.") for package in packages)
 
 
-def _found(target: str) -> Any:
+def _import_target(target: str) -> Any:
     """What a path names, None if nothing."""
     first, *rest = target.split(".")
     try:

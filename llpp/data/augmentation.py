@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from llpp.geometry import Warp
-from llpp.setting_rules import check
+from llpp.setting_rules import check_setting
 
 
 @dataclass(frozen=True)
@@ -19,7 +19,7 @@ class Augmentation:
 
     def __post_init__(self) -> None:
         for name in ("rotation", "scale", "shift", "flip"):
-            check(f"augmentation.{name}", getattr(self, name))
+            check_setting(f"augmentation.{name}", getattr(self, name))
 
     def draw(self, rng: np.random.Generator) -> Warp:
         """A warp; equal generators give equal warps."""

@@ -19,8 +19,8 @@ from llpp.data.person_crop import PersonCrop, Placement
 from llpp.data.resampling import warp_image
 from llpp.data.sharpening import sharpen
 from llpp.datasets.base import PoseDataset
-from llpp.geometry import UPRIGHT, Warp, enlarged, move_points, scale_of
-from llpp.seeds import Stream, generator
+from llpp.geometry import IDENTITY_WARP, Warp, build_upscale_matrix, compute_scale, move_points
+from llpp.seeds import Stream, make_rng
 from llpp.types import Batch
 
 Item = dict[str, NDArray[np.generic]]
@@ -29,12 +29,12 @@ EVALUATION = -1  # in place of an epoch: no augmentation
 IDLE = -2  # likewise, and no joint counts: keeps a rank in step that has nothing to evaluate
 
 
-class CutCrops(Protocol):
+class CropSource(Protocol):
     """Upright crops with a border, cut beforehand."""
 
     crop: PersonCrop  # with the margin that they were cut with
 
-    def pixels(self, row: int) -> NDArray[np.uint8]:
+    def get_pixels(self, row: int) -> NDArray[np.uint8]:
         """(side, side, 3) of a record; not to be written to."""
 
     def shape(self, row: int) -> tuple[int, int]:
@@ -42,13 +42,13 @@ class CutCrops(Protocol):
 
 
 @dataclass(frozen=True)
-class Cropping:
+class CropPipeline:
     """What happens to an image on its way to the network."""
 
     crop: PersonCrop
     augmentation: Augmentation
     pixel: PixelAugmentation | None = None
-    cut: CutCrops | None = None  # read instead of images
+    cut: CropSource | None = None  # read instead of images
     resident: bool = False  # the device has the pixels of `cut` already
 
 
@@ -56,7 +56,7 @@ class CropDataset(Dataset[Item]):
     """Crops by (epoch, row); `sizes` (N,) is PCK's normaliser in image pixels."""
 
     def __init__(
-        self, dataset: PoseDataset, sizes: NDArray[np.float32], cropping: Cropping, seed: int, round_number: int
+        self, dataset: PoseDataset, sizes: NDArray[np.float32], cropping: CropPipeline, seed: int, round_number: int
     ) -> None:
         self.dataset, self.sizes, self.cropping = dataset, sizes, cropping
         self.entropy = (seed, round_number)
@@ -80,10 +80,10 @@ class CropDataset(Dataset[Item]):
         if not self.cropping.resident:
             images = np.empty((len(keys), crop.side, crop.side, 3), dtype=np.uint8)
         for place, (epoch, row) in enumerate(keys):
-            rng = self._rng(epoch, row) if epoch >= 0 else None
-            warp = self.cropping.augmentation.draw(rng) if rng else UPRIGHT
+            rng = self._make_rng(epoch, row) if epoch >= 0 else None
+            warp = self.cropping.augmentation.draw(rng) if rng else IDENTITY_WARP
             into = None if images is None else images[place]
-            placed = self._cut(row, warp, into)
+            placed = self._cut_crop(row, warp, into)
             if rng and self.cropping.pixel and into is not None:
                 into[:] = self.cropping.pixel(into, rng)
             matrices[place], turned[place], flipped[place] = placed.matrix, placed.turned, warp.flip
@@ -91,7 +91,7 @@ class CropDataset(Dataset[Item]):
                 visible[place] = 0
         joints = move_points(records.joints[rows], matrices)
         joints[flipped], visible[flipped] = joints[flipped][:, self.flip_order], visible[flipped][:, self.flip_order]
-        scales = np.array([scale_of(matrix) for matrix in matrices])
+        scales = np.array([compute_scale(matrix) for matrix in matrices])
         item: Item = {
             "joints": joints,
             "visible": visible,
@@ -105,34 +105,36 @@ class CropDataset(Dataset[Item]):
             item["warp"] = turned.astype(np.float32)
         return item
 
-    def _cut(self, row: int, warp: Warp, into: NDArray[np.uint8] | None) -> Placement:
+    def _cut_crop(self, row: int, warp: Warp, into: NDArray[np.uint8] | None) -> Placement:
         """Where the crop of `row` lies; its pixels are written `into` an array, if there is one."""
         crop, cut, box = self.cropping.crop, self.cropping.cut, self.dataset.records.boxes[row]
         if cut is None:
             direct = crop.margin is None
-            image, factor = self.dataset.reduced(row, crop.reduction(box, warp if direct else UPRIGHT))
+            image, factor = self.dataset.load_reduced(
+                row, crop.compute_reduction(box, warp if direct else IDENTITY_WARP)
+            )
             placed = crop.place(box, image.shape[:2], warp)
             matrix = placed.matrix if direct else placed.upright
-            warp_image(image, matrix @ enlarged(factor), crop.side, into)
+            warp_image(image, matrix @ build_upscale_matrix(factor), crop.side, into)
             return placed
         placed = cut.crop.place(box, cut.shape(row), warp)
         if into is None:
             return placed
         if crop.margin is not None:
-            into[:] = cut.pixels(row)
-        elif warp == UPRIGHT:
+            into[:] = cut.get_pixels(row)
+        elif warp == IDENTITY_WARP:
             middle = slice(cut.crop.border, cut.crop.border + crop.size)
-            into[:] = cut.pixels(row)[middle, middle]
+            into[:] = cut.get_pixels(row)[middle, middle]
         else:
-            warp_image(cut.pixels(row), placed.turned, crop.size, into)
+            warp_image(cut.get_pixels(row), placed.turned, crop.size, into)
             sharpen(into, placed.turned)
         return placed
 
-    def _rng(self, epoch: int, row: int) -> np.random.Generator:
+    def _make_rng(self, epoch: int, row: int) -> np.random.Generator:
         name = hashlib.blake2b(self.dataset.records.ids[row].encode(), digest_size=8).digest()
-        return generator(Stream.SAMPLE, *self.entropy, epoch, int.from_bytes(name, "big"))
+        return make_rng(Stream.SAMPLE, *self.entropy, epoch, int.from_bytes(name, "big"))
 
 
-def tensors(batch: Item) -> Batch:
+def to_tensors(batch: Item) -> Batch:
     """A stacked batch as tensors that share its memory."""
     return {name: torch.from_numpy(values) for name, values in batch.items()}  # type: ignore[return-value]

@@ -14,12 +14,12 @@ import pytorch_lightning as pl
 from numpy.typing import NDArray
 from torch.utils.data import DataLoader, Sampler
 
-from llpp.data.crop_dataset import EVALUATION, IDLE, CropDataset, Cropping, Item, tensors
+from llpp.data.crop_dataset import EVALUATION, IDLE, CropDataset, CropPipeline, Item, to_tensors
 from llpp.datasets.base import PoseDataset
 from llpp.distributed import collectives
 from llpp.errors import ConfigError
-from llpp.seeds import Stream, generator
-from llpp.settings import Loading
+from llpp.seeds import Stream, make_rng
+from llpp.settings import LoaderSettings
 
 
 class EpochSampler(Sampler[tuple[int, int]]):
@@ -32,12 +32,12 @@ class EpochSampler(Sampler[tuple[int, int]]):
     def __init__(self, rows: Sequence[int], batch_size: int, seed: int, round_number: int) -> None:
         self.rows, self.entropy, self.epoch = list(rows), (seed, round_number), 0
         batch = min(batch_size, len(self.rows))
-        if batch % collectives.count():  # fewer images would be another experiment
+        if batch % collectives.get_world_size():  # fewer images would be another experiment
             raise ConfigError(
                 f"a batch of {batch} (data.batch_size={batch_size}, {len(self.rows)} labelled) cannot be shared by "
-                f"{collectives.count()} devices; change data.batch_size, initial or trainer.devices"
+                f"{collectives.get_world_size()} devices; change data.batch_size, initial or trainer.devices"
             )
-        self.batch = batch // collectives.count()  # of this rank
+        self.batch = batch // collectives.get_world_size()  # of this rank
         self.used = len(self.rows) // batch * batch
 
     def set_epoch(self, epoch: int) -> None:
@@ -45,18 +45,18 @@ class EpochSampler(Sampler[tuple[int, int]]):
         self.epoch = epoch
 
     def __len__(self) -> int:
-        return self.used // collectives.count()
+        return self.used // collectives.get_world_size()
 
     def __iter__(self) -> Iterator[tuple[int, int]]:
-        order = generator(Stream.ORDER, *self.entropy, self.epoch).permutation(len(self.rows))
-        return iter([(self.epoch, self.rows[i]) for i in collectives.share(order[: self.used].tolist())])
+        order = make_rng(Stream.ORDER, *self.entropy, self.epoch).permutation(len(self.rows))
+        return iter([(self.epoch, self.rows[i]) for i in collectives.shard(order[: self.used].tolist())])
 
 
 class RowSampler(Sampler[tuple[int, int]]):
     """A rank's batches of rows, in the order in which they are given, for evaluation."""
 
     def __init__(self, rows: NDArray[np.int64], batch_size: int) -> None:
-        self.rows = rows[batch_places(len(rows), batch_size, collectives.rank())]
+        self.rows = rows[compute_rank_positions(len(rows), batch_size, collectives.get_rank())]
         self.batch, self.mode = batch_size, EVALUATION
 
     def __len__(self) -> int:
@@ -66,9 +66,9 @@ class RowSampler(Sampler[tuple[int, int]]):
         return ((self.mode, int(row)) for row in self.rows)
 
 
-def batch_places(number: int, batch_size: int, rank: int) -> NDArray[np.int64]:
+def compute_rank_positions(number: int, batch_size: int, rank: int) -> NDArray[np.int64]:
     """Places, among `number` rows, of those that a rank evaluates: every n-th batch."""
-    starts = np.arange(rank * batch_size, number, collectives.count() * batch_size)
+    starts = np.arange(rank * batch_size, number, collectives.get_world_size() * batch_size)
     places: NDArray[np.int64] = (starts[:, None] + np.arange(batch_size)).reshape(-1)
     return places[places < number]
 
@@ -85,8 +85,8 @@ class PoolDataModule(pl.LightningDataModule):
         sizes: NDArray[np.float32],
         labelled: Sequence[int],
         validation: Sequence[int],
-        cropping: Cropping,
-        loading: Loading,
+        cropping: CropPipeline,
+        loading: LoaderSettings,
         seed: int,
         round_number: int,
     ) -> None:
@@ -98,20 +98,20 @@ class PoolDataModule(pl.LightningDataModule):
 
     def train_dataloader(self) -> DataLoader[Item]:
         """The labelled rows, augmented, in each epoch's own order."""
-        return self._loader(self.sampler, lasting=True)
+        return self._make_loader(self.sampler, lasting=True)
 
     def val_dataloader(self) -> DataLoader[Item]:
         """The validation rows, in their order; a rank without one takes part with a row that does not count."""
         sampler = RowSampler(self.validation, self.loading.eval_batch_size)
         if not len(sampler):
             sampler.rows, sampler.mode = self.validation[:1], IDLE
-        return self._loader(sampler, lasting=True)
+        return self._make_loader(sampler, lasting=True)
 
-    def rows_loader(self, rows: NDArray[np.int64]) -> DataLoader[Item]:
+    def make_rows_loader(self, rows: NDArray[np.int64]) -> DataLoader[Item]:
         """Any rows in the given order, each once, without augmentation."""
-        return self._loader(RowSampler(rows, self.loading.eval_batch_size))
+        return self._make_loader(RowSampler(rows, self.loading.eval_batch_size))
 
-    def _loader(self, keys: RowSampler | EpochSampler, lasting: bool = False) -> DataLoader[Item]:
+    def _make_loader(self, keys: RowSampler | EpochSampler, lasting: bool = False) -> DataLoader[Item]:
         """`lasting`: its workers wait for the next epoch."""
         return DataLoader(
             self.crops,
@@ -120,5 +120,5 @@ class PoolDataModule(pl.LightningDataModule):
             num_workers=self.loading.workers,
             persistent_workers=self.loading.workers > 0 and lasting,
             pin_memory=self.loading.pin_memory,
-            collate_fn=tensors,  # type: ignore[arg-type]  # `__getitems__` stacks already
+            collate_fn=to_tensors,  # type: ignore[arg-type]  # `__getitems__` stacks already
         )

@@ -12,15 +12,15 @@ from numpy.typing import NDArray
 
 from llpp.data.resampling import warp_image
 from llpp.geometry import (
-    UPRIGHT,
+    IDENTITY_WARP,
     Matrix,
     Warp,
-    crop_matrix,
-    enlarged,
+    build_crop_matrix,
+    build_upscale_matrix,
+    build_warp_matrix,
     move_joints,
-    warp_matrix,
 )
-from llpp.setting_rules import check
+from llpp.setting_rules import check_setting
 
 
 @dataclass(frozen=True)
@@ -56,8 +56,8 @@ class PersonCrop:
     margin: float | None = None
 
     def __post_init__(self) -> None:
-        check("crop.padding", self.padding)
-        check("crop.margin", self.margin)
+        check_setting("crop.padding", self.padding)
+        check_setting("crop.margin", self.margin)
 
     @property
     def border(self) -> int:
@@ -69,7 +69,7 @@ class PersonCrop:
         """Pixels of the crop that is cut."""
         return self.size + 2 * self.border
 
-    def reduction(self, box: NDArray[np.float32], warp: Warp = UPRIGHT) -> int:
+    def compute_reduction(self, box: NDArray[np.float32], warp: Warp = IDENTITY_WARP) -> int:
         """By what whole factor an image may be smaller without loss to its crop; 1 where the box is NaN."""
         *_, width, height = box.tolist()
         if math.isnan(width + height):
@@ -80,7 +80,7 @@ class PersonCrop:
         """Around `box` in an image of `shape` (height, width), which is taken whole where the box is NaN."""
         if np.isnan(box).any():
             box = np.array([-0.5, -0.5, shape[1], shape[0]], dtype=np.float32)
-        upright, turned = crop_matrix(box, self.size, self.padding), warp_matrix(warp, self.size)
+        upright, turned = build_crop_matrix(box, self.size, self.padding), build_warp_matrix(warp, self.size)
         matrix = turned @ upright
         if self.border:
             upright, turned = upright.copy(), turned.copy()
@@ -88,16 +88,16 @@ class PersonCrop:
             turned[:2, 2] -= turned[:2, :2].sum(axis=1) * self.border
         return Placement(matrix, upright, turned)
 
-    def upright(self, image: NDArray[np.uint8], box: NDArray[np.float32], factor: int = 1) -> NDArray[np.uint8]:
+    def cut_upright(self, image: NDArray[np.uint8], box: NDArray[np.float32], factor: int = 1) -> NDArray[np.uint8]:
         """(side, side, 3) with the border; the middle is the crop without a margin, bit by bit.
 
         `factor`: how many times smaller the image is than the box knows it.
         """
-        place = self.place(box, image.shape[:2], UPRIGHT)
-        pixels = warp_image(image, place.upright @ enlarged(factor), self.side)
+        place = self.place(box, image.shape[:2], IDENTITY_WARP)
+        pixels = warp_image(image, place.upright @ build_upscale_matrix(factor), self.side)
         if self.border:  # sampling places are rounded to 1/32 pixel, otherwise where the origin lies elsewhere
             middle = slice(self.border, self.border + self.size)
-            pixels[middle, middle] = warp_image(image, place.matrix @ enlarged(factor), self.size)
+            pixels[middle, middle] = warp_image(image, place.matrix @ build_upscale_matrix(factor), self.size)
         return pixels
 
     def __call__(

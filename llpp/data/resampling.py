@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from llpp.geometry import Matrix, enlarged, move_points, scale_of, translation
+from llpp.geometry import Matrix, build_translation_matrix, build_upscale_matrix, compute_scale, move_points
 
 
 def warp_image(
@@ -17,16 +17,18 @@ def warp_image(
 
     Images shrunk more than twofold are first averaged by a whole factor, because bilinear sampling would alias.
     """
-    factor = int(1.0 / max(scale_of(matrix), 1e-6))
+    factor = int(1.0 / max(compute_scale(matrix), 1e-6))
     if factor > 1:
-        image, to_image = _averaged(image, matrix, size, factor)
+        image, to_image = _average_blocks(image, matrix, size, factor)
         matrix = matrix @ to_image
     return np.asarray(
         cv2.warpAffine(image, matrix[:2], (size, size), dst=into, flags=cv2.INTER_LINEAR), dtype=np.uint8
     )
 
 
-def _averaged(image: NDArray[np.uint8], matrix: Matrix, size: int, factor: int) -> tuple[NDArray[np.uint8], Matrix]:
+def _average_blocks(
+    image: NDArray[np.uint8], matrix: Matrix, size: int, factor: int
+) -> tuple[NDArray[np.uint8], Matrix]:
     """Means of blocks of `factor` × `factor` pixels where a crop lies, and (3, 3) their pixels → those of the image.
 
     `matrix` maps the image's pixels to the crop's. The grid of blocks begins at the image's corner, whatever is cut.
@@ -45,7 +47,9 @@ def _averaged(image: NDArray[np.uint8], matrix: Matrix, size: int, factor: int) 
             cv2.copyMakeBorder(part, 0, missing[0], 0, missing[1], cv2.BORDER_REPLICATE), dtype=np.uint8
         )
     small = cv2.resize(part, (right - left, bottom - top), interpolation=cv2.INTER_AREA)
-    return np.asarray(small, dtype=np.uint8), translation(left * factor, top * factor) @ enlarged(factor)
+    return np.asarray(small, dtype=np.uint8), build_translation_matrix(
+        left * factor, top * factor
+    ) @ build_upscale_matrix(factor)
 
 
 def resample(images: Tensor, matrices: Tensor, size: int) -> Tensor:

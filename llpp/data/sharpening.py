@@ -11,19 +11,19 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from llpp.geometry import Matrix, scale_of
+from llpp.geometry import Matrix, compute_scale
 
 
 def sharpen(image: NDArray[np.uint8], matrix: Matrix) -> None:
     """Sharpen (H, W, 3) in place, which `matrix` (3, 3) has been applied to; not if that moved pixels onto pixels."""
     if np.array_equal(matrix, matrix.round()):
         return
-    strength = scale_of(matrix) ** 2 / 12
+    strength = compute_scale(matrix) ** 2 / 12
     kernel = np.array([-strength, 1 + 2 * strength, -strength], dtype=np.float32)  # float64 takes longer
     image[:] = cv2.sepFilter2D(image, -1, kernel, kernel, borderType=cv2.BORDER_REPLICATE)
 
 
-def sharpened(images: Tensor, matrices: Tensor) -> Tensor:
+def sharpen_batch(images: Tensor, matrices: Tensor) -> Tensor:
     """The same for (B, C, H, W) float images in 0 … 255 and (B, 3, 3) matrices, on their device."""
     between = (matrices != matrices.round()).flatten(1).any(dim=1)
     (a, b), (c, d) = (row.unbind(1) for row in matrices[:, :2, :2].unbind(1))

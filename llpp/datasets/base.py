@@ -18,8 +18,8 @@ from llpp.errors import ConfigError, DataError
 from llpp.ids import Ids
 
 SPLITS = ("train", "val", "test")
-UNITS = ("torso", "box")
-READ_AT_ONCE = 4096  # images that wait for a thread
+COMMON_NORMALISERS = ("torso", "box")
+READ_BATCH = 4096  # images that wait for a thread
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class Skeleton:
 
 
 @dataclass(frozen=True)
-class Size:
+class Normaliser:
     """A length per person that PCK divides distances by."""
 
     values: NDArray[np.float32]  # (N,) image pixels; NaN where it is not defined
@@ -67,7 +67,7 @@ class Records:
     initial: NDArray[np.bool_]  # (N,) may be labelled before round 0
     difficulty: NDArray[np.float32] | None = None  # (N,) known only for synthetic figures
     ground_truth_boxes: bool = field(default=False)  # boxes that a real unlabelled pool would not have
-    sizes: Mapping[str, Size] = field(default_factory=dict)  # by unit, beside those that every dataset has
+    sizes: Mapping[str, Normaliser] = field(default_factory=dict)  # by unit, beside those that every dataset has
     notes: tuple[str, ...] = ()  # what a reader of results should know: left out, missing, assumed
 
     def __post_init__(self) -> None:
@@ -77,11 +77,11 @@ class Records:
         for name in ("images", "split", "joints", "visible", "boxes", "initial"):
             if len(getattr(self, name)) != count:
                 raise DataError(f"records disagree: {count} ids but {len(getattr(self, name))} {name}")
-        if (repeated := self.ids.repeated()) is not None:
+        if (repeated := self.ids.find_duplicate()) is not None:
             raise DataError(f"sample id {repeated!r} occurs more than once; ids must be unique")
         for split in ("val", "test"):  # the few are looked up among the many
             own = self.split == split
-            away = self.images.among(self.images.take(np.flatnonzero(own))) & ~own
+            away = self.images.is_in(self.images.take(np.flatnonzero(own))) & ~own
             if away.any():
                 row = int(away.argmax())
                 raise DataError(
@@ -89,10 +89,10 @@ class Records:
                     "splits never share one"
                 )
 
-    def rows(self, split: str, skipped: Iterable[str] = ()) -> NDArray[np.int64]:
+    def select_rows(self, split: str, skipped: Iterable[str] = ()) -> NDArray[np.int64]:
         """Rows of a split, in dataset order, without some ids."""
         rows = np.flatnonzero(self.split == split)
-        return rows[~np.isin(rows, self.ids.rows_of(skipped))]
+        return rows[~np.isin(rows, self.ids.find_rows(skipped))]
 
 
 class PoseDataset(ABC):
@@ -107,7 +107,7 @@ class PoseDataset(ABC):
     def load(self, row: int) -> NDArray[np.uint8]:
         """Pixels (H, W, 3) RGB of the image that record `row` stands in; raises DataError naming a bad file."""
 
-    def reduced(self, row: int, most: int) -> tuple[NDArray[np.uint8], int]:
+    def load_reduced(self, row: int, most: int) -> tuple[NDArray[np.uint8], int]:
         """The same image, or one of means over blocks of n × n pixels, and n ≤ `most`, if that takes less time."""
         return self.load(row), 1
 
@@ -115,7 +115,7 @@ class PoseDataset(ABC):
         """Raise DataError, saying what to do, if the images as a whole are not there; annotations alone may be."""
         return None
 
-    def body_size(self, unit: str) -> Size:
+    def get_normaliser(self, unit: str) -> Normaliser:
         """The length of each person that PCK is to divide by: `torso`, `box`, or one of the dataset's own.
 
         Raises ConfigError if this dataset cannot tell it for anybody.
@@ -125,25 +125,27 @@ class PoseDataset(ABC):
         if unit in table.sizes:
             found = table.sizes[unit]
         elif unit == "torso":
-            lengths = torso_length(table.joints, table.visible, self.skeleton.torso)
-            found = Size(lengths, published, "the longer shoulder–hip diagonal with both ends labelled")
+            lengths = compute_torso_lengths(table.joints, table.visible, self.skeleton.torso)
+            found = Normaliser(lengths, published, "the longer shoulder–hip diagonal with both ends labelled")
         elif unit == "box":
-            found = Size(table.boxes[:, 2:].max(axis=1), published, "the longer side of the box")
+            found = Normaliser(table.boxes[:, 2:].max(axis=1), published, "the longer side of the box")
         else:
-            raise ConfigError(f"pck.unit={unit!r} is not known to dataset {self.name}; it has {self._units()}")
+            raise ConfigError(
+                f"pck.unit={unit!r} is not known to dataset {self.name}; it has {self._list_normalisers()}"
+            )
         if not np.isfinite(found.values).any():
             raise ConfigError(
-                f"pck.unit={unit}: dataset {self.name} has none for any person; use {self._units(without=unit)}"
+                f"pck.unit={unit}: dataset {self.name} has none for any person; use {self._list_normalisers(without=unit)}"
             )
         return found
 
-    def _units(self, without: str = "") -> str:
-        return " or ".join(unit for unit in [*self.records.sizes, *UNITS] if unit != without)
+    def _list_normalisers(self, without: str = "") -> str:
+        return " or ".join(unit for unit in [*self.records.sizes, *COMMON_NORMALISERS] if unit != without)
 
-    def bad_images(self, rows: Iterable[int]) -> dict[int, str]:
+    def find_bad_images(self, rows: Iterable[int]) -> dict[int, str]:
         """Rows whose image cannot be read, with the reason. Reads every one, in threads."""
 
-        def problem(row: int) -> tuple[int, str] | None:
+        def try_loading(row: int) -> tuple[int, str] | None:
             try:
                 self.load(row)
             except DataError as error:
@@ -153,12 +155,12 @@ class PoseDataset(ABC):
         bad: dict[int, str] = {}
         waiting = iter(rows)
         with ThreadPoolExecutor() as pool:
-            while some := list(islice(waiting, READ_AT_ONCE)):
-                bad.update(found for found in pool.map(problem, some) if found)
+            while some := list(islice(waiting, READ_BATCH)):
+                bad.update(found for found in pool.map(try_loading, some) if found)
         return bad
 
 
-def torso_length(
+def compute_torso_lengths(
     joints: NDArray[np.float32], visible: NDArray[np.uint8], diagonals: Sequence[tuple[int, int]]
 ) -> NDArray[np.float32]:
     """Longest shoulder–hip diagonal whose two ends are labelled: (N, K, 2), (N, K) → (N,); NaN without one.
@@ -173,7 +175,7 @@ def torso_length(
     return longest
 
 
-def joint_boxes(joints: NDArray[np.float32], visible: NDArray[np.uint8]) -> NDArray[np.float32]:
+def compute_joint_boxes(joints: NDArray[np.float32], visible: NDArray[np.uint8]) -> NDArray[np.float32]:
     """Hulls of the labelled joints as (x, y, width, height): (N, K, 2), (N, K) → (N, 4); NaN without any."""
     known = (visible > 0)[..., None]
     low = np.where(known, joints, np.inf).min(axis=1)

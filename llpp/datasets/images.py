@@ -12,10 +12,10 @@ from llpp.errors import DataError
 from llpp.files import read_bytes
 from llpp.ids import Ids
 
-MOST_BYTES = 1 << 28  # of an image file
+MAX_BYTES = 1 << 28  # of an image file
 
 
-REDUCED = {
+REDUCED_FLAGS = {
     2: cv2.IMREAD_REDUCED_COLOR_2, 4: cv2.IMREAD_REDUCED_COLOR_4, 8: cv2.IMREAD_REDUCED_COLOR_8
 }  # fmt: skip
 
@@ -61,7 +61,7 @@ def read_reduced(path: Path, most: int) -> tuple[NDArray[np.uint8], int]:
     part of a truncated JPEG with grey and only print a warning, so its end is looked for first.
     """
     try:
-        data = read_bytes(path, MOST_BYTES)
+        data = read_bytes(path, MAX_BYTES)
     except FileNotFoundError as error:
         raise DataError(f"image {path} is missing") from error
     except OSError as error:
@@ -72,8 +72,8 @@ def read_reduced(path: Path, most: int) -> tuple[NDArray[np.uint8], int]:
         raise DataError(f"image {path} is truncated: the JPEG has no end")
     flags, factor = cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION, 1
     if data.startswith(b"\xff\xd8"):
-        factor = max((known for known in REDUCED if known <= most), default=1)
-        flags |= REDUCED.get(factor, 0) & ~cv2.IMREAD_COLOR  # which would ask for BGR
+        factor = max((known for known in REDUCED_FLAGS if known <= most), default=1)
+        flags |= REDUCED_FLAGS.get(factor, 0) & ~cv2.IMREAD_COLOR  # which would ask for BGR
     try:
         image = cv2.imdecode(np.frombuffer(data, dtype=np.uint8), flags)
     except cv2.error as error:
@@ -88,7 +88,7 @@ def read_reduced(path: Path, most: int) -> tuple[NDArray[np.uint8], int]:
     return np.asarray(image, dtype=np.uint8), factor
 
 
-def is_there(path: Path) -> bool:
+def is_file(path: Path) -> bool:
     """Whether a file exists, readable or not."""
     try:
         return path.is_file()

@@ -11,9 +11,9 @@ from typing import TypeVar, cast
 
 from llpp.errors import DataError
 
-MOST_MEMORY = 1 << 32  # bytes of the reading process
+MAX_MEMORY = 1 << 32  # bytes of the reading process
 T = TypeVar("T")
-READER = """
+READER_SCRIPT = """
 import gc, importlib, pickle, resource, sys
 from contextlib import suppress
 from pathlib import Path
@@ -34,10 +34,19 @@ sys.stdout.buffer.write(pickle.dumps(found))
 """
 
 
-def read_apart(reader: Callable[[Path], T], path: Path) -> T:
+def read_in_subprocess(reader: Callable[[Path], T], path: Path) -> T:
     """`reader(path)`, a function of some module's top level; DataError also where it crashes the interpreter."""
     # -P: no module is taken from the current folder, which may be the dataset's, unless this process does so
-    command = [sys.executable, "-P", "-c", READER, reader.__module__, reader.__name__, str(path), str(MOST_MEMORY)]
+    command = [
+        sys.executable,
+        "-P",
+        "-c",
+        READER_SCRIPT,
+        reader.__module__,
+        reader.__name__,
+        str(path),
+        str(MAX_MEMORY),
+    ]
     # every thread of OpenBLAS takes its share of the address space
     threads = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
     environment = {**os.environ, **threads, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}

@@ -10,32 +10,32 @@ WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[^\W\d_A-Z]+|\d+")  # of snake_case an
 Pairs = tuple[tuple[int, int], ...]
 
 
-def side(joint: str) -> str:
+def get_side(joint: str) -> str:
     """`left`, `right` or `middle`."""
-    return _parts(joint)[0]
+    return _split_name(joint)[0]
 
 
-def flip_pairs(joints: Sequence[str]) -> Pairs:
+def find_flip_pairs(joints: Sequence[str]) -> Pairs:
     """(left, right) positions of joints whose names differ only in their side."""
-    place = {_parts(name): j for j, name in reversed(list(enumerate(joints)))}
+    place = {_split_name(name): j for j, name in reversed(list(enumerate(joints)))}
     lefts = [(rest, j) for (where, rest), j in place.items() if where == "left"]
     return tuple(sorted((j, place["right", rest]) for rest, j in lefts if ("right", rest) in place))
 
 
-def torso(joints: Sequence[str]) -> Pairs:
+def find_torso_diagonals(joints: Sequence[str]) -> Pairs:
     """Left shoulder to right hip and right shoulder to left hip, as far as there are such names."""
-    place = {(where, "".join(rest)): j for j, name in enumerate(joints) for where, rest in [_parts(name)]}
+    place = {(where, "".join(rest)): j for j, name in enumerate(joints) for where, rest in [_split_name(name)]}
     ends = ((("left", "shoulder"), ("right", "hip")), (("right", "shoulder"), ("left", "hip")))
     return tuple((place[a], place[b]) for a, b in ends if a in place and b in place)
 
 
-def unpaired(joints: Sequence[str]) -> list[str]:
+def find_unpaired(joints: Sequence[str]) -> list[str]:
     """Names with a side whose partner is missing: a mirrored image would call them wrongly."""
-    paired = {j for pair in flip_pairs(joints) for j in pair}
-    return [name for j, name in enumerate(joints) if side(name) != "middle" and j not in paired]
+    paired = {j for pair in find_flip_pairs(joints) for j in pair}
+    return [name for j, name in enumerate(joints) if get_side(name) != "middle" and j not in paired]
 
 
-def _parts(joint: str) -> tuple[str, tuple[str, ...]]:
+def _split_name(joint: str) -> tuple[str, tuple[str, ...]]:
     """Side, and the words without it; an empty one keeps its place."""
     words = [word.lower() for word in WORD.findall(joint)]
     for n, word in enumerate(words):

@@ -25,7 +25,7 @@ def draw_splits(
     """
     expect(train is None or (type(train) is int and train >= 1), "dataset.train", train, "null, or 1 or more")
     order = sorted(set(images), key=lambda image: hashlib.blake2b(f"{seed}/{image}".encode()).digest())
-    counts = {split: _number(split, number, len(order)) for split, number in wanted.items()}
+    counts = {split: _resolve_count(split, number, len(order)) for split, number in wanted.items()}
     left = len(order) - sum(counts.values())
     if order and left < 1:
         raise ConfigError(
@@ -37,9 +37,9 @@ def draw_splits(
     return dict(zip(order, splits, strict=False))
 
 
-def _number(split: str, wanted: float | None, images: int) -> int:
+def _resolve_count(split: str, wanted: float | None, images: int) -> int:
     if type(wanted) is int and wanted >= 1:
         return wanted
     if type(wanted) is float and 0 < wanted < 1:
         return max(1, round(wanted * images))
-    raise ConfigError(f"dataset.{split}={wanted!r} does not fit; expected a share below 1, or a number of images")
+    raise ConfigError(f"dataset.{split}={wanted!r} is invalid; expected a share below 1, or a number of images")

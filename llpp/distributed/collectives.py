@@ -20,30 +20,30 @@ from numpy.typing import NDArray
 from llpp.errors import LlppError, RankError
 
 T = TypeVar("T")
-BEAT = 5.0  # seconds between signs of life
-PIECE = 2**26  # bytes sent at once: bounds the copies that a transfer needs
+HEARTBEAT_SECONDS = 5.0  # seconds between signs of life
+CHUNK_SIZE = 2**26  # bytes sent at once: bounds the copies that a transfer needs
 
 
-def count() -> int:
+def get_world_size() -> int:
     """Number of processes in this job."""
-    return dist.get_world_size() if _connected() else 1
+    return dist.get_world_size() if _is_connected() else 1
 
 
-def rank() -> int:
+def get_rank() -> int:
     """Place of this process among them, from 0."""
-    return dist.get_rank() if _connected() else 0
+    return dist.get_rank() if _is_connected() else 0
 
 
-def name() -> str:
+def get_process_name() -> str:
     """How messages call this process."""
     return f"rank {os.environ.get('RANK', '0')} on {socket.gethostname()}"
 
 
-def _connected() -> bool:
+def _is_connected() -> bool:
     return dist.is_available() and dist.is_initialized()
 
 
-def launched() -> int:
+def count_launched() -> int:
     """Number of processes that torchrun started for this job; 0 if it was not torchrun that started this one."""
     return int(os.environ.get("WORLD_SIZE", "0")) if "TORCHELASTIC_RUN_ID" in os.environ else 0
 
@@ -53,7 +53,7 @@ def connect(cuda: bool, timeout: float) -> None:
 
     `timeout`: seconds after which a process that waits for another gives up.
     """
-    if launched() < 2 or _connected():
+    if count_launched() < 2 or _is_connected():
         return
     if cuda:
         torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
@@ -63,36 +63,36 @@ def connect(cuda: bool, timeout: float) -> None:
 
 def disconnect() -> None:
     """The last thing that a process does whose job has succeeded; without it gloo sometimes aborts at exit."""
-    if _connected():
+    if _is_connected():
         dist.destroy_process_group()
 
 
-def share(items: Sequence[T]) -> Sequence[T]:
+def shard(items: Sequence[T]) -> Sequence[T]:
     """Every n-th of `items`, beginning with the rank's: all ranks together have each once."""
-    return items[rank() :: count()]
+    return items[get_rank() :: get_world_size()]
 
 
-def everyone(value: T) -> list[T]:
+def all_gather_objects(value: T) -> list[T]:
     """The values of all ranks, in their order."""
-    if count() == 1:
+    if get_world_size() == 1:
         return [value]
-    values: list[Any] = [None] * count()
+    values: list[Any] = [None] * get_world_size()
     dist.all_gather_object(values, value)
     return values
 
 
-def on_first(work: Callable[[], T]) -> T:
+def on_rank_zero(work: Callable[[], T]) -> T:
     """Let rank 0 `work`; all ranks get its result, or raise its LlppError.
 
     The others may wait for longer than the connection's timeout: they hear from rank 0 while it works.
     """
-    if count() == 1:
+    if get_world_size() == 1:
         return work()
     outcome: list[Any] = [None, None]
-    if rank() == 0:
-        outcome = _working(work)
+    if get_rank() == 0:
+        outcome = _run_with_heartbeat(work)
     else:
-        while _told_to_wait(False):
+        while _broadcast_wait(False):
             pass
     dist.broadcast_object_list(outcome, src=0)
     if outcome[1] is not None:
@@ -101,15 +101,15 @@ def on_first(work: Callable[[], T]) -> T:
     return result
 
 
-def _working(work: Callable[[], Any]) -> list[Any]:
+def _run_with_heartbeat(work: Callable[[], Any]) -> list[Any]:
     """Result and LlppError of `work`, with a word to the other ranks now and then."""
     done = threading.Event()
 
-    def tell() -> None:
-        while not done.wait(BEAT):
-            _told_to_wait(True)
+    def send_heartbeats() -> None:
+        while not done.wait(HEARTBEAT_SECONDS):
+            _broadcast_wait(True)
 
-    teller = threading.Thread(target=tell, daemon=True)
+    teller = threading.Thread(target=send_heartbeats, daemon=True)
     teller.start()
     try:
         outcome: list[Any] = [work(), None]
@@ -118,19 +118,19 @@ def _working(work: Callable[[], Any]) -> list[Any]:
     finally:
         done.set()
         teller.join()
-    _told_to_wait(False)
+    _broadcast_wait(False)
     return outcome
 
 
-def _told_to_wait(wait: bool) -> bool:
+def _broadcast_wait(wait: bool) -> bool:
     flag = torch.tensor([int(wait)])
     dist.broadcast(flag, src=0)
     return bool(flag)
 
 
-def agree(what: str, facts: Mapping[str, Any], remedy: str) -> None:
+def check_equal_across_ranks(what: str, facts: Mapping[str, Any], remedy: str) -> None:
     """Raise RankError on every rank, naming the facts, unless all have the same `facts` about `what`."""
-    found = everyone(dict(facts))
+    found = all_gather_objects(dict(facts))
     for other, theirs in enumerate(found):
         if theirs == found[0]:
             continue
@@ -140,29 +140,29 @@ def agree(what: str, facts: Mapping[str, Any], remedy: str) -> None:
         raise RankError(f"ranks 0 and {other} do not have the same {what} ({shown}{more}); {remedy}")
 
 
-def gathered(values: torch.Tensor) -> torch.Tensor:
+def all_gather_batch(values: torch.Tensor) -> torch.Tensor:
     """(B,) of every rank as (B · ranks,) in the order of one process's batch, without gradients; float32 at least."""
     own = values.detach().to(torch.promote_types(values.dtype, torch.float32)).contiguous()
-    parts = [torch.empty_like(own) for _ in range(count())]
+    parts = [torch.empty_like(own) for _ in range(get_world_size())]
     dist.all_gather(parts, own)
     return torch.stack(parts, dim=1).flatten()
 
 
-def to_first(
+def send_to_rank_zero(
     sender: int, part: NDArray[np.float32], length: int, into: Callable[[slice, NDArray[np.float32]], None]
 ) -> None:
     """Hand `sender`'s `part` (length, …) to rank 0, which calls `into(rows, values)` for each piece of it.
 
     The two call it together, and others may; rank 0 passes a `part` of the same trailing shape.
     """
-    step = max(1, PIECE // max(1, math.prod(part.shape[1:]) * part.itemsize))
+    step = max(1, CHUNK_SIZE // max(1, math.prod(part.shape[1:]) * part.itemsize))
     for low in range(0, length, step):
         piece = slice(low, min(low + step, length))
-        if sender == rank() == 0:
+        if sender == get_rank() == 0:
             into(piece, part[piece])
-        elif rank() == 0:
+        elif get_rank() == 0:
             received = torch.empty((piece.stop - piece.start, *part.shape[1:]), dtype=torch.float32)
             dist.recv(received, src=sender)
             into(piece, received.numpy())
-        elif rank() == sender:
+        elif get_rank() == sender:
             dist.send(torch.from_numpy(np.ascontiguousarray(part[piece])), dst=0)

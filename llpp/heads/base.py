@@ -20,7 +20,7 @@ class FeatureSpec:
     penultimate: int  # channels of the penultimate map
     input_size: int  # side of the input, pixels
 
-    def size(self, stride: int) -> int:
+    def get_map_size(self, stride: int) -> int:
         """Side of the pyramid map at `stride`, cells."""
         return self.input_size // stride
 
@@ -39,7 +39,7 @@ def check_strides(spec: FeatureSpec, strides: Sequence[int]) -> None:
         raise ConfigError(f"head wants features at strides {missing}; this backbone offers {sorted(spec.channels)}")
 
 
-def pooled(maps: Tensor) -> Tensor:
+def average_pool(maps: Tensor) -> Tensor:
     """(B, C, h, w) → (B, C) mean over cells, in float32 at least, whatever the maps are in."""
     wide = torch.promote_types(maps.dtype, torch.float32)
     if maps.dtype != wide and maps.device.type == "cpu":
@@ -61,7 +61,7 @@ class FullPrecision(nn.Sequential):
         return x
 
 
-def fully_connected(inputs: int, widths: Sequence[int]) -> FullPrecision:
+def build_fully_connected(inputs: int, widths: Sequence[int]) -> FullPrecision:
     """Linear + leaky ReLU per width, then one linear output without activation; (B, inputs) → (B, 1).
 
     The papers use plain ReLU; a tail of 16 and 8 units then dies now and then, and a dead head predicts one

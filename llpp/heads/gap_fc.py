@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
-from llpp.heads.base import FeatureSpec, LossHead, fully_connected, pooled
+from llpp.heads.base import FeatureSpec, LossHead, average_pool, build_fully_connected
 from llpp.types import Features
 
 
@@ -16,9 +16,9 @@ class GapFCHead(LossHead):
 
     def __init__(self, spec: FeatureSpec, widths: Sequence[int] = (128, 64, 32, 16, 8)) -> None:
         super().__init__()
-        self.fc = fully_connected(spec.penultimate, widths)
+        self.fc = build_fully_connected(spec.penultimate, widths)
 
     def forward(self, features: Features) -> Tensor:
         """See `LossHead.forward`."""
-        predicted: Tensor = self.fc(pooled(features.penultimate)).squeeze(1)
+        predicted: Tensor = self.fc(average_pool(features.penultimate)).squeeze(1)
         return predicted

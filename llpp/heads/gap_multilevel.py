@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from llpp.heads.base import FeatureSpec, LossHead, check_strides, pooled
+from llpp.heads.base import FeatureSpec, LossHead, average_pool, check_strides
 from llpp.types import Features
 
 
@@ -26,7 +26,7 @@ class GapMultilevelHead(LossHead):
 
     def forward(self, features: Features) -> Tensor:
         """See `LossHead.forward`."""
-        means = [pooled(features.pyramid[s]) for s in self.strides]
+        means = [average_pool(features.pyramid[s]) for s in self.strides]
         with torch.autocast(means[0].device.type, enabled=False):  # see `FullPrecision`
             parts = [level(mean) for level, mean in zip(self.levels, means, strict=True)]
             predicted: Tensor = self.out(torch.cat(parts, dim=1)).squeeze(1)

@@ -6,16 +6,16 @@ from typing import Literal
 from torch import Tensor, nn
 
 from llpp.errors import ConfigError
-from llpp.heads.base import FeatureSpec, LossHead, check_strides, fully_connected, pooled
+from llpp.heads.base import FeatureSpec, LossHead, average_pool, build_fully_connected, check_strides
 from llpp.types import Features
 
 
-class Pooled(nn.Module):
+class AveragePool(nn.Module):
     """The mean over cells, for a place among other layers."""
 
     def forward(self, maps: Tensor) -> Tensor:
         """See `pooled`."""
-        return pooled(maps)
+        return average_pool(maps)
 
 
 class MultiscaleConvHead(LossHead):
@@ -41,14 +41,14 @@ class MultiscaleConvHead(LossHead):
                 f"head.reduction={reduction!r} is not known; use pool (the paper's) or conv (its code's)"
             )
         steps = zip(self.strides[:-1], self.strides[1:], strict=True)
-        self.steps = nn.ModuleList(_step(spec, fine, coarse) for fine, coarse in steps)
-        channels, side = spec.channels[self.strides[-1]], spec.size(self.strides[-1])
+        self.steps = nn.ModuleList(_build_step(spec, fine, coarse) for fine, coarse in steps)
+        channels, side = spec.channels[self.strides[-1]], spec.get_map_size(self.strides[-1])
         self.reduce: nn.Module = (
-            Pooled()
+            AveragePool()
             if reduction == "pool"
             else nn.Sequential(nn.Conv2d(channels, channels, side), nn.ReLU(inplace=True))
         )
-        self.fc = fully_connected(channels, widths)
+        self.fc = build_fully_connected(channels, widths)
 
     def forward(self, features: Features) -> Tensor:
         """See `LossHead.forward`."""
@@ -59,11 +59,11 @@ class MultiscaleConvHead(LossHead):
         return predicted
 
 
-def _step(spec: FeatureSpec, fine: int, coarse: int) -> nn.Sequential:
+def _build_step(spec: FeatureSpec, fine: int, coarse: int) -> nn.Sequential:
     """Convolutions from the map at stride `fine` to the size and width of the one at `coarse`."""
     inputs, outputs = spec.channels[fine], spec.channels[coarse]
-    ratio = spec.size(fine) // spec.size(coarse)
+    ratio = spec.get_map_size(fine) // spec.get_map_size(coarse)
     layers: list[nn.Module] = [nn.Conv2d(inputs, outputs, ratio, stride=ratio), nn.ReLU(inplace=True)]
-    if rest := spec.size(fine) // ratio - spec.size(coarse):
+    if rest := spec.get_map_size(fine) // ratio - spec.get_map_size(coarse):
         layers += [nn.Conv2d(outputs, outputs, rest + 1), nn.ReLU(inplace=True)]
     return nn.Sequential(*layers)

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 
-class Arriving:
+class AsyncHostCopy:
     """Copies of tensors that the device makes when it comes to them; the host waits only once it needs them.
 
     What is needed one batch later is there by then, and the device has had the next batch to work on all the time.
@@ -22,7 +22,7 @@ class Arriving:
             self.done = torch.cuda.Event()  # type: ignore[no-untyped-call]
             self.done.record()
 
-    def arrays(self) -> dict[str, NDArray[np.generic]]:
+    def wait_for_arrays(self) -> dict[str, NDArray[np.generic]]:
         """The values, as soon as they are all here."""
         if self.done is not None:
             self.done.synchronize()

@@ -24,11 +24,11 @@ from llpp.training.module import LearningLossModule
 from llpp.types import PoseOutput
 
 log = logging.getLogger(__name__)
-LONGEST = 200  # characters of a compiler's complaint
-AGREEMENT = 1e-3  # of the largest heatmap value, between a network and its folded copy
+MAX_MESSAGE_LENGTH = 200  # characters of a compiler's complaint
+FUSION_TOLERANCE = 1e-3  # of the largest heatmap value, between a network and its folded copy
 
 
-def folded(backbone: Backbone, size: int) -> Backbone:
+def fuse_batchnorm(backbone: Backbone, size: int) -> Backbone:
     """A copy for evaluation, where a BatchNorm after a convolution in one `nn.Sequential` has become part of it.
 
     The backbone itself comes back if anything of it has been compiled, or if its copy finds other heatmaps in an
@@ -47,7 +47,7 @@ def folded(backbone: Backbone, size: int) -> Backbone:
                 continue
             if norm.running_mean is not None:  # without it, even an evaluation takes the batch's own statistics
                 sequence[place], sequence[place + 1] = fuse_conv_bn_eval(conv, norm), nn.Identity()
-    return own if _agree(backbone, own, size) else backbone
+    return own if _has_same_heatmaps(backbone, own, size) else backbone
 
 
 def is_compiled(backbone: Backbone) -> bool:
@@ -55,7 +55,7 @@ def is_compiled(backbone: Backbone) -> bool:
     return any(module._compiled_call_impl is not None for module in backbone.modules())
 
 
-class _Values(TorchDispatchMode):
+class _ConvOutputCounter(TorchDispatchMode):
     """Counts what convolutions give."""
 
     def __init__(self) -> None:
@@ -69,16 +69,16 @@ class _Values(TorchDispatchMode):
         return given
 
 
-def values(backbone: Backbone, size: int) -> int:
+def conv_outputs_per_image(backbone: Backbone, size: int) -> int:
     """Numbers that its convolutions give for one image of `size` × `size` pixels."""
-    with _Values() as counted:
-        _heatmaps(backbone, size)
+    with _ConvOutputCounter() as counted:
+        _predict_heatmaps(backbone, size)
     found: int = counted.found
     return found
 
 
 @torch.no_grad()
-def _heatmaps(backbone: Backbone, size: int) -> Tensor:
+def _predict_heatmaps(backbone: Backbone, size: int) -> Tensor:
     """What an evaluation finds in some image."""
     some = next(backbone.parameters())
     image = torch.linspace(-1, 1, 3 * size * size, device=some.device, dtype=some.dtype).reshape(1, 3, size, size)
@@ -89,9 +89,9 @@ def _heatmaps(backbone: Backbone, size: int) -> Tensor:
     return found
 
 
-def _agree(backbone: Backbone, own: Backbone, size: int) -> bool:
-    expected, found = _heatmaps(backbone, size), _heatmaps(own, size)
-    tolerance = max(AGREEMENT, 8 * torch.finfo(expected.dtype).eps)
+def _has_same_heatmaps(backbone: Backbone, own: Backbone, size: int) -> bool:
+    expected, found = _predict_heatmaps(backbone, size), _predict_heatmaps(own, size)
+    tolerance = max(FUSION_TOLERANCE, 8 * torch.finfo(expected.dtype).eps)
     if bool((found - expected).abs().max() <= tolerance * expected.abs().max()):
         return True
     log.warning(
@@ -100,7 +100,7 @@ def _agree(backbone: Backbone, own: Backbone, size: int) -> bool:
     return False
 
 
-class Frozen(Backbone):
+class CompiledBackbone(Backbone):
     """A backbone compiled for batches of one size with its weights as constants; a smaller batch is filled up.
 
     Anything that happens to the weights afterwards is not seen. See `freeze`.
@@ -120,16 +120,16 @@ class Frozen(Backbone):
         missing = self.batch - number
         filled = torch.cat([image, image[-1:].expand(missing, *image.shape[1:])]) if missing else image
         output = self.run(filled.contiguous(memory_format=torch.channels_last))
-        return output.first(number) if missing else output
+        return output.take_first(number) if missing else output
 
 
-def can_freeze(module: LearningLossModule, trainer: pl.Trainer) -> bool:
+def can_compile_for_scoring(module: LearningLossModule, trainer: pl.Trainer) -> bool:
     """Whether it is a CPU's, and has not been compiled yet."""
-    plain = not is_compiled(module.backbone) and not isinstance(module.backbone, Frozen)
+    plain = not is_compiled(module.backbone) and not isinstance(module.backbone, CompiledBackbone)
     return plain and trainer.strategy.root_device.type == "cpu"
 
 
-def freeze(module: LearningLossModule, trainer: pl.Trainer, batch: int) -> None:
+def compile_for_scoring(module: LearningLossModule, trainer: pl.Trainer, batch: int) -> None:
     """Compile the backbone for batches of `batch` images, on all ranks or on none.
 
     It takes half a minute, and less for the next round's network, whose kernels are there already. Where it is not
@@ -138,7 +138,7 @@ def freeze(module: LearningLossModule, trainer: pl.Trainer, batch: int) -> None:
     problem, frozen = "", module.backbone
     torch.compiler.reset()  # it keeps eight networks of one source, constants included, and compiles no ninth
     try:
-        frozen = Frozen(module.backbone, batch).eval()
+        frozen = CompiledBackbone(module.backbone, batch).eval()
         with (
             torch._inductor.config.patch(freezing=True),
             torch.inference_mode(),
@@ -146,13 +146,13 @@ def freeze(module: LearningLossModule, trainer: pl.Trainer, batch: int) -> None:
         ):
             frozen(torch.zeros(batch, 3, module.crop_size, module.crop_size))
     except Exception as error:  # whatever a compiler may meet
-        problem = " ".join(f"{type(error).__name__}: {error}".split())[:LONGEST]
-    if problems := [found for found in collectives.everyone(problem) if found]:
-        _tell_once(problems[0])
+        problem = " ".join(f"{type(error).__name__}: {error}".split())[:MAX_MESSAGE_LENGTH]
+    if problems := [found for found in collectives.all_gather_objects(problem) if found]:
+        _warn_once(problems[0])
     else:
         module.backbone = frozen
 
 
 @cache
-def _tell_once(problem: str) -> None:
+def _warn_once(problem: str) -> None:
     log.warning("scoring is not compiled, which takes longer (%s); set performance.compile_from=null", problem)

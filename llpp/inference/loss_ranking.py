@@ -7,7 +7,7 @@ from scipy import stats
 Scores = NDArray[np.floating]
 
 
-FAILURE = 0.5  # PCK below which an image is one
+FAILURE_PCK = 0.5  # PCK below which an image is one
 
 
 def spearman(predicted: Scores, true: Scores) -> float:
@@ -23,7 +23,7 @@ def pair_accuracy(predicted: Scores, true: Scores) -> float:
     Takes N log N steps: it is (1 + Somers' D) / 2, from Kendall's tau-b and the numbers of tied pairs.
     """
     pairs = len(true) * (len(true) - 1) / 2
-    comparable, untied = (pairs - _tied_pairs(values) for values in (true, predicted))
+    comparable, untied = (pairs - _count_tied_pairs(values) for values in (true, predicted))
     if comparable == 0:
         return float("nan")
     if untied == 0:
@@ -32,7 +32,7 @@ def pair_accuracy(predicted: Scores, true: Scores) -> float:
     return 0.5 * (1.0 + tau * float(np.sqrt(untied / comparable)))
 
 
-def _tied_pairs(values: Scores) -> float:
+def _count_tied_pairs(values: Scores) -> float:
     counts = np.unique(values, return_counts=True)[1].astype(np.float64)
     return float((counts * (counts - 1) / 2).sum())
 
@@ -46,11 +46,11 @@ def auroc(score: Scores, positive: NDArray[np.bool_]) -> float:
     return float((ranks[positive].sum() - count * (count + 1) / 2) / (count * (len(positive) - count)))
 
 
-def loss_ranking(predicted: Scores, true: Scores, pck: Scores) -> dict[str, float]:
+def compute_ranking_metrics(predicted: Scores, true: Scores, pck: Scores) -> dict[str, float]:
     """`spearman`, `pair_accuracy`, and `auroc` of "PCK below one half" (PCK NaN: not judged), of (N,) arrays."""
     judged = np.isfinite(pck)
     return {
         "spearman": spearman(predicted, true),
         "pair_accuracy": pair_accuracy(predicted, true),
-        "auroc": auroc(predicted[judged], pck[judged] < FAILURE),
+        "auroc": auroc(predicted[judged], pck[judged] < FAILURE_PCK),
     }

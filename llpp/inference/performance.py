@@ -5,11 +5,13 @@ import platform
 from dataclasses import dataclass
 from typing import Literal
 
-from llpp.setting_rules import check
+from llpp.setting_rules import check_setting
 
 # mallopt(3): parameters and values; -1 is without limit
-KEEP = {"M_MMAP_THRESHOLD": (-3, -1), "M_TRIM_THRESHOLD": (-1, -1), "M_TOP_PAD": (-2, 64 << 20)}
-PAYS = 40e9  # numbers that convolutions give in a scoring pass; compiling saves a nanosecond of each, and takes 25 s
+MALLOC_OPTIONS = {"M_MMAP_THRESHOLD": (-3, -1), "M_TRIM_THRESHOLD": (-1, -1), "M_TOP_PAD": (-2, 64 << 20)}
+COMPILE_BREAK_EVEN = (
+    40e9  # numbers that convolutions give in a scoring pass; compiling saves a nanosecond of each, and takes 25 s
+)
 
 
 @dataclass(frozen=True)
@@ -20,17 +22,17 @@ class Performance:
     compile_from: int | Literal["auto"] | None = "auto"
 
     def __post_init__(self) -> None:
-        check("performance.allocator", self.allocator)
-        check("performance.compile_from", self.compile_from)
+        check_setting("performance.allocator", self.allocator)
+        check_setting("performance.compile_from", self.compile_from)
 
-    def keeps_memory(self, accelerator: str) -> bool:
+    def should_keep_memory(self, accelerator: str) -> bool:
         """Whether this process is to keep the memory that it frees."""
         return self.allocator == "keep" or (self.allocator == "auto" and accelerator == "cpu")
 
-    def compiles(self, images: int, values: float) -> bool:
+    def should_compile(self, images: int, values: float) -> bool:
         """Whether a pass over so many images is to be compiled; convolutions give `values` numbers for each."""
         if self.compile_from == "auto":
-            return images * values >= PAYS
+            return images * values >= COMPILE_BREAK_EVEN
         return self.compile_from is not None and images >= self.compile_from
 
 
@@ -44,4 +46,4 @@ def keep_memory() -> bool:
     if platform.libc_ver()[0] != "glibc":
         return False
     mallopt = ctypes.CDLL(None).mallopt
-    return all([mallopt(*option) == 1 for option in KEEP.values()])
+    return all([mallopt(*option) == 1 for option in MALLOC_OPTIONS.values()])

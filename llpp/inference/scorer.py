@@ -15,7 +15,7 @@ from llpp.training.module import LearningLossModule
 
 
 @dataclass(frozen=True)
-class Scoring:
+class PoolScorer:
     """A trained round, ready to score its pool: the module's backbone becomes one that cannot be trained any more."""
 
     trainer: pl.Trainer
@@ -24,15 +24,17 @@ class Scoring:
     performance: Performance = field(default_factory=Performance)
 
     def __post_init__(self) -> None:
-        self.module.backbone = fuse_batchnorm.folded(self.module.backbone, self.module.crop_size)
+        self.module.backbone = fuse_batchnorm.fuse_batchnorm(self.module.backbone, self.module.crop_size)
 
     @cached_property
-    def values(self) -> int:
+    def conv_outputs_per_image(self) -> int:
         """See `folding.values`."""
-        return fuse_batchnorm.values(self.module.backbone, self.module.crop_size)
+        return fuse_batchnorm.conv_outputs_per_image(self.module.backbone, self.module.crop_size)
 
-    def evaluate(self, rows: NDArray[np.int64], keep: frozenset[str] = frozenset()) -> Evaluation:
+    def score(self, rows: NDArray[np.int64], keep: frozenset[str] = frozenset()) -> Evaluation:
         """One pass over `rows`."""
-        if fuse_batchnorm.can_freeze(self.module, self.trainer) and self.performance.compiles(len(rows), self.values):
-            fuse_batchnorm.freeze(self.module, self.trainer, self.data.loading.eval_batch_size)
+        if fuse_batchnorm.can_compile_for_scoring(self.module, self.trainer) and self.performance.should_compile(
+            len(rows), self.conv_outputs_per_image
+        ):
+            fuse_batchnorm.compile_for_scoring(self.module, self.trainer, self.data.loading.eval_batch_size)
         return evaluate(self.trainer, self.module, self.data, rows, keep)

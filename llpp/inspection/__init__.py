@@ -1,5 +1,5 @@
 """What a dataset holds: tables for the terminal, and contact sheets of random crops."""
 
-from llpp.inspection.show import show
+from llpp.inspection.show import show_dataset
 
-__all__ = ["show"]
+__all__ = ["show_dataset"]

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from llpp.datasets.base import SPLITS, UNITS, PoseDataset
+from llpp.datasets.base import COMMON_NORMALISERS, SPLITS, PoseDataset
 from llpp.errors import ConfigError
 from llpp.tasks.pose.pck import PCKDefinition
 
@@ -20,23 +20,23 @@ class Listing:
     remarks: Sequence[str] = ()
 
 
-def headline(dataset: PoseDataset) -> str:
+def format_headline(dataset: PoseDataset) -> str:
     """The size of everything, in one line."""
     table, skeleton = dataset.records, dataset.skeleton
     return (
-        f"{dataset.name}: {len(table.ids):,} persons in {table.images.codes().max(initial=-1) + 1:,} images; "
+        f"{dataset.name}: {len(table.ids):,} persons in {table.images.assign_codes().max(initial=-1) + 1:,} images; "
         f"{len(skeleton.joints)} joints, {len(skeleton.flip_pairs)} left–right pairs, {len(skeleton.edges)} limbs"
     )
 
 
-def splits(dataset: PoseDataset) -> Listing:
+def tabulate_splits(dataset: PoseDataset) -> Listing:
     """Persons and images of every split."""
     table = dataset.records
     bare = (table.visible == 0).all(axis=1)
-    image = table.images.codes()
+    image = table.images.assign_codes()
     rows = []
     for split in SPLITS:
-        chosen = table.rows(split)
+        chosen = table.select_rows(split)
         persons = np.bincount(image[chosen])  # by image
         images, several = int((persons > 0).sum()), int((persons > 1).sum())
         counts = (len(chosen), images, several, int(table.initial[chosen].sum()), int(bare[chosen].sum()))
@@ -46,38 +46,40 @@ def splits(dataset: PoseDataset) -> Listing:
     return Listing("Splits", columns, rows, remarks)
 
 
-def joints(dataset: PoseDataset) -> Listing:
+def tabulate_joints(dataset: PoseDataset) -> Listing:
     """How often each joint is visible, occluded and not labelled, among persons with any labelled joint."""
     visible = dataset.records.visible
     known = visible[(visible > 0).any(axis=1)]
     names = [*dataset.skeleton.joints, "all"]
     rows: list[tuple[str, ...]] = []
     for name, column in zip(names, [*known.T, known.ravel()], strict=True):
-        rows.append((name, *(_share(int((column == code).sum()), column.size) for code in (2, 1, 0))))
+        rows.append((name, *(_format_share(int((column == code).sum()), column.size) for code in (2, 1, 0))))
     title = f"Joints ({len(known):,} persons with any)"
     return Listing(title, ("joint", "visible", "occluded", "not labelled"), rows)
 
 
-def units(dataset: PoseDataset, pck: PCKDefinition) -> Listing:
+def tabulate_normalisers(dataset: PoseDataset, pck: PCKDefinition) -> Listing:
     """The lengths that PCK can be measured by, and for how many persons they are known."""
-    test = dataset.records.rows("test")
+    test = dataset.records.select_rows("test")
     rows: list[tuple[str, ...]] = []
     remarks = []
-    for unit in dict.fromkeys((*dataset.records.sizes, *UNITS)):
+    for unit in dict.fromkeys((*dataset.records.sizes, *COMMON_NORMALISERS)):
         name = f"{unit} (pck.unit)" if unit == pck.unit else unit
         try:
-            size = dataset.body_size(unit)
+            size = dataset.get_normaliser(unit)
         except ConfigError:
             rows.append((name, "none", "none", "–"))
             continue
         known = np.isfinite(size.values)
-        estimated = _share(int((known & size.estimated).sum()), int(known.sum()))
-        rows.append((name, *(_share(int(found.sum()), found.size) for found in (known, known[test])), estimated))
+        estimated = _format_share(int((known & size.estimated).sum()), int(known.sum()))
+        rows.append(
+            (name, *(_format_share(int(found.sum()), found.size) for found in (known, known[test])), estimated)
+        )
         remarks.append(f"{unit}: {size.source}")
     return Listing("PCK's unit", ("unit", "persons", "test persons", "estimated"), rows, remarks)
 
 
-def boxes(dataset: PoseDataset, padding: float) -> list[str]:
+def describe_boxes(dataset: PoseDataset, padding: float) -> list[str]:
     """Where crops come from, how large they are, and what they cut off."""
     table = dataset.records
     sides = table.boxes[np.isfinite(table.boxes).all(axis=1)][:, 2:].max(axis=1)
@@ -88,13 +90,15 @@ def boxes(dataset: PoseDataset, padding: float) -> list[str]:
     lines.append(f"longer side of the box: median {middle:.0f} px, 5 % below {low:.0f}, 5 % above {high:.0f}")
     centre, reach = table.boxes[:, :2] + table.boxes[:, 2:] / 2, table.boxes[:, 2:].max(axis=1) * padding / 2
     outside = (np.abs(table.joints - centre[:, None]) > reach[:, None, None]).any(axis=2)
-    lines.append(f"labelled joints outside their crop: {_share(int(outside.sum()), int((table.visible > 0).sum()))}")
+    lines.append(
+        f"labelled joints outside their crop: {_format_share(int(outside.sum()), int((table.visible > 0).sum()))}"
+    )
     if whole := len(table.boxes) - len(sides):
         lines.append(f"without a box, so that the crop shows the whole image: {whole:,}")
     return lines
 
 
-def _share(part: int, whole: int) -> str:
+def _format_share(part: int, whole: int) -> str:
     """A count and its percentage: 0 % and 100 % are exact."""
     if not whole:
         return "0"

@@ -6,18 +6,20 @@ from pathlib import Path
 import numpy as np
 
 from llpp.datasets.base import SPLITS, PoseDataset
-from llpp.datasets.images import is_there
+from llpp.datasets.images import is_file
 from llpp.errors import ConfigError, DataError
 from llpp.tasks.pose.pck import PCKDefinition
 
-NAMED = 10  # files
+MAX_NAMED = 10  # files
 
 
-def problems(dataset: PoseDataset, pck: PCKDefinition, decode: bool) -> list[str]:
+def find_problems(dataset: PoseDataset, pck: PCKDefinition, decode: bool) -> list[str]:
     """One sentence each; with `decode` every image is read, else files are only looked for."""
     table = dataset.records
-    found = [f"there are no {split} records; a run needs some" for split in SPLITS if not len(table.rows(split))]
-    train = table.rows("train")
+    found = [
+        f"there are no {split} records; a run needs some" for split in SPLITS if not len(table.select_rows(split))
+    ]
+    train = table.select_rows("train")
     bare = train[~table.visible[train].any(axis=1)]
     if len(bare):
         found.append(
@@ -25,39 +27,39 @@ def problems(dataset: PoseDataset, pck: PCKDefinition, decode: bool) -> list[str
             "a simulated run cannot label them and refuses"
         )
     try:
-        dataset.body_size(pck.unit)
+        dataset.get_normaliser(pck.unit)
     except ConfigError as error:
         found.append(str(error))
     try:
         dataset.check()
     except DataError as error:
         return [*found, str(error)]
-    return [*found, *(unreadable(dataset) if decode else missing(dataset))]
+    return [*found, *(find_unreadable_images(dataset) if decode else find_missing_files(dataset))]
 
 
-def missing(dataset: PoseDataset) -> list[str]:
+def find_missing_files(dataset: PoseDataset) -> list[str]:
     """Image files that do not exist."""
     paths = dict.fromkeys(dataset.paths)
-    lost = [path for path in paths if not is_there(path)]
-    hints = [f" (there is {other})" if (other := _similar(path)) else "" for path in lost[:NAMED]]
+    lost = [path for path in paths if not is_file(path)]
+    hints = [f" (there is {other})" if (other := _find_similar_name(path)) else "" for path in lost[:MAX_NAMED]]
     named = [f"{path}{hint}" for path, hint in zip(lost, hints, strict=False)]
-    return _counted(named, len(lost), f"of {len(paths):,} image files are missing")
+    return _summarise_reasons(named, len(lost), f"of {len(paths):,} image files are missing")
 
 
-def unreadable(dataset: PoseDataset) -> list[str]:
+def find_unreadable_images(dataset: PoseDataset) -> list[str]:
     """Images that cannot be read. Reads every one."""
-    first = np.unique(dataset.records.images.codes(), return_index=True)[1]
-    bad = dataset.bad_images(first.tolist())
-    return _counted(bad.values(), len(bad), f"of {len(first):,} images cannot be read")
+    first = np.unique(dataset.records.images.assign_codes(), return_index=True)[1]
+    bad = dataset.find_bad_images(first.tolist())
+    return _summarise_reasons(bad.values(), len(bad), f"of {len(first):,} images cannot be read")
 
 
-def _counted(reasons: Iterable[str], count: int, words: str) -> list[str]:
-    shown = list(reasons)[:NAMED]
+def _summarise_reasons(reasons: Iterable[str], count: int, words: str) -> list[str]:
+    shown = list(reasons)[:MAX_NAMED]
     more = f"; and {count - len(shown):,} more" if count > len(shown) else ""
     return [f"{count:,} {words}: {'; '.join(shown)}{more}"] if count else []
 
 
-def _similar(path: Path) -> str | None:
+def _find_similar_name(path: Path) -> str | None:
     """A file beside the missing one that differs in case or ending only."""
     try:
         names = sorted(other.name for other in path.parent.iterdir())

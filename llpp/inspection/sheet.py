@@ -15,18 +15,18 @@ from llpp.datasets.base import PoseDataset
 from llpp.errors import DataError
 from llpp.geometry import Warp
 from llpp.tasks.pose.drawing import (
-    SIDES,
+    SIDE_COLOURS,
     Pixels,
     Points,
-    coloured_limbs,
+    colour_limbs,
     draw_dot,
     draw_limbs,
     draw_ring,
-    joint_colours,
+    get_joint_colours,
 )
 
-TARGET = 192  # pixels of a tile, unless crops are larger
-FEWEST, MOST = 4, 6  # columns; fewer would not hold the heading
+TARGET_TILE_SIZE = 192  # pixels of a tile, unless crops are larger
+MIN_COLUMNS, MAX_COLUMNS = 4, 6  # columns; fewer would not hold the heading
 GAP, CAPTION, HEAD = 12, 16, 62  # pixels
 DPI = 100
 TRIES = 4  # times as many images are tried as are wanted, if some cannot be read
@@ -42,7 +42,7 @@ class Sheet:
 
 
 @dataclass(frozen=True)
-class Words:
+class TextLine:
     """A line of text; pixels, y is its middle."""
 
     x: int
@@ -52,9 +52,9 @@ class Words:
     weight: str = "normal"
 
 
-def contact_sheet(dataset: PoseDataset, split: str, crop: PersonCrop, samples: int, seed: int) -> Sheet | None:
+def draw_contact_sheet(dataset: PoseDataset, split: str, crop: PersonCrop, samples: int, seed: int) -> Sheet | None:
     """Draw up to `samples` persons of a split; None if none of those that were tried can be read."""
-    rows = dataset.records.rows(split)
+    rows = dataset.records.select_rows(split)
     order = np.random.default_rng([seed, len(rows)]).permutation(rows)[: samples * TRIES].tolist()
     tiles: dict[int, Pixels] = {}
     bad = []
@@ -62,7 +62,7 @@ def contact_sheet(dataset: PoseDataset, split: str, crop: PersonCrop, samples: i
         if len(tiles) == samples:
             break
         try:
-            tiles[row] = tile(dataset, row, crop)
+            tiles[row] = draw_tile(dataset, row, crop)
         except DataError as error:
             bad.append(str(error))
     if not tiles:
@@ -70,80 +70,80 @@ def contact_sheet(dataset: PoseDataset, split: str, crop: PersonCrop, samples: i
     title = f"{dataset.name} · {split} · {len(tiles):,} of {len(rows):,} persons"
     below = f"crops of {crop.size} px, {crop.padding:g} × the box from: {dataset.records.box_source}"
     names = [dataset.records.ids[row] for row in tiles]
-    return Sheet(_composed(list(tiles.values()), names, title, below), tuple(tiles), tuple(bad))
+    return Sheet(_compose_sheet(list(tiles.values()), names, title, below), tuple(tiles), tuple(bad))
 
 
-def tile(dataset: PoseDataset, row: int, crop: PersonCrop) -> Pixels:
+def draw_tile(dataset: PoseDataset, row: int, crop: PersonCrop) -> Pixels:
     """(S, S, 3) RGB: the crop, enlarged by a whole number, under limbs and joints."""
     table, skeleton = dataset.records, dataset.skeleton
     cut = crop(
         dataset.load(row), table.boxes[row], table.joints[row], table.visible[row], Warp(), skeleton.flip_order
     )
-    factor = enlargement(crop)
+    factor = choose_enlargement(crop)
     side = crop.size * factor
     shown = np.asarray(cv2.resize(cut.image, (side, side), interpolation=cv2.INTER_CUBIC), dtype=np.uint8)
-    points = enlarged(cut.joints, factor)
-    draw_limbs(shown, points, coloured_limbs(skeleton), 2)
-    for point, visible, colour in zip(points, cut.visible, joint_colours(skeleton), strict=True):
+    points = enlarge_points(cut.joints, factor)
+    draw_limbs(shown, points, colour_limbs(skeleton), 2)
+    for point, visible, colour in zip(points, cut.visible, get_joint_colours(skeleton), strict=True):
         (draw_dot if visible == 2 else draw_ring)(shown, point, colour)
     return shown
 
 
-def enlargement(crop: PersonCrop) -> int:
+def choose_enlargement(crop: PersonCrop) -> int:
     """Pixels of a tile per pixel of the crop."""
-    return max(1, round(TARGET / crop.size))
+    return max(1, round(TARGET_TILE_SIZE / crop.size))
 
 
-def enlarged(points: Points, factor: int) -> Points:
+def enlarge_points(points: Points, factor: int) -> Points:
     """Pixels of the crop → pixels of its tile."""
     return (points + 0.5) * factor - 0.5
 
 
-def corner(place: int, side: int, columns: int) -> tuple[int, int]:
+def locate_tile(place: int, side: int, columns: int) -> tuple[int, int]:
     """Left and upper pixel of a tile on its sheet."""
     row, column = divmod(place, columns)
     return GAP + column * (side + GAP), HEAD + row * (side + CAPTION + GAP)
 
 
-def columns_of(count: int) -> int:
+def count_columns(count: int) -> int:
     """Tiles beside each other."""
-    return min(max(count, FEWEST), MOST)
+    return min(max(count, MIN_COLUMNS), MAX_COLUMNS)
 
 
-def _composed(tiles: list[Pixels], names: list[str], title: str, below: str) -> bytes:
+def _compose_sheet(tiles: list[Pixels], names: list[str], title: str, below: str) -> bytes:
     """PNG of the tiles side by side, with their names."""
-    side, columns = len(tiles[0]), columns_of(len(tiles))
-    width = corner(columns - 1, side, columns)[0] + side + GAP
-    height = corner(len(tiles) - 1, side, columns)[1] + side + CAPTION + GAP
+    side, columns = len(tiles[0]), count_columns(len(tiles))
+    width = locate_tile(columns - 1, side, columns)[0] + side + GAP
+    height = locate_tile(len(tiles) - 1, side, columns)[1] + side + CAPTION + GAP
     canvas = np.full((height, width, 3), 255, dtype=np.uint8)
-    words = [Words(GAP, 20, title, 15, "bold"), Words(GAP, 44, below, 12), *_legend(canvas)]
+    words = [TextLine(GAP, 20, title, 15, "bold"), TextLine(GAP, 44, below, 12), *_draw_legend(canvas)]
     longest = side // 6  # characters
     for place, (drawn, name) in enumerate(zip(tiles, names, strict=True)):
-        x, y = corner(place, side, columns)
+        x, y = locate_tile(place, side, columns)
         canvas[y : y + side, x : x + side] = drawn
         short = name if len(name) <= longest else f"…{name[1 - longest :]}"
-        words.append(Words(x, y + side + CAPTION // 2, short, 10))
-    return _png(canvas, words)
+        words.append(TextLine(x, y + side + CAPTION // 2, short, 10))
+    return _render_png(canvas, words)
 
 
-def _legend(canvas: Pixels) -> list[Words]:
+def _draw_legend(canvas: Pixels) -> list[TextLine]:
     """Draw the signs at the upper right, and return their words."""
     grey, words = (150, 150, 150), []
     x = canvas.shape[1] - GAP
     for text, colour, draw, room in (
-        ("middle", SIDES["middle"], draw_dot, 62),
-        ("right", SIDES["right"], draw_dot, 52),
-        ("left", SIDES["left"], draw_dot, 44),
+        ("middle", SIDE_COLOURS["middle"], draw_dot, 62),
+        ("right", SIDE_COLOURS["right"], draw_dot, 52),
+        ("left", SIDE_COLOURS["left"], draw_dot, 44),
         ("occluded", grey, draw_ring, 80),
         ("visible", grey, draw_dot, 60),
     ):
         x -= room + GAP
         draw(canvas, np.array([x, 44.0]), colour)
-        words.append(Words(x + 12, 44, text, 12))
+        words.append(TextLine(x + 12, 44, text, 12))
     return words
 
 
-def _png(canvas: Pixels, words: list[Words]) -> bytes:
+def _render_png(canvas: Pixels, words: list[TextLine]) -> bytes:
     """Matplotlib adds the words; every pixel of the canvas stays in its place."""
     import matplotlib
     from matplotlib.backends.backend_agg import FigureCanvasAgg

@@ -11,15 +11,15 @@ from llpp.data.person_crop import PersonCrop
 from llpp.datasets.base import SPLITS, PoseDataset
 from llpp.errors import DataError
 from llpp.inspection import facts
-from llpp.inspection.problems import problems
-from llpp.inspection.sheet import contact_sheet
+from llpp.inspection.problems import find_problems
+from llpp.inspection.sheet import draw_contact_sheet
 from llpp.report.files import write_bytes
 from llpp.tasks.pose.pck import PCKDefinition
 
 GROUND_TRUTH = "these boxes are ground truth: a real unlabelled pool has none and would need a person detector"
 
 
-def show(
+def show_dataset(
     dataset: PoseDataset,
     crop: PersonCrop,
     pck: PCKDefinition,
@@ -49,20 +49,24 @@ def show(
         StateError: `output` cannot be written to.
     """
     console = console or Console()
-    lines = facts.boxes(dataset, crop.padding)
+    lines = facts.describe_boxes(dataset, crop.padding)
     if dataset.records.ground_truth_boxes:
         lines.append(GROUND_TRUTH)
-    _say(console, facts.headline(dataset), style="bold")
-    for listing in (facts.splits(dataset), facts.joints(dataset), facts.units(dataset, pck)):
-        console.print(_rich(listing))
-        _say(console, *listing.remarks)
-    _say(console, "", *lines, *dataset.records.notes, "")
-    found = problems(dataset, pck, decode)
+    _print_lines(console, facts.format_headline(dataset), style="bold")
+    for listing in (
+        facts.tabulate_splits(dataset),
+        facts.tabulate_joints(dataset),
+        facts.tabulate_normalisers(dataset, pck),
+    ):
+        console.print(_build_rich_table(listing))
+        _print_lines(console, *listing.remarks)
+    _print_lines(console, "", *lines, *dataset.records.notes, "")
+    found = find_problems(dataset, pck, decode)
     if samples and _has_images(dataset):
-        found += _sheets(dataset, crop, output, samples, seed, console)
-    _say(console, *(f"problem: {problem}" for problem in dict.fromkeys(found)), style="bold red")
+        found += _write_sheets(dataset, crop, output, samples, seed, console)
+    _print_lines(console, *(f"problem: {problem}" for problem in dict.fromkeys(found)), style="bold red")
     if dataset.paths and not decode:
-        _say(console, "image files were looked for, not read; --decode reads every one", style="dim")
+        _print_lines(console, "image files were looked for, not read; --decode reads every one", style="dim")
     return len(found)
 
 
@@ -74,28 +78,32 @@ def _has_images(dataset: PoseDataset) -> bool:
     return True
 
 
-def _sheets(
+def _write_sheets(
     dataset: PoseDataset, crop: PersonCrop, output: Path, samples: int, seed: int, console: Console
 ) -> list[str]:
     """Write a sheet per split; what could not be read."""
     found: list[str] = []
     for split in SPLITS:
-        sheet = contact_sheet(dataset, split, crop, samples, seed) if len(dataset.records.rows(split)) else None
+        sheet = (
+            draw_contact_sheet(dataset, split, crop, samples, seed)
+            if len(dataset.records.select_rows(split))
+            else None
+        )
         if sheet is not None:
             path = output / f"{split}.png"
             write_bytes(path, sheet.png, "the contact sheets")
             found += sheet.problems
-            _say(console, f"{len(sheet.shown)} {split} persons are drawn in {path}")
+            _print_lines(console, f"{len(sheet.shown)} {split} persons are drawn in {path}")
     return found
 
 
-def _say(console: Console, *lines: str, style: str = "") -> None:
+def _print_lines(console: Console, *lines: str, style: str = "") -> None:
     """Lines as they are: a path that is broken in two cannot be copied."""
     for line in lines:
         console.print(Text(line, style=style), soft_wrap=True)
 
 
-def _rich(listing: facts.Listing) -> Table:
+def _build_rich_table(listing: facts.Listing) -> Table:
     shown = Table(title=Text(listing.title), title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
     for number, column in enumerate(listing.columns):
         shown.add_column(column, justify="right" if number else "left", overflow="fold")

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 
 @contextmanager
-def uncollected() -> Iterator[None]:
+def gc_paused() -> Iterator[None]:
     """No collection while something is imported, a tenth of the time of torch and Lightning, nor of it ever after.
 
     Only where something was: what else is there by then, an earlier job's network say, must be collected.

@@ -14,15 +14,15 @@ from omegaconf import DictConfig
 from llpp.config import read_settings
 from llpp.errors import Interrupted, LlppError, OccupiedError, expect
 from llpp.launch import launcher, signals, sweep
-from llpp.launch.fast_imports import uncollected
+from llpp.launch.fast_imports import gc_paused
 
 log = logging.getLogger(__name__)
-GRACE = 5.0, 20.0  # seconds for a rank to leave in when asked to: without, and with loggers to close
+GRACE_SECONDS = 5.0, 20.0  # seconds for a rank to leave in when asked to: without, and with loggers to close
 
 
 def job(cfg: DictConfig) -> None:
     """Hydra's task: a failure ends a single run, but must not stop the other jobs of a sweep."""
-    handle_signals()
+    install_signal_handlers()
     if HydraConfig.get().mode != RunMode.MULTIRUN or os.environ.get("HYDRA_FULL_ERROR"):
         try:
             run(cfg)
@@ -31,26 +31,26 @@ def job(cfg: DictConfig) -> None:
                 raise
             print(f"llpp: {error}", file=sys.stderr)
             sys.exit(2)
-        sweep.note(Path(cfg.run_dir), "done")
+        sweep.record_outcome(Path(cfg.run_dir), "done")
         return
     try:
         outcome = run_unless_done(cfg)
     except LlppError as error:
-        sweep.note(Path(cfg.run_dir), "failed", str(error), leave=not isinstance(error, OccupiedError))
-        end_if_others_may_go_on(cfg.run_dir, error)
+        sweep.record_outcome(Path(cfg.run_dir), "failed", str(error), leave=not isinstance(error, OccupiedError))
+        abort_torchrun_job(cfg.run_dir, error)
     except Exception as error:
         log.exception("%s failed", cfg.run_dir)
-        sweep.note(Path(cfg.run_dir), "failed", f"{type(error).__name__}: {error}")
-        end_if_others_may_go_on(cfg.run_dir, error)
+        sweep.record_outcome(Path(cfg.run_dir), "failed", f"{type(error).__name__}: {error}")
+        abort_torchrun_job(cfg.run_dir, error)
     except SystemExit as leave:  # SIGTERM; a worker of joblib would go on with the next job instead
-        if sweep.in_worker():
+        if sweep.is_sweep_worker():
             os._exit(leave.code if isinstance(leave.code, int) else 1)
         raise
     else:
-        sweep.note(Path(cfg.run_dir), outcome)
+        sweep.record_outcome(Path(cfg.run_dir), outcome)
 
 
-def end_if_others_may_go_on(run_dir: str, error: Exception) -> None:
+def abort_torchrun_job(run_dir: str, error: Exception) -> None:
     """A rank that torchrun started for a whole sweep must not begin the next job while others are in this one."""
     if launcher.is_worker():
         print(f"llpp: {run_dir} failed: {error}; inside torchrun this ends the sweep", file=sys.stderr, flush=True)
@@ -59,67 +59,67 @@ def end_if_others_may_go_on(run_dir: str, error: Exception) -> None:
 
 def run_unless_done(cfg: DictConfig) -> str:
     """Run a job of a sweep, unless it is done, on GPUs of its own where the machine has more than it wants."""
-    wanted, on_gpu = launcher.devices(cfg), cfg.trainer.accelerator in ("gpu", "cuda")
+    wanted, on_gpu = launcher.count_processes(cfg), cfg.trainer.accelerator in ("gpu", "cuda")
     if launcher.is_worker():
         from llpp.distributed import collectives
 
         collectives.connect(on_gpu, cfg.rank_timeout)
-        return "done before" if collectives.on_first(lambda: sweep.is_done(cfg)) else run(cfg)
+        return "done before" if collectives.on_rank_zero(lambda: sweep.is_done(cfg)) else run(cfg)
     if sweep.is_done(cfg):
         return "done before"
     if on_gpu:
         import torch
 
         if wanted <= (count := torch.cuda.device_count()) > 1:
-            with sweep.free_gpus(count, wanted) as numbers:
+            with sweep.reserve_gpus(count, wanted) as numbers:
                 return run(cfg, numbers)
     return run(cfg)
 
 
 def run(cfg: DictConfig, gpus: list[int] | None = None) -> str:
     """Run a job here, or in a process for each of its devices; `gpus` are the numbers of those to use."""
-    if launcher.devices(cfg) == 1 or launcher.is_worker():
-        return work(cfg, gpus[0] if gpus else None)
-    launcher.launch(cfg, gpus)
+    if launcher.count_processes(cfg) == 1 or launcher.is_worker():
+        return run_in_process(cfg, gpus[0] if gpus else None)
+    launcher.launch_workers(cfg, gpus)
     return "done"
 
 
-def work(cfg: DictConfig, gpu: int | None = None) -> str:
+def run_in_process(cfg: DictConfig, gpu: int | None = None) -> str:
     """All rounds and the report, in this process; `gpu` is the number of the one to use."""
     expect(isinstance(cfg.report, DictConfig), "report", cfg.report, "report.write=true or report.write=false")
-    read_settings.of(cfg)
+    read_settings.read_settings(cfg)
     from llpp.config import instantiate
 
-    data = None if launcher.is_worker() else instantiate.dataset(cfg)
+    data = None if launcher.is_worker() else instantiate.make_dataset(cfg)
     # NumPy takes a tenth of a second to import, and torch seconds: what can be refused without has been refused
-    with uncollected():
+    with gc_paused():
         from llpp import report
         from llpp.config import build
         from llpp.distributed import collectives
         from llpp.launch import out_of_memory
         from llpp.rounds import loop
 
-    reference = report.published(cfg.report.reference)
+    reference = report.get_reference(cfg.report.reference)
     collectives.connect(cfg.trainer.accelerator in ("gpu", "cuda"), cfg.rank_timeout)
-    if collectives.rank() > 0:
+    if collectives.get_rank() > 0:
         logging.getLogger().setLevel(logging.WARNING)  # the first one tells what goes on
     experiment = build.experiment(cfg, gpu, data)
-    with out_of_memory.explained(cfg.data, cfg.crop.size):
+    with out_of_memory.explain_resource_errors(cfg.data, cfg.crop.size):
         state = loop.run(experiment)
     log.info("%s: %d rounds done", cfg.run_dir, len(state.rounds))
-    if cfg.report.write and collectives.rank() == 0:
-        page = report.write([experiment.run_dir], experiment.run_dir, lambda _: experiment.dataset, reference)
+    if cfg.report.write and collectives.get_rank() == 0:
+        page = report.write_report([experiment.run_dir], experiment.run_dir, lambda _: experiment.dataset, reference)
         log.info("the report is %s", page)
     return "done"
 
 
-def handle_signals() -> None:
+def install_signal_handlers() -> None:
     """Stop in order when asked to; Python accepts handlers in the main thread only."""
     if threading.current_thread() is threading.main_thread():
-        for name in launcher.STOPPING:
+        for name in launcher.STOP_SIGNALS:
             signal.signal(getattr(signal, name), stop)
         if launcher.is_worker():
-            signals.leave_at_last(launcher.STOPPING, GRACE[os.environ["RANK"] == "0"])
+            signals.exit_after_grace(launcher.STOP_SIGNALS, GRACE_SECONDS[os.environ["RANK"] == "0"])
 
 
 def stop(number: int, _: object) -> None:

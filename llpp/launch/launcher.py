@@ -23,10 +23,10 @@ from llpp.errors import ConfigError, Interrupted, LlppError, RankError, expect
 
 JOB = "LLPP_JOB"  # names the variable that hands a job to its workers; no file, because a config may hold secrets
 PARENT = "LLPP_LAUNCHER"  # names the variable with the launcher's process id
-STOPPING = ("SIGTERM", "SIGINT", "SIGHUP", "SIGUSR1")  # the last is what Slurm sends before it ends a job
+STOP_SIGNALS = ("SIGTERM", "SIGINT", "SIGHUP", "SIGUSR1")  # the last is what Slurm sends before it ends a job
 
 
-def devices(cfg: DictConfig) -> int:
+def count_processes(cfg: DictConfig) -> int:
     """Number of processes that a config asks for; ConfigError if what started this one does not fit."""
     each, nodes = cfg.trainer.devices, cfg.trainer.get("num_nodes", 1)
     expect(type(each) is int and each >= 1, "trainer.devices", each, "a number of devices, 1 or more")
@@ -56,7 +56,7 @@ def is_worker() -> bool:
     return "TORCHELASTIC_RUN_ID" in os.environ
 
 
-def launch(cfg: DictConfig, gpus: list[int] | None = None) -> None:
+def launch_workers(cfg: DictConfig, gpus: list[int] | None = None) -> None:
     """Run a job in `trainer.devices` processes on this machine, and wait for them.
 
     `gpus` are numbers among the visible ones. Raises what the first process raised that failed.
@@ -74,7 +74,11 @@ def launch(cfg: DictConfig, gpus: list[int] | None = None) -> None:
                 "use trainer=ddp_cpu"
             )
     logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)  # what they say is said here
-    with _environment(cfg, gpus), _handlers(), tempfile.TemporaryDirectory(prefix="llpp-") as folder:
+    with (
+        _set_environment(cfg, gpus),
+        _preserve_signal_handlers(),
+        tempfile.TemporaryDirectory(prefix="llpp-") as folder,
+    ):
         config = LaunchConfig(
             min_nodes=1,
             max_nodes=1,
@@ -85,7 +89,7 @@ def launch(cfg: DictConfig, gpus: list[int] | None = None) -> None:
             local_addr="127.0.0.1",
             max_restarts=0,
             logs_specs=DefaultLogsSpecs(log_dir=folder),
-            signals_to_handle=",".join(STOPPING),
+            signals_to_handle=",".join(STOP_SIGNALS),
         )
         try:
             elastic_launch(config, sys.executable)("-m", "llpp.launch.worker")
@@ -96,7 +100,7 @@ def launch(cfg: DictConfig, gpus: list[int] | None = None) -> None:
 
 
 @contextmanager
-def _environment(cfg: DictConfig, gpus: list[int] | None) -> Iterator[None]:
+def _set_environment(cfg: DictConfig, gpus: list[int] | None) -> Iterator[None]:
     job_logging = OmegaConf.to_container(HydraConfig.get().job_logging, resolve=True)
     given = {"config": OmegaConf.to_container(cfg, resolve=True), "logging": job_logging}
     added = {
@@ -122,9 +126,9 @@ def _environment(cfg: DictConfig, gpus: list[int] | None) -> Iterator[None]:
 
 
 @contextmanager
-def _handlers() -> Iterator[None]:
+def _preserve_signal_handlers() -> Iterator[None]:
     """The agent takes over the handling of signals, and would keep it."""
-    names = [getattr(signal, name) for name in STOPPING]
+    names = [getattr(signal, name) for name in STOP_SIGNALS]
     before = {number: signal.getsignal(number) for number in names}
     try:
         yield
@@ -138,19 +142,19 @@ def _handlers() -> Iterator[None]:
 
 def _raise_first(failures: dict[int, Any]) -> NoReturn:
     """Raise what ended the job: one of our own sentences, or a crash, before what crashes cause in others."""
-    told = {rank: _told(failure) for rank, failure in failures.items()}
+    told = {rank: _read_exception(failure) for rank, failure in failures.items()}
     for kind, sentence in told.values():
         known = getattr(errors, kind, None)
         if isinstance(known, type) and issubclass(known, LlppError):
             raise known(sentence)
 
-    def lateness(rank: int) -> tuple[bool, bool, int]:
+    def measure_lateness(rank: int) -> tuple[bool, bool, int]:
         code, sentence = failures[rank].exitcode, told[rank][1].lower()
         ended = code in (-signal.SIGTERM, 128 + signal.SIGTERM)  # by the agent
         lost = any(word in sentence for word in ("connection", "gloo", "nccl", "socket", "timed out"))
         return ended, lost and code > 0, failures[rank].timestamp
 
-    rank = min(failures, key=lateness)
+    rank = min(failures, key=measure_lateness)
     code, (kind, sentence) = failures[rank].exitcode, told[rank]
     if code == -signal.SIGKILL:
         sentence = "it was killed (SIGKILL), as the system does when memory runs out"
@@ -161,7 +165,7 @@ def _raise_first(failures: dict[int, Any]) -> NoReturn:
     raise RankError(f"rank {rank} failed: {sentence}. The same command goes on from the last commit")
 
 
-def _told(failure: Any) -> tuple[str, str]:
+def _read_exception(failure: Any) -> tuple[str, str]:
     """Name and text of the exception that a process recorded; empty if it could not."""
     message = failure.error_file_data.get("message")
     text = message.get("message", "") if isinstance(message, dict) else ""

@@ -8,11 +8,11 @@ import torch
 
 from llpp.errors import TrainingError
 
-AGAIN = "then start the same command again: it goes on from the last checkpoint"
+RESUME_HINT = "then start the same command again: it goes on from the last checkpoint"
 
 
 @contextmanager
-def explained(data: Mapping[str, Any], crop_size: int) -> Iterator[None]:
+def explain_resource_errors(data: Mapping[str, Any], crop_size: int) -> Iterator[None]:
     """Raise TrainingError for memory that ran out and for workers that the system ended."""
     try:
         yield
@@ -20,7 +20,7 @@ def explained(data: Mapping[str, Any], crop_size: int) -> Iterator[None]:
         raise TrainingError(
             f"the GPU's memory ran out ({str(error).split('.')[0]}); lower data.batch_size={data['batch_size']} in "
             f"training or data.eval_batch_size={data['eval_batch_size']} in scoring, crop.size={crop_size}, or the "
-            f"backbone's width, {AGAIN}"
+            f"backbone's width, {RESUME_HINT}"
         ) from error
     except RuntimeError as error:
         if "DataLoader worker" not in str(error):
@@ -28,5 +28,5 @@ def explained(data: Mapping[str, Any], crop_size: int) -> Iterator[None]:
         raise TrainingError(
             f"a process that loads images has ended ({str(error).split('.')[0]}); the system does so when memory "
             f"or /dev/shm runs out: lower data.workers={data['workers']} or data.batch_size={data['batch_size']}, "
-            f"{AGAIN}"
+            f"{RESUME_HINT}"
         ) from error

@@ -19,7 +19,7 @@ def die_with_parent(parent: int) -> None:
             sys.exit(1)
 
 
-def leave_at_last(signals: Iterable[str], grace: float) -> None:
+def exit_after_grace(signals: Iterable[str], grace: float) -> None:
     """End this process `grace` seconds after one of `signals`, even if it waits for others inside a collective."""
     asked = {getattr(signal, name) for name in signals}
     reader, writer = os.pipe()

@@ -18,9 +18,11 @@ from omegaconf.errors import OmegaConfBaseException
 from llpp.errors import LlppError
 from llpp.files import replace_text
 from llpp.redaction import redact, redact_arguments, redact_text
-from llpp.run_dir.state import load
+from llpp.run_dir.state import load_state
 
-JOURNAL = "LLPP_SWEEP"  # names the file in which the jobs of one sweep, in whatever processes, note how they ended
+JOURNAL_VARIABLE = (
+    "LLPP_SWEEP"  # names the file in which the jobs of one sweep, in whatever processes, note how they ended
+)
 
 
 class SweepJournal(Callback):
@@ -32,11 +34,11 @@ class SweepJournal(Callback):
         folder.mkdir(parents=True, exist_ok=True)
         journal = folder / f".sweep-{os.getpid()}.jsonl"
         journal.unlink(missing_ok=True)
-        os.environ[JOURNAL] = str(journal)
+        os.environ[JOURNAL_VARIABLE] = str(journal)
 
     def on_job_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Called by Hydra before each job; by then it has written down what the sweep was called with."""
-        if JOURNAL in os.environ:
+        if JOURNAL_VARIABLE in os.environ:
             hide_secrets(Path(config.hydra.sweep.dir) / "multirun.yaml")
 
 
@@ -51,12 +53,12 @@ def hide_secrets(path: Path) -> None:
             replace_text(path, OmegaConf.to_yaml(OmegaConf.create(safe)))
 
 
-def note(run_dir: Path, outcome: str, reason: str | None = None, leave: bool = True) -> None:
+def record_outcome(run_dir: Path, outcome: str, reason: str | None = None, leave: bool = True) -> None:
     """Add a job to the journal: `done`, `done before` or `failed`; `leave` a failure in the run directory too."""
     if os.environ.get("RANK", "0") != "0":  # the first process of a job speaks for all
         return
     reason = reason and redact_text(reason)
-    if journal := os.environ.get(JOURNAL):
+    if journal := os.environ.get(JOURNAL_VARIABLE):
         with suppress(OSError), Path(journal).open("a", encoding="utf-8") as file:
             file.write(json.dumps({"run": str(run_dir), "outcome": outcome, "reason": reason}) + "\n")
     failed = run_dir / "failed.json"
@@ -68,14 +70,14 @@ def note(run_dir: Path, outcome: str, reason: str | None = None, leave: bool = T
             replace_text(failed, json.dumps({"reason": reason, "when": when}, indent=1))
 
 
-def in_worker() -> bool:
+def is_sweep_worker() -> bool:
     """Whether this process was started by a launcher, and not by the user."""
-    return f".sweep-{os.getpid()}." not in os.environ.get(JOURNAL, "")
+    return f".sweep-{os.getpid()}." not in os.environ.get(JOURNAL_VARIABLE, "")
 
 
-def summary() -> list[str]:
+def summarise_jobs() -> list[str]:
     """Lines that tell how the jobs of this process's sweep ended, failures last; empty outside a sweep."""
-    journal = Path(os.environ.pop(JOURNAL, ""))
+    journal = Path(os.environ.pop(JOURNAL_VARIABLE, ""))
     if not journal.is_file():
         return []
     jobs = [json.loads(line) for line in journal.read_text(encoding="utf-8").splitlines()]
@@ -101,21 +103,23 @@ def is_done(cfg: DictConfig) -> bool:
     run_dir = Path(cfg.run_dir)
     try:
         same = read_config(run_dir)[0] == redact(OmegaConf.to_container(cfg, resolve=True))
-        state = load(run_dir / "state.json") if same else None
+        state = load_state(run_dir / "state.json") if same else None
     except (OSError, ValueError, OmegaConfBaseException, LlppError):
         return False  # the run itself will say what is wrong
     if state is None or len(state.rounds) != cfg.rounds:
         return False
-    return not OmegaConf.select(cfg, "report.write") or _newer(run_dir / "report.html", run_dir / "state.json")
+    return not OmegaConf.select(cfg, "report.write") or _is_newer(run_dir / "report.html", run_dir / "state.json")
 
 
-def _newer(path: Path, other: Path) -> bool:
+def _is_newer(path: Path, other: Path) -> bool:
     """Whether a file is there, and was written after another one."""
     return path.exists() and path.stat().st_mtime_ns >= other.stat().st_mtime_ns
 
 
 @contextmanager
-def free_gpus(count: int, wanted: int = 1, folder: Path | None = None, patience: float = 1.0) -> Iterator[list[int]]:
+def reserve_gpus(
+    count: int, wanted: int = 1, folder: Path | None = None, patience: float = 1.0
+) -> Iterator[list[int]]:
     """The numbers, below `count`, of `wanted` visible GPUs that no other job of this machine holds; waits for them.
 
     All are taken at once or none, so that no two jobs wait for each other. The kernel drops the hold with its

@@ -23,21 +23,23 @@ from pytorch_lightning.utilities import rank_zero_only
 from llpp.datasets.base import PoseDataset
 from llpp.errors import ConfigError, StateError
 from llpp.files import read_text, replace_text
-from llpp.loggers.wandb_media import media
+from llpp.loggers.wandb_media import build_media
 from llpp.redaction import redact_arguments
-from llpp.rounds.records import logged
+from llpp.rounds.records import to_logger_metrics
 from llpp.run_dir.config_file import read_config
 from llpp.run_dir.state import RunState
 
-FLUSH = 20.0  # seconds after which W&B has written down what it got (it does so every 15); a kill loses what is newer
-MOST_BYTES = 1 << 16  # of wandb.json
+FLUSH_SECONDS = (
+    20.0  # seconds after which W&B has written down what it got (it does so every 15); a kill loses what is newer
+)
+MAX_BYTES = 1 << 16  # of wandb.json
 STEP, LABELLED = "trainer/global_step", "round/labelled"
 # No pattern for everything: W&B does not say which one wins where two fit.
 AXES = {LABELLED: ("round/*",), STEP: ("train/*", "val/*", "lr-*", "epoch", "round")}
 
 
 @dataclass(frozen=True)
-class Sent:
+class UploadProgress:
     """What W&B has been told so far."""
 
     id: str  # of the W&B run
@@ -61,7 +63,7 @@ class WandbRun(WandbLogger):
         except ModuleNotFoundError as error:
             raise ConfigError("logger=wandb needs the package wandb; pip install 'llpp[wandb]'") from error
         self.run_dir, self.media = Path(save_dir), media
-        self.sent = _read(self.run_dir / "wandb.json") or Sent(self._id or uuid.uuid4().hex[:8])
+        self.sent = _read_progress(self.run_dir / "wandb.json") or UploadProgress(self._id or uuid.uuid4().hex[:8])
         self.unsafe, self.since = self.sent, time.monotonic()  # not remembered yet: a kill may still lose it
 
     @property
@@ -69,7 +71,7 @@ class WandbRun(WandbLogger):
     def experiment(self) -> Any:
         """The W&B run, begun on first use; a dummy on other ranks than 0."""
         if self._experiment is None:
-            self._experiment = self._begin()
+            self._experiment = self._start_wandb_run()
         return self._experiment
 
     @rank_zero_only
@@ -79,7 +81,7 @@ class WandbRun(WandbLogger):
             return
         super().log_metrics(metrics, step)
         if step is not None:
-            self._told(replace(self.sent, step=step))
+            self._record_progress(replace(self.sent, step=step))
 
     @rank_zero_only
     def show(self, state: RunState, dataset: PoseDataset) -> None:
@@ -87,11 +89,11 @@ class WandbRun(WandbLogger):
         done = len(state.rounds)
         if done < self.sent.rounds:  # the last one selects after all, or the run was begun again
             self.sent = self.unsafe = replace(self.sent, rounds=done, step=state.steps)
-            self._remember(self.sent)
+            self._save_progress(self.sent)
         for number in range(self.sent.rounds, done):
-            pictures = media(self.run_dir, state, number, dataset) if self.media else {}
-            self.experiment.log({**logged(state.rounds[number].row), **pictures})
-            self._told(replace(self.sent, rounds=number + 1))
+            pictures = build_media(self.run_dir, state, number, dataset) if self.media else {}
+            self.experiment.log({**to_logger_metrics(state.rounds[number].row), **pictures})
+            self._record_progress(replace(self.sent, rounds=number + 1))
 
     @rank_zero_only
     def close(self, failed: bool) -> None:
@@ -99,18 +101,18 @@ class WandbRun(WandbLogger):
         if self._experiment is not None:
             self._experiment.finish(exit_code=int(failed))
             self._experiment = None
-            self._remember(self.sent)
+            self._save_progress(self.sent)
 
-    def _begin(self) -> Any:
+    def _start_wandb_run(self) -> Any:
         import wandb
 
         given = {name: value for name, value in self._wandb_init.items() if value is not None}
         if self._offline:
             given["mode"] = "offline"
         config, _ = read_config(self.run_dir)
-        self._remember(self.sent)
+        self._save_progress(self.sent)
         try:
-            with _redacted_arguments():
+            with _redact_argv():
                 run = wandb.init(**{**given, "id": self.sent.id, "config": config, "reinit": "finish_previous"})
         except wandb.errors.Error as error:
             raise ConfigError(
@@ -123,20 +125,20 @@ class WandbRun(WandbLogger):
                 run.define_metric(name, step_metric=axis)
         return run
 
-    def _told(self, sent: Sent) -> None:
+    def _record_progress(self, sent: UploadProgress) -> None:
         """Take a step forward; on the disk, one step behind."""
         self.sent = sent
-        if time.monotonic() > self.since + FLUSH:
-            self._remember(self.unsafe)
+        if time.monotonic() > self.since + FLUSH_SECONDS:
+            self._save_progress(self.unsafe)
             self.unsafe, self.since = sent, time.monotonic()
 
-    def _remember(self, sent: Sent) -> None:
+    def _save_progress(self, sent: UploadProgress) -> None:
         replace_text(self.run_dir / "wandb.json", json.dumps(asdict(sent)))
 
 
-def _read(path: Path) -> Sent | None:
+def _read_progress(path: Path) -> UploadProgress | None:
     try:
-        sent = Sent(**json.loads(read_text(path, MOST_BYTES)))
+        sent = UploadProgress(**json.loads(read_text(path, MAX_BYTES)))
         counts = isinstance(sent.rounds, int) and isinstance(sent.step, int)
         if not counts or not re.fullmatch(r"[\w-]{1,64}", sent.id):  # the id becomes a part of file names
             raise ValueError("it is not what llpp writes")
@@ -148,7 +150,7 @@ def _read(path: Path) -> Sent | None:
 
 
 @contextmanager
-def _redacted_arguments() -> Iterator[None]:
+def _redact_argv() -> Iterator[None]:
     """W&B stores the command line."""
     given, sys.argv = sys.argv, redact_arguments(sys.argv)
     try:

@@ -40,14 +40,14 @@ class PairObjective(Objective):
         predicted, target = predicted.float(), target.detach().float()
         if len(predicted) < 2:
             return predicted.sum() * 0.0
-        first, second = self._pairs(len(predicted), predicted.device)
+        first, second = self._make_pairs(len(predicted), predicted.device)
         return self.pair_loss(predicted[first] - predicted[second], target[first], target[second]).mean()
 
     @abstractmethod
     def pair_loss(self, difference: Tensor, first: Tensor, second: Tensor) -> Tensor:
         """Predicted difference p_i - p_j (P,) and true losses l_i, l_j (P,) → (P,)."""
 
-    def _pairs(self, batch: int, device: torch.device) -> tuple[Tensor | slice, Tensor | slice]:
+    def _make_pairs(self, batch: int, device: torch.device) -> tuple[Tensor | slice, Tensor | slice]:
         if self.pairs == "all":
             first, second = torch.triu_indices(batch, batch, offset=1, device=device)
             return first, second

@@ -1,7 +1,7 @@
 """Tables, figures and one page from the files of any number of runs."""
 
-from llpp.report.page import write
-from llpp.report.reference import published
+from llpp.report.page import write_report
+from llpp.report.reference import get_reference
 from llpp.report.terminal import print_tables
 
-__all__ = ["print_tables", "published", "write"]
+__all__ = ["get_reference", "print_tables", "write_report"]

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-LEAST = 3  # pairs below which an interval would say nothing
-EXACT = 6  # pairs up to which all nⁿ resamples are enumerated
+MIN_PAIRS = 3  # pairs below which an interval would say nothing
+MAX_EXACT_PAIRS = 6  # pairs up to which all nⁿ resamples are enumerated
 RESAMPLES = 10_000  # beyond that
 PRECISION = 1e-6  # of the larger value: metrics are float32, and a difference of equal ones is not quite 0
 TAIL = 0.025  # left out on either side of a 95 % interval
@@ -31,7 +31,7 @@ class Difference:
         return self.interval is not None and (self.interval[0] > 0 or self.interval[1] < 0)
 
 
-def paired_difference(values: ArrayLike, baseline: ArrayLike) -> Difference:
+def compute_paired_difference(values: ArrayLike, baseline: ArrayLike) -> Difference:
     """Mean of `values` − `baseline` and its percentile bootstrap interval (Efron 1979) over pairs.
 
     With few pairs the interval is too narrow: of normal differences, about 75 % of the intervals from 3 pairs
@@ -45,21 +45,21 @@ def paired_difference(values: ArrayLike, baseline: ArrayLike) -> Difference:
     differences = ours - theirs
     noise = PRECISION * float(np.abs([ours, theirs]).max())
     interval = None
-    if len(differences) >= LEAST:
-        low, high = percentile_interval(resampled_means(differences))
-        interval = _known(low, noise), _known(high, noise)
-    return Difference(_known(float(differences.mean()), noise), len(differences), interval)
+    if len(differences) >= MIN_PAIRS:
+        low, high = compute_percentile_interval(resample_means(differences))
+        interval = _suppress_noise(low, noise), _suppress_noise(high, noise)
+    return Difference(_suppress_noise(float(differences.mean()), noise), len(differences), interval)
 
 
-def _known(mean: float, noise: float) -> float:
+def _suppress_noise(mean: float, noise: float) -> float:
     """0 for what is no more than rounding."""
     return mean if abs(mean) > noise else 0.0
 
 
-def resampled_means(values: Values) -> Values:
+def resample_means(values: Values) -> Values:
     """Means of resamples with replacement: all nⁿ of them for n ≤ 6, else 10,000 from a fixed seed; (n,) → (R,)."""
     n = len(values)
-    if n <= EXACT:
+    if n <= MAX_EXACT_PAIRS:
         chosen = np.indices((n,) * n).reshape(n, -1).T
     else:
         chosen = np.random.default_rng(0).integers(n, size=(RESAMPLES, n))
@@ -67,7 +67,7 @@ def resampled_means(values: Values) -> Values:
     return means
 
 
-def percentile_interval(means: Values) -> tuple[float, float]:
+def compute_percentile_interval(means: Values) -> tuple[float, float]:
     """The central 95 % of (R,) values: the outermost ones beyond which lie less than 2.5 % on either side."""
     tail = int(np.ceil(TAIL * len(means))) - 1
     ordered = np.sort(means)

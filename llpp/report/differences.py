@@ -5,9 +5,9 @@ import io
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from llpp.report.bootstrap import LEAST, Difference, paired_difference
+from llpp.report.bootstrap import MIN_PAIRS, Difference, compute_paired_difference
 from llpp.report.collect import Collection, Method, Section
-from llpp.report.tables import Entry, Grid, headings
+from llpp.report.tables import Entry, Grid, format_counts
 
 CSV_COLUMNS = (
     "dataset", "quantity", "method", "baseline", "labelled",
@@ -40,99 +40,101 @@ class Differences:
     rows: tuple[Row, ...]
 
 
-def differences(section: Section) -> list[Differences]:
+def compute_differences(section: Section) -> list[Differences]:
     """Both main quantities; empty with fewer than two methods that have begun."""
-    begun = [method for method in section.methods if method.begun]
+    begun = [method for method in section.methods if method.started_runs]
     if len(begun) < 2:
         return []
-    baseline = next((method for method in begun if method.runs[0].plug_in("acquisition") == "random"), begun[0])
+    baseline = next((method for method in begun if method.runs[0].get_plug_in("acquisition") == "random"), begun[0])
     others = [method for method in begun if method is not baseline]
     found = []
     for quantity, metric, images in (
-        ("selected_pck", section.metric("train"), "of the selected images"),
-        ("test_pck", section.metric("test"), "on the test images"),
+        ("selected_pck", section.get_metric_name("train"), "of the selected images"),
+        ("test_pck", section.get_metric_name("test"), "on the test images"),
     ):
-        counts = tuple(n for n in section.labelled(quantity) if baseline.cell(quantity, n))
-        rows = [Row(method.label, (*_row(method, baseline, quantity, counts),)) for method in others]
+        counts = tuple(n for n in section.list_label_counts(quantity) if baseline.compute_cell(quantity, n))
+        rows = [Row(method.label, (*_compute_row(method, baseline, quantity, counts),)) for method in others]
         if counts:
             title = f"{metric} {images}: difference to {baseline.label}"
             found.append(Differences(title, quantity, baseline.label, counts, tuple(rows)))
     return found
 
 
-def _row(method: Method, baseline: Method, quantity: str, counts: Sequence[int]) -> Iterator[Difference | None]:
+def _compute_row(
+    method: Method, baseline: Method, quantity: str, counts: Sequence[int]
+) -> Iterator[Difference | None]:
     """One difference per count, then that of the means over all counts that both methods know."""
     known = []
     for count in counts:
-        ours, theirs = method.by_seed(quantity, count), baseline.by_seed(quantity, count)
+        ours, theirs = method.get_seed_values(quantity, count), baseline.get_seed_values(quantity, count)
         if ours:
             known.append((ours, theirs))
-        yield _paired(ours, theirs)
+        yield _compute_difference(ours, theirs)
     whole = [seed for seed in (known[0][0] if known else ()) if all(seed in a and seed in b for a, b in known)]
-    yield _paired(
+    yield _compute_difference(
         *({seed: sum(pair[side][seed] for pair in known) / len(known) for seed in whole} for side in (0, 1))
     )
 
 
-def _paired(ours: dict[str, float], theirs: dict[str, float]) -> Difference | None:
+def _compute_difference(ours: dict[str, float], theirs: dict[str, float]) -> Difference | None:
     common = [seed for seed in ours if seed in theirs]
-    return paired_difference([ours[s] for s in common], [theirs[s] for s in common]) if common else None
+    return compute_paired_difference([ours[s] for s in common], [theirs[s] for s in common]) if common else None
 
 
-def difference_grids(section: Section) -> list[Grid]:
+def build_difference_grids(section: Section) -> list[Grid]:
     """The differences as they are shown; only those quantities that have an interval."""
     found = []
-    for table in differences(section):
+    for table in compute_differences(section):
         if any(cell and cell.interval for row in table.rows for cell in row.cells):
             most = [max((cell.pairs for cell in row.cells if cell), default=0) for row in table.rows]
             rows = [
-                (row.method, str(pairs), tuple(_entry(cell, pairs) for cell in row.cells))
+                (row.method, str(pairs), tuple(_build_entry(cell, pairs) for cell in row.cells))
                 for row, pairs in zip(table.rows, most, strict=True)
             ]
-            columns = (*headings(table.counts), "mean over rounds")
+            columns = (*format_counts(table.counts), "mean over rounds")
             note = f"mean, 95 % bootstrap interval over seeds; * excludes 0; baseline: {table.baseline}"
             found.append(Grid(table.title, note, columns, tuple(rows), last="pairs of seeds"))
     return found
 
 
-def too_few_seeds(section: Section) -> str | None:
+def explain_missing_intervals(section: Section) -> str | None:
     """A sentence in place of intervals, where there are methods to compare but too few seeds."""
-    tables = differences(section)
-    if not tables or difference_grids(section):
+    tables = compute_differences(section)
+    if not tables or build_difference_grids(section):
         return None
     pairs = max((cell.pairs for table in tables for row in table.rows for cell in row.cells if cell), default=0)
     return (
         f"Too few seeds for intervals of the differences between methods: at most {pairs} in common with "
-        f"{tables[0].baseline}; {LEAST} are the least, and 5 or more are better."
+        f"{tables[0].baseline}; {MIN_PAIRS} are the least, and 5 or more are better."
     )
 
 
-def _entry(cell: Difference | None, most: int) -> Entry | None:
+def _build_entry(cell: Difference | None, most: int) -> Entry | None:
     if cell is None:
         return None
     if cell.interval is None:
-        return Entry(_signed(cell.mean), notes=(f"{_pairs(cell.pairs)}: too few",))
-    low, high = map(_signed, cell.interval)
-    fewer = (_pairs(cell.pairs),) if cell.pairs < most else ()
-    return Entry(_signed(cell.mean) + " *" * cell.excludes_zero, notes=(f"{low} to {high}", *fewer))
+        return Entry(_format_signed(cell.mean), notes=(f"{_format_pairs(cell.pairs)}: too few",))
+    low, high = map(_format_signed, cell.interval)
+    fewer = (_format_pairs(cell.pairs),) if cell.pairs < most else ()
+    return Entry(_format_signed(cell.mean) + " *" * cell.excludes_zero, notes=(f"{low} to {high}", *fewer))
 
 
-def _pairs(count: int) -> str:
+def _format_pairs(count: int) -> str:
     return f"{count} pair{'s' * (count > 1)}"
 
 
-def _signed(value: float) -> str:
+def _format_signed(value: float) -> str:
     """With a sign, but no minus before zeros."""
     return f"{round(value, 3) + 0.0:+.3f}".replace("-", "−").replace("+0.000", "0.000")
 
 
-def differences_csv(collection: Collection) -> str:
+def format_differences_csv(collection: Collection) -> str:
     """One line per difference; `labelled` is empty for the mean over rounds, low and high with too few pairs."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(CSV_COLUMNS)
     for section in collection.sections:
-        for table in differences(section):
+        for table in compute_differences(section):
             for row in table.rows:
                 for count, cell in zip((*table.counts, ""), row.cells, strict=True):
                     if cell:

@@ -7,9 +7,9 @@ from pathlib import Path
 
 from llpp.files import read_text
 
-FAILED = "failed.json"
-MOST_BYTES = 1 << 20
-SHOWN = 3  # in an error
+FAILURE_FILE = "failed.json"
+MAX_BYTES = 1 << 20
+MAX_SHOWN = 3  # in an error
 
 
 @dataclass(frozen=True)
@@ -27,16 +27,16 @@ class Failure:
 def read_failure(folder: Path) -> Failure | None:
     """What `folder` tells of its failure; None if it tells of none."""
     try:
-        told = json.loads(read_text(folder / FAILED, MOST_BYTES))
+        told = json.loads(read_text(folder / FAILURE_FILE, MAX_BYTES))
         return Failure(folder, " ".join(str(told["reason"]).split()), str(told.get("when", "")))
     except FileNotFoundError:
         return None
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         # a note about a failure must not be another
-        return Failure(folder, f"{FAILED} cannot be read", "")
+        return Failure(folder, f"{FAILURE_FILE} cannot be read", "")
 
 
-def in_short(failures: Sequence[Failure]) -> str:
+def summarise_failures(failures: Sequence[Failure]) -> str:
     """The first few in one line."""
-    more = f"; and {len(failures) - SHOWN} more" if len(failures) > SHOWN else ""
-    return "; ".join(map(str, failures[:SHOWN])) + more
+    more = f"; and {len(failures) - MAX_SHOWN} more" if len(failures) > MAX_SHOWN else ""
+    return "; ".join(map(str, failures[:MAX_SHOWN])) + more

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
 COLUMNS = 3  # panels beside each other
 DPI = 160
-HALF = 6.4  # inches, for half the width of the page
-MANY = 2000  # points above which a scatter plot becomes a density
+HALF_WIDTH = 6.4  # inches, for half the width of the page
+DENSITY_THRESHOLD = 2000  # points above which a scatter plot becomes a density
 MARKERS = "osD^vP"
 
 
@@ -33,7 +33,7 @@ class Theme:
     grid: str
     methods: tuple[str, ...]
 
-    def colour(self, position: int) -> str:
+    def get_colour(self, position: int) -> str:
         """A method's colour."""
         return self.methods[position % len(self.methods)]
 
@@ -48,84 +48,84 @@ DARK = Theme(
 )  # fmt: skip
 
 
-def learning_curve(collection: Collection, theme: Theme) -> bytes:
+def plot_learning_curve(collection: Collection, theme: Theme) -> bytes:
     """Test PCK against labelled images; the band is one standard deviation over seeds."""
 
-    def panel(axes: "Axes", section: Section, colours: Mapping[str, int]) -> None:
+    def plot_panel(axes: "Axes", section: Section, colours: Mapping[str, int]) -> None:
         for method in section.methods:
-            counts, cells = _series(method, "test_pck")
+            counts, cells = _collect_series(method, "test_pck")
             mean = np.array([cell.mean for cell in cells])
             spread = np.array([cell.std or 0.0 for cell in cells])
             position = colours[method.label]
-            colour = theme.colour(position)
+            colour = theme.get_colour(position)
             if spread.any():
                 axes.fill_between(counts, mean - spread, mean + spread, color=colour, alpha=0.16, linewidth=0)
             marker = MARKERS[position % len(MARKERS)]
             axes.plot(counts, mean, color=colour, marker=marker, markersize=5.5, linewidth=2, label=method.label)
-        axes.set_xticks(section.labelled("test_pck"))
+        axes.set_xticks(section.list_label_counts("test_pck"))
         axes.set_xlabel("labelled images")
-        axes.set_ylabel(f"test {section.metric('test')}")
+        axes.set_ylabel(f"test {section.get_metric_name('test')}")
 
-    return _by_section(collection, theme, "test_pck", "Learning curve", panel)
+    return _plot_sections(collection, theme, "test_pck", "Learning curve", plot_panel)
 
 
-def failure_finding(collection: Collection, theme: Theme) -> bytes:
+def plot_failure_finding(collection: Collection, theme: Theme) -> bytes:
     """PCK of each selection as bars, seeds as dots, and the pool's PCK as a dashed line over each bar."""
 
-    def panel(axes: "Axes", section: Section, colours: Mapping[str, int]) -> None:
-        counts = section.labelled("selected_pck")
+    def plot_panel(axes: "Axes", section: Section, colours: Mapping[str, int]) -> None:
+        counts = section.list_label_counts("selected_pck")
         width = 0.8 / len(section.methods)
         for place, method in enumerate(section.methods):
-            known = [(x, c) for x, n in enumerate(counts) if (c := method.cell("selected_pck", n))]
+            known = [(x, c) for x, n in enumerate(counts) if (c := method.compute_cell("selected_pck", n))]
             xs = np.array([x for x, _ in known]) + (place - (len(section.methods) - 1) / 2) * width
-            colour = theme.colour(colours[method.label])
+            colour = theme.get_colour(colours[method.label])
             axes.bar(xs, [c.mean for _, c in known], width * 0.88, color=colour, label=method.label)
             for x, (number, cell) in zip(xs, known, strict=True):
                 if len(cell.values) > 1:
                     dots = [x] * len(cell.values), cell.values
                     axes.scatter(*dots, s=15, zorder=3, color=theme.paper, edgecolors=theme.ink, linewidths=0.9)
-                if pool := method.cell("pool_pck", counts[number]):
+                if pool := method.compute_cell("pool_pck", counts[number]):
                     span = (x - width * 0.46, x + width * 0.46)
                     axes.plot(span, [pool.mean] * 2, color=theme.ink, linewidth=1.6, linestyle=(0, (2.2, 1.4)))
-        if section.labelled("pool_pck"):
+        if section.list_label_counts("pool_pck"):
             axes.plot([], [], color=theme.ink, linewidth=1.6, linestyle=(0, (2.2, 1.4)), label="pool")
         axes.set_xticks(range(len(counts)), [f"{n:,}" for n in counts])
         axes.set_xlabel("labelled images when selecting")
-        axes.set_ylabel(f"{section.metric('train')} of the selected images")
+        axes.set_ylabel(f"{section.get_metric_name('train')} of the selected images")
         axes.set_ylim(bottom=0)
 
-    return _by_section(collection, theme, "selected_pck", "Failure finding: lower is better", panel)
+    return _plot_sections(collection, theme, "selected_pck", "Failure finding: lower is better", plot_panel)
 
 
-def test_losses(run: Run, number: int) -> Mapping[str, Any] | None:
+def read_test_losses(run: Run, number: int) -> Mapping[str, Any] | None:
     """Predicted and true losses of the test images after round `number`; None where the file is gone or damaged."""
-    return run.columns(number, "test.parquet", ("predicted_loss", "true_loss"))
+    return run.read_round_columns(number, "test.parquet", ("predicted_loss", "true_loss"))
 
 
-def predicted_vs_true(collection: Collection, theme: Theme, number: int = 0) -> bytes:
+def plot_predicted_vs_true(collection: Collection, theme: Theme, number: int = 0) -> bytes:
     """Predicted against true loss on the test images after round `number`, a panel per method, first seed."""
     found = []
     for section in collection.sections:
         for method in section.methods:
-            columns = test_losses(method.begun[0], number) if method.begun else None
+            columns = read_test_losses(method.started_runs[0], number) if method.started_runs else None
             if columns:
                 found.append((section, method, columns))
     colours = {label: position for position, label in enumerate(collection.labels)}
-    with _figure(theme, len(found), 4.0) as (figure, panels):
+    with _create_figure(theme, len(found), 4.0) as (figure, panels):
         for axes, (section, method, columns) in zip(panels, found, strict=True):
             # KL compares predictions with log losses, so only there a log scale makes the relation straight.
-            log = ".kl." in str(method.begun[0].state.science.get("objective._target_", ""))
-            _cloud(axes, columns, log, theme, theme.colour(colours[method.label]))
-            rho = method.begun[0].state.rounds[number].row.get("loss_spearman")
+            log = ".kl." in str(method.started_runs[0].state.science.get("objective._target_", ""))
+            _plot_losses(axes, columns, log, theme, theme.get_colour(colours[method.label]))
+            rho = method.started_runs[0].state.rounds[number].row.get("loss_spearman")
             several = f"{section.dataset}: " if len(collection.sections) > 1 else ""
             known = "" if rho is None else f"Spearman ρ = {rho:.2f}"
-            axes.set_title(f"{several}{_wrapped(method.label, 34)}\n{known}")
+            axes.set_title(f"{several}{_wrap_label(method.label, 34)}\n{known}")
             axes.set_xlabel("predicted loss")
             axes.set_ylabel("true loss (log scale)" if log else "true loss")
-        return _png(figure)
+        return _encode_png(figure)
 
 
-def _cloud(axes: "Axes", columns: Mapping[str, Any], log: bool, theme: Theme, colour: str) -> None:
+def _plot_losses(axes: "Axes", columns: Mapping[str, Any], log: bool, theme: Theme, colour: str) -> None:
     """Points, or a density of many, and the median true loss of ten equal groups of predictions."""
     from matplotlib.colors import LinearSegmentedColormap
 
@@ -136,7 +136,7 @@ def _cloud(axes: "Axes", columns: Mapping[str, Any], log: bool, theme: Theme, co
         axes.set_yscale("log")
         axes.yaxis.set_major_formatter("{x:g}")  # the usual powers of ten need the mathematics switched off below
         axes.yaxis.set_minor_formatter("")
-    if len(x) > MANY:
+    if len(x) > DENSITY_THRESHOLD:
         shades = LinearSegmentedColormap.from_list("density", [theme.paper, colour])
         axes.hexbin(x, y, gridsize=45, yscale="log" if log else "linear", bins="log", mincnt=1, cmap=shades)
     else:
@@ -147,47 +147,47 @@ def _cloud(axes: "Axes", columns: Mapping[str, Any], log: bool, theme: Theme, co
         axes.plot(*zip(*middle, strict=True), color=theme.ink, linewidth=1.5)
 
 
-def _series(method: Method, quantity: str) -> tuple[list[int], list[Cell]]:
-    counts = method.labelled(quantity)
-    return counts, [cell for n in counts if (cell := method.cell(quantity, n))]
+def _collect_series(method: Method, quantity: str) -> tuple[list[int], list[Cell]]:
+    counts = method.list_label_counts(quantity)
+    return counts, [cell for n in counts if (cell := method.compute_cell(quantity, n))]
 
 
-def _by_section(collection: Collection, theme: Theme, quantity: str, title: str, panel: Any) -> bytes:
-    sections = [s for s in collection.sections if s.labelled(quantity)]
+def _plot_sections(collection: Collection, theme: Theme, quantity: str, title: str, panel: Any) -> bytes:
+    sections = [s for s in collection.sections if s.list_label_counts(quantity)]
     colours = {label: position for position, label in enumerate(collection.labels)}
-    with _figure(theme, len(sections), 4.5) as (figure, panels):
+    with _create_figure(theme, len(sections), 4.5) as (figure, panels):
         for axes, section in zip(panels, sections, strict=True):
             panel(axes, section, colours)
             axes.set_title(title if len(collection.sections) == 1 else f"{title} · {section.dataset}", pad=12)
-            _legend_below(axes)
-        return _png(figure)
+            _add_legend_below(axes)
+        return _encode_png(figure)
 
 
-def _legend_below(axes: "Axes") -> None:
+def _add_legend_below(axes: "Axes") -> None:
     """All names under the panel, where no bar or line can hide them."""
     handles, labels = axes.get_legend_handles_labels()
-    names = [_wrapped(label, 60) for label in labels]
+    names = [_wrap_label(label, 60) for label in labels]
     columns = max(1, min(len(names), 60 // (8 + max(map(len, names), default=0))))
     axes.legend(handles, names, loc="upper left", bbox_to_anchor=(-0.02, -0.15), ncols=columns, columnspacing=1.4)
 
 
-def _wrapped(label: str, width: int) -> str:
+def _wrap_label(label: str, width: int) -> str:
     """A long label in at most three lines."""
     lines = textwrap.wrap(label, width)
     return "\n".join(lines[:3]) + ("…" if len(lines) > 3 else "")
 
 
 @contextmanager
-def _figure(theme: Theme, count: int, height: float) -> "Iterator[tuple[Figure, Sequence[Axes]]]":
+def _create_figure(theme: Theme, count: int, height: float) -> "Iterator[tuple[Figure, Sequence[Axes]]]":
     """A figure with `count` panels of `height` inches; with none, one that says so."""
     import matplotlib
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    with matplotlib.rc_context(_style(theme)):
+    with matplotlib.rc_context(_build_style(theme)):
         columns = min(max(count, 1), COLUMNS)
         rows = max(-(-count // columns), 1)
-        width = HALF if columns == 1 else 2 * HALF
+        width = HALF_WIDTH if columns == 1 else 2 * HALF_WIDTH
         figure = Figure(figsize=(width, height * rows), dpi=DPI, layout="constrained")
         FigureCanvasAgg(figure)
         panels = list(figure.subplots(rows, columns, squeeze=False).flat)
@@ -198,7 +198,7 @@ def _figure(theme: Theme, count: int, height: float) -> "Iterator[tuple[Figure, 
         yield figure, panels[:count]
 
 
-def _style(theme: Theme) -> Any:
+def _build_style(theme: Theme) -> Any:
     return {
         "text.parse_math": False,  # a run's name may hold a dollar sign
         "font.size": 11, "axes.titlesize": 12, "axes.titleweight": "bold", "axes.titlelocation": "left",
@@ -213,7 +213,7 @@ def _style(theme: Theme) -> Any:
     }  # fmt: skip
 
 
-def _png(figure: "Figure") -> bytes:
+def _encode_png(figure: "Figure") -> bytes:
     content = io.BytesIO()
     figure.savefig(content, format="png")
     return content.getvalue()

@@ -15,14 +15,14 @@ from numpy.typing import NDArray
 from llpp.datasets.base import PoseDataset, Skeleton
 from llpp.errors import LlppError
 from llpp.report.collect import Collection, Run, Section
-from llpp.tasks.pose.drawing import Pixels, Points, coloured_limbs, draw_dot, draw_limbs, joint_colours
+from llpp.tasks.pose.drawing import Pixels, Points, colour_limbs, draw_dot, draw_limbs, get_joint_colours
 
 TILE = 200  # pixels
 MARGIN = 1.25  # side of the square shown / longer side of box and joints
-MOST, LEAST = 24, 4  # tiles per selection
-TOTAL = 168  # tiles on a page, some 12 kB each
-QUALITY = 82  # JPEG
-TRUTH = (255, 255, 255)
+MAX_TILES, MIN_TILES = 24, 4  # tiles per selection
+TILES_PER_PAGE = 168  # tiles on a page, some 12 kB each
+JPEG_QUALITY = 82  # JPEG
+TRUTH_COLOUR = (255, 255, 255)
 
 
 @dataclass(frozen=True)
@@ -58,9 +58,9 @@ class Gallery:
     selections: tuple[Selection, ...]
 
 
-def galleries(section: Section, dataset: PoseDataset, tiles: int) -> list[Gallery]:
+def build_galleries(section: Section, dataset: PoseDataset, tiles: int) -> list[Gallery]:
     """Every selecting round of a section, with up to `tiles` images per method."""
-    firsts = [(method.label, method.begun[0]) for method in section.methods if method.begun]
+    firsts = [(method.label, method.started_runs[0]) for method in section.methods if method.started_runs]
     last = max((len(run.state.rounds) for _, run in firsts), default=0)
     found = []
     for number in range(last):
@@ -71,59 +71,59 @@ def galleries(section: Section, dataset: PoseDataset, tiles: int) -> list[Galler
         ]
         if shown:
             labelled = int(shown[0][1].state.rounds[number].row["labelled"] or 0)
-            selections = tuple(_selection(label, run, number, dataset, tiles) for label, run in shown)
+            selections = tuple(_build_selection(label, run, number, dataset, tiles) for label, run in shown)
             found.append(Gallery(number, labelled, selections))
     return found
 
 
-def tiles_per_selection(collection: Collection) -> int:
+def choose_tile_count(collection: Collection) -> int:
     """As many tiles as keep the page small enough to mail; 0 where that would be too few to look at."""
-    firsts = [method.begun[0] for s in collection.sections for method in s.methods if method.begun]
+    firsts = [method.started_runs[0] for s in collection.sections for method in s.methods if method.started_runs]
     selections = sum(bool(r.selected) for run in firsts for r in run.state.rounds)
-    tiles = min(MOST, TOTAL // max(selections, 1))
-    return tiles if tiles >= LEAST else 0
+    tiles = min(MAX_TILES, TILES_PER_PAGE // max(selections, 1))
+    return tiles if tiles >= MIN_TILES else 0
 
 
-def _selection(label: str, run: Run, number: int, dataset: PoseDataset, tiles: int) -> Selection:
+def _build_selection(label: str, run: Run, number: int, dataset: PoseDataset, tiles: int) -> Selection:
     committed = run.state.rounds[number]
     pck = committed.row.get("selected_pck")
     names = ("id", "predicted_loss", "true_loss", "pck", "joints")
-    poses = run.columns(number, "poses.parquet", names)
+    poses = run.read_round_columns(number, "poses.parquet", names)
     if poses is None or poses["joints"].ndim != 2 or poses["joints"].shape[1] % 2:
-        return _without_tiles(label, run, number, "poses.parquet")
+        return _build_empty_selection(label, run, number, "poses.parquet")
     scores: Mapping[str, Any] | None = poses  # nothing else was scored
-    if run.left(number, "scores.parquet"):
-        scores = run.columns(number, "scores.parquet", ("predicted_loss",))
+    if run.has_round_file(number, "scores.parquet"):
+        scores = run.read_round_columns(number, "scores.parquet", ("predicted_loss",))
     if scores is None:
-        return _without_tiles(label, run, number, "scores.parquet")
-    rows = dataset.records.ids.rows_of(poses["id"].tolist()).tolist()
+        return _build_empty_selection(label, run, number, "scores.parquet")
+    rows = dataset.records.ids.find_rows(poses["id"].tolist()).tolist()
     made: list[Tile] = []
     missing: str | None = None
     # An unknown loss sorts last.
     for place in np.argsort(-np.nan_to_num(poses["true_loss"], nan=-np.inf), kind="stable")[:tiles].tolist():
         name = str(poses["id"][place])
         try:
-            image = _encoded(_person(dataset, rows[place], name, poses["joints"][place].reshape(-1, 2)))
+            image = _encode_jpeg(_draw_tile(dataset, rows[place], name, poses["joints"][place].reshape(-1, 2)))
         except LlppError as error:
             missing = missing or str(error)
             continue
         predicted = float(poses["predicted_loss"][place])
         rank = 1 + int((scores["predicted_loss"] > predicted).sum())
-        loss, share = _known(poses["true_loss"][place]), _known(poses["pck"][place])
+        loss, share = _replace_non_finite(poses["true_loss"][place]), _replace_non_finite(poses["pck"][place])
         made.append(Tile(name, image, rank, len(scores["predicted_loss"]), loss, share))
     return Selection(label, str(run.seed), len(committed.selected), pck, tuple(made), missing)
 
 
-def _without_tiles(label: str, run: Run, number: int, damaged: str) -> Selection:
+def _build_empty_selection(label: str, run: Run, number: int, damaged: str) -> Selection:
     committed, problem = run.state.rounds[number], f"{damaged} of this round is missing or damaged."
     return Selection(label, str(run.seed), len(committed.selected), committed.row.get("selected_pck"), (), problem)
 
 
-def _known(value: Any) -> float | None:
+def _replace_non_finite(value: Any) -> float | None:
     return float(value) if np.isfinite(value) else None
 
 
-def _person(dataset: PoseDataset, row: int, name: str, predicted: Points) -> Pixels:
+def _draw_tile(dataset: PoseDataset, row: int, name: str, predicted: Points) -> Pixels:
     if row < 0:
         raise LlppError(f"the dataset has no {name!r} any more")
     table = dataset.records
@@ -145,19 +145,19 @@ def draw_person(image: Pixels, true: Points, predicted: Points, box: Points, ske
     Returns:
         (TILE, TILE, 3) RGB.
     """
-    matrix = square_matrix(image.shape[:2], true, box)
+    matrix = compute_tile_matrix(image.shape[:2], true, box)
     blur = int(1 / matrix[0, 0])
     source = cv2.blur(image, (blur, blur)) if blur > 1 else image  # else a shrunk photograph would sparkle
     tile = cv2.warpAffine(source, matrix, (TILE, TILE), flags=cv2.INTER_CUBIC, borderValue=(96, 96, 96))
-    limbs, shown = coloured_limbs(skeleton), _moved(predicted, matrix)
+    limbs, shown = colour_limbs(skeleton), _transform_points(predicted, matrix)
     draw_limbs(tile, shown, limbs, 4)
-    draw_limbs(tile, _moved(true, matrix), [(a, b, TRUTH) for a, b, _ in limbs], 2)
-    for point, colour in zip(shown, joint_colours(skeleton), strict=True):
+    draw_limbs(tile, _transform_points(true, matrix), [(a, b, TRUTH_COLOUR) for a, b, _ in limbs], 2)
+    for point, colour in zip(shown, get_joint_colours(skeleton), strict=True):
         draw_dot(tile, point, colour)
     return np.asarray(tile, dtype=np.uint8)
 
 
-def square_matrix(size: tuple[int, ...], true: Points, box: Points) -> NDArray[np.float64]:
+def compute_tile_matrix(size: tuple[int, ...], true: Points, box: Points) -> NDArray[np.float64]:
     """(2, 3) image pixels → tile pixels, for a square around the box and the labelled joints."""
     height, width = size
     low, high = np.array([-0.5, -0.5]), np.array([width - 0.5, height - 0.5])
@@ -172,10 +172,10 @@ def square_matrix(size: tuple[int, ...], true: Points, box: Points) -> NDArray[n
     return np.array([[scale, 0, -scale * origin[0] - 0.5], [0, scale, -scale * origin[1] - 0.5]])
 
 
-def _moved(points: Points, matrix: NDArray[np.float64]) -> NDArray[np.float64]:
+def _transform_points(points: Points, matrix: NDArray[np.float64]) -> NDArray[np.float64]:
     return points.astype(np.float64) * matrix[[0, 1], [0, 1]] + matrix[:, 2]  # no rotation: a NaN keeps to itself
 
 
-def _encoded(tile: Pixels) -> str:
-    _, content = cv2.imencode(".jpg", tile[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, QUALITY])
+def _encode_jpeg(tile: Pixels) -> str:
+    _, content = cv2.imencode(".jpg", tile[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
     return base64.b64encode(content.tobytes()).decode()

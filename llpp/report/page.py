@@ -9,29 +9,29 @@ from llpp.datasets.base import PoseDataset
 from llpp.errors import LlppError
 from llpp.report import figures
 from llpp.report.collect import Collection, Section, collect
-from llpp.report.differences import NOTE, difference_grids, differences_csv, too_few_seeds
-from llpp.report.facts import box_warnings, progress, settings, skipped, times
+from llpp.report.differences import NOTE, build_difference_grids, explain_missing_intervals, format_differences_csv
+from llpp.report.facts import describe_progress, list_box_warnings, list_settings, list_skipped_images, tabulate_times
 from llpp.report.files import write_bytes
-from llpp.report.gallery import Gallery, galleries, tiles_per_selection
-from llpp.report.markdown import markdown
-from llpp.report.reference import Comparison, Reference, comparison
-from llpp.report.summary import summary
-from llpp.report.tables import Grid, main_grids, more_grids, ranking_grids, tidy_csv
+from llpp.report.gallery import Gallery, build_galleries, choose_tile_count
+from llpp.report.markdown import format_markdown
+from llpp.report.reference import Comparison, Reference, compare_with_reference
+from llpp.report.summary import summarise_section
+from llpp.report.tables import Grid, build_main_grids, build_ranking_grids, build_threshold_grids, format_tidy_csv
 
 LoadDataset = Callable[[Path], PoseDataset]  # run directory → its dataset
 FIGURES = {
     "failure_finding": (
-        figures.failure_finding,
+        figures.plot_failure_finding,
         "PCK of the images that each selection chose (dots: seeds), beside all unlabelled ones that were scored. "
         "A method that finds failures stays far below the dashed line.",
     ),
     "learning_curve": (
-        figures.learning_curve,
+        figures.plot_learning_curve,
         "PCK on the test images against the number of labelled images. "
         "The band is one standard deviation over seeds.",
     ),
     "predicted_vs_true": (
-        figures.predicted_vs_true,
+        figures.plot_predicted_vs_true,
         "What the loss head predicted for the test images after the first round, against the loss they turned out "
         "to have (first seed). A rising cloud means that the head knows which images will fail; "
         "the line joins the medians of ten equal groups.",
@@ -72,7 +72,7 @@ class Part:
     configs: list[tuple[str, str]]
 
 
-def write(
+def write_report(
     folders: Sequence[Path], output: Path, load_dataset: LoadDataset, reference: Reference | None = None
 ) -> Path:
     """Write tables, figures and the page about all runs under `folders` into `output`.
@@ -91,16 +91,16 @@ def write(
         StateError: a damaged run, or an output folder that cannot be written to.
     """
     collection = collect(folders)
-    write_bytes(output / "table.md", markdown(collection, reference).encode())
-    write_bytes(output / "table.csv", tidy_csv(collection).encode())
-    write_bytes(output / "differences.csv", differences_csv(collection).encode())
-    pictures = [_picture(collection, name, output) for name in FIGURES]
+    write_bytes(output / "table.md", format_markdown(collection, reference).encode())
+    write_bytes(output / "table.csv", format_tidy_csv(collection).encode())
+    write_bytes(output / "differences.csv", format_differences_csv(collection).encode())
+    pictures = [_draw_picture(collection, name, output) for name in FIGURES]
     page = output / "report.html"
-    write_bytes(page, _html(collection, pictures, load_dataset, reference).encode())
+    write_bytes(page, _render_html(collection, pictures, load_dataset, reference).encode())
     return page
 
 
-def _picture(collection: Collection, name: str, output: Path) -> Picture:
+def _draw_picture(collection: Collection, name: str, output: Path) -> Picture:
     """Draw a figure for both themes; the light one also becomes a file."""
     draw, caption = FIGURES[name]
     light, dark = draw(collection, figures.LIGHT), draw(collection, figures.DARK)
@@ -110,7 +110,7 @@ def _picture(collection: Collection, name: str, output: Path) -> Picture:
     return Picture(name.replace("_", " "), caption, encoded[0], encoded[1], wide)
 
 
-def _html(
+def _render_html(
     collection: Collection, pictures: list[Picture], load_dataset: LoadDataset, reference: Reference | None
 ) -> str:
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
@@ -123,46 +123,46 @@ def _html(
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    tiles = tiles_per_selection(collection)
-    parts = [_part(section, load_dataset, tiles, reference) for section in collection.sections]
+    tiles = choose_tile_count(collection)
+    parts = [_build_part(section, load_dataset, tiles, reference) for section in collection.sections]
     template = environment.get_template("page.html.j2")
     found = {"copies": collection.copies, "failures": collection.failures}
     return template.render(parts=parts, pictures=pictures, difference_note=NOTE, **found)
 
 
-def damaged(section: Section) -> Iterator[str]:
+def describe_damage(section: Section) -> Iterator[str]:
     """A sentence about each method that a figure leaves out because its file is not what the round left."""
     for method in section.methods:
-        run = method.begun[0] if method.begun else None
-        if run and run.left(0, "test.parquet") and figures.test_losses(run, 0) is None:
-            path = run.round_file(0, "test.parquet")
+        run = method.started_runs[0] if method.started_runs else None
+        if run and run.has_round_file(0, "test.parquet") and figures.read_test_losses(run, 0) is None:
+            path = run.get_round_path(0, "test.parquet")
             yield f"{path} is missing or damaged; the figure of predicted and true losses leaves {method.label} out."
 
 
-def _part(section: Section, load_dataset: LoadDataset, tiles: int, reference: Reference | None) -> Part:
+def _build_part(section: Section, load_dataset: LoadDataset, tiles: int, reference: Reference | None) -> Part:
     dataset, note = None, None
     try:
-        dataset = load_dataset(section.first.folder)
+        dataset = load_dataset(section.first_run.folder)
     except LlppError as error:
         note = f"The gallery is left out because the dataset could not be read: {error}"
     if not tiles:
         note = "The gallery is left out: so many selections would not fit on one page. Report fewer runs to see it."
-    missing = skipped(section)
+    missing = list_skipped_images(section)
     return Part(
         section=section,
-        summary=summary(section),
-        main=main_grids(section),
-        differences=difference_grids(section),
-        too_few=too_few_seeds(section),
-        comparison=comparison(section, reference) if reference else None,
-        more=more_grids(section),
-        ranking=ranking_grids(section),
-        settings=settings(section, dataset, len(missing)),
-        warnings=[*box_warnings(dataset), *damaged(section)],
-        galleries=galleries(section, dataset, tiles) if dataset and tiles else [],
+        summary=summarise_section(section),
+        main=build_main_grids(section),
+        differences=build_difference_grids(section),
+        too_few=explain_missing_intervals(section),
+        comparison=compare_with_reference(section, reference) if reference else None,
+        more=build_threshold_grids(section),
+        ranking=build_ranking_grids(section),
+        settings=list_settings(section, dataset, len(missing)),
+        warnings=[*list_box_warnings(dataset), *describe_damage(section)],
+        galleries=build_galleries(section, dataset, tiles) if dataset and tiles else [],
         gallery_note=note,
-        times=times(section),
-        progress=[(method.label, progress(method)) for method in section.methods],
+        times=tabulate_times(section),
+        progress=[(method.label, describe_progress(method)) for method in section.methods],
         skipped=missing,
         configs=[(method.label, method.runs[0].text) for method in section.methods],
     )

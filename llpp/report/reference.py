@@ -8,15 +8,15 @@ from dataclasses import dataclass
 
 from llpp.errors import ConfigError
 from llpp.report.collect import Cell, Method, Section
-from llpp.report.tables import Best, Entry, Grid, GridRow, headings, mean_and_spread, winner
+from llpp.report.tables import Best, Entry, Grid, GridRow, find_best, format_counts, format_mean_and_spread
 
 Means = Mapping[str, tuple[float, ...]]  # method → mean after each stage
-Ours = Mapping[str | None, Sequence[Method]]  # the paper's name → our methods
+OurMethods = Mapping[str | None, Sequence[Method]]  # the paper's name → our methods
 REPEATS = "5"
 
 
 @dataclass(frozen=True)
-class Published:
+class PublishedTable:
     """One table of a paper, for one of its datasets."""
 
     dataset: str
@@ -30,7 +30,7 @@ class Reference:
     """A paper."""
 
     name: str
-    tables: Mapping[str, Published]  # what a dataset's ids begin with → its table
+    tables: Mapping[str, PublishedTable]  # what a dataset's ids begin with → its table
     note: str
 
 
@@ -42,7 +42,7 @@ class Comparison:
     grids: tuple[Grid, ...] = ()
 
 
-LSP = Published(
+LSP = PublishedTable(
     "LSP",
     (2000, 3000, 4000, 5000, 6000),
     {
@@ -60,7 +60,7 @@ LSP = Published(
         "conv": (0.798, 0.813, 0.825, 0.832, 0.840),
     },
 )
-MPII = Published(
+MPII = PublishedTable(
     "MPII",
     (1000, 2000, 3000, 4000, 5000),
     {
@@ -93,10 +93,10 @@ PAPER = Reference(
 )  # fmt: skip
 REFERENCES = {"paper": PAPER}
 # objective and head of a selection by predicted loss → the paper's column
-BY_LOSS = {("ranking", "gap_fc"): "LL", ("kl", "gap_fc"): "LL++", ("kl", "multiscale_conv"): "conv"}
+PAPER_COLUMNS = {("ranking", "gap_fc"): "LL", ("kl", "gap_fc"): "LL++", ("kl", "multiscale_conv"): "conv"}
 
 
-def published(name: str | None) -> Reference | None:
+def get_reference(name: str | None) -> Reference | None:
     """The reference of this name; None for none, ConfigError for an unknown one."""
     if name in (None, "null"):
         return None
@@ -105,25 +105,25 @@ def published(name: str | None) -> Reference | None:
     raise ConfigError(f"report.reference={name!r} is not known; use {' or '.join(REFERENCES)}, or leave it out")
 
 
-def counterpart(method: Method) -> str | None:
+def find_counterpart(method: Method) -> str | None:
     """The paper's name for a method; None for one that it does not have."""
-    acquisition, objective, head = map(method.runs[0].plug_in, ("acquisition", "objective", "head"))
+    acquisition, objective, head = map(method.runs[0].get_plug_in, ("acquisition", "objective", "head"))
     if acquisition == "predicted_loss":
-        return BY_LOSS.get((objective, head))
+        return PAPER_COLUMNS.get((objective, head))
     return {"random": "random", "core_set": "coreset"}.get(acquisition)
 
 
-def comparison(section: Section, reference: Reference) -> Comparison:
+def compare_with_reference(section: Section, reference: Reference) -> Comparison:
     """Both parts of the paper's table, each of its methods with ours below it."""
-    table = reference.tables.get(section.source)
+    table = reference.tables.get(section.dataset_name)
     if table is None:
-        return Comparison(f"{reference.name} has no numbers for the dataset {section.source}.")
+        return Comparison(f"{reference.name} has no numbers for the dataset {section.dataset_name}.")
     ours: dict[str | None, list[Method]] = {}
     for method in section.methods:
-        ours.setdefault(counterpart(method), []).append(method)
+        ours.setdefault(find_counterpart(method), []).append(method)
     without = ", ".join(method.label for method in ours.get(None, ()))
     heads = tuple(str(stage + 1) for stage in range(len(table.labelled)))
-    counts = _counts(table, ours)
+    counts = _build_count_rows(table, ours)
     parts: tuple[tuple[str, str, Means, Best], ...] = (
         ("(a), PCK of the sampled images: lower finds more failures", "selected_pck", table.selected, "lowest"),
         ("(b), test score: higher is better", "test_pck", table.test, "highest"),
@@ -132,7 +132,7 @@ def comparison(section: Section, reference: Reference) -> Comparison:
         Grid(
             f"{reference.name} {title} ({table.dataset}), and the runs here",
             "The best of the paper's means is bold, and the best of those here.",
-            heads, (*counts, *_rows(means, ours, quantity, best)), corner="stage",
+            heads, (*counts, *_build_rows(means, ours, quantity, best)), corner="stage",
         )
         for title, quantity, means, best in parts
     ]  # fmt: skip
@@ -140,46 +140,48 @@ def comparison(section: Section, reference: Reference) -> Comparison:
     return Comparison(note, tuple(grids))
 
 
-def _rows(means: Means, ours: Ours, quantity: str, best: Best) -> tuple[GridRow, ...]:
+def _build_rows(means: Means, ours: OurMethods, quantity: str, best: Best) -> tuple[GridRow, ...]:
     """The paper's methods in its order, each above its counterparts."""
     theirs = {name: [Cell(mean, None, (mean,), stage) for stage, mean in enumerate(m)] for name, m in means.items()}
     mine = {
-        method.label: [_of_round(method, quantity, stage) for stage in range(len(means[name]))]
+        method.label: [_get_round_cell(method, quantity, stage) for stage in range(len(means[name]))]
         for name in means
         for method in ours.get(name, ())
     }
-    bests = [[winner(column, best) for column in zip(*side.values(), strict=True)] for side in (theirs, mine)]
+    bests = [[find_best(column, best) for column in zip(*side.values(), strict=True)] for side in (theirs, mine)]
     rows: list[GridRow] = []
     for name, cells in theirs.items():
-        rows.append((f"{name} (paper)", REPEATS, _entries(cells, bests[0])))
+        rows.append((f"{name} (paper)", REPEATS, _build_entries(cells, bests[0])))
         for method in ours.get(name, ()):
-            rows.append((f"here: {method.label}", str(len(method.begun)), _entries(mine[method.label], bests[1])))
+            rows.append(
+                (f"here: {method.label}", str(len(method.started_runs)), _build_entries(mine[method.label], bests[1]))
+            )
     return tuple(rows)
 
 
-def _counts(table: Published, ours: Ours) -> list[GridRow]:
+def _build_count_rows(table: PublishedTable, ours: OurMethods) -> list[GridRow]:
     """The numbers of labelled images that either side gives for its stages."""
     matched = [method for name, methods in ours.items() if name for method in methods]
     cells: list[Entry | None] = []
     for stage in range(len(table.labelled)):
-        found = {n for method in matched if (n := _labelled(method, stage)) is not None}
-        cells.append(Entry(" or ".join(headings(sorted(found)))) if found else None)
-    published = tuple(Entry(count) for count in headings(table.labelled))
+        found = {n for method in matched if (n := _count_labelled(method, stage)) is not None}
+        cells.append(Entry(" or ".join(format_counts(sorted(found)))) if found else None)
+    published = tuple(Entry(count) for count in format_counts(table.labelled))
     return [("labelled images (paper)", "", published), ("labelled images (here)", "", tuple(cells))]
 
 
-def _entries(cells: Sequence[Cell | None], bests: Sequence[str | None]) -> tuple[Entry | None, ...]:
+def _build_entries(cells: Sequence[Cell | None], bests: Sequence[str | None]) -> tuple[Entry | None, ...]:
     return tuple(
-        Entry(mean_and_spread(cell), f"{cell.mean:.3f}" == won) if cell else None
+        Entry(format_mean_and_spread(cell), f"{cell.mean:.3f}" == won) if cell else None
         for cell, won in zip(cells, bests, strict=True)
     )
 
 
-def _labelled(method: Method, number: int) -> int | None:
+def _count_labelled(method: Method, number: int) -> int | None:
     """Labelled images at the beginning of a round."""
     return next((int(r.row["labelled"] or 0) for r in method.rounds if r.number == number), None)
 
 
-def _of_round(method: Method, quantity: str, number: int) -> Cell | None:
-    labelled = _labelled(method, number)
-    return None if labelled is None else method.cell(quantity, labelled)
+def _get_round_cell(method: Method, quantity: str, number: int) -> Cell | None:
+    labelled = _count_labelled(method, number)
+    return None if labelled is None else method.compute_cell(quantity, labelled)

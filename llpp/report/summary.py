@@ -3,56 +3,61 @@
 from collections.abc import Sequence
 
 from llpp.report.collect import Section
-from llpp.report.tables import spread_note
+from llpp.report.tables import describe_spread
 
 
-def summary(section: Section) -> str:
+def summarise_section(section: Section) -> str:
     """One paragraph about a section."""
-    if not any(method.begun for method in section.methods):
+    if not any(method.started_runs for method in section.methods):
         return "No round is committed yet, so there is nothing to compare."
-    sentences = [_finding(section), _learning(section), _ranking(section), _basis(section)]
+    sentences = [
+        _describe_first_selection(section),
+        _describe_learning(section),
+        _describe_ranking(section),
+        _describe_seeds(section),
+    ]
     return " ".join(sentence for sentence in sentences if sentence)
 
 
-def _finding(section: Section) -> str:
+def _describe_first_selection(section: Section) -> str:
     """What the first selection found."""
-    counts = section.labelled("selected_pck")
+    counts = section.list_label_counts("selected_pck")
     if not counts:
         return "No round has selected images yet."
     parts, pools = [], []
     for method in section.methods:
-        if cell := method.cell("selected_pck", counts[0]):
+        if cell := method.compute_cell("selected_pck", counts[0]):
             parts.append((cell.mean, method.label))
-            if pool := method.cell("pool_pck", counts[0]):
+            if pool := method.compute_cell("pool_pck", counts[0]):
                 pools.append(pool.mean)
     (low, first), *others = sorted(parts)
-    sentence = f"In the first selection, {first} chose images with a {section.metric('train')} of {low:.2f}"
+    sentence = f"In the first selection, {first} chose images with a {section.get_metric_name('train')} of {low:.2f}"
     if others:
-        sentence += f" where {_listed([f'those of {label} had {mean:.2f}' for mean, label in others])}"
+        sentence += f" where {_join_words([f'those of {label} had {mean:.2f}' for mean, label in others])}"
     if pools:
-        sentence += f" (the pool: {_span(pools)})"
+        sentence += f" (the pool: {_format_range(pools)})"
     if pools and not others:
         sentence += ", so it found images harder than the average" if low < min(pools) else ", no harder than average"
     return sentence + "; a lower value means that it found more of the model's failures."
 
 
-def _span(values: Sequence[float]) -> str:
+def _format_range(values: Sequence[float]) -> str:
     low, high = f"{min(values):.2f}", f"{max(values):.2f}"
     return low if low == high else f"{low} to {high}"
 
 
-def _learning(section: Section) -> str:
+def _describe_learning(section: Section) -> str:
     """Test PCK at the largest number of labels that all seeds of all methods reached."""
-    begun = [method for method in section.methods if method.begun]
-    for count in reversed(section.labelled("test_pck")):
-        cells = [(cell, method.label) for method in begun if (cell := method.cell("test_pck", count))]
-        if sum(len(cell.values) for cell, _ in cells) == sum(len(method.begun) for method in begun):
+    begun = [method for method in section.methods if method.started_runs]
+    for count in reversed(section.list_label_counts("test_pck")):
+        cells = [(cell, method.label) for method in begun if (cell := method.compute_cell("test_pck", count))]
+        if sum(len(cell.values) for cell, _ in cells) == sum(len(method.started_runs) for method in begun):
             break
     else:
         return ""
     cells.sort(key=lambda found: -found[0].mean)
-    words = _listed([f"{cell.mean:.3f} for {label}" for cell, label in cells])
-    sentence = f"With {count:,} labelled images, the test {section.metric('test')} is {words}"
+    words = _join_words([f"{cell.mean:.3f} for {label}" for cell, label in cells])
+    sentence = f"With {count:,} labelled images, the test {section.get_metric_name('test')} is {words}"
     spreads = [cell.std for cell, _ in cells if cell.std is not None]
     if len(cells) > 1 and len(spreads) == len(cells):
         gap, spread = cells[0][0].mean - cells[1][0].mean, max(spreads)
@@ -61,29 +66,29 @@ def _learning(section: Section) -> str:
     return sentence + "."
 
 
-def _ranking(section: Section) -> str:
+def _describe_ranking(section: Section) -> str:
     """How well the first round's head ordered the losses."""
-    counts = section.labelled("loss_spearman")
+    counts = section.list_label_counts("loss_spearman")
     if not counts:
         return ""
-    cells = [(cell.mean, m.label) for m in section.methods if (cell := m.cell("loss_spearman", counts[0]))]
+    cells = [(cell.mean, m.label) for m in section.methods if (cell := m.compute_cell("loss_spearman", counts[0]))]
     words = [f"{rho:.2f} for {label}" for rho, label in sorted(cells, reverse=True)]
     if len({f"{rho:.2f}" for rho, _ in cells}) == 1:
         words = [f"{cells[0][0]:.2f}"]  # one seed and one recipe give one first model, whatever it selects next
     return (
         "On the test images, the loss head of the first round orders images by loss with Spearman ρ "
-        f"{_listed(words)} (1 is perfect, 0 is chance)."
+        f"{_join_words(words)} (1 is perfect, 0 is chance)."
     )
 
 
-def _basis(section: Section) -> str:
-    note = spread_note(section)
+def _describe_seeds(section: Section) -> str:
+    note = describe_spread(section)
     if note.startswith("1 seed"):
         return "All of this is 1 seed, so there is no spread to judge differences by."
     return f"Means over {note.removeprefix('mean ± standard deviation (n − 1) over ')}."
 
 
-def _listed(words: Sequence[str]) -> str:
+def _join_words(words: Sequence[str]) -> str:
     if len(words) > 3:
         return f"{words[0]}, …, {words[-1]}"
     return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"

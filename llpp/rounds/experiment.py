@@ -15,12 +15,12 @@ from llpp.data.crop_cache.cache import CropCache
 from llpp.data.datamodule import PoolDataModule
 from llpp.datasets.base import PoseDataset
 from llpp.distributed import collectives
-from llpp.hashing import digest
+from llpp.hashing import hash_json
 from llpp.inference.performance import Performance
 from llpp.run_dir.state import RunState
 from llpp.settings import Settings
 from llpp.training.module import LearningLossModule, Phase
-from llpp.training.round_trainer import Training
+from llpp.training.round_trainer import RoundTrainer
 
 
 class Observer(Protocol):
@@ -56,9 +56,9 @@ class Experiment:
     observers: Sequence[Observer]
 
     @property
-    def training(self) -> Training:
+    def training(self) -> RoundTrainer:
         """What trains its rounds."""
-        return Training(
+        return RoundTrainer(
             self.settings,
             self.science,
             self.run_dir,
@@ -71,26 +71,26 @@ class Experiment:
     def prepare(self) -> None:
         """Have the crop cache, if there is to be one. All ranks call it together; once it is open nothing happens."""
         if self.crops is not None and not self.crops.name:
-            self.crops.open(collectives.on_first(self.crops.ready))
+            self.crops.open(collectives.on_rank_zero(self.crops.prepare))
 
     def bad_images(self, rows: Sequence[int]) -> dict[int, str]:
         """Those of some rows whose image cannot be read, with the reason; all ranks call it together."""
         if self.crops is None:
-            return self.dataset.bad_images(rows)
+            return self.dataset.find_bad_images(rows)
         self.prepare()
-        return {row: self.crops.bad[row] for row in rows if row in self.crops.bad}
+        return {row: self.crops.bad_rows[row] for row in rows if row in self.crops.bad_rows}
 
     def files(self, rows: Sequence[int]) -> str:
         """Digest of the image files of some rows, by name and size; a missing one is found when it is read."""
         paths = self.dataset.paths
         sizes = (paths[r].stat().st_size if paths[r].exists() else None for r in rows) if paths else ()
-        return digest([list(rows), *([paths[r].name, size] for r, size in zip(rows, sizes, strict=False))])
+        return hash_json([list(rows), *([paths[r].name, size] for r, size in zip(rows, sizes, strict=False))])
 
     def show(self, state: RunState) -> None:
         """Tell all observers, if this is the first rank."""
-        for observer in self.observers if collectives.rank() == 0 else ():
+        for observer in self.observers if collectives.get_rank() == 0 else ():
             observer.show(state, self.dataset)
 
     def split_rows(self, split: str, state: RunState) -> NDArray[np.int64]:
         """Rows of a split in dataset order, without the images that were skipped."""
-        return self.dataset.records.rows(split, state.skipped)
+        return self.dataset.records.select_rows(split, state.skipped)

@@ -10,18 +10,18 @@ from pathlib import Path
 
 from llpp.distributed import collectives
 from llpp.errors import StateError
-from llpp.hashing import digest
-from llpp.inference.scorer import Scoring
+from llpp.hashing import hash_json
+from llpp.inference.scorer import PoolScorer
 from llpp.rounds import pool_growth, records
 from llpp.rounds.experiment import Experiment
 from llpp.rounds.pool import Pool
-from llpp.rounds.preflight import check_labels, check_sizes, check_visible, start_state
-from llpp.rounds.selection import select
-from llpp.rounds.stopwatch import Clock
+from llpp.rounds.preflight import check_labels, check_sizes, check_state_visible, create_initial_state
+from llpp.rounds.selection import score_and_select
+from llpp.rounds.stopwatch import Stopwatch
 from llpp.run_dir import layout
-from llpp.run_dir.lock import check_held, lock
-from llpp.run_dir.state import Round, Row, RunState, load, save
-from llpp.training.round_trainer import Training
+from llpp.run_dir.lock import check_lock_held, lock_run_dir
+from llpp.run_dir.state import Round, Row, RunState, load_state, save_state
+from llpp.training.round_trainer import RoundTrainer
 
 log = logging.getLogger(__name__)
 STORAGE_ERRORS = {
@@ -45,7 +45,9 @@ def run(experiment: Experiment) -> RunState:
     run_dir, failed = experiment.run_dir, True
     shape = {"rounds": experiment.settings.rounds, "program": experiment.code, "run_dir": str(run_dir)}
     facts = {**experiment.science, **shape}
-    collectives.agree("settings, data and program", facts, "start all of them with one command, code and dataset")
+    collectives.check_equal_across_ranks(
+        "settings, data and program", facts, "start all of them with one command, code and dataset"
+    )
     try:
         with ExitStack() as held:
             state = opened(experiment, held)
@@ -71,31 +73,31 @@ def opened(experiment: Experiment, held: ExitStack) -> RunState:
 
     def found() -> RunState | None:
         run_dir.mkdir(parents=True, exist_ok=True)
-        held.enter_context(lock(run_dir))
-        return load(run_dir / "state.json")
+        held.enter_context(lock_run_dir(run_dir))
+        return load_state(run_dir / "state.json")
 
-    state = collectives.on_first(found)
+    state = collectives.on_rank_zero(found)
     anew = state is None
     if state is None:
-        state = start_state(settings, experiment.science, experiment.dataset, experiment.bad_images)
+        state = create_initial_state(settings, experiment.science, experiment.dataset, experiment.bad_images)
         left = state
     else:
         old = state
-        added = collectives.on_first(lambda: pool_growth.added_rows(experiment, old))
-        left = collectives.on_first(lambda: without_what_is_redone(experiment, old))
+        added = collectives.on_rank_zero(lambda: pool_growth.find_added_rows(experiment, old))
+        left = collectives.on_rank_zero(lambda: without_what_is_redone(experiment, old))
         if added is not None:
-            left, anew = pool_growth.grown(experiment, left, added), True
+            left, anew = pool_growth.grow_pool(experiment, left, added), True
         state = replace(left, rounds=state.rounds)
     check_labels(experiment.dataset, state.skipped)
     check_sizes(settings, len(state.initial), len(experiment.split_rows("train", state)))
     begun = state
 
     def written() -> None:
-        pool_growth.remember(experiment, begun, anew)
-        records.begin(begun, run_dir, experiment.config)
+        pool_growth.write_records(experiment, begun, anew)
+        records.write_initial_files(begun, run_dir, experiment.config)
 
-    collectives.on_first(written)
-    check_visible(run_dir, digest(asdict(begun)))
+    collectives.on_rank_zero(written)
+    check_state_visible(run_dir, hash_json(asdict(begun)))
     if state.rounds:
         log.info("%s: %d of %d rounds are done", run_dir, len(state.rounds), settings.rounds)
     experiment.show(left)
@@ -129,18 +131,18 @@ def unusable_start(experiment: Experiment, state: RunState) -> Path | None:
     """The weights that the next round starts from, if they are not what its last round left."""
     if not state.rounds or experiment.settings.init != "previous":
         return None
-    path = experiment.training.tested(len(state.rounds) - 1)
-    return path if layout.damaged(experiment.run_dir, state.rounds[-1], path.name) else None
+    path = experiment.training.get_tested_checkpoint(len(state.rounds) - 1)
+    return path if layout.is_damaged(experiment.run_dir, state.rounds[-1], path.name) else None
 
 
-def training(experiment: Experiment, state: RunState, number: int) -> Training:
+def training(experiment: Experiment, state: RunState, number: int) -> RoundTrainer:
     """What trains round `number`: the same, whatever has joined the pool since its ids were chosen."""
-    return replace(experiment.training, science=state.science_of(number))
+    return replace(experiment.training, science=state.get_result_settings(number))
 
 
 def current_pool(experiment: Experiment, state: RunState) -> Pool:
     """The pool after all committed rounds, without skipped images."""
-    return Pool.start(experiment.dataset.records.ids, experiment.split_rows("train", state), state.labelled)
+    return Pool.build(experiment.dataset.records.ids, experiment.split_rows("train", state), state.labelled)
 
 
 def run_round(experiment: Experiment, state: RunState, number: int) -> RunState:
@@ -149,39 +151,41 @@ def run_round(experiment: Experiment, state: RunState, number: int) -> RunState:
     pool = current_pool(experiment, state)
     labelled, validation = pool.labelled.tolist(), experiment.split_rows("val", state).tolist()
     data = experiment.make_data(labelled, validation, number)
-    clock = Clock()
+    clock = Stopwatch()
     files = experiment.files([*labelled, *validation]) if number == 0 else ""
-    trained = training(experiment, state, number).round(number, state.labelled, data, state.steps, files)
-    clock.lap("train")
-    directory = layout.round_dir(run_dir, number)
-    scoring = Scoring(trained.trainer, trained.module, data, experiment.performance)
+    trained = training(experiment, state, number).train(number, state.labelled, data, state.steps, files)
+    clock.record_lap("train")
+    directory = layout.get_round_dir(run_dir, number)
+    scoring = PoolScorer(trained.trainer, trained.module, data, experiment.performance)
 
     test = experiment.split_rows("test", state)
-    tested = scoring.evaluate(test)
-    clock.lap("test")
+    tested = scoring.score(test)
+    clock.record_lap("test")
     selected: list[str] = []
     selection: Callable[[], Row] = dict
     if number < settings.rounds - 1:
-        selected, selection = select(experiment, pool, number, scoring, directory, clock)
+        selected, selection = score_and_select(experiment, pool, number, scoring, directory, clock)
 
     def committed() -> RunState:
-        check_held(run_dir)
+        check_lock_held(run_dir)
         records.write_scores(directory / "test.parquet", pool.ids.take(test), tested)
         steered = settings.weights == "best" or trained.steered
-        row = records.test_row(number, len(labelled), len(validation) if steered else 0, tested)
+        row = records.build_test_row(number, len(labelled), len(validation) if steered else 0, tested)
         row |= {
             "pool": len(pool.unlabelled),
             "base_reused": int(trained.reused),
             "steps": trained.steps,
-            "devices": collectives.count(),
+            "devices": collectives.get_world_size(),
         }
-        row |= selection() | clock.seconds()
-        done = state.commit(Round(number, row, tuple(selected), layout.digests(directory), socket.gethostname()))
-        save(done, run_dir / "state.json")
+        row |= selection() | clock.to_row()
+        done = state.commit(
+            Round(number, row, tuple(selected), layout.collect_digests(directory), socket.gethostname())
+        )
+        save_state(done, run_dir / "state.json")
         records.write_rounds(done, run_dir)
         records.log_round(experiment.loggers, row)
         experiment.show(done)
-        log.info("%s", records.round_line(run_dir, row, settings.rounds))
+        log.info("%s", records.format_round_line(run_dir, row, settings.rounds))
         return done
 
-    return collectives.on_first(committed)
+    return collectives.on_rank_zero(committed)

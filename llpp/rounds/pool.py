@@ -21,14 +21,14 @@ class Pool:
     unlabelled: Rows  # (U,) ascending
 
     @classmethod
-    def start(cls, ids: Ids, rows: Rows, labelled: Sequence[str]) -> "Pool":
+    def build(cls, ids: Ids, rows: Rows, labelled: Sequence[str]) -> "Pool":
         """The pool of `rows` (L + U,) in which `labelled` are labelled; StateError on an id that is not there."""
         return cls(ids, np.zeros(0, dtype=np.int64), rows).label(labelled)
 
     def label(self, ids: Sequence[str]) -> "Pool":
         """Move ids to the labelled part; StateError on strangers and repeats."""
         names = Ids(ids)
-        rows = self.ids.rows_of(names)
+        rows = self.ids.find_rows(names)
         free = np.zeros(len(self.ids) + 1, dtype=np.bool_)  # the last place is for strangers, whose row is -1
         free[self.unlabelled] = True
         if len(strange := np.flatnonzero(~free[rows])):
@@ -39,5 +39,7 @@ class Pool:
         free[rows] = False
         left = self.unlabelled[free[self.unlabelled]]
         if twice := len(rows) + len(left) - len(self.unlabelled):
-            raise StateError(f"{twice} of {len(rows)} ids would be labelled twice, {names.repeated()!r} among them")
+            raise StateError(
+                f"{twice} of {len(rows)} ids would be labelled twice, {names.find_duplicate()!r} among them"
+            )
         return Pool(self.ids, np.concatenate([self.labelled, rows]), left)

@@ -12,15 +12,15 @@ from llpp.datasets.base import PoseDataset
 from llpp.distributed import collectives
 from llpp.errors import ConfigError, DataError, RankError
 from llpp.run_dir.state import RunState
-from llpp.seeds import Stream, generator
+from llpp.seeds import Stream, make_rng
 from llpp.settings import Settings
 
 log = logging.getLogger(__name__)
 BadImages = Callable[[Sequence[int]], dict[int, str]]  # rows → those that cannot be read, and why
-VISIBLE_AFTER = 20.0  # seconds that a shared file system may take to show a new file
+VISIBILITY_TIMEOUT = 20.0  # seconds that a shared file system may take to show a new file
 
 
-def start_state(
+def create_initial_state(
     settings: Settings, science: Mapping[str, Any], dataset: PoseDataset, bad_images: BadImages | None = None
 ) -> RunState:
     """Check every image, each rank its share, and draw the ids that are labelled before round 0.
@@ -28,23 +28,23 @@ def start_state(
     `bad_images` does that otherwise than by reading them.
     """
     table = dataset.records
-    check_sizes(settings, int((table.initial & (table.split == "train")).sum()), len(table.rows("train")))
-    bad = unreadable(settings, dataset, range(len(table.ids)), bad_images)
+    check_sizes(settings, int((table.initial & (table.split == "train")).sum()), len(table.select_rows("train")))
+    bad = find_unreadable_images(settings, dataset, range(len(table.ids)), bad_images)
     good = np.ones(len(table.ids), dtype=np.bool_)
     good[list(bad)] = False
     usable = np.flatnonzero(good & table.initial & (table.split == "train"))
-    check_sizes(settings, len(usable), int(good[table.rows("train")].sum()))
-    if empty := [s for s in ("val", "test") if not good[table.rows(s)].any()]:
+    check_sizes(settings, len(usable), int(good[table.select_rows("train")].sum()))
+    if empty := [s for s in ("val", "test") if not good[table.select_rows(s)].any()]:
         raise DataError(
             f"every image of the {empty[0]} split is unreadable; mend them or choose another dataset.root"
         )
-    rng = generator(Stream.START, settings.seed)
+    rng = make_rng(Stream.START, settings.seed)
     chosen = usable[rng.permutation(len(usable))[: settings.initial]]
     skipped = {table.ids[row]: problem for row, problem in bad.items()}
     return RunState(dict(science), tuple(table.ids.take(chosen)), skipped)
 
 
-def unreadable(
+def find_unreadable_images(
     settings: Settings, dataset: PoseDataset, rows: Sequence[int], bad_images: BadImages | None = None
 ) -> dict[int, str]:
     """Those of some rows that have an image which cannot be read, with the reason; each rank reads its share.
@@ -52,7 +52,7 @@ def unreadable(
     Raises:
         DataError: there is one, and on_bad_image=stop.
     """
-    found = collectives.everyone((bad_images or dataset.bad_images)(collectives.share(rows)))
+    found = collectives.all_gather_objects((bad_images or dataset.find_bad_images)(collectives.shard(rows)))
     bad = {row: problem for part in found for row, problem in part.items()}
     if bad and settings.on_bad_image == "stop":
         more = f" (and {len(bad) - 1} more like it)" if len(bad) > 1 else ""
@@ -62,15 +62,17 @@ def unreadable(
     return {row: bad[row] for row in sorted(bad)}
 
 
-def check_visible(run_dir: Path, sha256: str) -> None:
+def check_state_visible(run_dir: Path, sha256: str) -> None:
     """Raise RankError on every rank unless each sees the state that the first one wrote."""
-    deadline = time.monotonic() + VISIBLE_AFTER
+    deadline = time.monotonic() + VISIBILITY_TIMEOUT
     path = run_dir / "state.json"
     while not (seen := path.exists() and f'"{sha256}"' in path.read_text(encoding="utf-8")):
         if time.monotonic() > deadline:
             break
         time.sleep(0.1)
-    if blind := [name for name, sees in collectives.everyone((collectives.name(), seen)) if not sees]:
+    if blind := [
+        name for name, sees in collectives.all_gather_objects((collectives.get_process_name(), seen)) if not sees
+    ]:
         raise RankError(
             f"{', '.join(blind)} cannot see {path}, which rank 0 wrote; choose a runs=… on storage that all machines "
             "of this job share"
@@ -96,7 +98,7 @@ def check_sizes(settings: Settings, usable: int, train: int) -> None:
 def check_labels(dataset: PoseDataset, skipped: Iterable[str]) -> None:
     """Raise ConfigError if there are training records that a simulated oracle cannot label."""
     table = dataset.records
-    rows = table.rows("train", skipped)
+    rows = table.select_rows("train", skipped)
     without = rows[~table.visible[rows].any(axis=1)]
     if len(without):
         raise ConfigError(

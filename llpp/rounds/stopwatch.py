@@ -5,19 +5,19 @@ import time
 from llpp.run_dir.state import Row
 
 
-class Clock:
+class Stopwatch:
     """Seconds between laps."""
 
     def __init__(self) -> None:
         self.laps: dict[str, float] = {}
         self.since = time.perf_counter()
 
-    def lap(self, name: str) -> None:
+    def record_lap(self, name: str) -> None:
         """Add the time since the last lap to `name`."""
         now = time.perf_counter()
         self.laps[name] = self.laps.get(name, 0.0) + now - self.since
         self.since = now
 
-    def seconds(self) -> Row:
+    def to_row(self) -> Row:
         """The laps as columns of a round's row."""
         return {f"seconds_{name}": round(value, 3) for name, value in self.laps.items()}

@@ -19,9 +19,9 @@ import torch
 from pytorch_lightning.plugins.io import TorchCheckpointIO
 
 from llpp.errors import StateError
-from llpp.files import read_text, replace_text, replace_with, sha256
+from llpp.files import compute_sha256, read_text, replace_file, replace_text
 
-MOST_BYTES = 1 << 16  # of a file with digests
+MAX_BYTES = 1 << 16  # of a file with digests
 
 
 def read(path: Path, mmap: bool = False) -> dict[str, Any]:
@@ -31,16 +31,16 @@ def read(path: Path, mmap: bool = False) -> dict[str, Any]:
         StateError: no file, or one that is damaged, or holds other things than tensors and plain values.
     """
     try:
-        _measure(path)
+        _check_archive(path)
         content = torch.load(path, map_location="cpu", weights_only=True, mmap=mmap)
     except FileNotFoundError as error:
         raise StateError(f"{path} is missing; restore it from a backup, or start the run again elsewhere") from error
     except pickle.UnpicklingError as error:  # torch's words advise to load it all the same
-        raise damaged(path, "it holds more than tensors and plain values") from error
+        raise make_damage_error(path, "it holds more than tensors and plain values") from error
     except Exception as error:  # torch raises whatever its parsers meet in a damaged file
-        raise damaged(path, error) from error
+        raise make_damage_error(path, error) from error
     if not isinstance(content, dict):
-        raise damaged(path, "it holds no training state")
+        raise make_damage_error(path, "it holds no training state")
     return content
 
 
@@ -51,7 +51,7 @@ def has_best(path: Path) -> bool:
     return any(isinstance(one, dict) and Path(str(one.get("best_model_path"))).stem == "best" for one in told)
 
 
-def _measure(path: Path) -> None:
+def _check_archive(path: Path) -> None:
     """ValueError unless all that a file holds lies in it byte by byte: torch would unpack whatever it claims."""
     if not path.stat().st_size or not path.is_file():
         raise ValueError("it is empty or no file")
@@ -63,7 +63,7 @@ def _measure(path: Path) -> None:
         raise ValueError("it claims to hold more than its size")
 
 
-def damaged(path: Path, reason: object) -> StateError:
+def make_damage_error(path: Path, reason: object) -> StateError:
     """What to say about a checkpoint that is not what it should be."""
     told = " ".join(str(reason).split())[:200]
     return StateError(
@@ -72,10 +72,10 @@ def damaged(path: Path, reason: object) -> StateError:
     )
 
 
-def digests(path: Path) -> list[str]:
+def read_digests(path: Path) -> list[str]:
     """What a checkpoint's SHA-256 may be, the newest first; empty if nobody has written it down."""
     try:
-        lines = read_text(_beside(path), MOST_BYTES).splitlines()
+        lines = read_text(_get_digest_path(path), MAX_BYTES).splitlines()
     except FileNotFoundError:
         return []
     except (ValueError, OSError) as error:
@@ -85,7 +85,7 @@ def digests(path: Path) -> list[str]:
     return [line.partition(" ")[0] for line in lines] or [""]
 
 
-def fitting(path: Path) -> str | None:
+def verified_digest(path: Path) -> str | None:
     """The SHA-256 of a checkpoint that is as it was written; None if it is missing or damaged.
 
     One without digests beside it, from an older llpp, has to fit its archive's own checksums. OSError if the storage
@@ -93,13 +93,13 @@ def fitting(path: Path) -> str | None:
     """
     if not path.is_file():
         return None
-    found, known = sha256(path), digests(path)
-    return found if found in known or (not known and _is_archive(path)) else None
+    found, known = compute_sha256(path), read_digests(path)
+    return found if found in known or (not known and _is_intact_archive(path)) else None
 
 
-def _is_archive(path: Path) -> bool:
+def _is_intact_archive(path: Path) -> bool:
     try:
-        _measure(path)
+        _check_archive(path)
         with zipfile.ZipFile(path) as archive:
             return archive.testzip() is None
     except (ValueError, NotImplementedError, RuntimeError, zipfile.BadZipFile):
@@ -108,20 +108,20 @@ def _is_archive(path: Path) -> bool:
 
 def replace(path: Path, write: Callable[[Path], None]) -> None:
     """Let `write` fill the checkpoint that takes `path`'s place, and the digest beside it."""
-    known = digests(path) or ([sha256(path)] if path.is_file() else [])
+    known = read_digests(path) or ([compute_sha256(path)] if path.is_file() else [])
 
-    def written(part: Path) -> None:
+    def write_with_digest(part: Path) -> None:
         write(part)
-        note([sha256(part), *known])
+        write_digests([compute_sha256(part), *known])
 
-    def note(found: list[str]) -> None:
-        replace_text(_beside(path), "".join(f"{digest}  {path.name}\n" for digest in found))
+    def write_digests(found: list[str]) -> None:
+        replace_text(_get_digest_path(path), "".join(f"{digest}  {path.name}\n" for digest in found))
 
-    replace_with(path, written)
-    note(digests(path)[:1])
+    replace_file(path, write_with_digest)
+    write_digests(read_digests(path)[:1])
 
 
-def _beside(path: Path) -> Path:
+def _get_digest_path(path: Path) -> Path:
     return path.with_name(f"{path.name}.sha256")
 
 

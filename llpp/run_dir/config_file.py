@@ -13,16 +13,16 @@ from llpp.errors import StateError
 from llpp.files import read_text
 from llpp.run_dir.older_runs import update_targets
 
-MOST_BYTES = 1 << 18  # of a config.yaml; ours have some 6 kB
+MAX_BYTES = 1 << 18  # of a config.yaml; ours have some 6 kB
 
 
-SHOWN = ("name", "seed", "rounds", "initial", "budget", "init", "weights")  # as they are
+SHOWN_SETTINGS = ("name", "seed", "rounds", "initial", "budget", "init", "weights")  # as they are
 
 
-GROUPS = ("pck", "crop")  # of which a part is
+SHOWN_GROUPS = ("pck", "crop")  # of which a part is
 
 
-class _Loader(yaml.SafeLoader):  # type: ignore[misc]
+class _PlainLoader(yaml.SafeLoader):  # type: ignore[misc]
     """Plain values only, each written out."""
 
     def compose_node(self, parent: Any, index: Any) -> Any:
@@ -38,15 +38,15 @@ def read_config(run_dir: Path) -> tuple[dict[str, Any], str]:
         StateError: no such file, one that is too large or damaged, or one that no run has written.
     """
     try:
-        text = read_text(run_dir / "config.yaml", MOST_BYTES)
-        config = yaml.load(text, _Loader)  # a SafeLoader
+        text = read_text(run_dir / "config.yaml", MAX_BYTES)
+        config = yaml.load(text, _PlainLoader)  # a SafeLoader
     except Exception as error:  # the parser's tags raise whatever a wrong value makes of them
-        raise _unreadable(run_dir) from error
+        raise _make_unreadable_error(run_dir) from error
     if not isinstance(config, dict):
-        raise _unreadable(run_dir)
-    plain = all(_is_plain(config.get(name)) for name in SHOWN)
-    if not plain or not all(isinstance(config.get(name), dict | None) for name in GROUPS):
-        raise _unreadable(run_dir)
+        raise _make_unreadable_error(run_dir)
+    plain = all(_is_plain(config.get(name)) for name in SHOWN_SETTINGS)
+    if not plain or not all(isinstance(config.get(name), dict | None) for name in SHOWN_GROUPS):
+        raise _make_unreadable_error(run_dir)
     return {str(k): update_targets(v) for k, v in config.items()}, text
 
 
@@ -54,7 +54,7 @@ def _is_plain(value: Any) -> bool:
     return value is None or isinstance(value, str | float) or (isinstance(value, int) and abs(value) < 1 << 63)
 
 
-def _unreadable(folder: Path) -> StateError:
+def _make_unreadable_error(folder: Path) -> StateError:
     return StateError(
         f"{folder} has no readable config.yaml; start its `llpp run` command again, which writes it anew"
     )

@@ -5,7 +5,7 @@ from pathlib import Path
 import torch
 
 from llpp.errors import StateError
-from llpp.files import sha256
+from llpp.files import compute_sha256
 from llpp.run_dir import checkpoints
 from llpp.run_dir.state import Round
 
@@ -15,33 +15,33 @@ CHECKPOINTS = ("last.ckpt", "best.ckpt", "pose/last.ckpt", "pose/best.ckpt")
 TABLES = ("test.parquet", "scores.parquet", "selected.csv", "poses.parquet")
 
 
-def round_dir(run_dir: Path, number: int) -> Path:
+def get_round_dir(run_dir: Path, number: int) -> Path:
     """Where round `number` keeps its files."""
     return run_dir / f"round_{number:02d}"
 
 
-def checkpoint(directory: Path, which: str) -> Path:
+def get_checkpoint_path(directory: Path, which: str) -> Path:
     """The `last` or the `best` weights of a round."""
     return directory / f"{which}.ckpt"
 
 
-def digests(directory: Path) -> dict[str, str]:
+def collect_digests(directory: Path) -> dict[str, str]:
     """SHA-256 of the files of value that a round leaves, by name; a checkpoint's is the one it was written with."""
     found: dict[str, str] = {}
     for name in (*CHECKPOINTS, *TABLES):
         if (path := directory / name).is_file():
-            written = checkpoints.digests(path)[:1] if name in CHECKPOINTS else []
-            found[name] = written[0] if written else sha256(path)
+            written = checkpoints.read_digests(path)[:1] if name in CHECKPOINTS else []
+            found[name] = written[0] if written else compute_sha256(path)
     return found
 
 
-def damaged(run_dir: Path, committed: Round, name: str) -> bool:
+def is_damaged(run_dir: Path, committed: Round, name: str) -> bool:
     """Whether a file that a committed round left is missing or not what it was; of older runs nobody knows."""
-    path, sha = round_dir(run_dir, committed.number) / name, committed.files.get(name)
-    return sha is not None and not (path.is_file() and sha256(path) == sha)
+    path, sha = get_round_dir(run_dir, committed.number) / name, committed.files.get(name)
+    return sha is not None and not (path.is_file() and compute_sha256(path) == sha)
 
 
-def belongs(path: Path, key: str, code: str | None = None) -> bool:
+def matches_round(path: Path, key: str, code: str | None = None) -> bool:
     """Whether a checkpoint is there and was written for the round with this key, not by an earlier experiment.
 
     With `code`, whether the program with this digest began it, too. StateError if it cannot be read.
@@ -52,7 +52,7 @@ def belongs(path: Path, key: str, code: str | None = None) -> bool:
     return found.get("llpp_round") == key and code in (None, found.get("llpp_code"))
 
 
-def weights(path: Path) -> dict[str, torch.Tensor]:
+def read_weights(path: Path) -> dict[str, torch.Tensor]:
     """The module's state dict from a checkpoint; StateError if it has none."""
     state = checkpoints.read(path).get("state_dict")
     if not isinstance(state, dict) or not all(isinstance(value, torch.Tensor) for value in state.values()):

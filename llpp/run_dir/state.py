@@ -13,13 +13,13 @@ from typing import Any
 
 from llpp.errors import OccupiedError, StateError
 from llpp.files import read_text, replace_text
-from llpp.hashing import digest
-from llpp.run_dir.lock import LONGEST
+from llpp.hashing import hash_json
+from llpp.run_dir.lock import MAX_NAME_LENGTH
 from llpp.run_dir.older_runs import update_targets
 
 VERSION = 1
-MOST_BYTES = 1 << 31  # of a state file; a million ids of 15 characters have some 20 MB
-LARGEST = 1e30  # of a finite measurement
+MAX_BYTES = 1 << 31  # of a state file; a million ids of 15 characters have some 20 MB
+MAX_MEASUREMENT = 1e30  # of a finite measurement
 PRECISION = "trainer.precision"
 COUNTS = ("devices", "labelled", "validation_labels", "test_undefined", "steps", "selected", "pool")
 Row = dict[str, float | int | None]
@@ -65,7 +65,7 @@ class RunState:
         """Training steps of all committed rounds: where the next one's logs go on."""
         return int(self.rounds[-1].row.get("steps") or 0) if self.rounds else 0
 
-    def science_of(self, number: int) -> dict[str, Any]:
+    def get_result_settings(self, number: int) -> dict[str, Any]:
         """The settings, with the dataset out of which the ids were chosen that round `number` trains on."""
         before = next((growth.before for growth in self.grown if growth.round >= number), None)
         if before is None:
@@ -79,89 +79,89 @@ class RunState:
         return replace(self, rounds=(*self.rounds, finished))
 
 
-def save(state: RunState, path: Path) -> None:
+def save_state(state: RunState, path: Path) -> None:
     """Replace the state file; called by rank 0 only."""
     body = asdict(state)
-    replace_text(path, json.dumps({"llpp_state": VERSION, "sha256": digest(body), **body}, indent=1))
+    replace_text(path, json.dumps({"llpp_state": VERSION, "sha256": hash_json(body), **body}, indent=1))
 
 
-def load(path: Path) -> RunState | None:
+def load_state(path: Path) -> RunState | None:
     """Read a state file, None if there is none; StateError if it is damaged or from a newer version."""
     try:
-        text = read_text(path, MOST_BYTES)
+        text = read_text(path, MAX_BYTES)
     except FileNotFoundError:
         return None
     except UnicodeDecodeError as error:
-        raise _damaged(path, "it is not text") from error
+        raise _make_damage_error(path, "it is not text") from error
     except OSError as error:
         raise StateError(f"{path} cannot be read: {error.strerror}; mend that, or choose another run") from error
     try:
         body = json.loads(text)
         version, checksum = body.pop("llpp_state"), body.pop("sha256")
-        found = digest(body)
+        found = hash_json(body)
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise _damaged(path, "it is not a complete state file") from error
+        raise _make_damage_error(path, "it is not a complete state file") from error
     if version != VERSION:
         raise StateError(f"{path} has version {version!r}, this llpp reads {VERSION}; update llpp or start a new run")
     if found != checksum:
-        raise _damaged(path, "its checksum does not fit its content")
+        raise _make_damage_error(path, "its checksum does not fit its content")
     try:
-        return _state(**update_targets(body))
+        return _parse_state(**update_targets(body))
     except (ValueError, KeyError, TypeError) as error:  # anybody can compute a checksum
-        raise _damaged(path, "its content is not what llpp writes") from error
+        raise _make_damage_error(path, "its content is not what llpp writes") from error
 
 
-def _state(science: Any, initial: Any, skipped: Any, rounds: Any, grown: Any = ()) -> RunState:
+def _parse_state(science: Any, initial: Any, skipped: Any, rounds: Any, grown: Any = ()) -> RunState:
     """A state out of JSON; ValueError, KeyError or TypeError where a value is of another kind."""
-    _must(isinstance(science, dict) and isinstance(skipped, dict) and isinstance(rounds, list))
-    _must(all(isinstance(reason, str) for reason in skipped.values()))
+    _require(isinstance(science, dict) and isinstance(skipped, dict) and isinstance(rounds, list))
+    _require(all(isinstance(reason, str) for reason in skipped.values()))
     found = []
     for number, told in enumerate(rounds):
         row = told["row"]
-        _must(isinstance(row, dict) and told["number"] == number and row["labelled"] is not None)
-        _must(all(_is_measurement(value) for value in row.values()))
-        _must(all(isinstance(row.get(name), int | None) for name in COUNTS))
+        _require(isinstance(row, dict) and told["number"] == number and row["labelled"] is not None)
+        _require(all(_is_measurement(value) for value in row.values()))
+        _require(all(isinstance(row.get(name), int | None) for name in COUNTS))
         files = told.get("files", {})  # older runs have none
-        _must(isinstance(files, dict) and all(isinstance(sha256, str) for sha256 in files.values()))
+        _require(isinstance(files, dict) and all(isinstance(sha256, str) for sha256 in files.values()))
         machine = told.get("machine", "")
-        _must(isinstance(machine, str))
-        found.append(Round(number, row, _ids(told["selected"]), files, machine[:LONGEST]))
-    _must(len(initial) > 0)
+        _require(isinstance(machine, str))
+        found.append(Round(number, row, _parse_ids(told["selected"]), files, machine[:MAX_NAME_LENGTH]))
+    _require(len(initial) > 0)
     growths = tuple(Growth(**growth) for growth in grown)
-    _must(all(type(g.round) is type(g.added) is int and isinstance(g.before, dict) for g in growths))
-    return RunState(science, _ids(initial), skipped, tuple(found), growths)
+    _require(all(type(g.round) is type(g.added) is int and isinstance(g.before, dict) for g in growths))
+    return RunState(science, _parse_ids(initial), skipped, tuple(found), growths)
 
 
-def _ids(listed: Any) -> tuple[str, ...]:
-    _must(isinstance(listed, list) and all(isinstance(i, str) for i in listed))
+def _parse_ids(listed: Any) -> tuple[str, ...]:
+    _require(isinstance(listed, list) and all(isinstance(i, str) for i in listed))
     return tuple(listed)
 
 
 def _is_measurement(value: Any) -> bool:
     """A number, of a size that can be averaged and drawn, or nothing."""
-    return value is None or (isinstance(value, int | float) and not LARGEST < abs(value) < math.inf)
+    return value is None or (isinstance(value, int | float) and not MAX_MEASUREMENT < abs(value) < math.inf)
 
 
-def _must(fits: bool) -> None:
+def _require(fits: bool) -> None:
     if not fits:
         raise ValueError("another kind of value was expected")
 
 
-def _damaged(path: Path, reason: str) -> StateError:
+def _make_damage_error(path: Path, reason: str) -> StateError:
     return StateError(
         f"{path} is damaged: {reason}; restore it from a backup, or delete {path.parent} to start again"
     )
 
 
-def differing(state: RunState, science: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
+def find_changed_settings(state: RunState, science: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
     """Settings that are not what a run was started with: name → then, now."""
     old, new = state.science, science
     return {k: (old.get(k), new.get(k)) for k in sorted({*old, *new}) if old.get(k) != new.get(k)}
 
 
-def check_same_science(state: RunState, science: Mapping[str, Any], run_dir: Path) -> None:
+def check_same_settings(state: RunState, science: Mapping[str, Any], run_dir: Path) -> None:
     """Raise OccupiedError, naming what differs, if a run was started with other settings."""
-    changed = differing(state, science)
+    changed = find_changed_settings(state, science)
     if not changed:
         return
     shown = ", ".join(f"{k}: {old!r} → {new!r}" for k, (old, new) in list(changed.items())[:5])

@@ -10,10 +10,17 @@ import torch
 from pytorch_lightning.callbacks import ModelCheckpoint
 
 from llpp.distributed import collectives
-from llpp.run_dir.checkpoints import damaged
+from llpp.run_dir.checkpoints import make_damage_error
 
-NAMES = ("best.ckpt", "last.ckpt")
-UNFIT = (AttributeError, IndexError, KeyError, RuntimeError, TypeError, ValueError)  # what unfit values end in
+CHECKPOINT_NAMES = ("best.ckpt", "last.ckpt")
+BAD_CHECKPOINT_ERRORS = (
+    AttributeError,
+    IndexError,
+    KeyError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+)  # what unfit values end in
 
 
 class RoundKey(pl.Callback):
@@ -44,9 +51,9 @@ class RoundKey(pl.Callback):
 
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
         """Before training begins, what does not fit is the checkpoint's: its key alone does not prove its content."""
-        known = isinstance(exception, torch.OutOfMemoryError) or not isinstance(exception, UNFIT)
+        known = isinstance(exception, torch.OutOfMemoryError) or not isinstance(exception, BAD_CHECKPOINT_ERRORS)
         if trainer.ckpt_path and not self.resumed and not known:
-            raise damaged(Path(trainer.ckpt_path), exception) from exception
+            raise make_damage_error(Path(trainer.ckpt_path), exception) from exception
 
 
 class MovableCheckpoint(ModelCheckpoint):
@@ -55,14 +62,14 @@ class MovableCheckpoint(ModelCheckpoint):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Restore, with all files in the present directory."""
 
-        def here(path: str) -> str:
-            if path and Path(path).name not in NAMES:  # Lightning deletes what is no longer the best
+        def relocate(path: str) -> str:
+            if path and Path(path).name not in CHECKPOINT_NAMES:  # Lightning deletes what is no longer the best
                 raise ValueError(f"it names a checkpoint {Path(path).name!r}")
             return str(Path(str(self.dirpath), Path(path).name)) if path else path
 
         paths = ("best_model_path", "kth_best_model_path", "last_model_path")
-        models = {here(path): score for path, score in state_dict["best_k_models"].items()}
-        moved = {name: here(state_dict[name]) for name in paths}
+        models = {relocate(path): score for path, score in state_dict["best_k_models"].items()}
+        moved = {name: relocate(state_dict[name]) for name in paths}
         super().load_state_dict({**state_dict, **moved, "best_k_models": models, "dirpath": self.dirpath})
 
 
@@ -80,7 +87,7 @@ class LastCheckpoint(MovableCheckpoint):
         """Save, if it is time."""
         began = time.monotonic()
         needed = _is_last_epoch(trainer) or _has_new_best(trainer)
-        if not needed and not collectives.on_first(lambda: began - self.saved >= self.cost / self.share):
+        if not needed and not collectives.on_rank_zero(lambda: began - self.saved >= self.cost / self.share):
             return
         super().on_train_epoch_end(trainer, pl_module)
         self.saved = time.monotonic()
@@ -99,7 +106,7 @@ def _has_new_best(trainer: pl.Trainer) -> bool:
     return any(callback._last_global_step_saved == trainer.global_step for callback in kept)
 
 
-def checkpoint_callbacks(round_dir: Path, key: str, code: str, best_by: str | None) -> list[pl.Callback]:
+def build_checkpoint_callbacks(round_dir: Path, key: str, code: str, best_by: str | None) -> list[pl.Callback]:
     """`last.ckpt` after epochs; with `best_by` (pck or pose_loss) also `best.ckpt` by the validation's.
 
     The last one is saved last, so that it knows of the best.

@@ -16,7 +16,7 @@ from llpp.errors import ConfigError, expect
 from llpp.types import PoseOutput
 
 MODES = ("default", "reduce-overhead", "max-autotune", "max-autotune-no-cudagraphs")
-GRAPHS = ("reduce-overhead", "max-autotune")  # modes that replay recorded CUDA graphs
+GRAPH_MODES = ("reduce-overhead", "max-autotune")  # modes that replay recorded CUDA graphs
 REGIONAL = "regional"  # a word for {regional: true}
 
 
@@ -35,7 +35,7 @@ class Compilation:
 
     def __post_init__(self) -> None:
         if self.backend is not None:
-            expect(self.backend in _backends(), "compile.backend", self.backend, "a backend of torch.compile")
+            expect(self.backend in _list_backends(), "compile.backend", self.backend, "a backend of torch.compile")
         expect(self.mode in MODES, "compile.mode", self.mode, f"one of {', '.join(MODES)}")
         expect(isinstance(self.regional, bool), "compile.regional", self.regional, "true or false")
         if self.mode != "default" and self.backend != "inductor":
@@ -46,7 +46,7 @@ class Compilation:
     @property
     def graphs(self) -> bool:
         """Whether CUDA graphs are recorded: their results are overwritten in the next step."""
-        return self.mode in GRAPHS or self.backend == "cudagraphs"
+        return self.mode in GRAPH_MODES or self.backend == "cudagraphs"
 
     def begin_job(self) -> None:
         """Forget what other jobs of this process have compiled: torch keeps a few versions of a source only."""
@@ -58,7 +58,7 @@ class Compilation:
         if self.backend is None:
             return
         options = {"mode": self.mode} if self.backend == "inductor" else {}
-        for part in backbone.regions() if self.regional else (backbone,):
+        for part in backbone.list_regions() if self.regional else (backbone,):
             part.compile(backend=self.backend, **options)
 
     def begin_step(self) -> None:
@@ -66,24 +66,24 @@ class Compilation:
         if self.graphs:
             torch.compiler.cudagraph_mark_step_begin()  # type: ignore[no-untyped-call]
 
-    def evaluated(self, backbone: Backbone, image: Tensor) -> PoseOutput:
+    def evaluate(self, backbone: Backbone, image: Tensor) -> PoseOutput:
         """The network's output for (B, 3, H, W); it meets `batch` images at least, whatever B is."""
         count, missing = len(image), self.batch - len(image)
         if missing <= 0:
             whole: PoseOutput = backbone(image)
             return whole
         filled: PoseOutput = backbone(torch.cat([image, image[-1:].expand(missing, -1, -1, -1)]))
-        return filled.first(count)
+        return filled.take_first(count)
 
 
 EAGER = Compilation(backend=None)
 
 
-def _backends() -> list[str]:
+def _list_backends() -> list[str]:
     return torch.compiler.list_backends(None)  # None: those for debugging, too
 
 
-def of_setting(compile: object, batch: int, accumulated: int) -> Compilation:
+def parse_compile_setting(compile: object, batch: int, accumulated: int) -> Compilation:
     """What `compile` asks for: null, a backend, a mode of inductor, regional, or a mapping of these.
 
     `batch` is that of evaluation, 0 to leave its batches as they are; `accumulated` the number of batches that a step
@@ -92,7 +92,7 @@ def of_setting(compile: object, batch: int, accumulated: int) -> Compilation:
     Raises:
         ConfigError: it is none of these, or does not go together with adding up.
     """
-    chosen = Compilation(**_options(compile), batch=batch)
+    chosen = Compilation(**_parse_options(compile), batch=batch)
     if chosen.graphs and accumulated > 1:
         raise ConfigError(
             f"compile.mode={chosen.mode!r} overwrites the gradients that trainer.accumulate_grad_batches="
@@ -101,7 +101,7 @@ def of_setting(compile: object, batch: int, accumulated: int) -> Compilation:
     return chosen
 
 
-def _options(setting: object) -> dict[str, Any]:
+def _parse_options(setting: object) -> dict[str, Any]:
     if setting is None:
         return {"backend": None}
     if isinstance(setting, Mapping):
@@ -110,7 +110,7 @@ def _options(setting: object) -> dict[str, Any]:
             raise ConfigError(f"compile.{strangers[0]} is not known; use {', '.join(known)}")
         return {str(key): value for key, value in setting.items()}
     expected = f"null, regional, a mode ({', '.join(MODES)}), a backend of torch.compile, or a mapping of these"
-    expect(setting in (REGIONAL, *MODES, *_backends()), "compile", setting, expected)
+    expect(setting in (REGIONAL, *MODES, *_list_backends()), "compile", setting, expected)
     if setting == REGIONAL:
         return {"regional": True}
     return {"mode": setting} if setting in MODES else {"backend": setting}

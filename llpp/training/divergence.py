@@ -14,7 +14,7 @@ from llpp.errors import TrainingError
 REMEDY = "lower optimizer.lr or set trainer.gradient_clip_val, and start the same command again"
 
 
-class LossWatch:
+class NonFiniteLossMonitor:
     """The losses of the last few training steps, which nobody has looked at yet.
 
     A step after one that failed has failed too, so nothing is lost by looking late, as long as somebody looks before
@@ -34,9 +34,9 @@ class LossWatch:
         self.names = tuple(values)
         self.unseen.append((epoch, batch, torch.stack([v.detach().float() for v in (decisive, *values.values())])))
         if len(self.unseen) >= self.every:
-            self.look()
+            self.check()
 
-    def look(self) -> None:
+    def check(self) -> None:
         """Raise TrainingError about the first step since the last look that has failed."""
         steps, self.unseen = self.unseen, []
         if not steps:

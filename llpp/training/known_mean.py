@@ -5,7 +5,7 @@ from torch import Tensor
 from torchmetrics import Metric
 
 
-class KnownMean(Metric):
+class MaskedMean(Metric):
     """Mean of the values that are known, in double precision; NaN without any.
 
     torchmetrics' own looks for NaN in every batch, for which the host has to wait.

@@ -12,18 +12,18 @@ from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 from llpp.backbones.base import Backbone
 from llpp.data.crop_cache.device_cache import ResidentCrops
 from llpp.data.resampling import resample
-from llpp.data.sharpening import sharpened
+from llpp.data.sharpening import sharpen_batch
 from llpp.distributed import collectives
 from llpp.errors import TrainingError
-from llpp.heads.base import LossHead, pooled
+from llpp.heads.base import LossHead, average_pool
 from llpp.objectives.base import Objective
-from llpp.settings import Policy
+from llpp.settings import HeadTraining
 from llpp.tasks.pose.heatmaps import HeatmapCodec
 from llpp.tasks.pose.losses import PoseLoss
 from llpp.tasks.pose.pck import PCK
 from llpp.training.compilation import EAGER, Compilation
-from llpp.training.divergence import LossWatch, check_weights
-from llpp.training.known_mean import KnownMean
+from llpp.training.divergence import NonFiniteLossMonitor, check_weights
+from llpp.training.known_mean import MaskedMean
 from llpp.types import Batch
 
 OptimizerFactory = Callable[[Iterable[Any]], Optimizer]  # takes parameters, or groups of them
@@ -31,7 +31,7 @@ SchedulerFactory = Callable[[Optimizer, int], LRScheduler]  # optimiser, steps o
 Phase = Literal["joint", "pose", "head"]  # all together; the pose network alone; the head on a frozen pose network
 
 
-class Judgement(TypedDict):
+class ImageScores(TypedDict):
     """What evaluation finds out about a batch; all on the device."""
 
     row: Tensor  # (B,)
@@ -60,7 +60,7 @@ class LearningLossModule(pl.LightningModule):
         pck: PCK,
         optimizer: OptimizerFactory,
         scheduler: SchedulerFactory | None,
-        policy: Policy,
+        policy: HeadTraining,
         crop_size: int,
         round_number: int,
         phase: Phase = "joint",
@@ -75,41 +75,41 @@ class LearningLossModule(pl.LightningModule):
         self.to(memory_format=torch.channels_last)
         self.objective = objective
         self.pose_loss, self.codec, self.policy, self.compilation = pose_loss, codec, policy, compilation
-        self.val_pck, self.val_loss = pck, KnownMean()
+        self.val_pck, self.val_loss = pck, MaskedMean()
         self.plateau: ReduceLROnPlateau | None = None
         self._plateau_state: dict[str, Any] | None = None
         self.optimizer_factory, self.scheduler_factory = optimizer, scheduler
         self.crop_size, self.round_number = crop_size, round_number
-        self.watch = LossWatch(round_number)
+        self.watch = NonFiniteLossMonitor(round_number)
         self.resident = resident  # not a part of the module: neither saved nor moved with it
         self.flip_order = None if flip_order is None else list(flip_order)
         if phase == "head":
             self.backbone.requires_grad_(False)
 
-    def image(self, batch: Batch) -> Tensor:
+    def prepare_images(self, batch: Batch) -> Tensor:
         """Pixels of a batch as the backbone wants them: (B, 3, H, W) float32 in -1 … 1."""
         if "warp" in batch:
-            images = self.resident.pixels(batch["row"]) if self.resident else batch["image"]
+            images = self.resident.get_pixels(batch["row"]) if self.resident else batch["image"]
             pixels = resample(images, batch["warp"], self.crop_size)
             if self.training:  # evaluation moves pixels onto pixels
-                pixels = sharpened(pixels, batch["warp"])
+                pixels = sharpen_batch(pixels, batch["warp"])
         else:
             pixels = batch["image"].permute(0, 3, 1, 2)
         return (pixels / 127.5).sub_(1.0)  # one pass that makes floats of bytes, one in place
 
-    def pose_losses(self, heatmaps: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
+    def compute_pose_losses(self, heatmaps: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
         """Raw heatmaps (B, S, K, h, w) → (B,) pose losses, (B, K) bool joints that have a target."""
         shape = (heatmaps.shape[-2], heatmaps.shape[-1])
-        drawn = self.codec.drawn(batch["joints"], batch["visible"], shape)
+        drawn = self.codec.has_target(batch["joints"], batch["visible"], shape)
         target = self.codec.encode(batch["joints"], batch["visible"], shape)
         return self.pose_loss(heatmaps, target, drawn), drawn
 
-    def joints(self, heatmaps: Tensor, image: Tensor) -> Tensor:
+    def decode_joints(self, heatmaps: Tensor, image: Tensor) -> Tensor:
         """Joints (B, K, 2) in crop pixels from raw heatmaps (B, S, K, h, w) of `image` (B, 3, H, W)."""
-        maps = self.pose_loss.heatmaps(heatmaps[:, -1])
+        maps = self.pose_loss.to_heatmaps(heatmaps[:, -1])
         if self.flip_order is not None:
-            raw = self.compilation.evaluated(self.backbone, image.flip(-1)).heatmaps[:, -1]
-            mirrored = self.pose_loss.heatmaps(raw).flip(-1)
+            raw = self.compilation.evaluate(self.backbone, image.flip(-1)).heatmaps[:, -1]
+            mirrored = self.pose_loss.to_heatmaps(raw).flip(-1)
             maps = (maps + torch.stack([mirrored[:, k] for k in self.flip_order], dim=1)) / 2
         return self.codec.decode(maps)[0]
 
@@ -130,17 +130,17 @@ class LearningLossModule(pl.LightningModule):
         """
         self.compilation.begin_step()
         with torch.set_grad_enabled(self.phase != "head"):
-            output = self.backbone(self.image(batch))
-            per_image, _ = self.pose_losses(output.heatmaps, batch)
+            output = self.backbone(self.prepare_images(batch))
+            per_image, _ = self.compute_pose_losses(output.heatmaps, batch)
         pose_loss = per_image.mean()
-        everyone = collectives.gathered(per_image) if collectives.count() > 1 else per_image.detach()
+        everyone = collectives.all_gather_batch(per_image) if collectives.get_world_size() > 1 else per_image.detach()
         values = {"train/pose_loss": everyone.mean()}
         loss = pose_loss if self.phase != "head" else torch.zeros_like(pose_loss)
         if self.head is not None:
             start = self.policy.detach_from_epoch
             detached = start is not None and self.current_epoch >= start
             predicted = self.head(output.features.detach() if detached else output.features)
-            objective = self._objective(predicted, per_image.detach(), everyone)
+            objective = self._compute_objective(predicted, per_image.detach(), everyone)
             values["train/objective"] = objective.detach()
             loss = loss + self.policy.head_weight * objective
         # a loss of another rank stops this one too
@@ -151,28 +151,30 @@ class LearningLossModule(pl.LightningModule):
 
     def on_train_epoch_end(self) -> None:
         """Before anything is saved."""
-        self.watch.look()
+        self.watch.check()
 
-    def _objective(self, predicted: Tensor, own: Tensor, everyone: Tensor) -> Tensor:
+    def _compute_objective(self, predicted: Tensor, own: Tensor, everyone: Tensor) -> Tensor:
         """The objective over (B,) predictions and losses of this rank, or over those of all ranks.
 
         Every rank works out the same value over all, but its gradient reaches the rank's own predictions alone, and
         DDP divides by the number of ranks: so it is multiplied by that before.
         """
-        if collectives.count() == 1 or self.policy.pairs == "local":
+        if collectives.get_world_size() == 1 or self.policy.pairs == "local":
             return cast(Tensor, self.objective(predicted, own))
-        together = collectives.gathered(predicted)
-        together[collectives.rank() :: collectives.count()] = predicted.to(together.dtype)
+        together = collectives.all_gather_batch(predicted)
+        together[collectives.get_rank() :: collectives.get_world_size()] = predicted.to(together.dtype)
         value = self.objective(together, everyone)
-        return cast(Tensor, collectives.count() * value - (collectives.count() - 1) * value.detach())
+        return cast(
+            Tensor, collectives.get_world_size() * value - (collectives.get_world_size() - 1) * value.detach()
+        )
 
     def validation_step(self, batch: Batch, batch_index: int) -> None:
         """Log `val/pck` and `val/pose_loss`."""
         self.compilation.begin_step()
-        image = self.image(batch)
-        output = self.compilation.evaluated(self.backbone, image)
-        per_image, drawn = self.pose_losses(output.heatmaps, batch)
-        joints = self.joints(output.heatmaps, image)
+        image = self.prepare_images(batch)
+        output = self.compilation.evaluate(self.backbone, image)
+        per_image, drawn = self.compute_pose_losses(output.heatmaps, batch)
+        joints = self.decode_joints(output.heatmaps, image)
         self.val_pck.update(joints, batch["joints"], batch["visible"], batch["normaliser"])
         self.val_loss.update(per_image, drawn.any(dim=1))
 
@@ -190,7 +192,7 @@ class LearningLossModule(pl.LightningModule):
 
         Nothing that is not finite is kept.
         """
-        self.watch.look()
+        self.watch.check()
         check_weights(checkpoint["state_dict"].values(), self.round_number, self.current_epoch)
         if self.plateau is not None:
             checkpoint["plateau"] = self.plateau.state_dict()
@@ -199,23 +201,23 @@ class LearningLossModule(pl.LightningModule):
         """Called before the optimisers are made."""
         self._plateau_state = checkpoint.get("plateau")
 
-    def predict_step(self, batch: Batch, batch_index: int) -> Judgement:
+    def predict_step(self, batch: Batch, batch_index: int) -> ImageScores:
         """Judge a batch: predicted and true losses, predicted joints, PCK per image."""
         if self.head is None:
             raise TrainingError("a module without a head cannot judge images; train its head first")
         self.compilation.begin_step()
-        image = self.image(batch)
-        output = self.compilation.evaluated(self.backbone, image)
-        per_image, drawn = self.pose_losses(output.heatmaps, batch)
-        joints = self.joints(output.heatmaps, image)
-        distance = self.val_pck.distance(joints, batch["joints"], batch["visible"], batch["normaliser"])
-        return Judgement(
+        image = self.prepare_images(batch)
+        output = self.compilation.evaluate(self.backbone, image)
+        per_image, drawn = self.compute_pose_losses(output.heatmaps, batch)
+        joints = self.decode_joints(output.heatmaps, image)
+        distance = self.val_pck.compute_distances(joints, batch["joints"], batch["visible"], batch["normaliser"])
+        return ImageScores(
             row=batch["row"],
             predicted_loss=self.head(output.features).float(),
             true_loss=per_image.float().where(drawn.any(dim=1), torch.nan),
-            embedding=pooled(output.features.penultimate).float(),
+            embedding=average_pool(output.features.penultimate).float(),
             joints=joints,
-            pck=self.val_pck.of_images(distance),
+            pck=self.val_pck.compute_per_image(distance),
         )
 
     def configure_optimizers(self) -> Any:

@@ -13,12 +13,12 @@ def one_cycle(optimizer: Optimizer, steps: int, warm_up: float = 0.1) -> LambdaL
     """Linear rise over the first `warm_up` share of `steps`, then half a cosine down to zero."""
     rise = max(1, round(warm_up * steps))
 
-    def factor(step: int) -> float:
+    def compute_factor(step: int) -> float:
         if step < rise:
             return (step + 1) / rise
         return 0.5 * (1 + math.cos(math.pi * min(1.0, (step - rise) / max(1, steps - rise))))
 
-    return LambdaLR(optimizer, factor)
+    return LambdaLR(optimizer, compute_factor)
 
 
 def step_decay(optimizer: Optimizer, steps: int, at: Sequence[float], factor: float = 0.1) -> LambdaLR:

@@ -14,7 +14,7 @@ from torch.nn.parallel import DistributedDataParallel
 from llpp.errors import ConfigError
 
 
-def strategy(timeout: float) -> DDPStrategy:
+def build_ddp_strategy(timeout: float) -> DDPStrategy:
     """Gradients are averaged; statistics of BatchNorm are equal on all ranks, so they need no broadcast."""
     known = inspect.signature(DistributedDataParallel).parameters
     buffers: dict[str, Any] = {
@@ -23,7 +23,7 @@ def strategy(timeout: float) -> DDPStrategy:
     return DDPStrategy(timeout=datetime.timedelta(seconds=timeout), gradient_as_bucket_view=True, **buffers)
 
 
-def quiet() -> None:
+def silence_lightning() -> None:
     """Keep what a person should read, drop the rest."""
     for name in ("pytorch_lightning", "lightning_fabric"):
         logging.getLogger(name).setLevel(logging.WARNING)
@@ -39,12 +39,12 @@ def quiet() -> None:
         warnings.filterwarnings("ignore", message)
 
 
-def leave_signals(trainer: pl.Trainer) -> None:
+def disable_signal_handlers(trainer: pl.Trainer) -> None:
     """Its handler of SIGTERM waits for the other ranks, which may be waiting for this one; llpp has its own."""
     trainer._signal_connector.register_signal_handlers = lambda: None  # type: ignore[method-assign]
 
 
-def precision(asked: str, accelerator: str) -> str:
+def resolve_precision(asked: str, accelerator: str) -> str:
     """What `trainer.precision=auto` means on this machine; other values stay, but fp16 on a CPU is a ConfigError.
 
     bf16 where it is fast: on a GPU that has it, and on a CPU whose dot products of it are faster than those of

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from llpp.acquisition.base import highest
+from llpp.acquisition.base import select_highest
 from llpp.acquisition.core_set import CENTRES_AT_ONCE, CoreSetAcquisition
 from llpp.acquisition.loss_proportional import LossProportionalAcquisition
 from llpp.acquisition.predicted_loss import PredictedLossAcquisition
@@ -93,7 +93,7 @@ def test_absent_columns_are_refused(acquisition):
 def test_the_highest_are_those_of_a_full_sort_with_ties_in_the_order_of_their_lots(scores, budget, seed):
     lots = rng(seed).random(len(scores))
     order = sorted(range(len(scores)), key=lambda row: (-scores[row], lots[row]))
-    assert highest(np.array(scores, dtype=np.float32), budget, rng(seed)).tolist() == order[:budget]
+    assert select_highest(np.array(scores, dtype=np.float32), budget, rng(seed)).tolist() == order[:budget]
 
 
 def test_who_ties_with_the_last_place_has_an_equal_chance():

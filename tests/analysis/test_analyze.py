@@ -11,12 +11,12 @@ from helpers.experiments import tiny
 
 from llpp.analysis import figures, measured
 from llpp.cli import main
-from llpp.cli.analyze import analyze
+from llpp.cli.analyze import run_analyze_command
 from llpp.errors import ConfigError, StateError
 from llpp.inference.evaluation import Evaluation
 from llpp.rounds import loop
 from llpp.rounds.records import write_scores
-from llpp.run_dir.state import Round, RunState, save
+from llpp.run_dir.state import Round, RunState, save_state
 
 pytestmark = pytest.mark.slow
 
@@ -46,7 +46,7 @@ def run_of(folder, predicted, true, objective=KL, rounds=1):
     """A run directory whose last round tested images with these losses, and earlier rounds one image only."""
     done = tuple(Round(number, {"round": number, "labelled": 10 * (number + 1)}, ()) for number in range(rounds))
     folder.mkdir(exist_ok=True)
-    save(RunState({"objective._target_": objective}, ("a/0",), {}, done), folder / "state.json")
+    save_state(RunState({"objective._target_": objective}, ("a/0",), {}, done), folder / "state.json")
     for number in range(rounds):
         last = number == rounds - 1
         columns = {"predicted_loss": predicted, "true_loss": true, "pck": np.ones(len(true))}
@@ -65,7 +65,7 @@ def printed():
 def theory(tmp_path_factory, printed):
     folder = tmp_path_factory.mktemp("theory") / "analysis"
     with contextlib.redirect_stdout(printed):
-        assert analyze(["--output", str(folder)]) == 0
+        assert run_analyze_command(["--output", str(folder)]) == 0
     return folder
 
 
@@ -110,7 +110,7 @@ def test_the_worked_example_is_the_one_in_the_docs(theory):
 
 def test_another_gamma_without_a_closed_form(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    assert analyze(["--alpha", "2.5", "--beta", "3"]) == 0
+    assert run_analyze_command(["--alpha", "2.5", "--beta", "3"]) == 0
     rows = table(tmp_path / "analysis", "pair_probability")
     assert {row["closed form"] for row in rows} == {""} and "paper's Table 1" not in rows[0]
     assert column(rows, "δ / mean") == pytest.approx([0.075, 0.15, 0.225, 0.3, 0.375, 0.46875, 0.5625])
@@ -128,7 +128,7 @@ def test_the_command_prints_table_1_beside_the_papers(theory, printed):
 @pytest.mark.slow
 def test_a_real_run(tmp_path):
     loop.run(tiny(tmp_path / "run", "rounds=2", "trainer.max_epochs=1"))
-    assert analyze([str(tmp_path / "run")]) == 0
+    assert run_analyze_command([str(tmp_path / "run")]) == 0
     folder = tmp_path / "run/analysis"
     assert {path.name for path in folder.iterdir()} == THEORY | RUN
     rounds = table(folder, "run_rounds")
@@ -141,24 +141,30 @@ def test_a_real_run(tmp_path):
 def test_noise_and_calibration_of_known_losses(tmp_path):
     """Losses 1, 2, 4, 8 (mean 3.75), perfectly predicted; two images without a usable loss."""
     true = np.array([1, 2, 4, 8, 0, np.nan])
-    found = measured.read(run_of(tmp_path / "run", np.log(np.where(true > 0, true, 1)) - 5, true, rounds=3))
-    (row,) = measured.rounds_table(found).rows  # one image each in the rounds before: nothing to compare
+    found = measured.read_measured_run(
+        run_of(tmp_path / "run", np.log(np.where(true > 0, true, 1)) - 5, true, rounds=3)
+    )
+    (row,) = measured.build_rounds_table(found).rows  # one image each in the rounds before: nothing to compare
     assert row[:4] == (2, 30, 4, 2), "round, labelled, test images, left out"
     assert row[9] == pytest.approx(1, abs=1e-5), "slope"
     # differences 1, 2, 3, 4, 6, 7; δ = 0.19, 0.375, 0.94, 1.875, 3.75
-    shares = [row[2] for row in measured.noise_table(found.last).rows]
+    shares = [row[2] for row in measured.build_noise_table(found.last_round).rows]
     assert shares == pytest.approx([0, 0, 0, 1 / 6, 3 / 6])
-    curve = np.array(measured.reliability_table(found.last).rows)
+    curve = np.array(measured.build_reliability_table(found.last_round).rows)
     assert curve[:, 1] == pytest.approx([2, 2, 2, 4, 4, 8], rel=1e-5)
     assert curve[:, 2] == pytest.approx([2, 2, 2, 4, 4, 8], rel=1e-5)
 
 
 def test_a_ranking_run_is_said_to_have_no_log_scale(tmp_path):
     losses = np.random.default_rng(0).gamma(2, 0.1, 40)
-    found = measured.read(run_of(tmp_path / "run", 1e3 * losses, losses, RANKING))
-    assert "trained with RankingObjective, whose predictions are not on a log scale" in measured.calibration(found)
-    assert "not on a log scale" not in measured.calibration(measured.read(run_of(tmp_path / "kl", losses, losses)))
-    (tmp_path / "curve.png").write_bytes(figures.reliability(found))
+    found = measured.read_measured_run(run_of(tmp_path / "run", 1e3 * losses, losses, RANKING))
+    assert "trained with RankingObjective, whose predictions are not on a log scale" in measured.explain_calibration(
+        found
+    )
+    assert "not on a log scale" not in measured.explain_calibration(
+        measured.read_measured_run(run_of(tmp_path / "kl", losses, losses))
+    )
+    (tmp_path / "curve.png").write_bytes(figures.plot_reliability(found))
     check_pictures(tmp_path)
 
 
@@ -189,13 +195,13 @@ def damaged(folder):
 def test_what_cannot_be_analysed_is_said_in_a_sentence(tmp_path, make, sentence):
     make(tmp_path / "run")
     with pytest.raises(StateError, match=sentence):
-        measured.read(tmp_path / "run")
+        measured.read_measured_run(tmp_path / "run")
 
 
 @pytest.mark.parametrize(("alpha", "beta"), [("0", "1"), ("2", "0"), ("nan", "1"), ("1e9", "1"), ("2", "inf")])
 def test_a_gamma_that_cannot_be_computed_is_refused_before_anything_is_written(tmp_path, alpha, beta):
-    with pytest.raises(ConfigError, match="does not fit; expected a"):
-        analyze(["--alpha", alpha, "--beta", beta, "--output", str(tmp_path / "out")])
+    with pytest.raises(ConfigError, match="is invalid; expected a"):
+        run_analyze_command(["--alpha", alpha, "--beta", beta, "--output", str(tmp_path / "out")])
     assert not (tmp_path / "out").exists()
 
 

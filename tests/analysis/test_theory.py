@@ -11,17 +11,17 @@ from scipy import integrate, special
 
 from llpp.analysis.theory.gamma_pairs import (
     Gamma,
-    expected_kl_gradient,
+    compute_expected_kl_gradient,
     expected_share,
     expected_share_closed,
     expected_share_quadrature,
-    expected_share_sampled,
     pair_probability,
     pair_probability_closed,
     pair_probability_quadrature,
+    sample_expected_share,
 )
-from llpp.analysis.theory.gradients import kl_coefficient, ranking_coefficient, true_share, weight_gradient
-from llpp.analysis.theory.observed import fit_distance, fit_gamma, pair_share, reliability
+from llpp.analysis.theory.gradients import compute_weight_gradient, kl_coefficient, ranking_coefficient, true_share
+from llpp.analysis.theory.observed import compute_ks_distance, compute_pair_share, fit_gamma, measure_reliability
 from llpp.errors import ConfigError
 from llpp.objectives.kl import KLObjective
 from llpp.objectives.ranking import RankingObjective
@@ -48,7 +48,7 @@ def test_gradients_are_those_of_the_training_losses(objective, coefficient):
     objective(torch.tensor(theta, dtype=torch.float32) @ weight, torch.tensor(losses, dtype=torch.float32)).backward()
     predicted = theta @ weight.detach().numpy()
     numbers = coefficient(predicted[:20] - predicted[20:], losses[:20], losses[20:])
-    expected = np.mean([weight_gradient(c, theta[i], theta[i + 20]) for i, c in enumerate(numbers)], axis=0)
+    expected = np.mean([compute_weight_gradient(c, theta[i], theta[i + 20]) for i, c in enumerate(numbers)], axis=0)
     assert weight.grad.numpy() == pytest.approx(expected, abs=1e-5)
     assert expected.any()
 
@@ -136,13 +136,13 @@ def test_expectations_are_those_of_simulated_pairs(alpha, delta):
     shares = (first / (first + second))[near]
     error = shares.std() / np.sqrt(len(shares))
     assert abs(shares.mean() - float(expected_share(delta, gamma))) < 4 * error + 2e-4
-    mean, error = expected_share_sampled(delta, gamma, rng)
+    mean, error = sample_expected_share(delta, gamma, rng)
     assert abs(mean - float(expected_share(delta, gamma))) < 4 * error < 0.005
 
 
 def test_the_expected_gradient_falls_with_the_difference_and_vanishes_at_the_expected_share():
-    assert (np.diff(expected_kl_gradient(0.6, DELTAS, PAPER)) < 0).all()
-    assert expected_kl_gradient(expected_share(DELTAS, PAPER), DELTAS, PAPER) == pytest.approx(0)
+    assert (np.diff(compute_expected_kl_gradient(0.6, DELTAS, PAPER)) < 0).all()
+    assert compute_expected_kl_gradient(expected_share(DELTAS, PAPER), DELTAS, PAPER) == pytest.approx(0)
 
 
 @settings(max_examples=25, deadline=None)
@@ -164,7 +164,7 @@ def test_narrow_gammas_have_normal_differences(alpha):
 
 @pytest.mark.parametrize(("alpha", "beta", "name"), [(0, 1, "alpha"), (2, -1, "beta"), (float("nan"), 1, "alpha")])
 def test_impossible_gammas_are_refused(alpha, beta, name):
-    with pytest.raises(ConfigError, match=rf"{name}=.* does not fit; expected a finite number above 0"):
+    with pytest.raises(ConfigError, match=rf"{name}=.* is invalid; expected a finite number above 0"):
         Gamma(alpha, beta)
 
 
@@ -173,21 +173,21 @@ def test_the_fit_finds_the_gamma_that_losses_came_from():
     found = fit_gamma(losses)
     # asymptotic variance of the shape: α / (n (α ψ'(α) - 1)), 0.00074 with α ψ'(α) = 1.1353; four deviations are 0.11
     assert found.alpha == pytest.approx(4, abs=0.11) and found.mean == pytest.approx(losses.mean())
-    assert fit_distance(losses, found) < 0.0068, "1.36 / √n: 19 of 20 samples stay below"
-    assert fit_distance(losses + 0.3, fit_gamma(losses + 0.3)) > 0.0068, "a shifted Gamma is none"
+    assert compute_ks_distance(losses, found) < 0.0068, "1.36 / √n: 19 of 20 samples stay below"
+    assert compute_ks_distance(losses + 0.3, fit_gamma(losses + 0.3)) > 0.0068, "a shifted Gamma is none"
 
 
 def test_the_share_of_like_pairs_by_hand():
     """Losses 1, 2, 4: differences 1, 2, 3."""
-    assert pair_share(np.array([4.0, 1.0, 2.0]), [0.5, 1, 2.5, 3]) == pytest.approx([0, 1 / 3, 2 / 3, 1])
+    assert compute_pair_share(np.array([4.0, 1.0, 2.0]), [0.5, 1, 2.5, 3]) == pytest.approx([0, 1 / 3, 2 / 3, 1])
     losses = np.random.default_rng(1).gamma(4, 1 / 15, 3000)
-    assert pair_share(losses, DELTAS) == pytest.approx(TABLE_1, abs=0.02)
+    assert compute_pair_share(losses, DELTAS) == pytest.approx(TABLE_1, abs=0.02)
 
 
 @pytest.mark.parametrize("count", [2, 7, 100, 3001])
 def test_log_losses_are_perfectly_reliable(count):
     losses = np.random.default_rng(count).gamma(2, 0.1, count)
-    found = reliability(np.log(losses) + 3.0, losses)
+    found = measure_reliability(np.log(losses) + 3.0, losses)
     for b in found.bins:
         assert b.true_ratio == pytest.approx(b.predicted_ratio) and b.true_share == pytest.approx(b.predicted_share)
     assert found.slope == pytest.approx(1) and found.share_error == pytest.approx(0, abs=1e-12)
@@ -197,18 +197,18 @@ def test_log_losses_are_perfectly_reliable(count):
 def test_reliability_by_hand():
     """Losses 1, 2, 4 predicted as 2 log l: ratios 4, 4, 16 where 2, 2, 4 are true."""
     losses = np.array([2.0, 4.0, 1.0])
-    near, far = reliability(2 * np.log(losses), losses, bins=2).bins
+    near, far = measure_reliability(2 * np.log(losses), losses, bins=2).bins
     assert (near.pairs, far.pairs) == (2, 1)
     assert (near.predicted_ratio, near.true_ratio) == pytest.approx((4, 2))
     assert (far.predicted_ratio, far.true_ratio) == pytest.approx((16, 4))
     assert (near.predicted_share, near.true_share) == pytest.approx((4 / 5, 2 / 3))
-    found = reliability(2 * np.log(losses), losses, bins=2)
+    found = measure_reliability(2 * np.log(losses), losses, bins=2)
     assert found.slope == pytest.approx(0.5)
     assert found.share_error == pytest.approx((2 * (4 / 5 - 2 / 3) + 16 / 17 - 4 / 5) / 3)
 
 
 def test_predictions_of_any_scale_or_none_are_judged():
     losses = np.random.default_rng(0).gamma(2, 0.1, 50)
-    assert np.isnan(reliability(np.zeros(50), losses).slope)
-    assert 0 < reliability(1e4 * np.log(losses), losses).slope < 1e-3
-    assert reliability(-np.log(losses), losses).slope == pytest.approx(-1)
+    assert np.isnan(measure_reliability(np.zeros(50), losses).slope)
+    assert 0 < measure_reliability(1e4 * np.log(losses), losses).slope < 1e-3
+    assert measure_reliability(-np.log(losses), losses).slope == pytest.approx(-1)

@@ -36,8 +36,11 @@ def noise(*shape, seed=0):
 
 def features(spec, batch, seed=0):
     """Random maps as a backbone with this spec would give them; the penultimate map is behind a ReLU."""
-    pyramid = {s: noise(batch, c, spec.size(s), spec.size(s), seed=seed + s) for s, c in spec.channels.items()}
-    side = spec.size(min(spec.channels))
+    pyramid = {
+        s: noise(batch, c, spec.get_map_size(s), spec.get_map_size(s), seed=seed + s)
+        for s, c in spec.channels.items()
+    }
+    side = spec.get_map_size(min(spec.channels))
     return Features(pyramid, noise(batch, spec.penultimate, side, side, seed=seed).relu())
 
 

@@ -51,20 +51,20 @@ def test_mistakes_are_told_before_torch_is_imported(tmp_path):
         "run -m seed=0,1 head=nope": "llpp: head=nope is not known",
         "run -m head=gap_fc,nope": "llpp: head=nope is not known",
         "run -m optimizer.lrr=1e-3,2e-3": "llpp: optimizer.lrr is not known",
-        "run optimizer.lr=abc": "llpp: optimizer.lr='abc' does not fit",
-        "run data.batch_size=0": "llpp: data.batch_size=0 does not fit",
-        "run trainer.precision=half": "llpp: trainer.precision='half' does not fit",
+        "run optimizer.lr=abc": "llpp: optimizer.lr='abc' is invalid",
+        "run data.batch_size=0": "llpp: data.batch_size=0 is invalid",
+        "run trainer.precision=half": "llpp: trainer.precision='half' is invalid",
         "run init=warm": "llpp: init='warm' is not known",
-        "run crop.margin=0.5": "llpp: crop.margin=0.5 does not fit",
-        "run augmentation.flip=2": "llpp: augmentation.flip=2 does not fit",
-        "run pck.threshold=0": "llpp: pck.threshold=0 does not fit",
+        "run crop.margin=0.5": "llpp: crop.margin=0.5 is invalid",
+        "run augmentation.flip=2": "llpp: augmentation.flip=2 is invalid",
+        "run pck.threshold=0": "llpp: pck.threshold=0 is invalid",
         "run performance.allocator=best": "llpp: performance.allocator='best' is not known",
         "run budget": "llpp: 'budget' cannot be read",
         "data dataset=nope": "llpp: dataset=nope is not known",
         "run data.batchsize=8": "llpp: data.batchsize is not known",
         "run +data.batchsize=8": "hydra | llpp: data.batchsize is not known",
         "run trainer.precision=16-mixed": "hydra | llpp: trainer.precision=16-mixed is very slow on CPUs",
-        "run crop=3": "hydra | llpp: crop=3 does not fit",
+        "run crop=3": "hydra | llpp: crop=3 is invalid",
         "run weights=best trainer.check_val_every_n_epoch=90": "hydra | llpp: weights=best needs a validation, but",
         "run data.batch_size=7 trainer.devices=2": "hydra | llpp: data.batch_size=7, that of all devices together",
     }  # Hydra takes a quarter of a second, torch two
@@ -241,5 +241,5 @@ def test_two_processes_never_share_a_run_directory(tmp_path):
         first.send_signal(signal.SIGKILL)
         first.wait()
     assert second.returncode == 2 and f"shared is in use by process {first.pid} on" in second.stderr
-    with lock.lock(tmp_path / "shared"):  # a dead owner's directory is free at once
+    with lock.lock_run_dir(tmp_path / "shared"):  # a dead owner's directory is free at once
         assert (tmp_path / "shared/lock").read_text().startswith(f"process {os.getpid()} on")

@@ -10,16 +10,16 @@ from helpers import coco_folders, lsp_folders
 from helpers.cli import llpp
 from rich.console import Console
 
-from llpp.cli.main import data as command
+from llpp.cli.main import run_data_command as command
 from llpp.config.compose import composed
 from llpp.data.person_crop import PersonCrop
 from llpp.datasets.coco.dataset import CocoKeypoints
 from llpp.datasets.lsp.dataset import LeedsSportsPose
 from llpp.errors import ConfigError, StateError
-from llpp.inspection import facts, show
-from llpp.inspection.problems import problems
-from llpp.inspection.sheet import columns_of, contact_sheet, corner, enlargement
-from llpp.tasks.pose.drawing import CASING, SIDES
+from llpp.inspection import facts, show_dataset
+from llpp.inspection.problems import find_problems
+from llpp.inspection.sheet import choose_enlargement, count_columns, draw_contact_sheet, locate_tile
+from llpp.tasks.pose.drawing import CASING_COLOUR, SIDE_COLOURS
 from llpp.tasks.pose.pck import PCKDefinition
 
 pytestmark = pytest.mark.slow
@@ -41,68 +41,72 @@ def printed(dataset, output, pck=TORSO, **settings):
     """What is shown, and the number of problems."""
     console = Console(file=io.StringIO(), width=100)
     wanted = {"samples": 2, "seed": 0, "decode": False, **settings}
-    count = show(dataset, CROP, pck, output, console=console, **wanted)
+    count = show_dataset(dataset, CROP, pck, output, console=console, **wanted)
     return console.file.getvalue(), count
 
 
 def test_tables_count_persons_joints_and_units(persons):
-    assert facts.headline(persons) == "coco: 10 persons in 10 images; 5 joints, 2 left–right pairs, 4 limbs"
-    assert cells(facts.splits(persons), "train") == ("5", "5", "0", "5", "0")
-    assert cells(facts.splits(persons), "test") == ("3", "3", "0", "0", "0")
-    assert cells(facts.joints(persons), "nose") == ("10 (100 %)", "0 (0 %)", "0 (0 %)")
-    assert cells(facts.joints(persons), "right_shoulder") == ("0 (0 %)", "10 (100 %)", "0 (0 %)")
-    assert cells(facts.joints(persons), "all") == ("30 (60.0 %)", "10 (20.0 %)", "10 (20.0 %)")
-    assert cells(facts.units(persons, TORSO), "torso (pck.unit)") == ("10 (100 %)", "3 (100 %)", "0 (0 %)")
+    assert facts.format_headline(persons) == "coco: 10 persons in 10 images; 5 joints, 2 left–right pairs, 4 limbs"
+    assert cells(facts.tabulate_splits(persons), "train") == ("5", "5", "0", "5", "0")
+    assert cells(facts.tabulate_splits(persons), "test") == ("3", "3", "0", "0", "0")
+    assert cells(facts.tabulate_joints(persons), "nose") == ("10 (100 %)", "0 (0 %)", "0 (0 %)")
+    assert cells(facts.tabulate_joints(persons), "right_shoulder") == ("0 (0 %)", "10 (100 %)", "0 (0 %)")
+    assert cells(facts.tabulate_joints(persons), "all") == ("30 (60.0 %)", "10 (20.0 %)", "10 (20.0 %)")
+    assert cells(facts.tabulate_normalisers(persons, TORSO), "torso (pck.unit)") == (
+        "10 (100 %)",
+        "3 (100 %)",
+        "0 (0 %)",
+    )
 
 
 def test_an_unknown_unit_is_none_and_a_problem(tmp_path):
     joints = ["tip", "l_wing", "r_wing", "tail", "foot"]
     birds = CocoKeypoints(str(coco_folders.folder(tmp_path, coco_folders.content(joints=joints))))
-    assert cells(facts.units(birds, TORSO), "torso (pck.unit)") == ("none", "none", "–")
-    (problem,) = problems(birds, TORSO, decode=False)
+    assert cells(facts.tabulate_normalisers(birds, TORSO), "torso (pck.unit)") == ("none", "none", "–")
+    (problem,) = find_problems(birds, TORSO, decode=False)
     assert problem.startswith("pck.unit=torso: dataset coco has none for any person")
-    assert problems(birds, PCKDefinition(unit="box"), decode=False) == []
+    assert find_problems(birds, PCKDefinition(unit="box"), decode=False) == []
 
 
 def test_boxes_are_measured_and_joints_beyond_the_crop_counted(persons):
     # boxes of 30, 5, 40 × 60.5 are 60.5 px long; crops of 1 × that reach from 19.75 to 80.25 and from 5 to 65.5
-    assert facts.boxes(persons, 1.0) == [
+    assert facts.describe_boxes(persons, 1.0) == [
         "boxes from: annotation",
         "longer side of the box: median 60 px, 5 % below 60, 5 % above 60",
         "labelled joints outside their crop: 0 (0 %)",
     ]
     # half as large, they reach from 34.9 to 65.1 and from 20.1 to 50.4: the nose and both shoulders are higher
-    assert facts.boxes(persons, 0.5)[2] == "labelled joints outside their crop: 30 (75.0 %)"
+    assert facts.describe_boxes(persons, 0.5)[2] == "labelled joints outside their crop: 30 (75.0 %)"
 
 
 def test_images_shared_by_persons_and_training_records_without_joints_are_told(tmp_path):
     table = coco_folders.content(12)
     table["annotations"][11]["image_id"] = 11  # a second person there, nobody in 12
     data = CocoKeypoints(str(coco_folders.folder(tmp_path, table)), unlabelled=True, val=2, test=2)
-    listed = facts.splits(data)
+    listed = facts.tabulate_splits(data)
     shared = [cells(listed, split)[2] for split in ("train", "val", "test")]
     assert sorted(shared) == ["0", "0", "1"] and cells(listed, "train")[-1] == "1"
-    (problem,) = problems(data, TORSO, decode=False)
+    (problem,) = find_problems(data, TORSO, decode=False)
     assert problem.startswith("1 training records have no labelled joint, coco/0012 for one")
 
 
 def test_missing_files_are_named_up_to_ten_with_what_lies_there_instead(tmp_path):
     lsp_folders.folder(tmp_path, count=20)
     data = LeedsSportsPose(str(tmp_path), val=2, test=2)
-    assert problems(data, TORSO, decode=False) == []
+    assert find_problems(data, TORSO, decode=False) == []
     files = sorted((tmp_path / "images").iterdir())
     for path in files[3:15]:
         path.unlink()
     files[2].rename(files[2].with_suffix(".JPG"))
-    (problem,) = problems(data, TORSO, decode=False)
+    (problem,) = find_problems(data, TORSO, decode=False)
     assert problem.startswith(f"13 of 20 image files are missing: {files[2]} (there is im00003.JPG); {files[3]}; ")
     assert problem.endswith(f"{files[11]}; and 3 more")
 
 
 def test_decoding_finds_what_looking_for_files_does_not(tmp_path, persons):
     persons.paths[4].write_bytes(persons.paths[4].read_bytes()[:60])
-    assert problems(persons, TORSO, decode=False) == []
-    (problem,) = problems(persons, TORSO, decode=True)
+    assert find_problems(persons, TORSO, decode=False) == []
+    (problem,) = find_problems(persons, TORSO, decode=True)
     assert problem.startswith(f"1 of 10 images cannot be read: image {persons.paths[4]} cannot be decoded")
 
 
@@ -115,7 +119,7 @@ def test_without_images_there_are_tables_and_a_problem_but_no_sheets(tmp_path):
 
 
 def test_what_cannot_be_read_is_replaced_on_the_sheets_and_told(tmp_path, persons):
-    bad = persons.records.rows("test")[:2].tolist()
+    bad = persons.records.select_rows("test")[:2].tolist()
     for row in bad:
         persons.paths[row].write_bytes(b"")
     text, count = printed(persons, tmp_path / "out", samples=3)
@@ -133,13 +137,13 @@ def test_a_split_that_is_empty_is_a_problem_not_an_end(tmp_path):
 
 
 def test_sheets_show_the_crops_of_evaluation_with_their_joints(persons):
-    sheet = contact_sheet(persons, "train", CROP, samples=4, seed=0)
+    sheet = draw_contact_sheet(persons, "train", CROP, samples=4, seed=0)
     picture = cv2.imdecode(np.frombuffer(sheet.png, np.uint8), cv2.IMREAD_COLOR_RGB)
     # the box 30, 5, 40 × 60.5 has its centre at 50, 35.25; the crop is 75.625 px wide and 64 px of the result,
     # each of which is 3 px of the sheet
-    assert enlargement(CROP) == 3 and set(sheet.shown) <= set(persons.records.rows("train").tolist())
+    assert choose_enlargement(CROP) == 3 and set(sheet.shown) <= set(persons.records.select_rows("train").tolist())
     for place in range(4):
-        x0, y0 = corner(place, 192, columns_of(4))
+        x0, y0 = locate_tile(place, 192, count_columns(4))
 
         def at(x, y, x0=x0, y0=y0):
             crop = ((np.array([x, y]) - [50, 35.25]) * 64 / 75.625 + 31.5 + 0.5) * 3 - 0.5
@@ -147,18 +151,18 @@ def test_sheets_show_the_crops_of_evaluation_with_their_joints(persons):
             return picture[row, column].astype(int)
 
         for (x, y), colour in (((50, 10), "middle"), ((60, 20), "left"), ((58, 50), "left")):
-            assert np.abs(at(x, y) - SIDES[colour]).max() < 12, (x, y)
-        assert np.abs(at(40, 20) - CASING).max() < 12, "an occluded joint is hollow"
+            assert np.abs(at(x, y) - SIDE_COLOURS[colour]).max() < 12, (x, y)
+        assert np.abs(at(40, 20) - CASING_COLOUR).max() < 12, "an occluded joint is hollow"
         ring = 4 * 75.625 / 192  # pixels of the image in four of the sheet
-        assert np.abs(at(40 - ring, 20) - SIDES["right"]).max() < 60, "in the colour of its side"
+        assert np.abs(at(40 - ring, 20) - SIDE_COLOURS["right"]).max() < 60, "in the colour of its side"
         assert np.abs(at(70, 60) - 120).max() < 6, "the image is grey"
 
 
 def test_sheets_are_the_same_for_a_seed_and_hold_everybody_once(persons):
-    first, again, other = (contact_sheet(persons, "train", CROP, samples=3, seed=s).shown for s in (0, 0, 1))
+    first, again, other = (draw_contact_sheet(persons, "train", CROP, samples=3, seed=s).shown for s in (0, 0, 1))
     assert first == again and first != other and len(set(first)) == 3
-    everybody = contact_sheet(persons, "train", CROP, samples=24, seed=0).shown
-    assert sorted(everybody) == persons.records.rows("train").tolist()
+    everybody = draw_contact_sheet(persons, "train", CROP, samples=24, seed=0).shown
+    assert sorted(everybody) == persons.records.select_rows("train").tolist()
 
 
 def test_any_id_can_be_written_below_a_crop(tmp_path, recwarn):
@@ -166,7 +170,7 @@ def test_any_id_can_be_written_below_a_crop(tmp_path, recwarn):
     for entry in table["images"]:
         entry["file_name"] = f"$x^2$ 人物 {'long ' * 20}{entry['file_name']}"
     data = CocoKeypoints(str(coco_folders.folder(tmp_path, table)))
-    assert contact_sheet(data, "train", CROP, samples=2, seed=0).png.startswith(b"\x89PNG")
+    assert draw_contact_sheet(data, "train", CROP, samples=2, seed=0).png.startswith(b"\x89PNG")
     assert not list(recwarn)
 
 
@@ -207,8 +211,8 @@ def test_without_arguments_it_shows_the_default_dataset(tmp_path, capsys, monkey
         (["+dataset.rot=here"], "unexpected keyword argument 'rot'"),
         (["lspet"], "'lspet' cannot be read; expected OPTION=VALUE"),
         (["dataset.size=${nowhere}"], "Interpolation key 'nowhere' not found"),
-        (["crop.size=big"], "crop.size='big' does not fit; expected 8 to 1024 pixels"),
-        (["crop.padding=much"], "crop.padding='much' does not fit"),
+        (["crop.size=big"], "crop.size='big' is invalid; expected 8 to 1024 pixels"),
+        (["crop.padding=much"], "crop.padding='much' is invalid"),
         (["--config-dir", "nowhere"], "--config-dir nowhere is not a folder"),
     ],
 )

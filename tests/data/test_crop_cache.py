@@ -17,12 +17,12 @@ from helpers.lsp_folders import folder
 from helpers.rank_processes import on_ranks
 from helpers.rank_work import prepared
 
-from llpp.cli.main import data as command
+from llpp.cli.main import run_data_command as command
 from llpp.config import build
-from llpp.data.crop_cache.blocks import ROWS, Store
-from llpp.data.crop_cache.cache import LOOKS, CropCache
-from llpp.data.crop_dataset import EVALUATION, CropDataset, Cropping, tensors
-from llpp.data.datamodule import Loading, PoolDataModule
+from llpp.data.crop_cache.blocks import ROWS_PER_BLOCK, Store
+from llpp.data.crop_cache.cache import SPOT_CHECKS, CropCache
+from llpp.data.crop_dataset import EVALUATION, CropDataset, CropPipeline, to_tensors
+from llpp.data.datamodule import LoaderSettings, PoolDataModule
 from llpp.data.person_crop import PersonCrop
 from llpp.datasets.base import LSP_SKELETON, PoseDataset, Records
 from llpp.datasets.images import read_image
@@ -68,7 +68,7 @@ def built(root, crop=CROP):
     """An open cache, and which rows were read to build it."""
     (root / "read").write_text("")
     made = cache(root, crop=crop)
-    made.open(made.ready(lambda _: None))
+    made.open(made.prepare(lambda _: None))
     return made, [int(row) for row in (root / "read").read_text().split()]
 
 
@@ -80,7 +80,7 @@ def test_the_middle_of_a_kept_crop_is_the_crop_itself_bit_by_bit(shape, box, cro
     box = np.array(box, dtype=np.float32)
     none = np.zeros((1, 2), np.float32), np.zeros(1, np.uint8)
     direct = PersonCrop(crop.size, crop.padding)(image, box, *none, Warp(), [0]).image
-    kept = crop.upright(image, box)
+    kept = crop.cut_upright(image, box)
     assert kept.shape == (crop.side, crop.side, 3)
     assert np.array_equal(kept[crop.border : crop.border + crop.size, crop.border : crop.border + crop.size], direct)
 
@@ -90,13 +90,13 @@ def drawn(tmp_path_factory):
     """Figures, and their cache."""
     dataset = figures()
     made = CropCache(tmp_path_factory.mktemp("drawn"), dataset, PersonCrop(32, 1.25, 1.5), "figures")
-    made.open(made.ready())
+    made.open(made.prepare())
     return dataset, made
 
 
 def crops(dataset, cut=None, margin=None, resident=False):
-    cropping = Cropping(PersonCrop(32, 1.25, margin), AUGMENTED, None, cut, resident)
-    return CropDataset(dataset, dataset.body_size("torso").values, cropping, 0, 0)
+    cropping = CropPipeline(PersonCrop(32, 1.25, margin), AUGMENTED, None, cut, resident)
+    return CropDataset(dataset, dataset.get_normaliser("torso").values, cropping, 0, 0)
 
 
 def test_evaluation_sees_the_same_with_and_without_the_cache(drawn):
@@ -125,8 +125,8 @@ def test_fine_detail_survives_the_second_resampling(drawn, tmp_path, where):
     dataset, made = drawn
     keys = [(epoch, row) for row in range(len(dataset.records.ids)) for epoch in range(8)]
     once = crops(dataset).__getitems__(keys)["image"]
-    batch = tensors(crops(dataset, made, 1.5 if where == "device" else None).__getitems__(keys))
-    pixels = build.module(config(tmp_path, "backbone.channels=4"), dataset, 0, "joint").train().image(batch)
+    batch = to_tensors(crops(dataset, made, 1.5 if where == "device" else None).__getitems__(keys))
+    pixels = build.module(config(tmp_path, "backbone.channels=4"), dataset, 0, "joint").train().prepare_images(batch)
     twice = ((pixels + 1) * 127.5).permute(0, 2, 3, 1).contiguous().numpy().round().astype(np.uint8)
 
     def detail(images):
@@ -139,9 +139,9 @@ def test_batches_from_the_cache_do_not_depend_on_workers(drawn):
     dataset, made = drawn
 
     def batches(workers):
-        cropping = Cropping(PersonCrop(32, 1.25), AUGMENTED, None, made)
-        sizes = dataset.body_size("torso").values
-        data = PoolDataModule(dataset, sizes, range(9), [9, 10], cropping, Loading(4, 2, workers), 0, 0)
+        cropping = CropPipeline(PersonCrop(32, 1.25), AUGMENTED, None, made)
+        sizes = dataset.get_normaliser("torso").values
+        data = PoolDataModule(dataset, sizes, range(9), [9, 10], cropping, LoaderSettings(4, 2, workers), 0, 0)
         return [{k: v.numpy() for k, v in batch.items()} for batch in data.train_dataloader()]
 
     assert all(same(one, other) for one, other in zip(batches(0), batches(1), strict=True))
@@ -152,28 +152,28 @@ def test_a_cache_is_read_by_a_process_that_got_it_as_bytes(drawn):
     assert made.all_pixels.size
     there = pickle.dumps(made)
     assert len(there) < 10**6
-    assert np.array_equal(pickle.loads(there).pixels(3), made.pixels(3))
+    assert np.array_equal(pickle.loads(there).get_pixels(3), made.get_pixels(3))
 
 
 def test_a_cache_is_built_once_and_read_ever_after(photographs):
     made, read = built(photographs)
     assert sorted(read) == list(range(COUNT))
     again, read = built(photographs)
-    assert len(read) == LOOKS and again.name == made.name
+    assert len(read) == SPOT_CHECKS and again.name == made.name
     image = Photographs(photographs).load(77)
-    assert np.array_equal(again.pixels(77), CROP.upright(image, Photographs(photographs).records.boxes[77]))
+    assert np.array_equal(again.get_pixels(77), CROP.cut_upright(image, Photographs(photographs).records.boxes[77]))
     assert again.shape(77) == (60, 80)
 
 
 def kill_after_a_block(root):
-    write = Store.write
+    write = Store.write_block
 
     def last(self, block, *arrays):
         write(self, block, *arrays)
         if block == 1:
             os.kill(os.getpid(), signal.SIGKILL)
 
-    Store.write = last
+    Store.write_block = last
     os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})  # one thread: block 0 is done, and 2 is not
     built(root)
 
@@ -185,8 +185,12 @@ def test_a_killed_build_goes_on_with_the_blocks_that_are_left(photographs):
     process.join()
     assert process.exitcode == -signal.SIGKILL
     made, read = built(photographs)
-    assert sorted(set(read)) and set(range(2 * ROWS, COUNT)) <= set(read) and len(read) == COUNT - 2 * ROWS + LOOKS
-    assert all(made.pixels(row).any() for row in range(COUNT))
+    assert (
+        sorted(set(read))
+        and set(range(2 * ROWS_PER_BLOCK, COUNT)) <= set(read)
+        and len(read) == COUNT - 2 * ROWS_PER_BLOCK + SPOT_CHECKS
+    )
+    assert all(made.get_pixels(row).any() for row in range(COUNT))
 
 
 @pytest.mark.slow
@@ -198,11 +202,11 @@ def test_of_two_that_want_the_same_cache_one_builds_it(photographs):
     for process in processes:
         process.join()
     assert [process.exitcode for process in processes] == [0, 0]
-    assert len((photographs / "read").read_text().split()) == COUNT + LOOKS
+    assert len((photographs / "read").read_text().split()) == COUNT + SPOT_CHECKS
 
 
 def _ready(root):
-    cache(root).ready()
+    cache(root).prepare()
 
 
 @pytest.mark.slow
@@ -213,44 +217,44 @@ def test_ranks_share_one_cache(tmp_path):
 
 def test_a_flipped_bit_is_noticed_and_its_block_cut_again(photographs, caplog):
     made, _ = built(photographs)
-    whole = made.pixels(100).copy()
-    path = made.store(made.name).home / "crops.u8"
+    whole = made.get_pixels(100).copy()
+    path = made.get_store(made.name).home / "crops.u8"
     with path.open("r+b") as file:
         file.seek(100 * whole.nbytes + 5)
         byte = file.read(1)[0]
         file.seek(-1, os.SEEK_CUR)
         file.write(bytes([byte ^ 1]))
-    assert not np.array_equal(made.pixels(100), whole)
+    assert not np.array_equal(made.get_pixels(100), whole)
     again, read = built(photographs)
     assert "1 of 3 blocks of the crop cache" in caplog.text and "damaged" in caplog.text
-    assert np.array_equal(again.pixels(100), whole)
-    assert len(read) == ROWS + LOOKS and set(range(ROWS, 2 * ROWS)) <= set(read)
+    assert np.array_equal(again.get_pixels(100), whole)
+    assert len(read) == ROWS_PER_BLOCK + SPOT_CHECKS and set(range(ROWS_PER_BLOCK, 2 * ROWS_PER_BLOCK)) <= set(read)
 
 
 @pytest.mark.parametrize("name", ["cache.json", "crops.u8", "shapes.i32", "blocks.sha256"])
 def test_a_cache_with_a_truncated_file_is_built_anew(photographs, name):
     made, _ = built(photographs)
-    whole, path = made.pixels(3).copy(), made.store(made.name).home / name
+    whole, path = made.get_pixels(3).copy(), made.get_store(made.name).home / name
     path.write_bytes(path.read_bytes()[:-7])
     again, read = built(photographs)
-    assert sorted(read) == list(range(COUNT)) and np.array_equal(again.pixels(3), whole)
+    assert sorted(read) == list(range(COUNT)) and np.array_equal(again.get_pixels(3), whole)
 
 
 def test_a_cache_that_does_not_look_like_its_images_is_cut_again(photographs, caplog):
     """As one of a program that cut otherwise would."""
     made, _ = built(photographs)
-    store, whole = made.store(made.name), made.pixels(3).copy()
+    store, whole = made.get_store(made.name), made.get_pixels(3).copy()
     for block in range(3):
-        arrays = [array[store.rows(block)] for array in store.arrays()]
-        store.write(block, arrays[0][:, ::-1].copy(), arrays[1])
-    assert not np.array_equal(made.pixels(3), whole)
+        arrays = [array[store.get_block_rows(block)] for array in store.open_arrays()]
+        store.write_block(block, arrays[0][:, ::-1].copy(), arrays[1])
+    assert not np.array_equal(made.get_pixels(3), whole)
     again, _ = built(photographs)
-    assert "not what its images look like" in caplog.text and np.array_equal(again.pixels(3), whole)
+    assert "not what its images look like" in caplog.text and np.array_equal(again.get_pixels(3), whole)
 
 
 def test_a_name_follows_from_images_boxes_and_settings(photographs):
     def name(crop=CROP, **settings):
-        return cache(photographs, Photographs(photographs, **settings), crop).ready(lambda _: None)
+        return cache(photographs, Photographs(photographs, **settings), crop).prepare(lambda _: None)
 
     first = name()
     others = [name(PersonCrop(16, 1.25, 1.25)), name(PersonCrop(16, 1.3, 1.5)), name(PersonCrop(24, 1.25, 1.5))]
@@ -260,7 +264,7 @@ def test_a_name_follows_from_images_boxes_and_settings(photographs):
     assert len({first, *others}) == 6
     assert name(splits=["train"] * COUNT) == others[-1], "other splits need no other crops"
     photographs.rename(photographs.parent / "moved")
-    assert cache(photographs.parent / "moved").ready() == others[-1]
+    assert cache(photographs.parent / "moved").prepare() == others[-1]
 
 
 def test_what_another_cache_has_is_not_cut_again(photographs):
@@ -268,21 +272,21 @@ def test_what_another_cache_has_is_not_cut_again(photographs):
     image = photographs / "images/im00003.jpg"
     cv2.imwrite(str(image), np.full((60, 80, 3), 200, np.uint8))
     second, read = built(photographs)
-    assert read[0] == 2 and len(read) == 1 + LOOKS and first.name != second.name
-    assert second.pixels(2).max() == 200 and np.array_equal(first.pixels(149), second.pixels(149))
+    assert read[0] == 2 and len(read) == 1 + SPOT_CHECKS and first.name != second.name
+    assert second.get_pixels(2).max() == 200 and np.array_equal(first.get_pixels(149), second.get_pixels(149))
 
 
 def test_unreadable_images_are_what_they_are_without_a_cache(photographs):
     for number, content in ((5, b""), (70, b"no picture")):
         (photographs / f"images/im{number:05d}.jpg").write_bytes(content)
     (photographs / "images/im00009.jpg").unlink()
-    expected = Photographs(photographs).bad_images(range(COUNT))
+    expected = Photographs(photographs).find_bad_images(range(COUNT))
     assert sorted(expected) == [4, 8, 69]
     for _ in range(2):
         made, _ = built(photographs)
-        assert made.bad == expected
-    (made.store(made.name).home / "bad.json").unlink()
-    assert sorted(built(photographs)[0].bad) == [4, 8, 69]
+        assert made.bad_rows == expected
+    (made.get_store(made.name).home / "bad.json").unlink()
+    assert sorted(built(photographs)[0].bad_rows) == [4, 8, 69]
 
 
 def test_a_disk_that_is_too_small_is_told_before_anything_is_written(photographs):
@@ -291,7 +295,7 @@ def test_a_disk_that_is_too_small_is_told_before_anything_is_written(photographs
     with pytest.raises(
         ConfigError, match=r"crops of 2867200 × 2867200 pixels, .* GiB, does not fit into .*caches.*"
     ) as refused:
-        huge.ready()
+        huge.prepare()
     assert "another cache_dir=…, lower crop.size or crop.margin" in str(refused.value)
     assert not list((photographs.parent / "caches").rglob("crops.u8"))
 
@@ -299,7 +303,7 @@ def test_a_disk_that_is_too_small_is_told_before_anything_is_written(photographs
 def test_a_folder_that_cannot_be_used_is_one_sentence(photographs):
     (photographs.parent / "caches").write_text("a file")
     with pytest.raises(ConfigError, match=r"cannot be built: .*; mend that, choose another cache_dir=…"):
-        cache(photographs).ready()
+        cache(photographs).prepare()
 
 
 @pytest.mark.slow
@@ -355,8 +359,8 @@ def test_whatever_lies_in_a_caches_folder_can_be_listed_and_removed(tmp_path, ca
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        (["build", "crop.margin=wide"], "crop.margin='wide' does not fit; expected null, or a factor of 1 or more"),
-        (["build", "crop.margin=null"], "crop.margin=None does not fit; expected a factor of 1 or more"),
+        (["build", "crop.margin=wide"], "crop.margin='wide' is invalid; expected null, or a factor of 1 or more"),
+        (["build", "crop.margin=null"], "crop.margin=None is invalid; expected a factor of 1 or more"),
         (
             ["remove", "abc", "cache_dir=/nowhere"],
             r"'abc' is the beginning of no crop cache in /nowhere \(there: none\)",
@@ -372,8 +376,8 @@ def test_wrong_input_is_one_sentence(arguments, sentence):
 @pytest.mark.parametrize(
     ("overrides", "sentence"),
     [
-        (["dataset.cache=maybe"], "dataset.cache='maybe' does not fit; expected true or false"),
-        (["dataset.resident=card"], "dataset.resident='card' does not fit; expected null or device"),
+        (["dataset.cache=maybe"], "dataset.cache='maybe' is invalid; expected true or false"),
+        (["dataset.resident=card"], "dataset.resident='card' is invalid; expected null or device"),
         (["dataset.resident=device"], "does not go with dataset.cache=false: set it to true"),
         (
             ["dataset.resident=device", "dataset.cache=true", "crop.resample=worker"],

@@ -10,17 +10,17 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from llpp.data.augmentation import Augmentation
-from llpp.data.crop_dataset import EVALUATION, CropDataset, Cropping
+from llpp.data.crop_dataset import EVALUATION, CropDataset, CropPipeline
 from llpp.data.datamodule import EpochSampler, PoolDataModule
 from llpp.data.person_crop import PersonCrop
 from llpp.data.pixel_augmentation import PixelAugmentations
 from llpp.data.resampling import resample
-from llpp.datasets.base import torso_length
+from llpp.datasets.base import compute_torso_lengths
 from llpp.datasets.images import read_image, read_reduced
 from llpp.errors import ConfigError
-from llpp.geometry import Warp, crop_matrix, move_points, warp_matrix
-from llpp.seeds import Stream, generator
-from llpp.settings import Loading
+from llpp.geometry import Warp, build_crop_matrix, build_warp_matrix, move_points
+from llpp.seeds import Stream, make_rng
+from llpp.settings import LoaderSettings
 
 SIZE = 64
 WORKER, DEVICE = PersonCrop(SIZE), PersonCrop(SIZE, margin=1.5)
@@ -75,7 +75,7 @@ def test_a_dot_ends_where_its_joint_ends(crop, warp, share):
     point = BOX[:2] + BOX[2:] * share
     found = cut(crop, dot(*point), warp, joints=[point])
     assume(well_inside(found.joints[0], 9, SIZE - 10))
-    assume(well_inside(move_points(point, crop_matrix(BOX, SIZE, 1.25)), -8, SIZE + 7))  # what the margin holds
+    assume(well_inside(move_points(point, build_crop_matrix(BOX, SIZE, 1.25)), -8, SIZE + 7))  # what the margin holds
     assert np.linalg.norm(centroid(final_pixels(found)) - found.joints[0]) < 0.1
 
 
@@ -99,12 +99,12 @@ def test_a_photograph_that_is_decoded_smaller_gives_the_same_crop(tmp_path, shap
     cv2.imwrite(str(tmp_path / "photo.jpg"), image)
     cv2.imwrite(str(tmp_path / "drawing.png"), image)
     box = np.array([330 - side / 2, 250 - side / 2, side, side / 2], dtype=np.float32)
-    small, by = read_reduced(tmp_path / "photo.jpg", WORKER.reduction(box))
+    small, by = read_reduced(tmp_path / "photo.jpg", WORKER.compute_reduction(box))
     assert by == factor and small.shape == (-(-shape[0] // by), -(-shape[1] // by), 3)
-    whole, less = (DEVICE.upright(read_image(tmp_path / "photo.jpg"), box), DEVICE.upright(small, box, by))
+    whole, less = (DEVICE.cut_upright(read_image(tmp_path / "photo.jpg"), box), DEVICE.cut_upright(small, box, by))
     assert np.abs(whole.astype(float) - less).mean() < 1, "of 255"
     assert read_reduced(tmp_path / "drawing.png", 8)[1] == 1 == read_reduced(tmp_path / "photo.jpg", 1)[1]
-    assert WORKER.reduction(WHOLE) == 1
+    assert WORKER.compute_reduction(WHOLE) == 1
 
 
 def test_a_reduction_by_two_is_the_mean_of_each_block():
@@ -145,14 +145,14 @@ def test_worker_and_device_move_joints_alike(warp):
 
 def test_a_box_becomes_a_centred_square_crop():
     """Box (10, 20) + (30, 50): centre (25, 45), side 50 · 1.25 = 62.5 image pixels on 100 crop pixels: 1.6."""
-    matrix = crop_matrix(np.array([10, 20, 30, 50], dtype=np.float32), 100, 1.25)
+    matrix = build_crop_matrix(np.array([10, 20, 30, 50], dtype=np.float32), 100, 1.25)
     points = np.array([[25, 45], [25 + 31.25, 45], [25, 45 - 31.25], [10, 20]], dtype=np.float32)
     expected = [[49.5, 49.5], [99.5, 49.5], [49.5, -0.5], [49.5 - 24, 49.5 - 40]]
     assert move_points(points, matrix) == pytest.approx(np.array(expected), abs=1e-4)
 
 
 def test_a_box_without_size_still_gives_a_crop():
-    matrix = crop_matrix(np.array([10, 20, 0, 0], dtype=np.float32), 64, 1.25)
+    matrix = build_crop_matrix(np.array([10, 20, 0, 0], dtype=np.float32), 64, 1.25)
     assert np.isfinite(matrix).all() and np.linalg.det(matrix) > 0
 
 
@@ -185,7 +185,7 @@ def test_a_whole_image_that_is_not_square_is_centred_with_black_bars():
 )
 def test_warps_by_hand(warp, expected):
     point = np.array([[41.5, 31.5]], dtype=np.float32)  # 10 pixels right of the centre of 64
-    assert move_points(point, warp_matrix(warp, SIZE)) == pytest.approx(np.array([expected]), abs=1e-4)
+    assert move_points(point, build_warp_matrix(warp, SIZE)) == pytest.approx(np.array([expected]), abs=1e-4)
 
 
 def test_a_flip_swaps_left_and_right_by_name_and_by_visibility():
@@ -235,7 +235,7 @@ def test_draws_use_all_of_their_ranges():
 
 
 def cropping(pixel=None, margin=None):
-    return Cropping(PersonCrop(32, margin=margin), AUGMENTED, pixel)
+    return CropPipeline(PersonCrop(32, margin=margin), AUGMENTED, pixel)
 
 
 def noise():
@@ -244,17 +244,17 @@ def noise():
 
 def crops(seed=0, round_number=0, dataset=None, pixel=None):
     dataset = dataset or figures()
-    return CropDataset(dataset, dataset.body_size("torso").values, cropping(pixel), seed, round_number)
+    return CropDataset(dataset, dataset.get_normaliser("torso").values, cropping(pixel), seed, round_number)
 
 
 def epoch_batches(workers, pixel=None, epochs=(0, 1), margin=None):
     """Training batches of some epochs and one pass over the validation rows."""
-    loading = Loading(batch_size=4, eval_batch_size=2, workers=workers)
+    loading = LoaderSettings(batch_size=4, eval_batch_size=2, workers=workers)
     dataset = figures()
-    validation = dataset.records.rows("val").tolist()
+    validation = dataset.records.select_rows("val").tolist()
     data = PoolDataModule(
         dataset,
-        dataset.body_size("torso").values,
+        dataset.get_normaliser("torso").values,
         range(9),
         validation,
         cropping(pixel, margin),
@@ -311,13 +311,15 @@ def test_joints_and_torso_are_in_pixels_of_the_crop():
     for epoch in (EVALUATION, 0, 1):
         for row in range(4):
             item = crops(dataset=dataset)[epoch, row]
-            torso = torso_length(item["joints"][None], item["visible"][None], dataset.skeleton.torso)
+            torso = compute_torso_lengths(item["joints"][None], item["visible"][None], dataset.skeleton.torso)
             assert float(item["normaliser"]) == pytest.approx(float(torso[0]), rel=1e-4)
 
 
 def test_a_last_incomplete_training_batch_is_left_out_but_a_small_set_is_not():
     def sizes(count):
-        data = PoolDataModule(figures(), np.ones(99), range(count), [], cropping(), Loading(batch_size=4), 0, 0)
+        data = PoolDataModule(
+            figures(), np.ones(99), range(count), [], cropping(), LoaderSettings(batch_size=4), 0, 0
+        )
         return [len(batch["row"]) for batch in data.train_dataloader()]
 
     assert sizes(9) == [4, 4] and sizes(3) == [3]
@@ -360,13 +362,13 @@ def test_pixel_augmentation_refuses_to_move_pixels():
 def test_no_place_in_a_run_shares_its_random_numbers_with_another():
     places = [(), (0,), (1,), (0, 0), (0, 1), (1, 0), (0, 0, 0), (0, 1, 0)]
     keys = [(stream, seed, *place) for stream in Stream for seed in (0, 1) for place in places]
-    first = {int(generator(*key).integers(2**62)) for key in keys}
+    first = {int(make_rng(*key).integers(2**62)) for key in keys}
     assert len(first) == len(keys)
-    assert first == {int(generator(*key).integers(2**62)) for key in keys}
+    assert first == {int(make_rng(*key).integers(2**62)) for key in keys}
 
 
 @settings(deadline=None)
 @given(place=st.lists(st.integers(0, 2**70), max_size=4), seed=st.integers(0, 2**70))
 def test_random_numbers_are_those_of_numpys_own_seeding(place, seed):
     expected = np.random.default_rng([seed, *place, int(Stream.SAMPLE)])
-    assert generator(Stream.SAMPLE, seed, *place).integers(2**62) == expected.integers(2**62)
+    assert make_rng(Stream.SAMPLE, seed, *place).integers(2**62) == expected.integers(2**62)

@@ -29,8 +29,8 @@ def test_persons_are_read_with_coordinates_visibility_and_box(tmp_path):
     assert data.skeleton.joints == tuple(JOINTS) and data.skeleton.flip_pairs == ((1, 2), (3, 4))
     assert data.skeleton.edges == ((0, 1), (0, 2), (1, 3), (2, 4))
     # only right shoulder (40, 20) to left hip (58, 50) has both ends
-    assert data.body_size("torso").values[row] == pytest.approx(np.hypot(18, 30))
-    assert data.body_size("box").values[row] == pytest.approx(60.5)
+    assert data.get_normaliser("torso").values[row] == pytest.approx(np.hypot(18, 30))
+    assert data.get_normaliser("box").values[row] == pytest.approx(60.5)
 
 
 def test_boxes_can_come_from_the_joints_or_be_the_image(tmp_path):
@@ -93,9 +93,9 @@ def test_splits_may_have_files_and_folders_of_their_own(tmp_path, compose):
     (tmp_path / "annotations").mkdir()
     folder(tmp_path, train, "annotations/person_keypoints_train2017.json", "train2017")
     folder(tmp_path, test, "annotations/person_keypoints_val2017.json", "val2017")
-    data = build.dataset(compose("dataset=coco2017", f"dataset.root={tmp_path}", "dataset.val=3"))
-    assert [len(data.records.rows(s)) for s in ("train", "val", "test")] == [5, 3, 4]
-    row = data.records.rows("test")[0]
+    data = build.make_dataset(compose("dataset=coco2017", f"dataset.root={tmp_path}", "dataset.val=3"))
+    assert [len(data.records.select_rows(s)) for s in ("train", "val", "test")] == [5, 3, 4]
+    row = data.records.select_rows("test")[0]
     assert data.records.images[row] == "val2017/90001.png" and data.load(row).shape == (70, 90, 3)
     for image in (tmp_path / "val2017").iterdir():
         image.unlink()
@@ -161,7 +161,7 @@ def test_a_pool_without_any_annotation_is_a_dataset_too(tmp_path):
     ],
 )
 def test_sides_are_read_from_names(joints, pairs):
-    assert {(joints[a], joints[b]) for a, b in joint_names.flip_pairs(joints)} == pairs
+    assert {(joints[a], joints[b]) for a, b in joint_names.find_flip_pairs(joints)} == pairs
 
 
 def test_other_skeletons_lack_a_torso_and_are_measured_by_their_box(tmp_path):
@@ -172,9 +172,9 @@ def test_other_skeletons_lack_a_torso_and_are_measured_by_their_box(tmp_path):
     assert data.skeleton.edges == ((0, 1), (0, 2), (0, 3))  # an edge from 0: this file counts from there
     assert "3 skeleton edges between joints that do not exist are left out" in data.records.notes
     assert "no partner for l_foot: mirrored images misname them (see augmentation.flip)" in data.records.notes
-    assert data.body_size("box").values == pytest.approx(60.5)
+    assert data.get_normaliser("box").values == pytest.approx(60.5)
     with pytest.raises(ConfigError, match=r"pck.unit=torso: dataset coco has none for any person; use .*box"):
-        data.body_size("torso")
+        data.get_normaliser("torso")
 
 
 def test_a_category_is_chosen_by_name_or_number_if_there_are_several(tmp_path):
@@ -322,10 +322,10 @@ def test_missing_files_say_where_they_were_expected(tmp_path):
     [
         ({"box": "tight"}, "dataset.box='tight' is not known"),
         ({"val": 0.5, "test": 0.5}, "dataset.val=0.5, dataset.test=0.5 leave no image to train on, of 10"),
-        ({"val": 0}, "dataset.val=0 does not fit; expected a share below 1, or a number"),
-        ({"test": 1.5}, "dataset.test=1.5 does not fit"),
-        ({"test": None}, "dataset.test=None does not fit"),
-        ({"train": 0}, "dataset.train=0 does not fit"),
+        ({"val": 0}, "dataset.val=0 is invalid; expected a share below 1, or a number"),
+        ({"test": 1.5}, "dataset.test=1.5 is invalid"),
+        ({"test": None}, "dataset.test=None is invalid"),
+        ({"train": 0}, "dataset.train=0 is invalid"),
         ({"annotations": {"val": "a.json"}}, "dataset.annotations has files for val; expected train"),
         ({"annotations": {"train": 3}}, "train is 3; expected a file or a list of files"),
         ({"annotations": []}, r"train is \[\]; expected a file or a list of files"),
@@ -359,4 +359,4 @@ def test_the_real_sample_is_read_as_published():
     assert pairs == {frozenset((f"left_{part}", f"right_{part}")) for part in sides}
     edge = {data.skeleton.joints[j] for j in data.skeleton.edges[0]}
     assert edge == {"left_ankle", "left_knee"}  # [16, 14] in the file, which counts from 1
-    assert not data.bad_images(range(12))
+    assert not data.find_bad_images(range(12))

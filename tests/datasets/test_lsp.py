@@ -125,7 +125,7 @@ def test_splits_that_do_not_fit_are_refused(tmp_path):
 def test_a_bad_image_is_found_and_named(tmp_path, spoil, reason):
     folder(tmp_path)
     spoil(tmp_path / "images/im00004.jpg")
-    bad = LeedsSportsPose(str(tmp_path), 1, 1).bad_images(range(8))
+    bad = LeedsSportsPose(str(tmp_path), 1, 1).find_bad_images(range(8))
     assert list(bad) == [3] and "im00004.jpg" in bad[3] and reason in bad[3]
 
 
@@ -143,12 +143,15 @@ def test_a_shift_starts_and_validates_with_upright_people_only(tmp_path):
     table = data.records
     standing = {f"lspet/im{n:05d}" for n in range(2, 9)}
     start = {table.ids[row] for row in np.flatnonzero(table.initial)}
-    assert start | {table.ids[row] for row in table.rows("val")} <= standing and len(table.rows("val")) == 2
-    train, test = ({table.ids[row] for row in table.rows(s)} for s in ("train", "test"))
+    assert (
+        start | {table.ids[row] for row in table.select_rows("val")} <= standing
+        and len(table.select_rows("val")) == 2
+    )
+    train, test = ({table.ids[row] for row in table.select_rows(s)} for s in ("train", "test"))
     assert start < train and len(train) == 6 and len(test) == 4
     assert (train | test) - standing == set(table.ids) - standing, "the others are in the pool or tested"
     again = LeedsSportsPose(str(tmp_path), val=2, test=4, split_seed=1, start="any").records
-    assert {again.ids[row] for row in again.rows("test")} == test, "the test set does not depend on it"
+    assert {again.ids[row] for row in again.select_rows("test")} == test, "the test set does not depend on it"
 
 
 @needs_lspet
@@ -159,7 +162,7 @@ def test_the_real_shift_is_real():
     at = {name: joints[:, i, 1] for i, name in enumerate(data.skeleton.joints)}
     hips, ankles = (np.ma.masked_invalid([at[f"l_{n}"], at[f"r_{n}"]]).mean(axis=0) for n in ("hip", "ankle"))
     standing = ((at["head_top"] < hips) & (hips < ankles)).filled(False)
-    share = {split: standing[table.rows(split)].mean() for split in ("train", "val", "test")}
+    share = {split: standing[table.select_rows(split)].mean() for split in ("train", "val", "test")}
     assert standing[table.initial].all() and share["val"] == 1
     assert 0.4 < share["train"] < 0.6 and 0.4 < share["test"] < 0.6
 
@@ -178,7 +181,7 @@ def test_the_real_photographs_are_read_as_formats_say():
     assert joints.shape == (8000, 14, 2) and digits == 5
     assert set(np.unique(visible)) == {0, 2} and np.isnan(joints[visible == 0]).all()
     data = LeedsSportsPose(str(LSPET), val=100, test=500, split_seed=0)
-    assert not data.bad_images(range(0, 8000, 40))
+    assert not data.find_bad_images(range(0, 8000, 40))
     assert len({*data.records.images}) == 8000
 
 

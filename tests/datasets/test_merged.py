@@ -8,7 +8,7 @@ import pytest
 from helpers.lsp_folders import folder
 
 from llpp.config import build
-from llpp.datasets.base import PoseDataset, Records, Size, Skeleton
+from llpp.datasets.base import Normaliser, PoseDataset, Records, Skeleton
 from llpp.datasets.lsp.dataset import LeedsSportsPose
 from llpp.datasets.merged import MergedDataset
 from llpp.errors import ConfigError, DataError
@@ -35,7 +35,9 @@ class Few(PoseDataset):
             boxes=np.full((count, 4), shade, dtype=np.float32),
             box_source="image",
             initial=np.array([True, False, False]),
-            sizes={u: Size(np.full(3, shade, np.float32), np.full(3, u == "head"), f"{u} of {name}") for u in sizes},
+            sizes={
+                u: Normaliser(np.full(3, shade, np.float32), np.full(3, u == "head"), f"{u} of {name}") for u in sizes
+            },
         )
 
     def load(self, row):
@@ -68,10 +70,12 @@ def test_every_record_keeps_its_pixels_split_and_start():
 
 def test_lengths_that_all_parts_know_are_kept():
     data = pair()
-    assert data.body_size("head").values.tolist() == [10] * 3 + [50] * 3
-    assert data.body_size("head").estimated.all() and data.body_size("head").source == "head of a; head of b"
+    assert data.get_normaliser("head").values.tolist() == [10] * 3 + [50] * 3
+    assert (
+        data.get_normaliser("head").estimated.all() and data.get_normaliser("head").source == "head of a; head of b"
+    )
     with pytest.raises(ConfigError, match=r"pck.unit='mass' is not known .* merged; it has head or torso or box"):
-        data.body_size("mass")
+        data.get_normaliser("mass")
 
 
 def test_only_named_parts_start():
@@ -97,13 +101,13 @@ def both(tmp_path, compose):
 
 
 def test_lsp_starts_and_tests_and_lspet_is_the_pool(both):
-    data = build.dataset(both)
+    data = build.make_dataset(both)
     table = data.records
     start = [table.ids[row] for row in np.flatnonzero(table.initial)]
     assert start == [f"lsp/im{n:04d}" for n in (1, 2, 3)]
-    assert [table.ids[row] for row in table.rows("test")] == [f"lsp/im{n:04d}" for n in (4, 5, 6)]
-    others = {table.ids[row] for row in (*table.rows("train"), *table.rows("val"))} - set(start)
-    assert others == {f"lspet/im{n:05d}" for n in range(1, 10)} and len(table.rows("val")) == 2
+    assert [table.ids[row] for row in table.select_rows("test")] == [f"lsp/im{n:04d}" for n in (4, 5, 6)]
+    others = {table.ids[row] for row in (*table.select_rows("train"), *table.select_rows("val"))} - set(start)
+    assert others == {f"lspet/im{n:05d}" for n in range(1, 10)} and len(table.select_rows("val")) == 2
     alone = LeedsSportsPose(both.dataset.parts.lspet.root, val=2, test=1)
     row = table.ids.index("lspet/im00004")
     assert np.array_equal(data.load(row), alone.load(alone.records.ids.index("lspet/im00004")))
@@ -113,14 +117,14 @@ def test_a_part_without_images_says_which(both):
     for image in Path(both.dataset.parts.lsp.root, "images").iterdir():
         image.unlink()
     with pytest.raises(DataError, match="LSP has no images in"):
-        build.dataset(both)
+        build.make_dataset(both)
 
 
 @pytest.mark.skipif(not (DATA / "lsp").is_dir(), reason="LSP's and LSPET's joints.mat are not on this machine")
 def test_the_real_tables_give_the_papers_protocol(compose):
-    table = build.records(compose("dataset=lsp_lspet").dataset).records
-    assert int(table.initial.sum()) == len(table.rows("test")) == 1000 and len(table.rows("val")) == 500
-    assert {table.ids[row][:6] for row in table.rows("test")} == {"lsp/im"}
+    table = build.instantiate_dataset(compose("dataset=lsp_lspet").dataset).records
+    assert int(table.initial.sum()) == len(table.select_rows("test")) == 1000 and len(table.select_rows("val")) == 500
+    assert {table.ids[row][:6] for row in table.select_rows("test")} == {"lsp/im"}
     # 7.3 % of LSP's joints are occluded and located (counted on the published file)
     lsp = np.array([i.startswith("lsp/") for i in table.ids])
     assert (table.visible[lsp] == 1).mean() == pytest.approx(0.073, abs=5e-4) and (table.visible[lsp] > 0).all()

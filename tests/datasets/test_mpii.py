@@ -14,12 +14,12 @@ import scipy.io
 from helpers.mpii_folders import NOTHING, crowd, form_a, form_b, people, person, rectangle, structs, write
 
 from llpp.data.person_crop import PersonCrop
-from llpp.datasets.isolated_reader import read_apart
+from llpp.datasets.isolated_reader import read_in_subprocess
 from llpp.datasets.mpii.dataset import MpiiHumanPose
 from llpp.datasets.mpii.mat_format import read_official
-from llpp.datasets.mpii.persons import table
+from llpp.datasets.mpii.persons import build_persons
 from llpp.errors import ConfigError, DataError
-from llpp.geometry import Warp, scale_of
+from llpp.geometry import Warp, compute_scale
 
 DATA = Path(os.environ.get("LLPP_DATA", "data"))
 REAL, SAMPLE = DATA / "mpii", DATA / "mpii_sample"
@@ -57,7 +57,7 @@ def test_every_form_tells_the_same_persons(tmp_path, form):
 @pytest.mark.parametrize(("form", "estimated"), [("mat", False), ("A", True), ("B", True)])
 def test_head_sizes_are_the_rectangles_diagonals_or_named_estimates(tmp_path, form, estimated):
     """A rectangle of 30 × 40 has a diagonal of 50, and MPII's head points lie 0.8 × 50 = 40 apart."""
-    size = dataset(write(tmp_path, form), head_slide=0.2).body_size("head")
+    size = dataset(write(tmp_path, form), head_slide=0.2).get_normaliser("head")
     np.testing.assert_allclose(size.values, 50, rtol=1e-6)
     assert size.estimated.all() == estimated == size.estimated.any() and ("0.8" in size.source) == estimated
 
@@ -65,7 +65,7 @@ def test_head_sizes_are_the_rectangles_diagonals_or_named_estimates(tmp_path, fo
 def test_a_person_without_head_points_has_no_head_size(tmp_path):
     persons = [*people(), person("d.png", 20, 30, missing=[9])]
     data = dataset(write(tmp_path, "B", persons))
-    size, row = data.body_size("head"), by_id(data)["mpii/d#0"]
+    size, row = data.get_normaliser("head"), by_id(data)["mpii/d#0"]
     assert np.isnan(size.values[row]) and not size.estimated[row] and np.isfinite(np.delete(size.values, row)).all()
 
 
@@ -84,7 +84,7 @@ def test_form_a_takes_the_test_persons_heads_from_gt_valid(tmp_path, tests):
     write(tmp_path, "A", [*people()[:2], person("c.png", 9, 9), *tested])
     gt_valid(tmp_path, tested)
     data = dataset(tmp_path)
-    size, test = data.body_size("head"), data.records.split == "test"
+    size, test = data.get_normaliser("head"), data.records.split == "test"
     assert test.sum() == tests and not size.estimated[test].any() and size.estimated[~test].all()
     np.testing.assert_allclose(size.values, np.where(test, 78, 50))
 
@@ -123,7 +123,7 @@ def test_the_official_files_odd_entries_are_left_out_and_counted(tmp_path):
     assert set(rows) == {"mpii/a#0", "mpii/a#1", "mpii/b#0", "mpii/c#0", "mpii/bare#0", "mpii/one#1"}
     assert table.joints[rows["mpii/one#1"], 4].tolist() == [6, 8]
     assert table.visible[rows["mpii/one#1"]].tolist() == [0, 0, 0, 0, 2] + [0] * 11
-    size = data.body_size("head")
+    size = data.get_normaliser("head")
     assert size.estimated[rows["mpii/bare#0"]] and size.values[rows["mpii/bare#0"]] == pytest.approx(50)
     notes = " ".join(table.notes)
     for left_out in ("1 published test image", "2 training images without", "1 person without centre and scale"):
@@ -200,7 +200,7 @@ def test_joints_land_on_the_pixels_they_name(tmp_path):
     crop = PersonCrop(100)(
         data.load(row), table.boxes[row], table.joints[row], table.visible[row], Warp(), data.skeleton.flip_order
     )
-    assert scale_of(crop.matrix) == pytest.approx(1)
+    assert compute_scale(crop.matrix) == pytest.approx(1)
     for k in range(0, 16, 3):
         x, y = np.round(crop.joints[k]).astype(int)
         window = crop.image[y - 1 : y + 2, x - 1 : x + 2, 0].astype(float)
@@ -228,7 +228,7 @@ def test_the_samples_persons_fill_their_crops(box):
             x, y, scale = *raw[name]["center"], raw[name]["scale"]
             middle = crop.matrix @ [x - 1, y - 1 + 15 * scale, 1]
             np.testing.assert_allclose(middle[:2], 127.5, atol=1e-3)
-            assert scale_of(crop.matrix) == pytest.approx(256 / (200 * scale * 1.25), rel=1e-5)
+            assert compute_scale(crop.matrix) == pytest.approx(256 / (200 * scale * 1.25), rel=1e-5)
 
 
 @pytest.fixture(scope="module")
@@ -265,7 +265,7 @@ def test_head_points_give_the_head_rectangles_back(real):
 
     Published rectangles of the first two persons: 627–706 × 100–198 and 841–902 × 145–228.
     """
-    size = real.body_size("head")
+    size = real.get_normaliser("head")
     assert size.values[:2].tolist() == pytest.approx([np.hypot(79, 98), np.hypot(61, 83)], abs=2e-3)
     neck, top = real.records.joints[:, 8].astype(float) + 1, real.records.joints[:, 9].astype(float) + 1
     made = ~((neck % 1 == 0) & (top % 1 == 0)).all(axis=1) & np.isfinite(size.values)
@@ -313,7 +313,7 @@ def test_what_is_no_name_is_refused(tmp_path, name):
 def official_persons(folder):
     """The official file alone, read in this process, which takes a tenth of the time."""
     path = folder / "mpii_human_pose_v1_u12_1.mat"
-    return table(read_official(path)[0], path.name)
+    return build_persons(read_official(path)[0], path.name)
 
 
 HUGE, NAN, INF = 1e300, float("nan"), float("inf")
@@ -458,7 +458,7 @@ def test_a_file_that_crashes_its_reader_is_refused(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")]))
     with pytest.raises(DataError, match=r"mine.mat cannot be read \(its reader crashed\); it is probably damaged"):
-        read_apart(importlib.import_module("frail").read, tmp_path / "mine.mat")
+        read_in_subprocess(importlib.import_module("frail").read, tmp_path / "mine.mat")
 
 
 def test_missing_annotations_say_what_is_looked_for(tmp_path):

@@ -3,7 +3,7 @@ import copy
 import numpy as np
 import pytest
 
-from llpp.datasets.base import torso_length
+from llpp.datasets.base import compute_torso_lengths
 from llpp.datasets.synthetic import body
 from llpp.datasets.synthetic.dataset import SyntheticFigures
 from llpp.errors import ConfigError
@@ -25,7 +25,7 @@ def silhouette(data, row, monkeypatch):
     fresh = copy.deepcopy(data)  # a dataset keeps what it has drawn
     full = data.load(row).astype(int)
     with monkeypatch.context() as patch:
-        patch.setattr(body, "draw", lambda *_: None)
+        patch.setattr(body, "draw_body", lambda *_: None)
         empty = copy.deepcopy(fresh).load(row).astype(int)
     return np.abs(full - empty).max(axis=-1) > 12
 
@@ -51,7 +51,7 @@ def test_figures_stay_when_groups_grow():
 
 def test_groups_and_splits():
     records = figures(initial=4, pool=5, val=3, test=2).records
-    assert [len(records.rows(split)) for split in ("train", "val", "test")] == [9, 3, 2]
+    assert [len(records.select_rows(split)) for split in ("train", "val", "test")] == [9, 3, 2]
     assert records.initial.tolist() == [True] * 4 + [False] * 10
     assert len(set(records.ids)) == 14 and records.images == records.ids
     flat = records.joints.reshape(14, -1)
@@ -79,9 +79,9 @@ def test_the_average_pose_fits_easy_figures_and_fails_on_hard_ones():
     placed = (records.joints - records.boxes[:, None, :2]) / records.boxes[:, None, 2:].max(axis=-1, keepdims=True)
     error = np.linalg.norm(placed - placed[records.initial].mean(axis=0), axis=-1)
     error *= records.boxes[:, 2:].max(axis=1, keepdims=True)
-    near = error < 0.2 * torso_length(records.joints, records.visible, data.skeleton.torso)[:, None]
-    assert near[records.rows("val")].mean() > 0.4
-    assert near[records.rows("test")].mean() < 0.15
+    near = error < 0.2 * compute_torso_lengths(records.joints, records.visible, data.skeleton.torso)[:, None]
+    assert near[records.select_rows("val")].mean() > 0.4
+    assert near[records.select_rows("test")].mean() < 0.15
 
 
 def test_difficulty_ranks_how_far_bodies_turn():

@@ -113,7 +113,7 @@ def test_a_run_on_two_ranks_goes_on_alone_and_the_row_says_so(tmp_path):
     on_ranks(2, rank_work.rounds, tmp_path, "rounds=2", "trainer.devices=2", "trainer.max_epochs=1")
     loop.run(tiny(tmp_path, "rounds=3", "trainer.max_epochs=1"))
     assert [row["devices"] for row in rows(tmp_path)] == ["2", "1", "1"], "round 1 selects only when it is extended"
-    page = report.write([tmp_path], tmp_path, lambda _: None, None).read_text()
+    page = report.write_report([tmp_path], tmp_path, lambda _: None, None).read_text()
     here = socket.gethostname()
     assert f"round 0 on 2 devices of {here}, then rounds 1, 2 on 1 device of {here}" in page
 

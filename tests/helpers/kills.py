@@ -59,15 +59,15 @@ def middle_of_fine_tuning():
 
 
 def middle_of_scoring():
-    write = evaluation.ScoreTable.on_predict_batch_end
+    write = evaluation.ScoreCollector.on_predict_batch_end
     in_second_round = 18  # the pool's size
-    evaluation.ScoreTable.on_predict_batch_end = lambda self, *args: (
+    evaluation.ScoreCollector.on_predict_batch_end = lambda self, *args: (
         die() if len(self.visits) == in_second_round else write(self, *args)
     )
 
 
 def between_selection_and_commit():
-    records.selection_row = die
+    records.build_selection_row = die
 
 
 def middle_of_the_commit():

@@ -16,11 +16,11 @@ from llpp.data.datamodule import EpochSampler, PoolDataModule
 from llpp.distributed import collectives, sync_batchnorm
 from llpp.errors import ConfigError
 from llpp.inference.evaluation import evaluate
-from llpp.inference.scorer import Scoring
+from llpp.inference.scorer import PoolScorer
 from llpp.rounds import loop, records
-from llpp.rounds.preflight import start_state
-from llpp.rounds.selection import select
-from llpp.rounds.stopwatch import Clock
+from llpp.rounds.preflight import create_initial_state
+from llpp.rounds.selection import score_and_select
+from llpp.rounds.stopwatch import Stopwatch
 from llpp.run_dir import state
 
 composed(*TINY, *FIGURES)  # where processes are forked from, so that none of them has to
@@ -29,21 +29,21 @@ composed(*TINY, *FIGURES)  # where processes are forked from, so that none of th
 def values():
     """Everybody's rank, what the first one has, and every rank's share of ten."""
     return (
-        collectives.everyone(collectives.rank()),
-        collectives.on_first(lambda: f"from {collectives.rank()}"),
-        list(collectives.share(range(10))),
+        collectives.all_gather_objects(collectives.get_rank()),
+        collectives.on_rank_zero(lambda: f"from {collectives.get_rank()}"),
+        list(collectives.shard(range(10))),
     )
 
 
 def refused():
     """An error of the first rank alone."""
-    collectives.on_first(lambda: (_ for _ in ()).throw(ConfigError("lower the budget")))
+    collectives.on_rank_zero(lambda: (_ for _ in ()).throw(ConfigError("lower the budget")))
 
 
 def different_facts():
     """Facts in which rank 1 differs."""
-    collectives.agree(
-        "settings", {"seed": 0, "head.width": 64 + (collectives.rank() == 1)}, "start them with one command"
+    collectives.check_equal_across_ranks(
+        "settings", {"seed": 0, "head.width": 64 + (collectives.get_rank() == 1)}, "start them with one command"
     )
 
 
@@ -72,8 +72,8 @@ def statistics():
     torch.manual_seed(0)
     network, images = Network(), torch.randn(8, 3, 9, 9)
     sync_batchnorm.synchronise(network, cuda=False)
-    wrapped = DistributedDataParallel(network) if collectives.count() > 1 else network
-    mine = images[collectives.rank() :: collectives.count()]
+    wrapped = DistributedDataParallel(network) if collectives.get_world_size() > 1 else network
+    mine = images[collectives.get_rank() :: collectives.get_world_size()]
     loss = wrapped(mine).square().mean()
     loss.backward()
     gradients = {name: p.grad.numpy() for name, p in network.named_parameters()}
@@ -90,9 +90,9 @@ def first_gradients(run_dir, *overrides):
     data = experiment.make_data(rows, rows[:2], 0)
     torch.manual_seed(0)
     module = experiment.make_module(0, "joint").double()
-    image = module.image
-    module.image = lambda batch: image(batch).double()
-    if collectives.count() > 1:
+    image = module.prepare_images
+    module.prepare_images = lambda batch: image(batch).double()
+    if collectives.get_world_size() > 1:
         sync_batchnorm.synchronise(module, cuda=False)
     found = {}
 
@@ -147,19 +147,19 @@ def half_precision(run_dir, *overrides):
 def selections(run_dir, acquisitions, *overrides):
     """What each of some acquisitions selects after round 0, and the row of that round up to there."""
     experiment = tiny(run_dir, *overrides)
-    begun = start_state(experiment.settings, experiment.science, experiment.dataset)
+    begun = create_initial_state(experiment.settings, experiment.science, experiment.dataset)
     pool = loop.current_pool(experiment, begun)
     data = experiment.make_data(pool.labelled.tolist(), experiment.split_rows("val", begun), 0)
-    trained = experiment.training.round(0, begun.labelled, data, 0, "")
-    scoring = Scoring(trained.trainer, trained.module, data)
+    trained = experiment.training.train(0, begun.labelled, data, 0, "")
+    scoring = PoolScorer(trained.trainer, trained.module, data)
     found = {}
     for name in acquisitions:
         node = OmegaConf.load(conf_dir() / f"acquisition/{name}.yaml")
         own = replace(experiment, acquisition=build.make(node))
-        selected, measured = select(own, pool, 0, scoring, run_dir / "round_00", Clock())
-        found[name] = list(selected), collectives.on_first(measured)
-    tested = scoring.evaluate(experiment.split_rows("test", begun))
-    return found, collectives.on_first(lambda: records.test_row(0, 12, 0, tested)), trained.reused
+        selected, measured = score_and_select(own, pool, 0, scoring, run_dir / "round_00", Stopwatch())
+        found[name] = list(selected), collectives.on_rank_zero(measured)
+    tested = scoring.score(experiment.split_rows("test", begun))
+    return found, collectives.on_rank_zero(lambda: records.build_test_row(0, 12, 0, tested)), trained.reused
 
 
 def drifting_rounds(run_dir):
@@ -173,7 +173,7 @@ def drifting_rounds(run_dir):
 
         def drifting(module, *rest, **more):
             fit(module, *rest, **more)
-            if collectives.rank() == 1:
+            if collectives.get_rank() == 1:
                 next(module.parameters()).data += 1e-3
 
         trainer.fit = drifting
@@ -187,22 +187,22 @@ def unseen_directory(run_dir):
     """A run whose rank 1 looks into another folder, as on a machine without the shared storage."""
     from llpp.rounds import preflight
 
-    preflight.VISIBLE_AFTER = 0.2
+    preflight.VISIBILITY_TIMEOUT = 0.2
     experiment = tiny(run_dir, "rounds=1")
-    check = loop.check_visible
+    check = loop.check_state_visible
     elsewhere = run_dir / "elsewhere"
-    loop.check_visible = lambda folder, sha: check(elsewhere if collectives.rank() == 1 else folder, sha)
+    loop.check_state_visible = lambda folder, sha: check(elsewhere if collectives.get_rank() == 1 else folder, sha)
     return loop.run(experiment)
 
 
 def settings_of_their_own(run_dir):
     """A run that each rank was started for with another learning rate."""
-    return loop.run(tiny(run_dir, f"optimizer.lr={0.001 * (1 + collectives.rank())}"))
+    return loop.run(tiny(run_dir, f"optimizer.lr={0.001 * (1 + collectives.get_rank())}"))
 
 
 def committed(run_dir):
     """The state that a run left."""
-    return state.load(run_dir / "state.json")
+    return state.load_state(run_dir / "state.json")
 
 
 def prepared(run_dir):

@@ -5,7 +5,7 @@ import numpy as np
 from llpp.datasets.base import LSP_SKELETON, PoseDataset, Records
 from llpp.inference.evaluation import Evaluation
 from llpp.rounds.records import write_scores
-from llpp.run_dir.state import Round, RunState, save
+from llpp.run_dir.state import Round, RunState, save_state
 
 JOINTS = len(LSP_SKELETON.joints)
 
@@ -55,7 +55,7 @@ def run_dir(
         if files:
             scores(folder / f"round_{number:02d}")
     folder.mkdir(parents=True, exist_ok=True)
-    save(RunState(settings, (f"{ids}/2",), {"grey/9": "no such <file>"}, tuple(rounds)), folder / "state.json")
+    save_state(RunState(settings, (f"{ids}/2",), {"grey/9": "no such <file>"}, tuple(rounds)), folder / "state.json")
     text = f"name: {name or acquisition}\nseed: {seed}\nrounds: 2\npck: {{threshold: 0.2}}\ncrop: {{size: 64}}\n"
     (folder / "config.yaml").write_text(text)
     return folder

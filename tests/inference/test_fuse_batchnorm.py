@@ -11,7 +11,7 @@ from llpp.backbones.hourglass import StackedHourglass
 from llpp.errors import ConfigError
 from llpp.inference import fuse_batchnorm
 from llpp.inference.performance import Performance
-from llpp.inference.scorer import Scoring
+from llpp.inference.scorer import PoolScorer
 from llpp.types import Features, PoseOutput
 
 
@@ -36,7 +36,7 @@ def norms(network):
 def test_a_folded_hourglass_finds_the_same_with_fewer_layers_and_the_original_stays_as_it_was(biases):
     backbone = trained(StackedHourglass(joints=5, stacks=2, channels=16, depth=3, published_biases=biases))
     before = {name: value.clone() for name, value in backbone.state_dict().items()}
-    folded = fuse_batchnorm.folded(backbone, 32)
+    folded = fuse_batchnorm.fuse_batchnorm(backbone, 32)
     # of 25 residual blocks two of three fold, the first follows a sum; and those of the stem and of two features
     assert (norms(backbone), norms(folded)) == (3 * 25 + 3, 25)
     assert all(torch.equal(value, before[name]) for name, value in backbone.state_dict().items())
@@ -64,7 +64,7 @@ class Strange(Backbone):
 
 def test_a_backbone_that_calls_its_layers_in_its_own_way_is_left_alone(caplog):
     strange = trained(Strange())
-    assert fuse_batchnorm.folded(strange, 32) is strange
+    assert fuse_batchnorm.fuse_batchnorm(strange, 32) is strange
     assert "uses its layers in a way of its own" in caplog.text
 
 
@@ -78,21 +78,25 @@ def test_what_does_not_follow_a_convolution_or_is_shared_stays():
             found = self.layers(image)
             return PoseOutput(self.twice(found)[:, None], Features({1: found}, found))
 
-    assert norms(fuse_batchnorm.folded(trained(Shared()), 32)) == 1
+    assert norms(fuse_batchnorm.fuse_batchnorm(trained(Shared()), 32)) == 1
 
 
 def test_what_the_convolutions_of_a_network_give_is_counted():
-    assert fuse_batchnorm.values(Strange(), 32) == 4 * 32 * 32, "one convolution to four channels, and a BatchNorm"
+    assert fuse_batchnorm.conv_outputs_per_image(Strange(), 32) == 4 * 32 * 32, (
+        "one convolution to four channels, and a BatchNorm"
+    )
 
 
 def test_a_pass_is_compiled_when_it_does_enough_work():
     published, small = 28.4e6, 151e3  # 2 stacks × 256 channels at 256 pixels; 1 × 32 at 64
     auto = Performance()
-    assert auto.compiles(3000, published) and not auto.compiles(1000, published)
-    assert not auto.compiles(100_000, small)
-    assert Performance(compile_from=10).compiles(10, small) and not Performance(compile_from=10).compiles(9, small)
-    assert not Performance(compile_from=None).compiles(10**9, published)
-    with pytest.raises(ConfigError, match=r"performance.compile_from=0 does not fit; expected auto, null, or"):
+    assert auto.should_compile(3000, published) and not auto.should_compile(1000, published)
+    assert not auto.should_compile(100_000, small)
+    assert Performance(compile_from=10).should_compile(10, small) and not Performance(compile_from=10).should_compile(
+        9, small
+    )
+    assert not Performance(compile_from=None).should_compile(10**9, published)
+    with pytest.raises(ConfigError, match=r"performance.compile_from=0 is invalid; expected auto, null, or"):
         Performance(compile_from=0)
     with pytest.raises(ConfigError, match=r"performance.allocator='best' is not known; use auto, keep or system"):
         Performance(allocator="best")
@@ -103,7 +107,7 @@ def scoring(run_dir, *overrides):
     torch.manual_seed(0)
     data, module = experiment.make_data([0, 1], [0, 1], 0), experiment.make_module(0, "joint")
     trainer = experiment.make_trainer(run_dir, "key", False)
-    return Scoring(trainer, module, data, experiment.performance)
+    return PoolScorer(trainer, module, data, experiment.performance)
 
 
 ROWS = np.arange(10)  # two whole batches and a half
@@ -121,9 +125,9 @@ def test_where_compiling_fails_a_large_pool_is_scored_all_the_same(tmp_path, mon
         raise RuntimeError("no C++ compiler was found")
 
     compiled_by(monkeypatch, without_compiler)
-    expected = scoring(tmp_path).evaluate(ROWS).columns["predicted_loss"]
+    expected = scoring(tmp_path).score(ROWS).columns["predicted_loss"]
     for _ in range(2):
-        found = scoring(tmp_path, "performance.compile_from=10").evaluate(ROWS).columns["predicted_loss"]
+        found = scoring(tmp_path, "performance.compile_from=10").score(ROWS).columns["predicted_loss"]
         assert np.array_equal(found, expected)
     assert caplog.text.count("scoring is not compiled") == 1 and "no C++ compiler was found" in caplog.text
 
@@ -135,8 +139,8 @@ def test_every_rounds_network_is_compiled_however_many_there_were(tmp_path, monk
     with torch._dynamo.config.patch(recompile_limit=2):  # torch's own is 8, after which it compiles no more
         for number in range(1, 5):
             rounds = scoring(tmp_path, "performance.compile_from=10")
-            expected = rounds.evaluate(ROWS[:4]).columns["predicted_loss"]
-            found = rounds.evaluate(ROWS).columns["predicted_loss"]
+            expected = rounds.score(ROWS[:4]).columns["predicted_loss"]
+            found = rounds.score(ROWS).columns["predicted_loss"]
             assert len(graphs) == number
             assert np.allclose(found[:4], expected, atol=1e-5)
 
@@ -155,10 +159,10 @@ def test_a_compiled_network_scores_incomplete_batches_too(tmp_path, monkeypatch)
         return run
 
     compiled_by(monkeypatch, recording)
-    plain = scoring(tmp_path, "flip_test=true").evaluate(ROWS)
+    plain = scoring(tmp_path, "flip_test=true").score(ROWS)
     compiled = scoring(tmp_path, "flip_test=true", "performance.compile_from=10")
-    found = compiled.evaluate(ROWS)
-    assert isinstance(compiled.module.backbone, fuse_batchnorm.Frozen)
+    found = compiled.score(ROWS)
+    assert isinstance(compiled.module.backbone, fuse_batchnorm.CompiledBackbone)
     assert set(sizes) == {4} and len(graphs) == 1
     for name, column in plain.columns.items():
         assert np.allclose(found.columns[name], column, atol=1e-5, equal_nan=True), name

@@ -23,6 +23,6 @@ def test_large_maps_come_without_fresh_pages_once_the_memory_is_kept():
 
 
 def test_cpu_jobs_keep_memory_unless_they_are_told_otherwise():
-    assert Performance().keeps_memory("cpu") and not Performance().keeps_memory("gpu")
-    assert not Performance(allocator="system").keeps_memory("cpu")
-    assert Performance(allocator="keep").keeps_memory("gpu")
+    assert Performance().should_keep_memory("cpu") and not Performance().should_keep_memory("gpu")
+    assert not Performance(allocator="system").should_keep_memory("cpu")
+    assert Performance(allocator="keep").should_keep_memory("gpu")

@@ -33,7 +33,7 @@ def late_worker(pipe):
 
 def owner(pipe, run_dir, seconds):
     """Locks a run directory and has a loader, which inherits the open lock."""
-    with lock.lock(run_dir):
+    with lock.lock_run_dir(run_dir):
         if os.fork() == 0:
             time.sleep(seconds)
             os._exit(0)
@@ -71,11 +71,14 @@ def test_a_worker_ends_with_its_launcher_however_that_ends():
 
 def test_a_lock_that_loaders_of_a_killed_run_still_hold_is_waited_for(tmp_path):
     process, _ = started(owner, tmp_path, 1.5)
-    with pytest.raises(errors.OccupiedError, match=f"is in use by process {process.pid} on"), lock.lock(tmp_path):
+    with (
+        pytest.raises(errors.OccupiedError, match=f"is in use by process {process.pid} on"),
+        lock.lock_run_dir(tmp_path),
+    ):
         pass
     process.kill()
     process.join()
     since = time.monotonic()
-    with lock.lock(tmp_path):
+    with lock.lock_run_dir(tmp_path):
         assert (tmp_path / "lock").read_text().startswith(f"process {os.getpid()} on ")
     assert time.monotonic() - since > 0.1, "the loader lived on for a while"

@@ -6,7 +6,7 @@ from importlib import import_module
 
 import pytest
 
-from llpp.launch.fast_imports import uncollected
+from llpp.launch.fast_imports import gc_paused
 
 COUNTS = "import gc\non, big = gc.isenabled(), [[] for _ in range(5000)]"
 
@@ -32,29 +32,29 @@ def modules(tmp_path, monkeypatch):
 
 
 def test_nothing_is_collected_during_an_import_and_what_it_made_is_never_looked_at(modules):
-    with uncollected():
+    with gc_paused():
         counting = import_module("counts_while_imported")
     assert not counting.on
     assert gc.get_freeze_count() > 5000 and gc.isenabled()
 
 
 def test_what_a_job_left_is_collected_although_the_next_one_imports_the_same_again(modules):
-    with uncollected():
+    with gc_paused():
         import_module("counts_while_imported")
     gc.unfreeze()
-    with uncollected():
+    with gc_paused():
         import_module("counts_while_imported")
     assert gc.get_freeze_count() == 0 and gc.isenabled()
 
 
 def test_the_collector_is_on_again_after_an_import_that_failed(modules):
-    with pytest.raises(ModuleNotFoundError, match="no_module_of_this_name"), uncollected():
+    with pytest.raises(ModuleNotFoundError, match="no_module_of_this_name"), gc_paused():
         import_module("cannot_be_imported")
     assert gc.isenabled()
 
 
 def test_a_collector_that_somebody_else_turned_off_stays_off(modules):
     gc.disable()
-    with uncollected():
+    with gc_paused():
         import_module("counts_while_imported")
     assert not gc.isenabled() and gc.get_freeze_count() == 0

@@ -55,7 +55,7 @@ def test_launchers_run_jobs_in_their_own_processes_and_failures_are_told(tmp_pat
     done = llpp("run", "-m", *TINY, *FIGURES, *jobs, name, cwd=tmp_path, anew=True)
     assert done.returncode == 1, done.stderr
     assert "2 jobs: 1 done, 1 failed" in done.stderr
-    assert "failed: runs/e0/seed0: trainer.max_epochs=0 does not fit; expected 1 or more" in done.stderr
+    assert "failed: runs/e0/seed0: trainer.max_epochs=0 is invalid; expected 1 or more" in done.stderr
     found = sorted(p.parent.parent.name for p in (tmp_path / "runs").rglob("state.json"))
     assert found == ["e1"]
 
@@ -64,7 +64,7 @@ def test_no_two_jobs_have_one_gpu_and_the_third_waits(tmp_path):
     events = []
 
     def job(_):
-        with sweep.free_gpus(2, 1, tmp_path, patience=0.01) as (number,):
+        with sweep.reserve_gpus(2, 1, tmp_path, patience=0.01) as (number,):
             events.append(("takes", number))
             time.sleep(0.05)
             events.append(("leaves", number))
@@ -85,23 +85,25 @@ def test_no_two_jobs_have_one_gpu_and_the_third_waits(tmp_path):
 def test_a_gpu_is_known_by_its_place_on_the_machine(tmp_path, monkeypatch):
     """Two jobs that see different GPUs as their number 0 do not wait for each other."""
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2,3")
-    with sweep.free_gpus(2, 1, tmp_path) as first:
+    with sweep.reserve_gpus(2, 1, tmp_path) as first:
         assert first == [0]
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3,4")
-        with sweep.free_gpus(2, 1, tmp_path) as second:
+        with sweep.reserve_gpus(2, 1, tmp_path) as second:
             assert second == [0]
             monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2,5")
-            with sweep.free_gpus(2, 1, tmp_path) as third:
+            with sweep.reserve_gpus(2, 1, tmp_path) as third:
                 assert third == [1]
 
 
 def test_a_job_that_wants_two_gpus_gets_both_at_once_or_none(tmp_path):
-    with sweep.free_gpus(3, 1, tmp_path) as one, sweep.free_gpus(3, 2, tmp_path) as two:
+    with sweep.reserve_gpus(3, 1, tmp_path) as one, sweep.reserve_gpus(3, 2, tmp_path) as two:
         assert one == [0] and two == [1, 2]
-    with sweep.free_gpus(3, 2, tmp_path) as two, ThreadPoolExecutor(1) as waiting:
-        later = waiting.submit(lambda: sweep.free_gpus(3, 2, tmp_path, patience=0.01).__enter__())
+    with sweep.reserve_gpus(3, 2, tmp_path) as two, ThreadPoolExecutor(1) as waiting:
+        later = waiting.submit(lambda: sweep.reserve_gpus(3, 2, tmp_path, patience=0.01).__enter__())
         time.sleep(0.1)
-        with sweep.free_gpus(3, 1, tmp_path) as third:  # the one that waits for two does not hold this one meanwhile
+        with sweep.reserve_gpus(
+            3, 1, tmp_path
+        ) as third:  # the one that waits for two does not hold this one meanwhile
             assert two == [0, 1] and third == [2] and not later.done()
         (tmp_path / "0.lock").unlink()  # lets it in
         (tmp_path / "1.lock").unlink()
@@ -134,18 +136,18 @@ def test_what_a_job_cannot_write_down_stops_nothing(tmp_path, monkeypatch):
     journal = tmp_path / "journal"
     monkeypatch.setenv("LLPP_SWEEP", str(journal))
     (tmp_path / "run").write_text("not a folder")
-    sweep.note(tmp_path / "run", "failed", "the disk is full")
-    assert sweep.summary()[:2] == ["1 jobs: 1 failed", f"failed: {tmp_path}/run: the disk is full"]
+    sweep.record_outcome(tmp_path / "run", "failed", "the disk is full")
+    assert sweep.summarise_jobs()[:2] == ["1 jobs: 1 failed", f"failed: {tmp_path}/run: the disk is full"]
 
 
 def test_a_run_that_another_process_has_is_not_called_failed(tmp_path, monkeypatch):
     monkeypatch.setenv("LLPP_SWEEP", str(tmp_path / "journal"))
     cfg = config(tmp_path / "run", "hydra.mode=MULTIRUN")
     (tmp_path / "run").mkdir()
-    with lock.lock(tmp_path / "run"):
+    with lock.lock_run_dir(tmp_path / "run"):
         job(cfg)
-    assert "is in use by process" in sweep.summary()[1] and not (tmp_path / "run/failed.json").exists()
+    assert "is in use by process" in sweep.summarise_jobs()[1] and not (tmp_path / "run/failed.json").exists()
 
 
 def test_outside_a_sweep_there_is_nothing_to_tell():
-    assert "LLPP_SWEEP" not in os.environ and sweep.summary() == []
+    assert "LLPP_SWEEP" not in os.environ and sweep.summarise_jobs() == []

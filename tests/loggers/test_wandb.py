@@ -19,7 +19,7 @@ from helpers.wandb_files import offline_runs
 from llpp.errors import ConfigError, StateError
 from llpp.redaction import redact, redact_arguments
 from llpp.rounds import loop
-from llpp.run_dir.state import load
+from llpp.run_dir.state import load_state
 from llpp.training.module import LearningLossModule
 
 wandb = pytest.importorskip("wandb", reason="the wandb extra is not installed")
@@ -159,7 +159,7 @@ def test_no_round_is_missing_when_a_kill_came_between_commit_and_log(tmp_path):
     process = forked.context().Process(target=run_until, args=(between_commit_and_table, tmp_path, OFFLINE, own))
     process.start()
     process.join()
-    assert process.exitcode == -signal.SIGKILL and len(load(tmp_path / "state.json").rounds) == 2
+    assert process.exitcode == -signal.SIGKILL and len(load_state(tmp_path / "state.json").rounds) == 2
     loop.run(tiny(tmp_path, *OFFLINE))
     first, second = offline_runs(tmp_path)
     assert first.path.name == second.path.name  # run-<id>.wandb

@@ -13,13 +13,13 @@ from llpp.cli.main import report as report_command
 from llpp.errors import ConfigError, DataError, StateError
 from llpp.report import gallery
 from llpp.report.collect import collect
-from llpp.report.gallery import TILE, draw_person, square_matrix
-from llpp.report.labels import dataset_labels, method_labels
-from llpp.report.markdown import markdown
-from llpp.report.page import write
-from llpp.report.summary import summary
-from llpp.report.tables import main_grids, tidy_csv
-from llpp.tasks.pose.drawing import SIDES
+from llpp.report.gallery import TILE, compute_tile_matrix, draw_person
+from llpp.report.labels import build_dataset_labels, build_method_labels
+from llpp.report.markdown import format_markdown
+from llpp.report.page import write_report
+from llpp.report.summary import summarise_section
+from llpp.report.tables import build_main_grids, format_tidy_csv
+from llpp.tasks.pose.drawing import SIDE_COLOURS
 
 pytestmark = pytest.mark.slow
 
@@ -41,7 +41,7 @@ def two_methods(tmp_path):
 
 def test_mean_spread_and_best_are_those_worked_out_by_hand(two_methods):
     (section,) = collect([two_methods]).sections
-    selected, tested = main_grids(section)
+    selected, tested = build_main_grids(section)
     assert [label for label, *_ in tested.rows] == ["learned", "random"]
     assert tested.columns == ("10", "12") and selected.columns == ("10",)
     # 0.5, 0.6: mean 0.55, std sqrt(2 · 0.05²) = 0.0707; 0.5504 looks like 0.550, so both are bold
@@ -55,7 +55,7 @@ def test_mean_spread_and_best_are_those_worked_out_by_hand(two_methods):
 
 
 def test_markdown_has_both_parts(two_methods):
-    text = markdown(collect([two_methods]))
+    text = format_markdown(collect([two_methods]))
     assert "(a) PCK@0.2 of the selected images" in text and "(b) PCK@0.2 on the test images" in text
     assert "| learned | **0.150 ± 0.071** (pool 0.550) | 2 |" in text
     assert "| random | **0.550** | 0.600 | 1 |" in text
@@ -63,12 +63,12 @@ def test_markdown_has_both_parts(two_methods):
 
 def test_one_seed_has_no_spread(tmp_path):
     run_dir(tmp_path / "one", [row(0, 10, 0.5, 0.1, 0.6)])
-    text = markdown(collect([tmp_path]))
+    text = format_markdown(collect([tmp_path]))
     assert "1 seed, no spread" in text and "±" not in text and "**0.5" not in text
 
 
 def test_csv_is_tidy(two_methods):
-    rows = list(csv.DictReader(io.StringIO(tidy_csv(collect([two_methods])))))
+    rows = list(csv.DictReader(io.StringIO(format_tidy_csv(collect([two_methods])))))
     assert list(rows[0]) == ["dataset", "method", "round", "labelled", "quantity", "mean", "std", "seeds"]
     found = {(r["method"], r["round"], r["quantity"]): r for r in rows}
     learned = found["learned", "1", "test_pck"]
@@ -81,14 +81,14 @@ def test_csv_is_tidy(two_methods):
 def test_unfinished_and_empty_runs_are_listed(tmp_path):
     run_dir(tmp_path / "a", [row(0, 10, 0.5, 0.1, None)], acquisition="learned")
     run_dir(tmp_path / "b", [], acquisition="random")
-    html = write([tmp_path], tmp_path / "out", lambda _: Grey()).read_text()
+    html = write_report([tmp_path], tmp_path / "out", lambda _: Grey()).read_text()
     assert "1 of 2 (unfinished)" in html and "0 of 2 (no round yet)" in html
     assert "random: no round yet (seed 0)" in (tmp_path / "out" / "table.md").read_text()
 
 
 def test_nothing_but_an_empty_run_still_makes_a_page(tmp_path):
     run_dir(tmp_path / "a", [])
-    page = write([tmp_path / "a"], tmp_path / "a", lambda _: Grey())
+    page = write_report([tmp_path / "a"], tmp_path / "a", lambda _: Grey())
     assert "No round is committed yet" in page.read_text()
     assert all((tmp_path / "a" / name).stat().st_size for name in FILES)
 
@@ -113,18 +113,18 @@ def test_labels_say_what_differs():
         return {"head._target_": head, "acquisition._target_": acquisition, **more}
 
     two = [settings(), settings(acquisition="a.core_set.C")]
-    assert method_labels(["x", "y"], two) == ["random", "core_set"]
+    assert build_method_labels(["x", "y"], two) == ["random", "core_set"]
     both = [settings(), settings("h.conv.B", "a.core_set.C")]
-    assert method_labels(["x", "y"], both) == ["gap_fc + random", "conv + core_set"]
+    assert build_method_labels(["x", "y"], both) == ["gap_fc + random", "conv + core_set"]
     same_module = [
         settings(pose_loss="-", **{"pose_loss._target_": f"llpp.tasks.pose.losses.{c}"}) for c in ("MSE", "CE")
     ]
-    assert method_labels(["x", "y"], same_module) == ["MSE", "CE"]
+    assert build_method_labels(["x", "y"], same_module) == ["MSE", "CE"]
     weights = [settings(head_weight=1.0), settings(head_weight=0.5)]
-    assert method_labels(["x", "y"], weights) == ["x", "y"]
-    assert method_labels(["x", "x"], weights)[1].endswith("(head_weight=0.5)")
-    assert dataset_labels(["lsp/im1", "mpii/a#0"], [{"dataset.box": "a"}] * 2) == ["lsp", "mpii"]
-    assert dataset_labels(["lsp/im1"] * 2, [{"dataset.box": b} for b in "ab"])[0] == "lsp (dataset.box=a)"
+    assert build_method_labels(["x", "y"], weights) == ["x", "y"]
+    assert build_method_labels(["x", "x"], weights)[1].endswith("(head_weight=0.5)")
+    assert build_dataset_labels(["lsp/im1", "mpii/a#0"], [{"dataset.box": "a"}] * 2) == ["lsp", "mpii"]
+    assert build_dataset_labels(["lsp/im1"] * 2, [{"dataset.box": b} for b in "ab"])[0] == "lsp (dataset.box=a)"
 
 
 def test_other_datasets_are_other_sections_and_copies_count_once(tmp_path):
@@ -146,14 +146,14 @@ def test_hostile_names_stay_text(tmp_path):
         (tmp_path / folder / "config.yaml").write_text(
             f"name: '{hostile if folder == 'a' else '_plain'}'\nseed: 0\nrounds: 2\n"
         )
-    html = write([tmp_path], tmp_path / "out", lambda _: Grey()).read_text()
+    html = write_report([tmp_path], tmp_path / "out", lambda _: Grey()).read_text()
     assert "<script" not in html and "&lt;script&gt;alert(1)" in html
     lines = [line for line in (tmp_path / "out" / "table.md").read_text().splitlines() if "alert" in line]
     assert lines and all("<" not in line and "\\|" in line and "**x" not in line for line in lines)
 
 
 def test_the_page_is_whole_and_needs_nothing_from_outside(two_methods, tmp_path):
-    page = write([two_methods], tmp_path / "out", lambda _: Grey())
+    page = write_report([two_methods], tmp_path / "out", lambda _: Grey())
     assert page == tmp_path / "out" / "report.html"
     assert sorted(p.name for p in page.parent.iterdir()) == sorted(FILES)
     html = page.read_text()
@@ -169,7 +169,7 @@ def test_the_page_is_whole_and_needs_nothing_from_outside(two_methods, tmp_path)
 
 def test_summary_speaks_of_the_numbers(two_methods):
     (section,) = collect([two_methods]).sections
-    text = summary(section)
+    text = summarise_section(section)
     assert "learned chose images with a PCK@0.2 of 0.15 where those of random had 0.50" in text
     assert "With 12 labelled images, the test PCK@0.2 is 0.750 for learned and 0.600 for random" in text
     assert "Means over 1 to 2 seeds" in text
@@ -179,7 +179,7 @@ def test_a_missing_dataset_leaves_the_gallery_out(two_methods, tmp_path):
     def gone(folder):
         raise DataError(f"no images for {folder.name}")
 
-    html = write([two_methods], tmp_path / "out", gone).read_text()
+    html = write_report([two_methods], tmp_path / "out", gone).read_text()
     assert "The gallery is left out because the dataset could not be read: no images for 0" in html
     assert "data:image/jpeg" not in html
 
@@ -188,14 +188,14 @@ def test_missing_score_files_and_unknown_ids_are_told(two_methods, tmp_path, mon
     (two_methods / "a" / "0" / "round_00" / "poses.parquet").write_bytes(b"PAR1 damaged")
     data = Grey()
     data.records = replace(data.records, ids=[f"new/{i}" for i in range(6)])
-    html = write([two_methods], tmp_path / "out", lambda _: data).read_text()
+    html = write_report([two_methods], tmp_path / "out", lambda _: data).read_text()
     assert "poses.parquet of this round is missing or damaged" in html
     assert "the dataset has no &#39;grey/0&#39; any more" in html
 
 
 def test_too_many_selections_have_no_gallery(two_methods, tmp_path, monkeypatch):
-    monkeypatch.setattr(gallery, "TOTAL", 6)
-    assert "would not fit on one page" in write([two_methods], tmp_path / "out", lambda _: Grey()).read_text()
+    monkeypatch.setattr(gallery, "TILES_PER_PAGE", 6)
+    assert "would not fit on one page" in write_report([two_methods], tmp_path / "out", lambda _: Grey()).read_text()
 
 
 def test_joints_are_drawn_where_they_belong():
@@ -205,19 +205,19 @@ def test_joints_are_drawn_where_they_belong():
     tile = draw_person(data.load(0), truth, predicted, box, data.skeleton)
     assert tile.shape == (TILE, TILE, 3)
     # box and joints span 20..60, so the square is 50 wide around (40, 40) and a pixel becomes four
-    matrix = square_matrix((80, 100), truth, box)
+    matrix = compute_tile_matrix((80, 100), truth, box)
     assert matrix[:, :2].tolist() == [[4, 0], [0, 4]]
     assert (matrix @ [40, 40, 1]).tolist() == [TILE / 2 - 0.5] * 2
     for name, side in (("r_ankle", "right"), ("head_top", "middle"), ("l_elbow", "left")):
         x, y = (matrix @ [*predicted[data.skeleton.joints.index(name)], 1]).round().astype(int)
-        assert np.abs(tile[y, x].astype(int) - SIDES[side]).max() < 12, name
+        assert np.abs(tile[y, x].astype(int) - SIDE_COLOURS[side]).max() < 12, name
     x, y = (matrix @ [*truth[0], 1]).round().astype(int)
     assert tile[y, x].min() > 235  # the truth is white
 
 
 def test_without_a_box_the_whole_image_is_shown():
     data = Grey()
-    matrix = square_matrix((80, 100), data.records.joints[0], np.full(4, np.nan, dtype=np.float32))
+    matrix = compute_tile_matrix((80, 100), data.records.joints[0], np.full(4, np.nan, dtype=np.float32))
     assert matrix @ [-0.5, 39.5, 1] == pytest.approx([-0.5, TILE / 2 - 0.5])
     assert matrix @ [99.5, 39.5, 1] == pytest.approx([TILE - 0.5, TILE / 2 - 0.5])
     wild = np.full((JOINTS, 2), np.nan, dtype=np.float32)
@@ -239,4 +239,4 @@ def test_terminal_tables_and_command(two_methods, tmp_path, capsys):
 def test_an_output_that_cannot_be_written_is_one_sentence(two_methods, tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(StateError, match="cannot write the report"):
-        write([two_methods], tmp_path / "file", lambda _: Grey())
+        write_report([two_methods], tmp_path / "file", lambda _: Grey())

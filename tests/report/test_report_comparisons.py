@@ -14,13 +14,13 @@ from llpp.cli.main import report as report_command
 from llpp.errors import ConfigError
 from llpp.launch.job import job
 from llpp.report.collect import collect
-from llpp.report.differences import difference_grids, differences_csv
-from llpp.report.facts import settings
-from llpp.report.markdown import markdown
-from llpp.report.page import write
-from llpp.report.reference import LSP, MPII, comparison, published
-from llpp.report.summary import summary
-from llpp.report.tables import main_grids, more_grids
+from llpp.report.differences import build_difference_grids, format_differences_csv
+from llpp.report.facts import list_settings
+from llpp.report.markdown import format_markdown
+from llpp.report.page import write_report
+from llpp.report.reference import LSP, MPII, compare_with_reference, get_reference
+from llpp.report.summary import summarise_section
+from llpp.report.tables import build_main_grids, build_threshold_grids
 
 pytestmark = pytest.mark.slow
 
@@ -42,7 +42,7 @@ def three_seeds(tmp_path):
 
 def test_differences_are_paired_by_seed_and_taken_to_random(three_seeds):
     (section,) = collect([three_seeds]).sections
-    selected, tested = difference_grids(section)
+    selected, tested = build_difference_grids(section)
     assert selected.title == "PCK@0.2 of the selected images: difference to random"
     assert selected.columns == ("10", "mean over rounds") and tested.columns == ("10", "12", "mean over rounds")
     ((label, pairs, cells),) = selected.rows
@@ -60,7 +60,7 @@ def test_differences_are_paired_by_seed_and_taken_to_random(three_seeds):
 def test_differences_reach_every_output(three_seeds, tmp_path):
     console = Console(file=io.StringIO(), width=100)
     report.print_tables([three_seeds], console)
-    page = write([three_seeds], tmp_path / "out", lambda _: Grey())
+    page = write_report([three_seeds], tmp_path / "out", lambda _: Grey())
     for text in (console.file.getvalue(), page.read_text()):
         assert "difference to random" in text and "−0.300 to −0.100" in text
     text = (page.parent / "table.md").read_text()
@@ -79,17 +79,17 @@ def test_only_common_seeds_count(three_seeds):
     for seed in (1, 2):
         run_dir(three_seeds / "random" / str(seed), [row(0, 10, 0.5, 0.4, 0.6)], seed + 6, "random")
     collection = collect([three_seeds])
-    assert difference_grids(collection.sections[0]) == []
-    assert "Too few seeds for intervals of the differences between methods: at most 1 in common" in markdown(
+    assert build_difference_grids(collection.sections[0]) == []
+    assert "Too few seeds for intervals of the differences between methods: at most 1 in common" in format_markdown(
         collection
     )
-    first = next(csv.DictReader(io.StringIO(differences_csv(collection))))
+    first = next(csv.DictReader(io.StringIO(format_differences_csv(collection))))
     assert (first["pairs"], first["low"], first["excludes_zero"]) == ("1", "", "")
 
 
 def test_an_unfinished_seed_is_left_out_where_it_has_no_number(three_seeds):
     run_dir(three_seeds / "learned" / "2", [row(0, 10, 0.5, 0.2, 0.6)], 2, "learned")
-    _, tested = difference_grids(collect([three_seeds]).sections[0])
+    _, tested = build_difference_grids(collect([three_seeds]).sections[0])
     ((_, _, cells),) = tested.rows
     assert cells[0].notes == ("0.000 to 0.000",)
     assert cells[1].notes == cells[2].notes == ("2 pairs: too few",)
@@ -97,14 +97,14 @@ def test_an_unfinished_seed_is_left_out_where_it_has_no_number(three_seeds):
 
 def test_one_method_has_nothing_to_differ_from(tmp_path):
     seeds(tmp_path, "random", (0.6, 0.6, 0.6), (0.4, 0.6, 0.5))
-    text = markdown(collect([tmp_path]))
+    text = format_markdown(collect([tmp_path]))
     assert "difference" not in text
 
 
 def test_without_random_the_first_method_is_the_baseline(tmp_path):
     seeds(tmp_path, "core_set", (0.6, 0.6, 0.6), (0.4, 0.6, 0.5))
     seeds(tmp_path, "learned", (0.7, 0.7, 0.7), (0.3, 0.5, 0.4))
-    selected, tested = difference_grids(collect([tmp_path]).sections[0])
+    selected, tested = build_difference_grids(collect([tmp_path]).sections[0])
     assert selected.title.endswith("difference to core_set") and tested.rows[0][0] == "learned"
 
 
@@ -142,7 +142,7 @@ def test_ours_stand_below_their_counterparts(tmp_path):
     for place, (name, (acquisition, head, objective)) in enumerate(made.items()):
         rows = [row(0, 1000, 0.7 + place / 100, 0.3 + place / 100, 0.6), row(1, 1500, 0.8)]
         run_dir(tmp_path / name, rows, 0, acquisition, ids="lsp_lspet", **plug_ins(head, objective))
-    found = comparison(collect([tmp_path]).sections[0], published("paper"))
+    found = compare_with_reference(collect([tmp_path]).sections[0], get_reference("paper"))
     selected, tested = found.grids
     labels = [label for label, _, _ in selected.rows]
     assert labels == [
@@ -173,11 +173,11 @@ def test_a_reference_reaches_every_output(tmp_path, capsys):
         for text in (printed, (tmp_path / "out/report.html").read_text(), (tmp_path / "out/table.md").read_text()):
             assert "0.663" in text and "0.836" in text and "LL++ (paper)" in text
             assert "not directly comparable" in text
-    assert published("null") is published(None) is None
+    assert get_reference("null") is get_reference(None) is None
 
 
 def test_a_dataset_without_published_numbers_gets_a_sentence(three_seeds, tmp_path):
-    page = write([three_seeds], tmp_path / "out", lambda _: Grey(), published("paper"))
+    page = write_report([three_seeds], tmp_path / "out", lambda _: Grey(), get_reference("paper"))
     for text in (page.read_text(), (page.parent / "table.md").read_text()):
         assert "has no numbers for the dataset grey" in text and "(paper)" not in text
 
@@ -192,7 +192,7 @@ def test_an_unknown_reference_is_refused_before_anything_is_written(three_seeds)
     ("override", "sentence"),
     [
         ("report.reference=thesis", "report.reference='thesis' is not known; use paper"),
-        ("report=false", "report=False does not fit; expected report.write=true or report.write=false"),
+        ("report=false", "report=False is invalid; expected report.write=true or report.write=false"),
     ],
 )
 def test_a_run_refuses_them_before_training(tmp_path, capsys, override, sentence):
@@ -208,11 +208,13 @@ MORE = {"test_pck_auc": 0.4, "test_pck_at_0.1": 0.2, "test_pck_at_0.05": 0.1, "t
 def test_the_metrics_own_names_are_used(tmp_path):
     run_dir(tmp_path / "a", [row(0, 10, 0.5, 0.1, 0.6), row(1, 12, 0.7)], **METRICS)
     (section,) = collect([tmp_path]).sections
-    assert [table.title.partition(":")[0] for table in main_grids(section)] == [
+    assert [table.title.partition(":")[0] for table in build_main_grids(section)] == [
         "(a) PCK@0.2 of the selected images", "(b) PCKh~@0.5 on the test images",
     ]  # fmt: skip
-    assert "a PCK@0.2 of 0.10" in summary(section) and "the test PCKh~@0.5 is 0.700" in summary(section)
-    rows = dict(settings(section, None, 0))
+    assert "a PCK@0.2 of 0.10" in summarise_section(section) and "the test PCKh~@0.5 is 0.700" in summarise_section(
+        section
+    )
+    rows = dict(list_settings(section, None, 0))
     assert rows["measure"] == "PCKh~@0.5 (~: its unit is an estimate)" and rows["its unit"] == "the longest rib"
     assert rows["measure of selected images"] == "PCK@0.2"
     assert rows["test images without that unit"] == "3 (left out of PCK)"
@@ -230,27 +232,27 @@ def test_other_metrics_are_other_sections(tmp_path):
 def test_further_thresholds_and_the_area_are_tables_and_joints_are_not(tmp_path):
     run_dir(tmp_path / "a", [row(0, 10, 0.5, 0.1, 0.6, **MORE), row(1, 12, 0.7, **MORE)], **METRICS)
     collection = collect([tmp_path])
-    assert [table.title for table in more_grids(collection.sections[0])] == [
+    assert [table.title for table in build_threshold_grids(collection.sections[0])] == [
         "Area under the PCKh~ curve on the test images",
         "PCKh~@0.05 on the test images",
         "PCKh~@0.1 on the test images",
     ]
-    text = markdown(collection)
+    text = format_markdown(collection)
     assert "| 0.400 | 0.400 | 1 |" in text and "head_top" not in text and "0.900" not in text
-    assert "More measures" in write([tmp_path], tmp_path / "out", lambda _: Grey()).read_text()
+    assert "More measures" in write_report([tmp_path], tmp_path / "out", lambda _: Grey()).read_text()
 
 
 def test_labels_spent_on_validation_are_told(tmp_path):
     rows = [row(0, 10, 0.5, 0.1, 0.6, validation_labels=1500), row(1, 12, 0.7, validation_labels=1500)]
     (section,) = collect([run_dir(tmp_path / "a", rows)]).sections
-    selected, tested = main_grids(section)
+    selected, tested = build_main_grids(section)
     assert tested.note.endswith("; 1,500 labelled validation images steered training and come on top")
     assert "validation" not in selected.note
-    assert dict(settings(section, None, 0))["labels spent on validation"] == "1,500"
+    assert dict(list_settings(section, None, 0))["labels spent on validation"] == "1,500"
     rows = [row(0, 10, 0.5, 0.1, 0.6, validation_labels=0)]
     (section,) = collect([run_dir(tmp_path / "b", rows)]).sections
-    assert "validation" not in main_grids(section)[1].note
-    assert dict(settings(section, None, 0))["labels spent on validation"] == "0"
+    assert "validation" not in build_main_grids(section)[1].note
+    assert dict(list_settings(section, None, 0))["labels spent on validation"] == "0"
 
 
 def fail(folder, reason):
@@ -264,7 +266,7 @@ def test_failed_jobs_are_shown_with_and_without_a_state(three_seeds, tmp_path):
     fail(three_seeds / "wide" / "0", "crop.size=48 does not fit")
     (three_seeds / "odd").mkdir()
     (three_seeds / "odd" / "failed.json").write_text("{")
-    html = write([three_seeds], tmp_path / "out", lambda _: Grey()).read_text()
+    html = write_report([three_seeds], tmp_path / "out", lambda _: Grey()).read_text()
     assert "1 of 2 (unfinished); failed: no space left | on &lt;device&gt;" in html
     assert "failed: crop.size=48 does not fit" in html and "2026-01-02T03:04:05" in html
     text = (tmp_path / "out" / "table.md").read_text()

@@ -13,7 +13,7 @@ from helpers.run_dirs import Grey
 from llpp.datasets.synthetic.dataset import SyntheticFigures
 from llpp.errors import ConfigError, DataError
 from llpp.report.collect import collect
-from llpp.report.facts import settings
+from llpp.report.facts import list_settings
 from llpp.rounds import loop, pool_growth, records
 from llpp.run_dir import state
 
@@ -76,7 +76,7 @@ def test_what_does_not_only_add_to_the_pool_is_refused_even_if_it_may_grow(overr
 
 def test_settings_beside_the_data_are_told_as_ever(begun):
     assert "different config (dataset.digest: " in refusal(begun, MORE, "head_weight=0.5", *GROW)
-    assert "dataset.grow='maybe' does not fit" in refusal(begun, "dataset.grow=maybe")
+    assert "dataset.grow='maybe' is invalid" in refusal(begun, "dataset.grow=maybe")
 
 
 @pytest.mark.slow
@@ -84,7 +84,7 @@ def test_a_grown_pool_is_selected_from_and_the_run_says_so(begun, tmp_path):
     run_dir = copied(begun, tmp_path)
     loop.run(tiny(run_dir, *SHORT, MORE, *GROW))
     loop.run(tiny(run_dir, *SHORT, MORE, "rounds=3"))  # nothing new: it needs no permission
-    found = state.load(run_dir / "state.json")
+    found = state.load_state(run_dir / "state.json")
     (grew,) = found.grown
     assert (grew.round, grew.added) == (0, 6) and found.science["dataset.pool"] == 30
     # 36 training figures of which 12 are labelled; six came before the first selection
@@ -92,7 +92,7 @@ def test_a_grown_pool_is_selected_from_and_the_run_says_so(begun, tmp_path):
     scored = pq.read_table(run_dir / "round_00/scores.parquet")["id"].to_pylist()
     assert len(scored) == 30 and "synthetic/pool-00029" in scored
     (section,) = collect([run_dir]).sections
-    shown = dict(settings(section, None, 0))
+    shown = dict(list_settings(section, None, 0))
     assert shown["the pool grew"].startswith("by 6 images before round 0 of ")
     assert "6 of 54 ids vanished" in refusal(run_dir, *GROW), "it cannot shrink again"
 
@@ -103,7 +103,7 @@ def test_a_round_that_was_interrupted_goes_on_when_the_pool_has_grown(tmp_path, 
     with monkeypatch.context() as patch:
         stop_in(patch, 1, 0)  # comes by only if the round begins anew
         loop.run(tiny(tmp_path, "rounds=2", MORE, *GROW))
-    assert pools(tmp_path) == ["24", "24"] and state.load(tmp_path / "state.json").grown[0].round == 1
+    assert pools(tmp_path) == ["24", "24"] and state.load_state(tmp_path / "state.json").grown[0].round == 1
 
 
 @pytest.mark.slow
@@ -127,7 +127,7 @@ def test_new_images_are_looked_at_before_they_join(begun, tmp_path, monkeypatch)
 @pytest.mark.slow
 @pytest.mark.parametrize("moment", ["before the records", "between records and state", "after the state"])
 def test_a_crash_while_the_pool_grows_leaves_a_run_that_goes_on(moment, begun, tmp_path, monkeypatch):
-    run_dir, begin = copied(begun, tmp_path), records.begin
+    run_dir, begin = copied(begun, tmp_path), records.write_initial_files
 
     def crash(*arguments):
         if moment == "after the state":
@@ -136,7 +136,8 @@ def test_a_crash_while_the_pool_grows_leaves_a_run_that_goes_on(moment, begun, t
 
     with monkeypatch.context() as patch, pytest.raises(Stopped):
         patch.setattr(
-            *((pool_growth, "replace_with") if moment == "before the records" else (records, "begin")), crash
+            *((pool_growth, "replace_file") if moment == "before the records" else (records, "write_initial_files")),
+            crash,
         )
         loop.run(tiny(run_dir, *SHORT, MORE, *GROW))
     if moment != "after the state":  # the data may as well be those of before
@@ -144,32 +145,36 @@ def test_a_crash_while_the_pool_grows_leaves_a_run_that_goes_on(moment, begun, t
         assert pools(run_dir) == ["24"]
         assert "6 ids were added to train" in refusal(run_dir, MORE)
     loop.run(tiny(run_dir, *SHORT, MORE, *GROW))
-    assert len(state.load(run_dir / "state.json").grown) == 1
+    assert len(state.load_state(run_dir / "state.json").grown) == 1
     assert pools(run_dir) == (["30", "24"] if moment == "after the state" else ["24", "24"])
 
 
 def listing(**changes):
     """Of Grey's six persons: four to train with, one each to validate and test."""
     table = Grey().records
-    return pool_growth.Listing.of(
+    return pool_growth.RecordTable.from_records(
         replace(table, **changes), np.ones(len(changes.get("ids", table.ids)), dtype=np.float32)
     )
 
 
 def test_a_difference_names_every_kind_of_change():
     table, before = Grey().records, listing()
-    same = pool_growth.difference(before, listing())
-    assert same.told() == ["the same records stand in another order"] and not same.is_growth
+    same = pool_growth.compare_records(before, listing())
+    assert same.describe() == ["the same records stand in another order"] and not same.is_growth
     joints, visible, boxes, split = (v.copy() for v in (table.joints, table.visible, table.boxes, table.split))
     joints[0, 0, 1] = np.nextafter(joints[0, 0, 1], np.float32(99))
     visible[1, 2], boxes[2, 3], split[3] = 1, 41, "val"
     for changes in ({"joints": joints}, {"visible": visible}, {"boxes": boxes}, {"split": split}):
-        (told,) = pool_growth.difference(before, listing(**changes)).told()
+        (told,) = pool_growth.compare_records(before, listing(**changes)).describe()
         assert told.startswith("1 of 6 records changed ('grey/"), changes
     initial = np.zeros(6, dtype=bool)
-    assert pool_growth.difference(before, listing(initial=initial)).told()[0].startswith("6 of 6 records changed")
+    assert (
+        pool_growth.compare_records(before, listing(initial=initial))
+        .describe()[0]
+        .startswith("6 of 6 records changed")
+    )
     others = [f"grey/{i}" for i in (0, 1, 2, 9, 4, 8)]
-    assert pool_growth.difference(before, listing(ids=others, images=others)).told() == [
+    assert pool_growth.compare_records(before, listing(ids=others, images=others)).describe() == [
         "2 of 6 ids vanished ('grey/3' among them)",
         "1 ids were added to train ('grey/9' among them)",
         "1 ids were added to test ('grey/8' among them)",
@@ -187,16 +192,19 @@ def test_a_row_has_a_digest_of_its_own_content_and_place():
             found ^= found >> 29
         return found
 
-    assert pool_growth.row_digests(*values).tolist() == [expected(1, 2, 7), expected(2, 1, 7)]
+    assert pool_growth.hash_rows(*values).tolist() == [expected(1, 2, 7), expected(2, 1, 7)]
     many = np.arange(200_000, dtype=np.float32)  # in several pieces
-    assert len(np.unique(pool_growth.row_digests(many))) == 200_000
+    assert len(np.unique(pool_growth.hash_rows(many))) == 200_000
 
 
 def test_records_that_cannot_be_read_are_refused_like_other_settings(begun, tmp_path):
     run_dir = copied(begun, tmp_path)
     (run_dir / "records.parquet").unlink()
     loop.run(tiny(run_dir, "trainer.max_epochs=1", "rounds=1"))
-    assert pool_growth.read(run_dir / "records.parquet", 0).ids == pool_growth.read(begun / "records.parquet", 0).ids
+    assert (
+        pool_growth.read_records(run_dir / "records.parquet", 0).ids
+        == pool_growth.read_records(begun / "records.parquet", 0).ids
+    )
     flip_a_bit(run_dir / "records.parquet")
-    assert pool_growth.read(run_dir / "records.parquet", 0) is None
+    assert pool_growth.read_records(run_dir / "records.parquet", 0) is None
     assert "different config (dataset.digest: " in refusal(run_dir, MORE, *GROW)

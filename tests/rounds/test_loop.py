@@ -23,7 +23,7 @@ def weights(round_dir, which="last"):
 
 
 def selections(run_dir):
-    return [r.selected for r in state.load(run_dir / "state.json").rounds]
+    return [r.selected for r in state.load_state(run_dir / "state.json").rounds]
 
 
 @pytest.fixture(scope="module")
@@ -152,7 +152,7 @@ def test_another_config_is_refused_by_name_of_what_differs(finished, tmp_path):
 
 
 def test_a_directory_in_use_says_who_has_it(finished):
-    with lock.lock(finished):
+    with lock.lock_run_dir(finished):
         with pytest.raises(
             StateError, match=r"is in use by process \d+ on .*; wait for it.* is dead .*, delete .*lock"
         ):
@@ -182,14 +182,14 @@ def test_a_damaged_state_is_never_read_as_something_else(finished, tmp_path, dam
 
 @pytest.mark.slow
 def test_a_loss_that_is_not_finite_stops_with_its_place_and_keeps_the_last_commit(finished, tmp_path, monkeypatch):
-    losses = LearningLossModule.pose_losses
+    losses = LearningLossModule.compute_pose_losses
 
     def spoiled(self, heatmaps, batch):
         per_image, drawn = losses(self, heatmaps, batch)
         return per_image * (torch.nan if self.training and self.round_number == 1 else 1.0), drawn
 
     with monkeypatch.context() as patch:
-        patch.setattr(LearningLossModule, "pose_losses", spoiled)
+        patch.setattr(LearningLossModule, "compute_pose_losses", spoiled)
         with pytest.raises(TrainingError, match=r"the loss is not finite in round 1, epoch 0, batch 0 "):
             loop.run(tiny(tmp_path))
     assert len(selections(tmp_path)) == 1
@@ -202,38 +202,38 @@ def test_a_loss_that_is_not_finite_stops_with_its_place_and_keeps_the_last_commi
     [
         (["budget=13"], r"budget=13 exceeds the unlabelled pool \(11 left after round 1, 36 training ids in all\)"),
         (["initial=13"], "initial=13 exceeds the 12 training ids that may be labelled before round 0"),
-        (["rounds=0"], "rounds=0 does not fit; expected a whole number, 1 or more"),
-        (["initial=1"], "initial=1 does not fit; expected a whole number, 2 or more"),
+        (["rounds=0"], "rounds=0 is invalid; expected a whole number, 1 or more"),
+        (["initial=1"], "initial=1 is invalid; expected a whole number, 2 or more"),
         (["init=warm"], "init='warm' is not known; use fresh or previous"),
         (["crop.size=48"], "crop.size=48 does not fit the backbone.* such as 32 or 64"),
         (["head.strides=[2,4]"], r"head wants features at strides \[2\]; this backbone offers \[4, 8, 16, 32\]"),
         (["crop.resample=gpu"], "crop.resample='gpu' is not known"),
         (["dataset.val=0"], "dataset synthetic has no val records"),
         (["pairs=some"], "pairs='some' is not known; use global or local"),
-        (["rank_timeout=0"], "rank_timeout=0 does not fit; expected seconds, above 0"),
+        (["rank_timeout=0"], "rank_timeout=0 is invalid; expected seconds, above 0"),
         (
             ["weights=best", "trainer.check_val_every_n_epoch=5"],
             "check_val_every_n_epoch=5 exceeds trainer.max_epochs=2",
         ),
         (["trainer.precision=12"], "12"),
-        (["data.batch_size=0"], "data.batch_size=0 does not fit; expected a whole number, 2 or more"),
-        (["data.eval_batch_size=0"], "data.eval_batch_size=0 does not fit"),
-        (["data.workers=-1"], "data.workers=-1 does not fit"),
-        (["crop.padding=0"], "crop.padding=0 does not fit; expected a factor above 0"),
-        (["crop.resample=device", "crop.margin=0.5"], "crop.margin=0.5 does not fit"),
-        (["augmentation.flip=2"], "augmentation.flip=2 does not fit; expected a probability"),
-        (["augmentation.scale=-2"], "augmentation.scale=-2 does not fit"),
-        (["trainer.max_epochs=0"], "trainer.max_epochs=0 does not fit"),
-        (["codec.sigma=0"], "codec.sigma=0 does not fit"),
-        (["codec.peak=0"], "codec.peak=0 does not fit"),
-        (["pck.threshold=-1"], "pck.threshold=-1 does not fit"),
-        (["detach_from_epoch=-1"], "detach_from_epoch=-1 does not fit"),
-        (["head_weight=-1"], "head_weight=-1 does not fit"),
-        (["backbone.stacks=0"], "backbone.stacks=0 does not fit"),
-        (["backbone.channels=6"], "backbone.channels=6 does not fit; expected a multiple of 4"),
-        (["optimizer.lr=-1"], "optimizer.lr=-1 does not fit; expected a number, 0 or more"),
-        (["threads=0"], "threads=0 does not fit"),
-        (["initial=2.5"], "initial=2.5 does not fit; expected a whole number"),
+        (["data.batch_size=0"], "data.batch_size=0 is invalid; expected a whole number, 2 or more"),
+        (["data.eval_batch_size=0"], "data.eval_batch_size=0 is invalid"),
+        (["data.workers=-1"], "data.workers=-1 is invalid"),
+        (["crop.padding=0"], "crop.padding=0 is invalid; expected a factor above 0"),
+        (["crop.resample=device", "crop.margin=0.5"], "crop.margin=0.5 is invalid"),
+        (["augmentation.flip=2"], "augmentation.flip=2 is invalid; expected a probability"),
+        (["augmentation.scale=-2"], "augmentation.scale=-2 is invalid"),
+        (["trainer.max_epochs=0"], "trainer.max_epochs=0 is invalid"),
+        (["codec.sigma=0"], "codec.sigma=0 is invalid"),
+        (["codec.peak=0"], "codec.peak=0 is invalid"),
+        (["pck.threshold=-1"], "pck.threshold=-1 is invalid"),
+        (["detach_from_epoch=-1"], "detach_from_epoch=-1 is invalid"),
+        (["head_weight=-1"], "head_weight=-1 is invalid"),
+        (["backbone.stacks=0"], "backbone.stacks=0 is invalid"),
+        (["backbone.channels=6"], "backbone.channels=6 is invalid; expected a multiple of 4"),
+        (["optimizer.lr=-1"], "optimizer.lr=-1 is invalid; expected a number, 0 or more"),
+        (["threads=0"], "threads=0 is invalid"),
+        (["initial=2.5"], "initial=2.5 is invalid; expected a whole number"),
         (["head.reduction=max"], "head.reduction='max' is not known"),
         (["objective.pairs=some"], "objective.pairs='some' is not known"),
         (["pck.exclude=[nose]"], r"unknown joints \['nose'\]"),

@@ -16,25 +16,25 @@ def parts(pool):
 
 
 def test_labelled_ids_keep_the_order_of_acquisition_and_the_others_that_of_the_dataset():
-    pool = Pool.start(IDS, TRAIN, ["train/f", "train/a"])
+    pool = Pool.build(IDS, TRAIN, ["train/f", "train/a"])
     assert parts(pool) == (["train/f", "train/a"], ["train/c", "train/d"])
     assert parts(pool.label(["train/d"])) == (["train/f", "train/a", "train/d"], ["train/c"])
     assert parts(pool) == (["train/f", "train/a"], ["train/c", "train/d"]), "a pool does not change"
 
 
 def test_labelling_nothing_or_everything_is_fine():
-    pool = Pool.start(IDS, TRAIN, [])
+    pool = Pool.build(IDS, TRAIN, [])
     assert parts(pool.label([])) == ([], ["train/a", "train/c", "train/d", "train/f"])
     assert pool.label([IDS[row] for row in TRAIN[::-1]]).labelled.tolist() == [5, 3, 2, 0]
 
 
 @pytest.mark.parametrize("stranger", ["train/z", "test/b", "train/f"], ids=["unknown", "tested", "labelled"])
 def test_who_is_not_in_the_unlabelled_pool_is_refused_by_name(stranger):
-    pool = Pool.start(IDS, TRAIN, ["train/f"])
+    pool = Pool.build(IDS, TRAIN, ["train/f"])
     with pytest.raises(StateError, match=f"1 ids to label are not in the unlabelled pool, '{stranger}' among them"):
         pool.label(["train/a", stranger])
 
 
 def test_repeats_are_refused_by_name():
     with pytest.raises(StateError, match="2 of 5 ids would be labelled twice, 'train/c' among them"):
-        Pool.start(IDS, TRAIN, ["train/a", "train/c", "train/c", "train/d", "train/c"])
+        Pool.build(IDS, TRAIN, ["train/a", "train/c", "train/c", "train/d", "train/c"])

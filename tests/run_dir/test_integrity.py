@@ -99,23 +99,23 @@ def test_no_crash_while_a_checkpoint_is_replaced_makes_a_good_one_look_bad(momen
         with monkeypatch.context() as patch, pytest.raises(Stopped):
             patch.setattr(type(path), "replace", crashing)
             checkpoints.replace(path, lambda part, content=content: part.write_bytes(content))
-        assert checkpoints.fitting(path), path.read_bytes()
+        assert checkpoints.verified_digest(path), path.read_bytes()
     checkpoints.replace(path, lambda part: part.write_bytes(b"fourth"))
-    assert path.with_name("last.ckpt.sha256").read_text() == f"{checkpoints.fitting(path)}  last.ckpt\n"
+    assert path.with_name("last.ckpt.sha256").read_text() == f"{checkpoints.verified_digest(path)}  last.ckpt\n"
     path.write_bytes(b"fourtj")
-    assert checkpoints.fitting(path) is None
+    assert checkpoints.verified_digest(path) is None
 
 
 def test_a_checkpoint_without_a_digest_has_to_fit_its_archives_own(tmp_path):
     path = tmp_path / "last.ckpt"
     torch.save({"state_dict": {"w": torch.ones(4000)}}, path)
-    assert checkpoints.fitting(path)
+    assert checkpoints.verified_digest(path)
     flip_a_bit(path)
-    assert checkpoints.read(path)["state_dict"]["w"].shape == (4000,) and checkpoints.fitting(path) is None
+    assert checkpoints.read(path)["state_dict"]["w"].shape == (4000,) and checkpoints.verified_digest(path) is None
     for text in ("", "nonsense", "\x00" * 99):
         torch.save({"w": 1}, path)
         path.with_name("last.ckpt.sha256").write_text(text)
-        assert checkpoints.fitting(path) is None
+        assert checkpoints.verified_digest(path) is None
 
 
 @pytest.mark.slow
@@ -168,17 +168,17 @@ def test_a_damaged_base_model_is_not_taken_over_but_replaced(tmp_path, caplog):
     (told,) = warnings(caplog)
     assert "is damaged; it is trained anew and replaced" in told
     assert second == first and second["base_reused"] == "0"
-    assert checkpoints.fitting(shared) and row("c")["base_reused"] == "1"
-    assert checkpoints.fitting(tmp_path / "c/round_00/last.ckpt")
+    assert checkpoints.verified_digest(shared) and row("c")["base_reused"] == "1"
+    assert checkpoints.verified_digest(tmp_path / "c/round_00/last.ckpt")
 
 
 @pytest.mark.slow
 def test_a_round_says_what_it_left(undisturbed):
-    first, last = state.load(undisturbed / "state.json").rounds
+    first, last = state.load_state(undisturbed / "state.json").rounds
     tables = {"test.parquet", "scores.parquet", "selected.csv", "poses.parquet"}
     assert set(first.files) == {"last.ckpt", "best.ckpt", *tables}
     assert set(last.files) == {"last.ckpt", "best.ckpt", "test.parquet"}
-    assert not any(layout.damaged(undisturbed, r, name) for r in (first, last) for name in r.files)
+    assert not any(layout.is_damaged(undisturbed, r, name) for r in (first, last) for name in r.files)
 
 
 @pytest.mark.parametrize("name", ["test.parquet", "scores.parquet", "poses.parquet"])
@@ -187,9 +187,9 @@ def test_a_damaged_table_is_left_out_of_the_report_by_name(name, undisturbed, tm
 
     def shown():
         (section,) = collect([undisturbed]).sections
-        (selection,) = gallery.galleries(section, Grey(), 4)[0].selections
-        losses = figures.test_losses(section.first, 0)
-        return selection.problem or "", list(page.damaged(section)), losses
+        (selection,) = gallery.build_galleries(section, Grey(), 4)[0].selections
+        losses = figures.read_test_losses(section.first_run, 0)
+        return selection.problem or "", list(page.describe_damage(section)), losses
 
     try:
         assert "missing or damaged" not in shown()[0] and shown()[1] == [] and shown()[2]
@@ -210,7 +210,7 @@ def test_a_damaged_table_is_not_analysed(undisturbed):
     try:
         flip_a_bit(path)
         with pytest.raises(StateError, match=r"round_00/test.parquet cannot be read as a score table; restore it"):
-            measured.read(undisturbed)
+            measured.read_measured_run(undisturbed)
     finally:
         path.write_bytes(held)
 
@@ -222,9 +222,9 @@ def test_a_bit_of_a_state_is_never_read_as_something_else(undisturbed, tmp_path)
         damaged[bit // 8] ^= 1 << bit % 8
         path.write_bytes(damaged)
         with pytest.raises(StateError):
-            state.load(path)
+            state.load_state(path)
     path.write_bytes(raw)
-    assert state.load(path) == state.load(undisturbed / "state.json")
+    assert state.load_state(path) == state.load_state(undisturbed / "state.json")
 
 
 @pytest.mark.slow
@@ -236,7 +236,7 @@ def test_a_state_of_an_older_llpp_has_no_digests_and_is_read(undisturbed, tmp_pa
         "rounds": [{"number": 0, "row": {"labelled": 1}, "selected": ["b"]}],
     }
     (tmp_path / "state.json").write_text(
-        state.json.dumps({"llpp_state": 1, "sha256": hashing.digest(body), **body}), encoding="utf-8"
+        state.json.dumps({"llpp_state": 1, "sha256": hashing.hash_json(body), **body}), encoding="utf-8"
     )
-    (found,) = state.load(tmp_path / "state.json").rounds
-    assert found.files == {} and not layout.damaged(tmp_path, found, "last.ckpt")
+    (found,) = state.load_state(tmp_path / "state.json").rounds
+    assert found.files == {} and not layout.is_damaged(tmp_path, found, "last.ckpt")

@@ -112,8 +112,8 @@ def test_a_hostile_checkpoint_is_one_sentence(tmp_path, marker, name):
     path = tmp_path / "last.ckpt"
     path.write_bytes(CHECKPOINTS[name](Trap(marker)))
     readers = (
-        lambda: layout.belongs(path, "key"),
-        lambda: layout.weights(path),
+        lambda: layout.matches_round(path, "key"),
+        lambda: layout.read_weights(path),
         lambda: checkpoints.AtomicCheckpointIO().load_checkpoint(path, weights_only=False),
     )
     for reader in readers:
@@ -124,11 +124,11 @@ def test_a_hostile_checkpoint_is_one_sentence(tmp_path, marker, name):
 def test_a_whole_checkpoint_is_read(tmp_path):
     path = tmp_path / "last.ckpt"
     path.write_bytes(WHOLE)
-    assert layout.belongs(path, "key", "code") and not layout.belongs(path, "another")
-    assert layout.weights(path)["w"].sum() == 400
+    assert layout.matches_round(path, "key", "code") and not layout.matches_round(path, "another")
+    assert layout.read_weights(path)["w"].sum() == 400
     path.write_bytes(archived({"state_dict": {"w": 1}}))
-    assert "holds no weights" in sentence(StateError, layout.weights, path)
-    assert "is missing" in sentence(StateError, layout.weights, tmp_path / "best.ckpt")
+    assert "holds no weights" in sentence(StateError, layout.read_weights, path)
+    assert "is missing" in sentence(StateError, layout.read_weights, tmp_path / "best.ckpt")
 
 
 @pytest.mark.slow
@@ -165,7 +165,7 @@ def stated(**changes):
     """A state file's text with a checksum that fits."""
     rounds = [{"number": 0, "row": {"labelled": 4, "test_pck": 0.5}, "selected": ["a"]}]
     body = {"science": {}, "initial": ["b"], "skipped": {}, "rounds": rounds, **changes}
-    return json.dumps({"llpp_state": 1, "sha256": hashing.digest(body), **body})
+    return json.dumps({"llpp_state": 1, "sha256": hashing.hash_json(body), **body})
 
 
 def first_round(**changes):
@@ -195,20 +195,22 @@ def first_round(**changes):
 )
 def test_a_hostile_state_is_one_sentence(tmp_path, text):
     (tmp_path / "state.json").write_text(text)
-    told = sentence(StateError, state.load, tmp_path / "state.json")
+    told = sentence(StateError, state.load_state, tmp_path / "state.json")
     assert "state.json is damaged: it" in told and "restore it from a backup, or delete" in told
 
 
 def test_a_state_that_is_too_large_or_no_file_is_one_sentence(tmp_path):
     path = tmp_path / "state.json"
     path.write_text(stated())
-    assert state.load(path).labelled == ("b", "a")
+    assert state.load_state(path).labelled == ("b", "a")
     with path.open("ab") as file:
         file.truncate(1 << 40)  # takes no space
-    assert "it has 1,099,511,627,776 bytes, 2,147,483,648 at most are read" in sentence(StateError, state.load, path)
+    assert "it has 1,099,511,627,776 bytes, 2,147,483,648 at most are read" in sentence(
+        StateError, state.load_state, path
+    )
     path.unlink()
     os.mkfifo(path)  # whoever opens it waits for ever
-    assert "it is no regular file" in sentence(StateError, state.load, path)
+    assert "it is no regular file" in sentence(StateError, state.load_state, path)
 
 
 CONFIGS = {
@@ -229,7 +231,7 @@ CONFIGS = {
 def test_a_hostile_config_is_one_sentence(tmp_path, marker, name):
     folder = run_dir(tmp_path / "a", [row(0, 10, 0.5)])
     (folder / "config.yaml").write_text(CONFIGS[name].replace("{marker}", str(marker)))
-    for call in (lambda: collect([folder]), lambda: instantiate.dataset_of_run(folder)):
+    for call in (lambda: collect([folder]), lambda: instantiate.rebuild_run_dataset(folder)):
         assert "has no readable config.yaml" in sentence(StateError, call)
 
 
@@ -270,24 +272,24 @@ def test_only_our_datasets_are_built_from_a_config(tmp_path, marker, target):
     nested = f"  more: [{{inner: {{_target_: {target!r}, _partial_: true, _args_: ['touch {marker}']}}}}]\n"
     for number, text in enumerate((f"  _target_: {target!r}\n  _args_: ['touch {marker}']\n", DRAWN + nested)):
         folder = figures(tmp_path / str(number), text)
-        told = sentence(ConfigError, instantiate.dataset_of_run, folder)
+        told = sentence(ConfigError, instantiate.rebuild_run_dataset, folder)
         assert f"config.yaml names _target_ {target!r}, which is neither one of llpp's datasets nor in" in told
         assert "trusted_packages=…" in told
 
 
 @pytest.mark.parametrize("target", ["{a: 1}", "[os.system, 1]", "1", "null"])
 def test_a_target_that_is_no_name_is_refused(tmp_path, target):
-    told = sentence(ConfigError, instantiate.dataset_of_run, figures(tmp_path, f"  _target_: {target}\n"))
+    told = sentence(ConfigError, instantiate.rebuild_run_dataset, figures(tmp_path, f"  _target_: {target}\n"))
     assert "trusted_packages" in told
 
 
 def test_our_own_datasets_are_built(tmp_path):
-    assert len(instantiate.dataset_of_run(figures(tmp_path / "a", DRAWN)).records.ids) == 12
+    assert len(instantiate.rebuild_run_dataset(figures(tmp_path / "a", DRAWN)).records.ids) == 12
     merged = "  _target_: llpp.datasets.merged.MergedDataset\n  parts:\n    one:\n"
     merged += "".join(f"    {line}\n" for line in DRAWN.splitlines())
-    assert len(instantiate.dataset_of_run(figures(tmp_path / "b", merged)).records.ids) == 12
+    assert len(instantiate.rebuild_run_dataset(figures(tmp_path / "b", merged)).records.ids) == 12
     assert "has no dataset" in sentence(
-        ConfigError, instantiate.dataset_of_run, figures(tmp_path / "c", "  size: 3\n")
+        ConfigError, instantiate.rebuild_run_dataset, figures(tmp_path / "c", "  size: 3\n")
     )
 
 
@@ -304,7 +306,7 @@ def test_nothing_is_looked_up_for_a_config(tmp_path, monkeypatch, value):
     monkeypatch.setenv("SESAME", "open-sesame")
     for text in (DRAWN + f"  root: {value}\n", f"  _target_: {value}\n", DRAWN + f"  {value}: 1\n"):
         folder = figures(tmp_path, text)
-        told = sentence(ConfigError, instantiate.dataset_of_run, folder)
+        told = sentence(ConfigError, instantiate.rebuild_run_dataset, folder)
         assert "has the interpolation" in told and "open-sesame" not in told
         assert "open-sesame" not in str(collect([folder]))
 
@@ -333,12 +335,12 @@ def test_a_trusted_package_builds_what_it_defines_and_not_what_it_imports(tmp_pa
     folder = figures(
         tmp_path / "a", DRAWN.replace("llpp.datasets.synthetic.dataset.SyntheticFigures", "minefield.Mine")
     )
-    assert "neither" in sentence(ConfigError, instantiate.dataset_of_run, folder, trusted=["mine", "minefields"])
+    assert "neither" in sentence(ConfigError, instantiate.rebuild_run_dataset, folder, trusted=["mine", "minefields"])
     assert plug_in not in sys.modules  # what is not trusted is not even imported
-    assert instantiate.dataset_of_run(folder, trusted=[plug_in]).name == "mine"
+    assert instantiate.rebuild_run_dataset(folder, trusted=[plug_in]).name == "mine"
     for target in ("minefield.system", "minefield.os.system", "minefield.Mine.__class__", "minefield.Nothing"):
         text = f"  _target_: {target}\n  _args_: ['touch {marker}']\n"
-        sentence(ConfigError, instantiate.dataset_of_run, figures(tmp_path / "b", text), trusted=[plug_in])
+        sentence(ConfigError, instantiate.rebuild_run_dataset, figures(tmp_path / "b", text), trusted=[plug_in])
 
 
 @pytest.mark.slow
@@ -368,7 +370,7 @@ def test_an_error_brings_no_codes_to_the_terminal(capsys):
 def test_a_link_for_a_lock_empties_nothing(tmp_path):
     (tmp_path / "precious").write_text("mine")
     (tmp_path / "lock").symlink_to(tmp_path / "precious")
-    with pytest.raises(StateError, match=r"lock is a link, .*; delete it"), lock.lock(tmp_path):
+    with pytest.raises(StateError, match=r"lock is a link, .*; delete it"), lock.lock_run_dir(tmp_path):
         pass
     assert (tmp_path / "precious").read_text() == "mine"
 

@@ -10,7 +10,7 @@ from torch._dynamo.utils import counters
 
 from llpp.config import build
 from llpp.errors import ConfigError
-from llpp.training.compilation import Compilation, of_setting
+from llpp.training.compilation import Compilation, parse_compile_setting
 from llpp.types import Features, PoseOutput
 
 
@@ -26,23 +26,23 @@ from llpp.types import Features, PoseOutput
     ],
 )
 def test_a_word_or_a_mapping_says_how_to_compile(setting, expected):
-    assert of_setting(setting, batch=4, accumulated=1) == expected
+    assert parse_compile_setting(setting, batch=4, accumulated=1) == expected
 
 
 @pytest.mark.parametrize(
     ("setting", "sentence"),
     [
-        ("fast", "compile='fast' does not fit; expected null, regional, a mode"),
-        (True, "compile=True does not fit"),
+        ("fast", "compile='fast' is invalid; expected null, regional, a mode"),
+        (True, "compile=True is invalid"),
         ({"modes": "default"}, "compile.modes is not known; use backend, mode, regional"),
-        ({"mode": "fast"}, "compile.mode='fast' does not fit; expected one of default, reduce-overhead"),
-        ({"regional": 1}, "compile.regional=1 does not fit; expected true or false"),
+        ({"mode": "fast"}, "compile.mode='fast' is invalid; expected one of default, reduce-overhead"),
+        ({"regional": 1}, "compile.regional=1 is invalid; expected true or false"),
         ({"backend": "cudagraphs", "mode": "max-autotune"}, "is one of inductor's, not of backend 'cudagraphs'"),
     ],
 )
 def test_a_setting_that_cannot_be_is_refused(setting, sentence):
     with pytest.raises(ConfigError, match=sentence):
-        of_setting(setting, batch=4, accumulated=1)
+        parse_compile_setting(setting, batch=4, accumulated=1)
 
 
 def test_graphs_that_overwrite_added_gradients_are_refused(tmp_path):
@@ -57,7 +57,7 @@ def test_batches_of_evaluation_are_filled_up_and_cut_again():
         return PoseOutput(levels[:, None], Features({4: 2 * levels}, 3 * levels))
 
     image = torch.arange(3.0)[:, None, None, None].expand(3, 3, 2, 2)  # sums are 0, 12 and 24
-    output = Compilation("eager", batch=4).evaluated(network, image)
+    output = Compilation("eager", batch=4).evaluate(network, image)
     found = (output.heatmaps, output.features.pyramid[4], output.features.penultimate)
     assert [values.flatten().tolist() for values in found] == [[0, 12, 24], [0, 24, 48], [0, 36, 72]]
 
@@ -73,7 +73,7 @@ def test_the_second_round_and_smaller_batches_compile_nothing(tmp_path):
     cfg = config(tmp_path, regional, "backbone.depth=1", "data.eval_batch_size=6", "flip_test=true")
     experiment = build.experiment(cfg)
     data = experiment.make_data(list(range(12)), [0], 0)
-    batch, five = next(iter(data.train_dataloader())), next(iter(data.rows_loader(np.arange(5))))
+    batch, five = next(iter(data.train_dataloader())), next(iter(data.make_rows_loader(np.arange(5))))
     plain = build.experiment(config(tmp_path, "backbone.depth=1", "flip_test=true")).make_module(0, "joint")
 
     def round_(number):
@@ -88,7 +88,7 @@ def test_the_second_round_and_smaller_batches_compile_nothing(tmp_path):
 
     counters.clear()
     scores, first = round_(0)
-    assert 0 < first <= 2 * len(plain.backbone.regions()), "once for training and once for evaluation"
+    assert 0 < first <= 2 * len(plain.backbone.list_regions()), "once for training and once for evaluation"
     with torch.inference_mode():
         expected = plain.eval().predict_step(five, 0)
     for name, value in expected.items():

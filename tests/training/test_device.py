@@ -13,8 +13,8 @@ from llpp.data.resampling import resample
 from llpp.errors import TrainingError
 from llpp.inference.evaluation import evaluate
 from llpp.rounds import loop
-from llpp.training.divergence import LossWatch, check_weights
-from llpp.training.known_mean import KnownMean
+from llpp.training.divergence import NonFiniteLossMonitor, check_weights
+from llpp.training.known_mean import MaskedMean
 from llpp.training.module import LearningLossModule
 
 
@@ -99,8 +99,8 @@ def test_more_steps_of_an_epoch_or_of_a_pass_are_no_more_waiting(tmp_path):
     def fit(images):
         experiment = tiny(tmp_path, *overrides, "data.eval_batch_size=2")
         data, rows = experiment.make_data(list(range(images)), [0, 1], 0), np.arange(images)
-        training, pool = ready(data.train_dataloader()), ready(data.rows_loader(rows))
-        data.rows_loader = lambda _: pool
+        training, pool = ready(data.train_dataloader()), ready(data.make_rows_loader(rows))
+        data.make_rows_loader = lambda _: pool
         module, trainer = experiment.make_module(0, "joint"), experiment.make_trainer(tmp_path / "a", "key", False)
         steps = waits_of(trainer.fit, module, training, ready(data.val_dataloader()))
         assert trainer.global_step == images // 4
@@ -110,7 +110,7 @@ def test_more_steps_of_an_epoch_or_of_a_pass_are_no_more_waiting(tmp_path):
 
 
 def test_losses_are_looked_at_now_and_then_and_the_first_bad_step_is_told():
-    watch = LossWatch(round_number=3)
+    watch = NonFiniteLossMonitor(round_number=3)
     watch.every = 4
     good, bad = torch.tensor(1.0), torch.tensor(torch.nan)
     watch.add(0, 7, good, {"train/pose_loss": good})
@@ -120,15 +120,15 @@ def test_losses_are_looked_at_now_and_then_and_the_first_bad_step_is_told():
         TrainingError, match=r"in round 3, epoch 1, batch 0 \(train/pose_loss 0.25\); lower optimizer"
     ):
         watch.add(1, 2, good, {"train/pose_loss": good})
-    watch.look()  # nothing is left to say
+    watch.check()  # nothing is left to say
     watch.add(2, 0, bad, {})
     with pytest.raises(TrainingError, match="epoch 2, batch 0"):
-        watch.look()
+        watch.check()
 
 
 @pytest.mark.slow
 def test_nothing_is_saved_after_a_loss_that_is_not_finite(tmp_path, monkeypatch):
-    losses = LearningLossModule.pose_losses
+    losses = LearningLossModule.compute_pose_losses
     seen = []
 
     def spoiled(self, heatmaps, batch):
@@ -136,7 +136,7 @@ def test_nothing_is_saved_after_a_loss_that_is_not_finite(tmp_path, monkeypatch)
         seen.extend([0] * self.training)
         return per_image * (torch.nan if len(seen) == 5 else 1.0), drawn  # three batches are an epoch
 
-    monkeypatch.setattr(LearningLossModule, "pose_losses", spoiled)
+    monkeypatch.setattr(LearningLossModule, "compute_pose_losses", spoiled)
     with pytest.raises(TrainingError, match=r"round 0, epoch 1, batch 1 \(train/pose_loss nan, "):
         loop.run(tiny(tmp_path, "trainer.log_every_n_steps=100", "rounds=1"))
     assert len(seen) == 6, "the epoch ends, and its end is not saved"
@@ -151,7 +151,7 @@ def test_weights_that_the_last_step_spoilt_are_not_saved():
 
 
 def test_the_mean_of_known_values():
-    mean = KnownMean()
+    mean = MaskedMean()
     mean.update(torch.tensor([1.0, 100.0, 2.0]), torch.tensor([True, False, True]))
     mean.update(torch.tensor([torch.nan, 6.0]), torch.tensor([False, True]))
     assert mean.compute() == 3.0

@@ -7,7 +7,7 @@ from helpers.experiments import tiny
 from scipy.stats import spearmanr
 
 from llpp.errors import OccupiedError
-from llpp.heads.base import FeatureSpec, fully_connected, pooled
+from llpp.heads.base import FeatureSpec, average_pool, build_fully_connected
 from llpp.heads.gap_multilevel import GapMultilevelHead
 from llpp.rounds import loop
 from llpp.training import trainer_setup
@@ -20,14 +20,14 @@ def cpu(monkeypatch, **capabilities):
 
 def test_auto_is_bf16_where_a_cpu_is_faster_with_it(monkeypatch):
     cpu(monkeypatch, avx512_bf16=True, cpu_name="AMD EPYC")
-    assert trainer_setup.precision("auto", "cpu") == "bf16-mixed"
+    assert trainer_setup.resolve_precision("auto", "cpu") == "bf16-mixed"
     cpu(monkeypatch, avx512_bf16=True, amx_bf16=True, cpu_name="Intel Xeon")
-    assert trainer_setup.precision("auto", "cpu") == "bf16-mixed"
+    assert trainer_setup.resolve_precision("auto", "cpu") == "bf16-mixed"
     cpu(monkeypatch, avx512_bf16=True, amx_bf16=False, cpu_name="Intel Xeon")
-    assert trainer_setup.precision("auto", "cpu") == "32-true"
+    assert trainer_setup.resolve_precision("auto", "cpu") == "32-true"
     cpu(monkeypatch)
-    assert trainer_setup.precision("auto", "cpu") == "32-true"
-    assert trainer_setup.precision("bf16-mixed", "cpu") == "bf16-mixed"
+    assert trainer_setup.resolve_precision("auto", "cpu") == "32-true"
+    assert trainer_setup.resolve_precision("bf16-mixed", "cpu") == "bf16-mixed"
 
 
 @pytest.mark.slow
@@ -48,7 +48,7 @@ def test_a_run_goes_on_in_the_precision_it_began_with_or_not_at_all(monkeypatch,
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_pooled_maps_are_means_in_single_precision(dtype, height, width):
     maps = torch.rand(2, 3, height, width).to(dtype)
-    found = pooled(maps)
+    found = average_pool(maps)
     assert found.dtype == torch.float32
     exactly = maps.double().mean(dim=(2, 3)).float()
     assert torch.allclose(found, exactly, rtol=2e-3 if dtype != torch.float32 else 1e-6)
@@ -59,10 +59,10 @@ def test_last_layers_of_heads_compute_in_single_precision_under_autocast(kind):
     spec = FeatureSpec({4: 16}, 16, 32)
     maps = torch.rand(64, 16, 8, 8)
     head = GapMultilevelHead(spec)
-    tail = fully_connected(16, (8,))
+    tail = build_fully_connected(16, (8,))
 
     def predicted():
-        return tail(pooled(maps)).squeeze(1) if kind == "fully connected" else head(Features({4: maps}, maps))
+        return tail(average_pool(maps)).squeeze(1) if kind == "fully connected" else head(Features({4: maps}, maps))
 
     with torch.no_grad(), torch.autocast("cpu", dtype=torch.bfloat16):
         reduced = predicted()
@@ -75,14 +75,14 @@ def test_bf16_ranks_the_predicted_losses_of_a_trained_network_as_float32_does(he
     figures = ("dataset.size=64", "dataset.initial=128", "dataset.pool=384", "dataset.val=4", "dataset.test=4")
     net = ("crop.size=64", "backbone.channels=32", f"head={head}", "initial=128", "data.batch_size=16")
     experiment = tiny(tmp_path, *net, "trainer.max_epochs=4", "optimizer.lr=3e-3", dataset=figures)
-    rows = experiment.dataset.records.rows("train")
+    rows = experiment.dataset.records.select_rows("train")
     data = experiment.make_data(rows[:128].tolist(), rows[:4].tolist(), 0)
     ids = tuple(experiment.dataset.records.ids.take(rows[:128]))
-    module = experiment.training.round(0, ids, data, 0, "").module.eval()
+    module = experiment.training.train(0, ids, data, 0, "").module.eval()
 
     def scores(reduced):
         with torch.inference_mode(), torch.autocast("cpu", dtype=torch.bfloat16, enabled=reduced):
-            parts = [module.predict_step(b, 0)["predicted_loss"] for b in data.rows_loader(rows)]
+            parts = [module.predict_step(b, 0)["predicted_loss"] for b in data.make_rows_loader(rows)]
         return torch.cat(parts).numpy()
 
     plain, reduced = scores(False), scores(True)

@@ -26,7 +26,7 @@ BN = ("running_mean", "running_var")
 
 
 def weights(directory, which="last"):
-    return layout.weights(layout.checkpoint(Path(directory), which))
+    return layout.read_weights(layout.get_checkpoint_path(Path(directory), which))
 
 
 def differing(one, other, prefix):
@@ -170,10 +170,10 @@ def test_the_programs_digest_sees_plug_ins_in_lists(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(tmp_path)
     importlib.import_module("noise_of_mine")
     settings = {"pixel": {"transforms": [{"_target_": "noise_of_mine.Noise"}]}}
-    before = fingerprint.code(settings)
-    assert before == fingerprint.code(settings) != fingerprint.code({})
+    before = fingerprint.hash_program(settings)
+    assert before == fingerprint.hash_program(settings) != fingerprint.hash_program({})
     (tmp_path / "noise_of_mine.py").write_text("class Noise: strength = 2\n")
-    assert fingerprint.code(settings) != before
+    assert fingerprint.hash_program(settings) != before
 
 
 def _run(run_dir, store, acquisition):
@@ -210,7 +210,7 @@ def test_a_subset_bounds_what_is_scored_and_selected(tmp_path):
 
 
 def test_a_subset_below_the_budget_is_refused(tmp_path):
-    with pytest.raises(ConfigError, match="subset=5 does not fit; expected null, or a whole number, budget or more"):
+    with pytest.raises(ConfigError, match="subset=5 is invalid; expected null, or a whole number, budget or more"):
         tiny(tmp_path, "subset=5")
 
 
@@ -221,7 +221,7 @@ def test_with_mirrored_images_averaged_a_mirror_image_gets_mirrored_joints(tmp_p
 
     def joints(pixels):
         with torch.no_grad():
-            return module.joints(module.backbone(pixels).heatmaps, pixels)
+            return module.decode_joints(module.backbone(pixels).heatmaps, pixels)
 
     upright, mirrored = joints(image), joints(image.flip(-1))
     mirrored = mirrored[:, experiment.dataset.skeleton.flip_order]

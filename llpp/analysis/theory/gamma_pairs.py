@@ -14,9 +14,9 @@ from scipy import integrate, special, stats
 from llpp.errors import expect
 
 Values = NDArray[np.float64]
-TRUSTED = 1e-9  # rounding error up to which the closed form of the expected share is given out
-TERMS = 1000  # largest α that is expanded
-NARROW = 1e6  # largest α that is integrated
+MAX_ROUNDING_ERROR = 1e-9  # rounding error up to which the closed form of the expected share is given out
+MAX_EXPANDED_ALPHA = 1000  # largest α that is expanded
+MAX_INTEGRATED_ALPHA = 1e6  # largest α that is integrated
 
 
 @dataclass(frozen=True)
@@ -36,9 +36,9 @@ class Gamma:
         return self.alpha / self.beta
 
     @property
-    def expandable(self) -> bool:
+    def has_closed_form(self) -> bool:
         """Whether α is an integer for which the closed forms are written out."""
-        return float(self.alpha).is_integer() and self.alpha <= TERMS
+        return float(self.alpha).is_integer() and self.alpha <= MAX_EXPANDED_ALPHA
 
     def cdf(self, loss: ArrayLike) -> Values:
         """P(l ≤ loss)."""
@@ -56,7 +56,7 @@ def pair_probability_closed(delta: ArrayLike, gamma: Gamma) -> Values:
     problem. All terms are positive, so nothing cancels.
     """
     x = gamma.beta * np.asarray(delta, dtype=float)
-    if not gamma.expandable:
+    if not gamma.has_closed_form:
         return np.full(x.shape, np.nan)
     k = np.arange(int(gamma.alpha))
     left = 2 * gamma.alpha - 2 - k
@@ -70,16 +70,16 @@ def pair_probability_closed(delta: ArrayLike, gamma: Gamma) -> Values:
 def pair_probability_quadrature(delta: ArrayLike, gamma: Gamma) -> Values:
     """P(|l_i - l_j| ≤ δ) = 2 ∫ f(l) (F(l + δ) - F(l)) dl for any α, of δ's shape."""
 
-    def one(x: float) -> float:
-        def gap(z: float) -> float:
+    def compute_probability(x: float) -> float:
+        def compute_gap(z: float) -> float:
             return float(special.gammainc(gamma.alpha, z + x) - special.gammainc(gamma.alpha, z))
 
         def log_weight(log_z: float, z: float) -> float:
             return float(gamma.alpha * log_z - z - special.gammaln(gamma.alpha))
 
-        return min(2 * _integral(gap, log_weight, peak=gamma.alpha, rise=gamma.alpha), 1.0)
+        return min(2 * _compute_integral(compute_gap, log_weight, peak=gamma.alpha, rise=gamma.alpha), 1.0)
 
-    return _each(one, gamma.beta * np.asarray(delta, dtype=float))
+    return _map_values(compute_probability, gamma.beta * np.asarray(delta, dtype=float))
 
 
 def pair_probability(delta: ArrayLike, gamma: Gamma) -> Values:
@@ -87,9 +87,9 @@ def pair_probability(delta: ArrayLike, gamma: Gamma) -> Values:
 
     For α beyond a million, where a density is too narrow to be integrated, the normal limit, right to 1 / α.
     """
-    if gamma.alpha > NARROW:
+    if gamma.alpha > MAX_INTEGRATED_ALPHA:
         return np.asarray(special.erf(gamma.beta * np.asarray(delta, dtype=float) / (2 * np.sqrt(gamma.alpha))))
-    return (pair_probability_closed if gamma.expandable else pair_probability_quadrature)(delta, gamma)
+    return (pair_probability_closed if gamma.has_closed_form else pair_probability_quadrature)(delta, gamma)
 
 
 def expected_share_closed(delta: ArrayLike, gamma: Gamma) -> Values:
@@ -100,7 +100,7 @@ def expected_share_closed(delta: ArrayLike, gamma: Gamma) -> Values:
     be off by more than 1e-9 is not given out. x ≤ 25 is safe for every α.
     """
     x = gamma.beta * np.abs(np.asarray(delta, dtype=float))
-    if not gamma.expandable:
+    if not gamma.has_closed_form:
         return np.full(x.shape, np.nan)
     epsilon = np.finfo(float).eps
     with np.errstate(all="ignore"):  # x e^x E₁(x) overflows beyond x = 700 and becomes NaN
@@ -112,7 +112,7 @@ def expected_share_closed(delta: ArrayLike, gamma: Gamma) -> Values:
             shrink = x**2 * kappa
             error = shrink * error + epsilon * (x / (2 * m) + shrink * np.abs(ratio))
             ratio = x / (2 * m) - shrink * ratio
-        safe = np.isfinite(ratio) & (error < TRUSTED)
+        safe = np.isfinite(ratio) & (error < MAX_ROUNDING_ERROR)
     return np.where(safe, 0.5 + np.sign(delta) * ratio / 2, np.nan)
 
 
@@ -122,7 +122,7 @@ def expected_share_quadrature(delta: ArrayLike, gamma: Gamma) -> Values:
     Given δ ≥ 0, z = 2β l_j has a density proportional to (z (z + 2x))^(α-1) e^-z, and t = 1/2 + x / 2(z + x).
     """
 
-    def one(x: float) -> float:
+    def compute_share(x: float) -> float:
         if x == 0:
             return 0.5
         size = abs(x)
@@ -135,13 +135,13 @@ def expected_share_quadrature(delta: ArrayLike, gamma: Gamma) -> Values:
         peak = middle + root if middle > 0 else 2 * size * gamma.alpha / (root - middle)  # the same, no cancellation
         top = log_weight(np.log(peak), peak)
 
-        def mean_of(value: Callable[[float], float]) -> float:
-            return _integral(value, lambda log_z, z: log_weight(log_z, z) - top, peak, rise=gamma.alpha)
+        def average(value: Callable[[float], float]) -> float:
+            return _compute_integral(value, lambda log_z, z: log_weight(log_z, z) - top, peak, rise=gamma.alpha)
 
-        ratio = mean_of(lambda z: size / (z + size)) / mean_of(lambda z: 1.0)
+        ratio = average(lambda z: size / (z + size)) / average(lambda z: 1.0)
         return 0.5 + float(np.sign(x)) * ratio / 2
 
-    return _each(one, gamma.beta * np.asarray(delta, dtype=float))
+    return _map_values(compute_share, gamma.beta * np.asarray(delta, dtype=float))
 
 
 def expected_share(delta: ArrayLike, gamma: Gamma) -> Values:
@@ -154,7 +154,7 @@ def expected_share(delta: ArrayLike, gamma: Gamma) -> Values:
     return found
 
 
-def expected_share_sampled(
+def sample_expected_share(
     delta: float, gamma: Gamma, rng: np.random.Generator, draws: int = 200_000
 ) -> tuple[float, float]:
     """Monte Carlo estimate of E[t | l_i - l_j = δ], δ ≥ 0, and its standard error.
@@ -169,12 +169,12 @@ def expected_share_sampled(
     return mean, float(np.sqrt(np.square(weight * (share - mean)).sum()))
 
 
-def expected_kl_gradient(share: ArrayLike, delta: ArrayLike, gamma: Gamma) -> Values:
+def compute_expected_kl_gradient(share: ArrayLike, delta: ArrayLike, gamma: Gamma) -> Values:
     """E[q - t | l_i - l_j = δ] at the predicted share q (Shukla & Ahmed, CVPRW 2021, Table 2); broadcasts."""
     return np.subtract(share, expected_share(delta, gamma))
 
 
-def _integral(
+def _compute_integral(
     value: Callable[[float], float], log_weight: Callable[[float, float], float], peak: float, rise: float
 ) -> float:
     """∫ value(z) e^log_weight(ln z, z) d ln z over z > 0, with `value` bounded and a weight that peaks at `peak`.
@@ -193,5 +193,5 @@ def _integral(
     return float(sum(integrate.quad(integrand, *part, epsabs=1e-13, epsrel=1e-11, limit=300)[0] for part in parts))
 
 
-def _each(one: Callable[[float], float], values: Values) -> Values:
+def _map_values(one: Callable[[float], float], values: Values) -> Values:
     return np.array([one(float(v)) for v in values.ravel()]).reshape(values.shape)

@@ -37,6 +37,6 @@ def ranking_coefficient(difference: ArrayLike, first: ArrayLike, second: ArrayLi
     return np.where(active, 0.0 - sign, 0.0)
 
 
-def weight_gradient(coefficient: float, first: Values, second: Values) -> Values:
+def compute_weight_gradient(coefficient: float, first: Values, second: Values) -> Values:
     """Gradient with respect to w: the coefficient times θ_i - θ_j, (D,) each."""
     return coefficient * (first - second)

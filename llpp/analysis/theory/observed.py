@@ -14,7 +14,7 @@ from llpp.analysis.theory.gamma_pairs import Gamma
 from llpp.analysis.theory.gradients import predicted_share, true_share
 
 Values = NDArray[np.float64]
-PAIRS = 2_000_000  # most pairs that a reliability curve is made of
+MAX_PAIRS = 2_000_000  # most pairs that a reliability curve is made of
 
 
 def fit_gamma(losses: Values) -> Gamma:
@@ -23,7 +23,7 @@ def fit_gamma(losses: Values) -> Gamma:
     return Gamma(float(shape), 1 / float(scale))
 
 
-def fit_distance(losses: Values, gamma: Gamma) -> float:
+def compute_ks_distance(losses: Values, gamma: Gamma) -> float:
     """Kolmogorov–Smirnov distance: the largest gap between the empirical and the Gamma's distribution function.
 
     Its usual p-value would be wrong, because the Gamma was fitted to the same losses.
@@ -31,7 +31,7 @@ def fit_distance(losses: Values, gamma: Gamma) -> float:
     return float(stats.kstest(losses, gamma.cdf).statistic)
 
 
-def pair_share(losses: Values, delta: ArrayLike) -> Values:
+def compute_pair_share(losses: Values, delta: ArrayLike) -> Values:
     """Share of all N (N - 1) / 2 pairs with |l_i - l_j| ≤ δ, of δ's shape."""
     ordered, delta = np.sort(losses), np.asarray(delta, dtype=float)
     count = len(ordered)
@@ -62,12 +62,12 @@ class Reliability:
     share_error: float  # mean |q - t| of the bins, weighted by their pairs
 
 
-def reliability(predicted: Values, losses: Values, bins: int = 10) -> Reliability:
+def measure_reliability(predicted: Values, losses: Values, bins: int = 10) -> Reliability:
     """Reliability curve over equally filled bins of |p_i - p_j|, the image predicted to be worse always first.
 
     All pairs are used, or two million of them, spread evenly over the images, if there are more.
     """
-    first, second = (np.concatenate(side) for side in zip(*_pairs(len(losses)), strict=True))
+    first, second = (np.concatenate(side) for side in zip(*_iterate_pairs(len(losses)), strict=True))
     difference = predicted[first] - predicted[second]
     turned = difference < 0
     first, second = np.where(turned, second, first), np.where(turned, first, second)
@@ -86,10 +86,10 @@ def reliability(predicted: Values, losses: Values, bins: int = 10) -> Reliabilit
     return Reliability(tuple(found), float(difference @ log_ratio) / squares if squares else float("nan"), error)
 
 
-def _pairs(count: int) -> Iterator[tuple[NDArray[np.intp], NDArray[np.intp]]]:
+def _iterate_pairs(count: int) -> Iterator[tuple[NDArray[np.intp], NDArray[np.intp]]]:
     """Image i with image i + s for some or all steps s: each unordered pair at most once."""
     steps = np.arange(1, count // 2 + 1)
-    wanted = max(1, min(len(steps), PAIRS // count))
+    wanted = max(1, min(len(steps), MAX_PAIRS // count))
     rows = np.arange(count)
     for step in np.unique(steps[np.linspace(0, len(steps) - 1, wanted).astype(int)]):
         first = rows[: count // 2] if 2 * step == count else rows

@@ -20,21 +20,21 @@ from typing import Any, TextIO
 import numpy as np
 from numpy.typing import NDArray
 
-from llpp.files import read_text, replace_text, replace_with
+from llpp.files import read_text, replace_file, replace_text
 
-ROWS = 64  # crops of a block
-DIGEST = 32  # bytes
-MOST_BYTES = 1 << 26  # of a JSON file
-PATIENCE = 0.5  # seconds between looks at what another process is building
+ROWS_PER_BLOCK = 64  # crops of a block
+DIGEST_SIZE = 32  # bytes
+MAX_BYTES = 1 << 26  # of a JSON file
+POLL_INTERVAL = 0.5  # seconds between looks at what another process is building
 Arrays = tuple[NDArray[np.uint8], NDArray[np.int32]]
 
 
-def cores() -> int:
+def count_cores() -> int:
     """How many this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def amount(number: int) -> str:
+def format_bytes(number: int) -> str:
     """Bytes for people."""
     for unit, size in (("GiB", 2**30), ("MiB", 2**20)):
         if number >= size:
@@ -51,117 +51,117 @@ class Store:
     side: int
 
     @property
-    def bytes(self) -> int:
+    def crop_bytes(self) -> int:
         """Of all crops."""
         return self.count * self.side * self.side * 3
 
     @property
-    def blocks(self) -> int:
+    def block_count(self) -> int:
         """Their number."""
-        return -(-self.count // ROWS)
+        return -(-self.count // ROWS_PER_BLOCK)
 
-    def rows(self, block: int) -> slice:
+    def get_block_rows(self, block: int) -> slice:
         """Rows of a block."""
-        return slice(block * ROWS, min(self.count, (block + 1) * ROWS))
+        return slice(block * ROWS_PER_BLOCK, min(self.count, (block + 1) * ROWS_PER_BLOCK))
 
-    def _sizes(self) -> dict[str, int]:
+    def _compute_file_sizes(self) -> dict[str, int]:
         return {
-            "crops.u8": self.bytes,
+            "crops.u8": self.crop_bytes,
             "shapes.i32": self.count * 8,
-            "blocks.sha256": self.blocks * DIGEST,
+            "blocks.sha256": self.block_count * DIGEST_SIZE,
             "rows.id": self.count * 16,
         }
 
-    def fits(self, description: Mapping[str, Any]) -> bool:
+    def matches(self, description: Mapping[str, Any]) -> bool:
         """Whether the folder holds, done or not, the cache that is described."""
-        if described(self.home) != dict(description):
+        if read_description(self.home) != dict(description):
             return False
         try:
-            return all((self.home / name).stat().st_size == size for name, size in self._sizes().items())
+            return all((self.home / name).stat().st_size == size for name, size in self._compute_file_sizes().items())
         except OSError:
             return False
 
-    def begin(self, description: Mapping[str, Any], rows: NDArray[np.uint8]) -> None:
+    def create(self, description: Mapping[str, Any], rows: NDArray[np.uint8]) -> None:
         """Lay out an empty cache; the description comes last and says that the files are there."""
-        for name in ("cache.json", "bad.json", *self._sizes()):
+        for name in ("cache.json", "bad.json", *self._compute_file_sizes()):
             (self.home / name).unlink(missing_ok=True)
-        for name, size in self._sizes().items():
+        for name, size in self._compute_file_sizes().items():
             with (self.home / name).open("xb") as file:
                 file.truncate(size)
-        replace_with(self.home / "rows.id", lambda part: rows.tofile(part))
+        replace_file(self.home / "rows.id", lambda part: rows.tofile(part))
         replace_text(self.home / "cache.json", json.dumps(dict(description), indent=1))
 
-    def arrays(self) -> Arrays:
+    def open_arrays(self) -> Arrays:
         """Crops (N, side, side, 3) and (height, width) of their images (N, 2), as the disk has them."""
         crops = np.memmap(self.home / "crops.u8", np.uint8, "r", shape=(self.count, self.side, self.side, 3))
         shapes = np.fromfile(self.home / "shapes.i32", np.int32).reshape(self.count, 2)
         return np.asarray(crops), shapes  # rows of a memmap cost more than those of an array
 
-    def digests(self) -> NDArray[np.uint8]:
+    def read_digests(self) -> NDArray[np.uint8]:
         """(blocks, 32); zeros for those that are not done."""
-        return np.fromfile(self.home / "blocks.sha256", np.uint8).reshape(self.blocks, DIGEST)
+        return np.fromfile(self.home / "blocks.sha256", np.uint8).reshape(self.block_count, DIGEST_SIZE)
 
-    def done(self) -> NDArray[np.bool_]:
+    def find_written_blocks(self) -> NDArray[np.bool_]:
         """(blocks,) which have been written, whatever has become of them."""
-        return np.asarray(self.digests().any(axis=1), dtype=np.bool_)
+        return np.asarray(self.read_digests().any(axis=1), dtype=np.bool_)
 
-    def sound(self, among: NDArray[np.bool_] | None = None) -> NDArray[np.bool_]:
+    def verify_blocks(self, among: NDArray[np.bool_] | None = None) -> NDArray[np.bool_]:
         """(blocks,) which are done and as they were written; with `among` only some are looked at."""
-        digests, (crops, shapes), found = self.digests(), self.arrays(), self.done()
+        digests, (crops, shapes), found = self.read_digests(), self.open_arrays(), self.find_written_blocks()
         if among is not None:
             found &= among
 
-        def check(block: int) -> bool:
-            rows = self.rows(block)
-            return _digest(crops[rows], shapes[rows]) == bytes(digests[block])
+        def check_block(block: int) -> bool:
+            rows = self.get_block_rows(block)
+            return _compute_digest(crops[rows], shapes[rows]) == bytes(digests[block])
 
         places = np.flatnonzero(found)
-        with ThreadPoolExecutor(cores()) as pool:
-            found[places] = list(pool.map(check, places.tolist()))
+        with ThreadPoolExecutor(count_cores()) as pool:
+            found[places] = list(pool.map(check_block, places.tolist()))
         return found
 
-    def write(self, block: int, crops: NDArray[np.uint8], shapes: NDArray[np.int32]) -> None:
+    def write_block(self, block: int, crops: NDArray[np.uint8], shapes: NDArray[np.int32]) -> None:
         """Put a block in its place."""
-        digest = np.frombuffer(_digest(crops, shapes), np.uint8)
+        digest = np.frombuffer(_compute_digest(crops, shapes), np.uint8)
         for name, values in (("crops.u8", crops), ("shapes.i32", shapes), ("blocks.sha256", digest)):
-            part = block * (DIGEST if name == "blocks.sha256" else ROWS * values[0].nbytes)
+            part = block * (DIGEST_SIZE if name == "blocks.sha256" else ROWS_PER_BLOCK * values[0].nbytes)
             with (self.home / name).open("r+b") as file:
                 file.seek(part)
                 file.write(values.data)
 
-    def forget(self) -> None:
+    def clear_digests(self) -> None:
         """Let no block count as done."""
-        (self.home / "blocks.sha256").write_bytes(bytes(self.blocks * DIGEST))
+        (self.home / "blocks.sha256").write_bytes(bytes(self.block_count * DIGEST_SIZE))
 
-    def bad(self) -> dict[int, str]:
+    def read_bad_rows(self) -> dict[int, str]:
         """Rows whose image could not be read, with the reason."""
         try:
-            found = json.loads(read_text(self.home / "bad.json", MOST_BYTES))
+            found = json.loads(read_text(self.home / "bad.json", MAX_BYTES))
             known = {int(row): str(reason) for row, reason in found.items()}
         except (OSError, ValueError, AttributeError):
             known = {}
         shapes = np.fromfile(self.home / "shapes.i32", np.int32).reshape(self.count, 2)
         unknown = "its image could not be read when the crop cache was built"
-        without = ~shapes.any(axis=1) & np.repeat(self.done(), ROWS)[: self.count]
+        without = ~shapes.any(axis=1) & np.repeat(self.find_written_blocks(), ROWS_PER_BLOCK)[: self.count]
         return {row: known.get(row, unknown) for row in np.flatnonzero(without).tolist()}
 
-    def note_bad(self, bad: Mapping[int, str]) -> None:
+    def write_bad_rows(self, bad: Mapping[int, str]) -> None:
         """Keep reasons of rows that have no pixels."""
         replace_text(self.home / "bad.json", json.dumps({str(row): bad[row] for row in sorted(bad)}))
 
     @contextmanager
-    def alone(self, wait: Callable[[], None]) -> Iterator[None]:
+    def exclusive_lock(self, wait: Callable[[], None]) -> Iterator[None]:
         """Hold the folder; `wait` is called once if another process has it. A dead owner's lock is free."""
         waited = False
-        while (file := self._locked()) is None:
+        while (file := self._try_lock()) is None:
             if not waited:
                 wait()
             waited = True
-            time.sleep(PATIENCE)
+            time.sleep(POLL_INTERVAL)
         with file:
             yield
 
-    def _locked(self) -> TextIO | None:
+    def _try_lock(self) -> TextIO | None:
         self.home.mkdir(parents=True, exist_ok=True)
         file = (self.home / "lock").open("a", encoding="utf-8")
         with suppress(BlockingIOError, FileNotFoundError):
@@ -171,7 +171,7 @@ class Store:
         file.close()
         return None
 
-    def in_use(self) -> TextIO | None:
+    def mark_in_use(self) -> TextIO | None:
         """A mark, as long as it is open, that a process reads this cache; None where no mark can be left."""
         try:
             file = (self.home / "in_use").open("a", encoding="utf-8")
@@ -182,16 +182,16 @@ class Store:
         return file
 
 
-def described(home: Path) -> dict[str, Any] | None:
+def read_description(home: Path) -> dict[str, Any] | None:
     """What a cache's folder says about itself; None if it says nothing that can be read."""
     try:
-        found = json.loads(read_text(home / "cache.json", MOST_BYTES))
+        found = json.loads(read_text(home / "cache.json", MAX_BYTES))
     except (OSError, ValueError, RecursionError):
         return None
     return found if isinstance(found, dict) else None
 
 
-def _digest(crops: NDArray[np.uint8], shapes: NDArray[np.int32]) -> bytes:
+def _compute_digest(crops: NDArray[np.uint8], shapes: NDArray[np.int32]) -> bytes:
     found = hashlib.sha256(np.ascontiguousarray(crops).data)
     found.update(np.ascontiguousarray(shapes).data)
     return found.digest()

@@ -15,7 +15,7 @@ from llpp.datasets.base import PoseDataset
 VERSION = 1  # to be raised when other pixels are cut from the same image
 
 
-def row_ids(dataset: PoseDataset, crop: PersonCrop, source: str) -> NDArray[np.uint8]:
+def compute_row_ids(dataset: PoseDataset, crop: PersonCrop, source: str) -> NDArray[np.uint8]:
     """(N, 16): equal for equal images, boxes and settings, in whatever dataset the rows stand.
 
     An image is known by its name, size and time of change, so it may lie elsewhere. Where a dataset has no files,
@@ -25,7 +25,7 @@ def row_ids(dataset: PoseDataset, crop: PersonCrop, source: str) -> NDArray[np.u
     common = hashlib.blake2b(json.dumps([*settings, "" if dataset.paths else source]).encode(), digest_size=16)
     boxes = np.ascontiguousarray(dataset.records.boxes)
     found = np.empty((len(boxes), 16), dtype=np.uint8)
-    for row, told in enumerate(_images(dataset)):
+    for row, told in enumerate(_describe_images(dataset)):
         own = common.copy()
         own.update(told)
         own.update(boxes[row].tobytes())
@@ -33,7 +33,7 @@ def row_ids(dataset: PoseDataset, crop: PersonCrop, source: str) -> NDArray[np.u
     return found
 
 
-def _images(dataset: PoseDataset) -> Iterator[bytes]:
+def _describe_images(dataset: PoseDataset) -> Iterator[bytes]:
     """What is known of each row's image without reading it."""
     if not dataset.paths:
         yield from (f"{name}\0".encode() for name in dataset.records.ids)
@@ -41,11 +41,11 @@ def _images(dataset: PoseDataset) -> Iterator[bytes]:
     last, told = None, ""
     for path, name in zip(dataset.paths, dataset.records.images, strict=True):
         if path != last:  # persons of an image stand together
-            last, told = path, _file(path)
+            last, told = path, _describe_file(path)
         yield f"{name}\0{told}\0".encode()
 
 
-def _file(path: Path) -> str:
+def _describe_file(path: Path) -> str:
     try:
         found = path.stat()
     except OSError:
@@ -53,6 +53,6 @@ def _file(path: Path) -> str:
     return f"{path.name}\0{found.st_size}\0{found.st_mtime_ns}"
 
 
-def key(rows: NDArray[np.uint8]) -> str:
+def compute_key(rows: NDArray[np.uint8]) -> str:
     """Name of the cache with these rows."""
     return hashlib.sha256(np.ascontiguousarray(rows).data).hexdigest()[:20]

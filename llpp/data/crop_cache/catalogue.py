@@ -9,10 +9,10 @@ from pathlib import Path
 
 import numpy as np
 
-from llpp.data.crop_cache.blocks import Store, described
+from llpp.data.crop_cache.blocks import Store, read_description
 from llpp.errors import ConfigError, StateError
 
-LONGEST = 80  # characters of a dataset's name that are shown
+MAX_NAME_LENGTH = 80  # characters of a dataset's name that are shown
 
 
 @dataclass(frozen=True)
@@ -28,36 +28,38 @@ class Entry:
     used: datetime
 
 
-def entries(root: Path) -> list[Entry]:
+def list_caches(root: Path) -> list[Entry]:
     """All caches below `root`, the one used last first."""
     homes = [home for home in root.iterdir() if _is_cache(home)] if root.is_dir() else []
-    return sorted((_entry(home) for home in homes), key=lambda entry: entry.used, reverse=True)
+    return sorted((_read_entry(home) for home in homes), key=lambda entry: entry.used, reverse=True)
 
 
 def _is_cache(home: Path) -> bool:
     return home.is_dir() and not home.is_symlink() and ((home / "cache.json").is_file() or (home / "lock").is_file())
 
 
-def _entry(home: Path) -> Entry:
-    told = described(home) or {}
+def _read_entry(home: Path) -> Entry:
+    told = read_description(home) or {}
     count, side = (value if type(value := told.get(name)) is int else 0 for name in ("count", "side"))
     done = 0.0
-    if count > 0 and side > 0 and (store := Store(home, count, side)).fits(told):
-        done = float(store.done().mean(dtype=np.float64))
+    if count > 0 and side > 0 and (store := Store(home, count, side)).matches(told):
+        done = float(store.find_written_blocks().mean(dtype=np.float64))
     stats = [path.stat() for path in home.iterdir() if path.is_file()]
     size, last = sum(512 * found.st_blocks for found in stats), max((found.st_mtime for found in stats), default=0.0)
-    name = "".join(c for c in str(told.get("dataset", "?"))[:LONGEST] if c.isprintable())  # a terminal obeys others
+    name = "".join(
+        c for c in str(told.get("dataset", "?"))[:MAX_NAME_LENGTH] if c.isprintable()
+    )  # a terminal obeys others
     return Entry(home, name, count, side, size, done, datetime.fromtimestamp(last))
 
 
-def remove(root: Path, key: str) -> list[Entry]:
+def remove_caches(root: Path, key: str) -> list[Entry]:
     """Remove the caches whose name begins with `key`, or `all` of them; what was removed.
 
     Raises:
         ConfigError: there is none of that name, or more than one.
         StateError: a process reads or builds one of them, or it cannot be deleted.
     """
-    there = entries(root)
+    there = list_caches(root)
     chosen = there if key == "all" else [entry for entry in there if entry.home.name.startswith(key)]
     if key != "all" and len(chosen) != 1:
         known = ", ".join(entry.home.name for entry in there) or "none"
@@ -67,7 +69,7 @@ def remove(root: Path, key: str) -> list[Entry]:
         )
     for entry in chosen:
         try:
-            _remove(entry.home)
+            _remove_folder(entry.home)
         except BlockingIOError as error:
             raise StateError(
                 f"{entry.home} is in use by another process; wait for it or stop it, then remove it"
@@ -77,7 +79,7 @@ def remove(root: Path, key: str) -> list[Entry]:
     return chosen
 
 
-def _remove(home: Path) -> None:
+def _remove_folder(home: Path) -> None:
     """At once for everybody else, under another name; BlockingIOError if somebody has it."""
     with (home / "lock").open("a") as lock, (home / "in_use").open("a") as in_use:
         for file in (lock, in_use):

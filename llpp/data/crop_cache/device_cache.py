@@ -7,12 +7,12 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from llpp.data.crop_cache.blocks import amount
+from llpp.data.crop_cache.blocks import format_bytes
 from llpp.data.crop_cache.cache import CropCache
 from llpp.errors import ConfigError
 
-PIECE = 1024  # crops copied at once
-SPARE = 0.1  # share of the free memory that is left for the network, at the very least
+CHUNK_SIZE = 1024  # crops copied at once
+RESERVED_SHARE = 0.1  # share of the free memory that is left for the network, at the very least
 
 
 class ResidentCrops:
@@ -22,28 +22,28 @@ class ResidentCrops:
         self.cache = cache
         self._pixels: Tensor | None = None
 
-    def pixels(self, rows: Tensor) -> Tensor:
+    def get_pixels(self, rows: Tensor) -> Tensor:
         """(B, side, side, 3) uint8 of rows (B,), on the device that those are on."""
         if self._pixels is None or self._pixels.device != rows.device:
             self._pixels = None  # the old one's memory may be needed
-            self._pixels = self._uploaded(rows.device)
+            self._pixels = self._upload(rows.device)
         return self._pixels[rows]
 
-    def _uploaded(self, device: torch.device) -> Tensor:
-        crops, free = self.cache.all_pixels, free_bytes(device)
-        if crops.nbytes > free * (1 - SPARE):
+    def _upload(self, device: torch.device) -> Tensor:
+        crops, free = self.cache.all_pixels, get_free_bytes(device)
+        if crops.nbytes > free * (1 - RESERVED_SHARE):
             raise ConfigError(
-                f"dataset.resident=device needs {amount(crops.nbytes)} for {len(crops):,} crops, but {device} has "
-                f"{amount(free)} free; set dataset.resident=null, or lower crop.size or crop.margin"
+                f"dataset.resident=device needs {format_bytes(crops.nbytes)} for {len(crops):,} crops, but {device} has "
+                f"{format_bytes(free)} free; set dataset.resident=null, or lower crop.size or crop.margin"
             )
         found = torch.empty(crops.shape, dtype=torch.uint8, device=device)
-        for start in range(0, len(crops), PIECE):
-            piece = slice(start, start + PIECE)
+        for start in range(0, len(crops), CHUNK_SIZE):
+            piece = slice(start, start + CHUNK_SIZE)
             found[piece] = torch.from_numpy(crops[piece].copy()).to(device)  # the file's pages cannot be written to
         return found
 
 
-def free_bytes(device: torch.device) -> int:
+def get_free_bytes(device: torch.device) -> int:
     """Of the device's memory, or of the machine's."""
     if device.type == "cuda":
         return torch.cuda.mem_get_info(device)[0]

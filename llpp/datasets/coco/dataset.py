@@ -13,9 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from llpp.datasets import joint_names
-from llpp.datasets.base import SPLITS, PoseDataset, Records, Skeleton, joint_boxes
-from llpp.datasets.coco.keypoints_json import KeypointsFile, read, same_joints
-from llpp.datasets.images import ImageFiles, is_there, read_image, read_reduced
+from llpp.datasets.base import SPLITS, PoseDataset, Records, Skeleton, compute_joint_boxes
+from llpp.datasets.coco.keypoints_json import KeypointsFile, get_common_category, read_keypoints_file
+from llpp.datasets.images import ImageFiles, is_file, read_image, read_reduced
 from llpp.datasets.splits import draw_splits
 from llpp.errors import ConfigError, DataError
 from llpp.ids import Ids
@@ -80,21 +80,28 @@ class CocoKeypoints(PoseDataset):
             raise ConfigError(f"dataset.box={box!r} is not known; use {', '.join(BOXES)}")
         self.root = Path(root)
         sources = [
-            Source(split, path, _folder(images, split), read(path, category, boxes=box == "annotation"))
-            for split, path in _files(self.root, annotations)
+            Source(
+                split,
+                path,
+                _get_image_folder(images, split),
+                read_keypoints_file(path, category, boxes=box == "annotation"),
+            )
+            for split, path in _list_annotation_files(self.root, annotations)
         ]
-        kind = same_joints([(source.path, source.content) for source in sources])
+        kind = get_common_category([(source.path, source.content) for source in sources])
         joints = kind.joints
-        self.skeleton = Skeleton(joints, joint_names.flip_pairs(joints), kind.edges, joint_names.torso(joints))
-        rows = [row for source in sources for row in _rows(source, unlabelled, isinstance(images, Mapping))]
+        self.skeleton = Skeleton(
+            joints, joint_names.find_flip_pairs(joints), kind.edges, joint_names.find_torso_diagonals(joints)
+        )
+        rows = [row for source in sources for row in _build_rows(source, unlabelled, isinstance(images, Mapping))]
         given = {source.split for source in sources}
         wanted = {split: share for split, share in {"val": val, "test": test}.items() if split not in given}
-        rows = _split(rows, wanted, train, split_seed)
-        rows, flat = _without_flat(rows) if box == "joints" else (rows, 0)
+        rows = _assign_splits(rows, wanted, train, split_seed)
+        rows, flat = _drop_flat_rows(rows) if box == "joints" else (rows, 0)
         if not rows:
             raise DataError(f"{sources[0].path} has no {kind.name} with a labelled joint; choose another file")
-        self.records = _records(
-            rows, len(joints), box, (*_notes(sources, flat, unlabelled), *_skeleton_notes(sources))
+        self.records = _build_records(
+            rows, len(joints), box, (*_describe_left_out(sources, flat, unlabelled), *_describe_skeleton(sources))
         )
         self.paths = ImageFiles(self.root, self.records.images)
 
@@ -102,22 +109,22 @@ class CocoKeypoints(PoseDataset):
         """See `PoseDataset.load`."""
         return read_image(self.paths[row])
 
-    def reduced(self, row: int, most: int) -> tuple[NDArray[np.uint8], int]:
+    def load_reduced(self, row: int, most: int) -> tuple[NDArray[np.uint8], int]:
         """See `PoseDataset.reduced`."""
         return read_reduced(self.paths[row], most)
 
     def check(self) -> None:
         """See `PoseDataset.check`; each folder of images has to hold one at least."""
         for split in SPLITS:
-            own = [self.paths[row] for row in self.records.rows(split)]
-            if own and not any(map(is_there, own)):
+            own = [self.paths[row] for row in self.records.select_rows(split)]
+            if own and not any(map(is_file, own)):
                 raise DataError(
                     f"none of the {split} images is there, {own[0]} for one; put them there or set dataset.root=… "
                     "or dataset.images=…; see README, Datasets"
                 )
 
 
-def _files(root: Path, annotations: Files | Mapping[str, Files]) -> list[tuple[str, Path]]:
+def _list_annotation_files(root: Path, annotations: Files | Mapping[str, Files]) -> list[tuple[str, Path]]:
     """(split, path) of every annotation file."""
     by_split = annotations if isinstance(annotations, Mapping) else {"train": annotations}
     if "train" not in by_split or not set(by_split) <= set(SPLITS):
@@ -134,14 +141,14 @@ def _files(root: Path, annotations: Files | Mapping[str, Files]) -> list[tuple[s
     return found
 
 
-def _folder(images: str | Mapping[str, str], split: str) -> str:
+def _get_image_folder(images: str | Mapping[str, str], split: str) -> str:
     folder = images.get(split) if isinstance(images, Mapping) else images
     if not isinstance(folder, str):
         raise ConfigError(f"dataset.images names no folder for {split}; expected one, or one for each split")
     return folder
 
 
-def _rows(source: Source, unlabelled: bool, folders: bool) -> list[Row]:
+def _build_rows(source: Source, unlabelled: bool, folders: bool) -> list[Row]:
     """The persons of a file, then its images without annotations; ids name the folder if there are several."""
     content, rows = source.content, []
     paths = {number: str(PurePosixPath(source.folder, name)) for number, name in content.images.items()}
@@ -156,7 +163,7 @@ def _rows(source: Source, unlabelled: bool, folders: bool) -> list[Row]:
     return rows
 
 
-def _split(rows: list[Row], wanted: Mapping[str, float | None], train: int | None, seed: int) -> list[Row]:
+def _assign_splits(rows: list[Row], wanted: Mapping[str, float | None], train: int | None, seed: int) -> list[Row]:
     """Draw the `wanted` splits from the images of the training files that have labelled joints."""
     known = {row.image for row in rows if row.joints}
     bare = {row.image: row for row in rows if row.image not in known}  # in none of several files annotated
@@ -167,18 +174,18 @@ def _split(rows: list[Row], wanted: Mapping[str, float | None], train: int | Non
     return [*(row for row in drawn if row.split), *bare.values()]
 
 
-def _without_flat(rows: list[Row]) -> tuple[list[Row], int]:
+def _drop_flat_rows(rows: list[Row]) -> tuple[list[Row], int]:
     """Rows whose labelled joints span a box, and how many do not; those without any joint stay."""
 
-    def flat(row: Row) -> bool:
+    def is_flat(row: Row) -> bool:
         known = np.array([(x, y) for x, y, visible in row.joints if visible], dtype=np.float32)
         return len(known) > 0 and bool(np.ptp(known, axis=0).min() <= 0)
 
-    kept = [row for row in rows if not flat(row)]
+    kept = [row for row in rows if not is_flat(row)]
     return kept, len(rows) - len(kept)
 
 
-def _records(rows: list[Row], count: int, box: str, notes: tuple[str, ...]) -> Records:
+def _build_records(rows: list[Row], count: int, box: str, notes: tuple[str, ...]) -> Records:
     joints = np.full((len(rows), count, 2), np.nan, dtype=np.float32)
     visible = np.zeros((len(rows), count), dtype=np.uint8)
     boxes = np.full((len(rows), 4), np.nan, dtype=np.float32)
@@ -198,7 +205,7 @@ def _records(rows: list[Row], count: int, box: str, notes: tuple[str, ...]) -> R
         split=split,
         joints=joints,
         visible=visible,
-        boxes=joint_boxes(joints, visible) if box == "joints" else boxes,
+        boxes=compute_joint_boxes(joints, visible) if box == "joints" else boxes,
         box_source=box,
         initial=(split == "train") & (visible > 0).any(axis=1),
         ground_truth_boxes=box != "image",
@@ -206,7 +213,7 @@ def _records(rows: list[Row], count: int, box: str, notes: tuple[str, ...]) -> R
     )
 
 
-def _notes(sources: Sequence[Source], flat: int, unlabelled: bool) -> list[str]:
+def _describe_left_out(sources: Sequence[Source], flat: int, unlabelled: bool) -> list[str]:
     """What was left out."""
     reasons: Counter[str] = Counter()
     for source in sources:
@@ -219,10 +226,10 @@ def _notes(sources: Sequence[Source], flat: int, unlabelled: bool) -> list[str]:
     return [*notes, f"{bare} images without annotations are left out"] if bare else notes
 
 
-def _skeleton_notes(sources: Sequence[Source]) -> list[str]:
+def _describe_skeleton(sources: Sequence[Source]) -> list[str]:
     kind, notes = sources[0].content.category, []
     if kind.dropped:
         notes.append(f"{kind.dropped} skeleton edges between joints that do not exist are left out")
-    if lone := joint_names.unpaired(kind.joints):
+    if lone := joint_names.find_unpaired(kind.joints):
         notes.append(f"no partner for {', '.join(lone)}: mirrored images misname them (see augmentation.flip)")
     return notes

@@ -10,10 +10,10 @@ from typing import Any
 from llpp.errors import ConfigError, DataError
 from llpp.files import read_bytes
 
-FARTHEST = 1e5  # pixels; no image is larger
-MOST_BYTES = 1 << 31  # of a file; COCO's largest has 0.5 GB
-SMALLEST = 1e-3  # pixels; less is nothing in single precision
-LONGEST = 500  # characters of a name
+MAX_COORDINATE = 1e5  # pixels; no image is larger
+MAX_BYTES = 1 << 31  # of a file; COCO's largest has 0.5 GB
+MIN_BOX_SIDE = 1e-3  # pixels; less is nothing in single precision
+MAX_NAME_LENGTH = 500  # characters of a name
 REMEDY = "mend the file or export it again"
 Id = int | str
 Entry = dict[str, Any]
@@ -51,36 +51,36 @@ class KeypointsFile:
     left_out: Counter[str] = field(default_factory=Counter)  # annotations, by reason
 
 
-def read(path: Path, category: Id | None, boxes: bool) -> KeypointsFile:
+def read_keypoints_file(path: Path, category: Id | None, boxes: bool) -> KeypointsFile:
     """Read a file's annotations of one category; `boxes` says that each needs a box.
 
     Raises:
         DataError: no file, no JSON, or an entry that cannot be meant, by its id.
         ConfigError: no such category, or several to choose from.
     """
-    content = _parsed(path)
-    kind = _category(path, _entries(path, content, "categories"), category)
+    content = _read_json(path)
+    kind = _choose_category(path, _get_entries(path, content, "categories"), category)
     images: dict[Id, str] = {}
-    for entry in _entries(path, content, "images"):
-        number = _id(path, "an image", "id", entry.get("id"))
+    for entry in _get_entries(path, content, "images"):
+        number = _check_id(path, "an image", "id", entry.get("id"))
         if number in images:
             raise DataError(f"{path}: image id {number!r} occurs more than once; {REMEDY}")
-        images[number] = _file_name(path, number, entry.get("file_name"))
+        images[number] = _check_file_name(path, number, entry.get("file_name"))
     found = KeypointsFile(kind, images, [], set())
     seen: set[Id] = set()
-    for entry in _entries(path, content, "annotations"):
+    for entry in _get_entries(path, content, "annotations"):
         if entry.get("category_id") == kind.id:
-            number = _id(path, "an annotation", "id", entry.get("id"))
+            number = _check_id(path, "an annotation", "id", entry.get("id"))
             if number in seen:
                 raise DataError(f"{path}: annotation id {number!r} occurs more than once; {REMEDY}")
             seen.add(number)
-            _take(path, number, entry, found, boxes)
+            _add_annotation(path, number, entry, found, boxes)
     return found
 
 
-def _take(path: Path, number: Id, entry: Entry, found: KeypointsFile, boxes: bool) -> None:
+def _add_annotation(path: Path, number: Id, entry: Entry, found: KeypointsFile, boxes: bool) -> None:
     """Add an annotation to what was found, or count why not."""
-    image = _id(path, f"annotation {number!r}", "image_id", entry.get("image_id"))
+    image = _check_id(path, f"annotation {number!r}", "image_id", entry.get("image_id"))
     if image not in found.images:
         found.left_out["of images that the file does not list"] += 1
         return
@@ -88,16 +88,16 @@ def _take(path: Path, number: Id, entry: Entry, found: KeypointsFile, boxes: boo
     if entry.get("iscrowd"):
         found.left_out["of crowds"] += 1
         return
-    joints = _joints(path, number, entry.get("keypoints"), len(found.category.joints))
+    joints = _parse_joints(path, number, entry.get("keypoints"), len(found.category.joints))
     if not any(visible for _, _, visible in joints):
         found.left_out["without a labelled joint"] += 1
         return
-    found.instances.append(Instance(number, image, joints, _box(path, number, entry) if boxes else None))
+    found.instances.append(Instance(number, image, joints, _parse_box(path, number, entry) if boxes else None))
 
 
-def _parsed(path: Path) -> Entry:
+def _read_json(path: Path) -> Entry:
     try:
-        content = json.loads(read_bytes(path, MOST_BYTES))
+        content = json.loads(read_bytes(path, MAX_BYTES))
     except FileNotFoundError as error:
         raise DataError(
             f"no annotations in {path.absolute()}; put them there or set dataset.root=… or dataset.annotations=…; "
@@ -114,19 +114,19 @@ def _parsed(path: Path) -> Entry:
     return content
 
 
-def _entries(path: Path, content: Entry, key: str) -> list[Entry]:
+def _get_entries(path: Path, content: Entry, key: str) -> list[Entry]:
     entries = content.get(key, [] if key == "annotations" else None)
     if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
         raise DataError(f"{path}: {key!r} is missing or no list of objects; expected COCO keypoints JSON: {REMEDY}")
     return entries
 
 
-def _category(path: Path, entries: list[Entry], wanted: Id | None) -> Category:
+def _choose_category(path: Path, entries: list[Entry], wanted: Id | None) -> Category:
     """The wanted category, or the only one that has keypoints."""
     known = [entry for entry in entries if entry.get("keypoints")]
     if not known:
         raise DataError(f"{path} has no category with keypoints; expected a file like person_keypoints_val2017.json")
-    names = [_name(path, "a category", entry.get("name")) for entry in known]
+    names = [_check_name(path, "a category", entry.get("name")) for entry in known]
     chosen = [n for n, entry in enumerate(known) if wanted is None or wanted in (names[n], entry.get("id"))]
     if len(chosen) != 1:
         raise ConfigError(
@@ -137,14 +137,14 @@ def _category(path: Path, entries: list[Entry], wanted: Id | None) -> Category:
     what = f"category {name!r}"
     if not isinstance(entry["keypoints"], list):
         raise DataError(f"{path}: the keypoints of {what} are no list of names; {REMEDY}")
-    joints = tuple(_name(path, f"a keypoint of {what}", joint) for joint in entry["keypoints"])
+    joints = tuple(_check_name(path, f"a keypoint of {what}", joint) for joint in entry["keypoints"])
     if len(set(joints)) != len(joints):
         raise DataError(f"{path}: {what} names a keypoint twice; {REMEDY}")
-    edges, dropped = _edges(entry.get("skeleton"), len(joints))
-    return Category(_id(path, what, "id", entry.get("id")), name, joints, edges, dropped)
+    edges, dropped = _parse_edges(entry.get("skeleton"), len(joints))
+    return Category(_check_id(path, what, "id", entry.get("id")), name, joints, edges, dropped)
 
 
-def _edges(listed: Any, count: int) -> tuple[tuple[tuple[int, int], ...], int]:
+def _parse_edges(listed: Any, count: int) -> tuple[tuple[tuple[int, int], ...], int]:
     """Edges as positions, and how many others were listed: COCO counts from 1, some tools from 0."""
     pairs = [p if isinstance(p, list) else [] for p in listed] if isinstance(listed, list) else []
     first = 0 if any(end == 0 for pair in pairs for end in pair) else 1
@@ -157,7 +157,7 @@ def _edges(listed: Any, count: int) -> tuple[tuple[tuple[int, int], ...], int]:
     return tuple(edges), len(pairs) - len(edges)
 
 
-def _joints(path: Path, number: Id, values: Any, count: int) -> list[tuple[float, float, int]]:
+def _parse_joints(path: Path, number: Id, values: Any, count: int) -> list[tuple[float, float, int]]:
     if values is None or values == []:
         return []
     if not isinstance(values, list) or len(values) != 3 * count:
@@ -167,21 +167,21 @@ def _joints(path: Path, number: Id, values: Any, count: int) -> list[tuple[float
     for x, y, visible in joints:
         if type(visible) not in (int, float) or visible not in (0, 1, 2):
             raise DataError(
-                f"{path}: annotation {number!r} has the visibility {_told(visible)}; expected 0 (not labelled), "
+                f"{path}: annotation {number!r} has the visibility {_format_value(visible)}; expected 0 (not labelled), "
                 f"1 (occluded) or 2 (visible); {REMEDY}"
             )
-        if visible and not (_near(x) and _near(y)):
+        if visible and not (_is_coordinate(x) and _is_coordinate(y)):
             raise DataError(
-                f"{path}: annotation {number!r} has a labelled joint at ({_told(x)}, {_told(y)}); expected image "
+                f"{path}: annotation {number!r} has a labelled joint at ({_format_value(x)}, {_format_value(y)}); expected image "
                 f"pixels; {REMEDY}"
             )
     return [(x, y, int(visible)) for x, y, visible in joints]
 
 
-def _box(path: Path, number: Id, entry: Entry) -> list[float]:
+def _parse_box(path: Path, number: Id, entry: Entry) -> list[float]:
     box = entry.get("bbox")
-    if not isinstance(box, list) or len(box) != 4 or not all(map(_near, box)) or min(box[2:]) < SMALLEST:
-        told = ", ".join(map(_told, box[:5])) if isinstance(box, list) else _told(box)
+    if not isinstance(box, list) or len(box) != 4 or not all(map(_is_coordinate, box)) or min(box[2:]) < MIN_BOX_SIDE:
+        told = ", ".join(map(_format_value, box[:5])) if isinstance(box, list) else _format_value(box)
         raise DataError(
             f"{path}: annotation {number!r} has the bbox [{told}]; expected x, y and a width and height above 0, in "
             "pixels: mend it or set dataset.box to joints or image"
@@ -189,43 +189,43 @@ def _box(path: Path, number: Id, entry: Entry) -> list[float]:
     return box
 
 
-def _near(value: Any) -> bool:
+def _is_coordinate(value: Any) -> bool:
     """A number of pixels; NaN is none."""
-    return type(value) in (int, float) and -FARTHEST <= value <= FARTHEST
+    return type(value) in (int, float) and -MAX_COORDINATE <= value <= MAX_COORDINATE
 
 
-def _told(value: Any) -> str:
+def _format_value(value: Any) -> str:
     return repr(value)[:40]
 
 
-def _id(path: Path, what: str, key: str, value: Any) -> Id:
+def _check_id(path: Path, what: str, key: str, value: Any) -> Id:
     if type(value) is int and abs(value) < 1 << 63:
         return value
     if isinstance(value, str):
-        return _name(path, what, value)
-    raise DataError(f"{path}: {what} has the {key} {_told(value)}; expected a whole number; {REMEDY}")
+        return _check_name(path, what, value)
+    raise DataError(f"{path}: {what} has the {key} {_format_value(value)}; expected a whole number; {REMEDY}")
 
 
-def _name(path: Path, what: str, value: Any) -> str:
+def _check_name(path: Path, what: str, value: Any) -> str:
     """Printable text, which no terminal and no file system takes for something else."""
-    if not isinstance(value, str) or not value.isprintable() or not 0 < len(value) <= LONGEST:
-        raise DataError(f"{path}: {what} is called {_told(value)}; expected printable text; {REMEDY}")
+    if not isinstance(value, str) or not value.isprintable() or not 0 < len(value) <= MAX_NAME_LENGTH:
+        raise DataError(f"{path}: {what} is called {_format_value(value)}; expected printable text; {REMEDY}")
     return value
 
 
-def _file_name(path: Path, number: Id, value: Any) -> str:
+def _check_file_name(path: Path, number: Id, value: Any) -> str:
     """A relative path that stays in its folder, on any system."""
-    name = _name(path, f"the file of image {number!r}", value)
+    name = _check_name(path, f"the file of image {number!r}", value)
     there = PureWindowsPath(name)  # knows both kinds of slash
     if there.anchor or ".." in there.parts or not there.name:
         raise DataError(
-            f"{path}: image {number!r} has the file name {_told(name)}; expected a path inside the folder of images, "
+            f"{path}: image {number!r} has the file name {_format_value(name)}; expected a path inside the folder of images, "
             "without .. and no absolute one"
         )
     return name
 
 
-def same_joints(files: Sequence[tuple[Path, KeypointsFile]]) -> Category:
+def get_common_category(files: Sequence[tuple[Path, KeypointsFile]]) -> Category:
     """The category of all files; DataError if their joints differ."""
     (first, one), *others = files
     for path, other in others:

@@ -10,9 +10,9 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from llpp.datasets.base import LSP_SKELETON, PoseDataset, Records, joint_boxes
+from llpp.datasets.base import LSP_SKELETON, PoseDataset, Records, compute_joint_boxes
 from llpp.datasets.images import ImageFiles, read_image, read_reduced
-from llpp.datasets.isolated_reader import read_apart
+from llpp.datasets.isolated_reader import read_in_subprocess
 from llpp.datasets.lsp.joints_mat import REMEDY, read_joints
 from llpp.errors import ConfigError, DataError
 from llpp.ids import Ids
@@ -43,16 +43,16 @@ class LeedsSportsPose(PoseDataset):
             raise ConfigError(f"dataset.start={start!r} is not known; use any or upright")
         if box not in ("joints", "image"):
             raise ConfigError(f"dataset.box={box!r} is not known; use joints or image (LSP has no boxes of its own)")
-        joints, visible, digits = read_apart(read_joints, Path(root) / "joints.mat")
+        joints, visible, digits = read_in_subprocess(read_joints, Path(root) / "joints.mat")
         prefix = "lsp" if digits == 4 else "lspet"
         self.name = prefix if start == "any" else f"{prefix}_shift"
-        fit = upright(joints) if start == "upright" else np.ones(len(joints), dtype=np.bool_)
-        rows, split = _splits(fit, val, test, train, split_seed)
+        fit = is_upright(joints) if start == "upright" else np.ones(len(joints), dtype=np.bool_)
+        rows, split = _assign_splits(fit, val, test, train, split_seed)
         joints, visible = joints[rows], visible[rows]
         names = [f"im{row + 1:0{digits}d}" for row in rows.tolist()]
         self.folder = Path(root) / "images"
         self.paths = ImageFiles(self.folder, (f"{name}.jpg" for name in names))
-        boxes = joint_boxes(joints, visible)
+        boxes = compute_joint_boxes(joints, visible)
         self.records = Records(
             ids=Ids(f"{prefix}/{name}" for name in names),
             images=Ids(names),
@@ -76,12 +76,12 @@ class LeedsSportsPose(PoseDataset):
         """See `PoseDataset.load`."""
         return read_image(self.paths[row])
 
-    def reduced(self, row: int, most: int) -> tuple[NDArray[np.uint8], int]:
+    def load_reduced(self, row: int, most: int) -> tuple[NDArray[np.uint8], int]:
         """See `PoseDataset.reduced`."""
         return read_reduced(self.paths[row], most)
 
 
-def upright(joints: NDArray[np.float32]) -> NDArray[np.bool_]:
+def is_upright(joints: NDArray[np.float32]) -> NDArray[np.bool_]:
     """(N, 14, 2) → (N,): head top above the hips, and these above the ankles; False if one of them is not labelled.
 
     Hips and ankles are the mean of the labelled ones of both sides.
@@ -89,11 +89,11 @@ def upright(joints: NDArray[np.float32]) -> NDArray[np.bool_]:
     heights = joints[..., 1]
     head = heights[:, LSP_SKELETON.joints.index("head_top")]
     sides = ([LSP_SKELETON.joints.index(f"{side}_{name}") for side in "lr"] for name in ("hip", "ankle"))
-    hips, ankles = (_mean(heights[:, pair]) for pair in sides)
+    hips, ankles = (_average_known(heights[:, pair]) for pair in sides)
     return np.asarray((head < hips) & (hips < ankles), dtype=np.bool_)
 
 
-def _mean(values: NDArray[np.float32]) -> NDArray[np.float32]:
+def _average_known(values: NDArray[np.float32]) -> NDArray[np.float32]:
     """(N, M) → (N,) over what is not NaN; NaN without any."""
     known = np.isfinite(values)
     count = known.sum(axis=1)
@@ -101,7 +101,7 @@ def _mean(values: NDArray[np.float32]) -> NDArray[np.float32]:
     return np.where(count > 0, total / np.maximum(count, 1), np.nan).astype(np.float32)
 
 
-def _splits(
+def _assign_splits(
     fit: NDArray[np.bool_], val: int, test: int, train: int | None, seed: int | None
 ) -> tuple[NDArray[np.int64], NDArray[np.str_]]:
     """Rows that are used, in file order, and the split of each; only those that are `fit` (N,) may validate."""

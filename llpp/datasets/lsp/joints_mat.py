@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from llpp.errors import DataError
 
-FARTHEST = 1e5  # pixels; joints may lie outside their image, but not there
+MAX_COORDINATE = 1e5  # pixels; joints may lie outside their image, but not there
 REMEDY = "unpack the published archive there or set dataset.root=…; see README, Datasets"
 
 
@@ -32,11 +32,11 @@ def read_joints(path: Path) -> tuple[NDArray[np.float32], NDArray[np.uint8], int
     people = np.asarray(table, dtype=np.float64).transpose((2, 0, 1) if extended else (2, 1, 0))
     joints, flag = people[..., :2], people[..., 2] != 0
     visible = np.where(flag, 2, 0) if extended else np.where(flag, 1, 2)
-    broken = ((visible > 0) & ~(np.abs(joints) < FARTHEST).all(axis=2)).any(axis=1)
+    broken = ((visible > 0) & ~(np.abs(joints) < MAX_COORDINATE).all(axis=2)).any(axis=1)
     if broken.any():
         raise DataError(
             f"{path}: image {int(broken.argmax()) + 1} has a labelled joint without coordinates, or one of more than "
-            f"{FARTHEST:.0e} pixels; {REMEDY}"
+            f"{MAX_COORDINATE:.0e} pixels; {REMEDY}"
         )
     joints = np.where((visible > 0)[..., None], joints, np.nan)
     return joints.astype(np.float32), visible.astype(np.uint8), 5 if extended else 4

@@ -14,26 +14,26 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from llpp.datasets.mpii.persons import JOINTS, REMEDY, Person, Point, plain_name
+from llpp.datasets.mpii.persons import JOINTS, REMEDY, Person, Point, check_image_name
 from llpp.errors import DataError
 
 Entry = Mapping[str, Any]
 
 
-def read_a(entries: Sequence[Entry], source: str) -> list[Person]:
+def read_form_a(entries: Sequence[Entry], source: str) -> list[Person]:
     """Persons of form A, numbered by their position among those of their image."""
     met: Counter[str] = Counter()
     persons = []
     for index, entry in enumerate(entries):
         place = f"{source}, entry {index}"
-        name = plain_name(entry.get("image"), place)
+        name = check_image_name(entry.get("image"), place)
         joints, labelled = np.zeros((len(JOINTS), 2)), np.zeros(len(JOINTS))
         if entry.get("joints") is not None:  # the published test.json has none
-            joints = _numbers(entry, "joints", (len(JOINTS), 2), place)
-            labelled = _flags(_numbers(entry, "joints_vis", (len(JOINTS),), place), "joints_vis", place)
+            joints = _get_numbers(entry, "joints", (len(JOINTS), 2), place)
+            labelled = _check_flags(_get_numbers(entry, "joints_vis", (len(JOINTS),), place), "joints_vis", place)
         missing = (joints == -1).all(axis=1) | (joints == 0).all(axis=1)
         visible = np.where((labelled > 0) & ~missing, 2, 0).astype(np.uint8)
-        centre, scale = _centre(entry, "center", place), _scale(entry, "scale", place)
+        centre, scale = _get_centre(entry, "center", place), _get_scale(entry, "scale", place)
         if centre is not None and centre[0] == -1:  # the form's own word for "none"
             centre = scale = None
         persons.append(Person(place, name, met[name], joints, visible, centre, scale))
@@ -41,31 +41,31 @@ def read_a(entries: Sequence[Entry], source: str) -> list[Person]:
     return persons
 
 
-def read_b(entries: Sequence[Entry], source: str) -> list[Person]:
+def read_form_b(entries: Sequence[Entry], source: str) -> list[Person]:
     """Persons of form B, numbered by `people_index` as the rectangles of the official file."""
     met: Counter[str] = Counter()
     persons = []
-    tables = _tables(entries, source)
+    tables = _read_joint_tables(entries, source)
     sound = np.isin(tables[..., 2], (0, 1))
     there = np.where((tables[..., :2] == 0).all(axis=2), 0, np.where(tables[..., 2] > 0, 2, 1)).astype(np.uint8)
     for index, (entry, table, visible) in enumerate(zip(entries, tables, there, strict=True)):
         place = f"{source}, entry {index}"
-        name = plain_name(entry.get("img_paths"), place)
+        name = check_image_name(entry.get("img_paths"), place)
         met[name] += 1
         if not sound[index].all():
-            _flags(table[:, 2], "visibility in joint_self", place)
-        test = _number(entry, "isValidation", place)
+            _check_flags(table[:, 2], "visibility in joint_self", place)
+        test = _get_number(entry, "isValidation", place)
         if test not in (0, 1):
             raise DataError(f"{place}: isValidation has {test:g}; expected 0 or 1; {REMEDY}")
-        number = _number(entry, "people_index", place) if "people_index" in entry else float(met[name])
+        number = _get_number(entry, "people_index", place) if "people_index" in entry else float(met[name])
         if not 1 <= number <= 1000 or number % 1:
             raise DataError(f"{place}: people_index is {number:g}; expected a whole number from 1; {REMEDY}")
-        centre, scale = _centre(entry, "objpos", place), _scale(entry, "scale_provided", place)
+        centre, scale = _get_centre(entry, "objpos", place), _get_scale(entry, "scale_provided", place)
         persons.append(Person(place, name, int(number) - 1, table[:, :2], visible, centre, scale, test=bool(test)))
     return persons
 
 
-def _tables(entries: Sequence[Entry], source: str) -> NDArray[np.float64]:
+def _read_joint_tables(entries: Sequence[Entry], source: str) -> NDArray[np.float64]:
     """All persons' x, y and flag of each joint, (N, K, 3)."""
     shape = len(JOINTS), 3
     with suppress(TypeError, ValueError, OverflowError):
@@ -75,12 +75,12 @@ def _tables(entries: Sequence[Entry], source: str) -> NDArray[np.float64]:
     each = []
     for index, entry in enumerate(entries):  # one by one, to tell what is wrong where
         place = f"{source}, entry {index}"
-        plain_name(entry.get("img_paths"), place)
-        each.append(_numbers(entry, "joint_self", shape, place))
+        check_image_name(entry.get("img_paths"), place)
+        each.append(_get_numbers(entry, "joint_self", shape, place))
     return np.reshape(each, (-1, *shape))
 
 
-def _numbers(entry: Entry, key: str, shape: tuple[int, ...], place: str) -> NDArray[np.float64]:
+def _get_numbers(entry: Entry, key: str, shape: tuple[int, ...], place: str) -> NDArray[np.float64]:
     """An entry's numbers in the shape they must have."""
     value = entry.get(key)
     try:
@@ -93,24 +93,24 @@ def _numbers(entry: Entry, key: str, shape: tuple[int, ...], place: str) -> NDAr
     return found
 
 
-def _number(entry: Entry, key: str, place: str) -> float:
+def _get_number(entry: Entry, key: str, place: str) -> float:
     value = entry.get(key)
-    return value if type(value) is float else float(_numbers(entry, key, (), place))
+    return value if type(value) is float else float(_get_numbers(entry, key, (), place))
 
 
-def _flags(values: NDArray[np.float64], what: str, place: str) -> NDArray[np.float64]:
+def _check_flags(values: NDArray[np.float64], what: str, place: str) -> NDArray[np.float64]:
     wrong = (values != 0) & (values != 1)
     if wrong.any():
         raise DataError(f"{place}: {what} has {np.atleast_1d(values)[wrong.ravel()][0]:g}; expected 0 or 1; {REMEDY}")
     return values
 
 
-def _centre(entry: Entry, key: str, place: str) -> Point | None:
+def _get_centre(entry: Entry, key: str, place: str) -> Point | None:
     if entry.get(key) is None:
         return None
-    x, y = _numbers(entry, key, (2,), place).tolist()
+    x, y = _get_numbers(entry, key, (2,), place).tolist()
     return x, y
 
 
-def _scale(entry: Entry, key: str, place: str) -> float | None:
-    return None if entry.get(key) is None else _number(entry, key, place)
+def _get_scale(entry: Entry, key: str, place: str) -> float | None:
+    return None if entry.get(key) is None else _get_number(entry, key, place)

@@ -16,9 +16,9 @@ JOINTS = (
 )  # fmt: skip
 NECK, HEAD_TOP = JOINTS.index("upper_neck"), JOINTS.index("head_top")
 REMEDY = "take the file from its source again, or set dataset.annotations=… to another"
-FURTHEST = 1e5  # pixels: no photograph is as wide
-PIXELS = f"pixels of at most {FURTHEST:g}"
-LARGEST = 1e3  # 200 px of body height; the largest published scale is 25
+MAX_COORDINATE = 1e5  # pixels: no photograph is as wide
+EXPECTED_PIXELS = f"pixels of at most {MAX_COORDINATE:g}"
+MAX_SCALE = 1e3  # 200 px of body height; the largest published scale is 25
 
 
 Point = tuple[float, float]
@@ -50,13 +50,13 @@ class Persons(NamedTuple):
     head: NDArray[np.float64]  # (N,)
     test: NDArray[np.bool_] | None  # (N,)
 
-    def rows(self, kept: NDArray[np.bool_]) -> "Persons":
+    def keep_rows(self, kept: NDArray[np.bool_]) -> "Persons":
         """Only the persons marked in `kept` (N,)."""
         images = tuple(image for image, keep in zip(self.images, kept.tolist(), strict=True) if keep)
         return Persons(images, *(None if column is None else column[kept] for column in self[1:]))  # type: ignore[arg-type]
 
 
-def table(persons: Sequence[Person], source: str) -> Persons:
+def build_persons(persons: Sequence[Person], source: str) -> Persons:
     """Persons in the order given; raises DataError naming the first whose numbers cannot be meant."""
     if not persons:
         raise DataError(f"{source} holds no persons; {REMEDY}")
@@ -64,13 +64,17 @@ def table(persons: Sequence[Person], source: str) -> Persons:
     centre = np.array([p.centre or (np.nan, np.nan) for p in persons])
     scale = np.array([np.nan if p.scale is None else p.scale for p in persons])
     head = np.array([p.head for p in persons])
-    _refuse(persons, (visible > 0) & ~_within(joints), lambda n, j: f"{JOINTS[j]} at {_pixels(joints[n, j])}")
+    _refuse(
+        persons, (visible > 0) & ~_is_plausible(joints), lambda n, j: f"{JOINTS[j]} at {_format_point(joints[n, j])}"
+    )
     given = np.array([p.centre is not None for p in persons])
-    _refuse(persons, (given & ~_within(centre))[:, None], lambda n, _: f"a centre at {_pixels(centre[n])}")
+    _refuse(
+        persons, (given & ~_is_plausible(centre))[:, None], lambda n, _: f"a centre at {_format_point(centre[n])}"
+    )
     given = np.array([p.scale is not None for p in persons])
-    absurd = given & ~((scale > 0) & (scale <= LARGEST))
-    _refuse(persons, absurd[:, None], lambda n, _: f"scale {scale[n]:g}", f"a number above 0 and up to {LARGEST:g}")
-    absurd = np.isinf(head) | (head > FURTHEST)
+    absurd = given & ~((scale > 0) & (scale <= MAX_SCALE))
+    _refuse(persons, absurd[:, None], lambda n, _: f"scale {scale[n]:g}", f"a number above 0 and up to {MAX_SCALE:g}")
+    absurd = np.isinf(head) | (head > MAX_COORDINATE)
     _refuse(persons, absurd[:, None], lambda n, _: f"a head rectangle with diagonal {head[n]:g}")
     flags = [p.test for p in persons]
     return Persons(
@@ -85,7 +89,7 @@ def table(persons: Sequence[Person], source: str) -> Persons:
     )
 
 
-def plain_name(name: object, place: str) -> str:
+def check_image_name(name: object, place: str) -> str:
     """The image's name if it is one and leads nowhere else; DataError otherwise."""
     example = f"expected a plain file name such as '015601864.jpg'; {REMEDY}"
     if not isinstance(name, str) or not name or len(name) > 255 or name in (".", "..") or not name.isprintable():
@@ -95,20 +99,23 @@ def plain_name(name: object, place: str) -> str:
     return name
 
 
-def head_segment(joints: NDArray[np.float64]) -> NDArray[np.float64]:
+def measure_head_segments(joints: NDArray[np.float64]) -> NDArray[np.float64]:
     """Distance from upper neck to head top: (N, 16, 2) → (N,)."""
     length: NDArray[np.float64] = np.linalg.norm(joints[:, HEAD_TOP] - joints[:, NECK], axis=-1)
     return length
 
 
-def _within(points: NDArray[np.float64]) -> NDArray[np.bool_]:
+def _is_plausible(points: NDArray[np.float64]) -> NDArray[np.bool_]:
     """Whether (…, 2) points are numbers that can be pixels; those beside the image can."""
     with np.errstate(invalid="ignore"):
-        return np.asarray((np.abs(points) <= FURTHEST).all(axis=-1))
+        return np.asarray((np.abs(points) <= MAX_COORDINATE).all(axis=-1))
 
 
 def _refuse(
-    persons: Sequence[Person], wrong: NDArray[np.bool_], what: Callable[[int, int], str], expected: str = PIXELS
+    persons: Sequence[Person],
+    wrong: NDArray[np.bool_],
+    what: Callable[[int, int], str],
+    expected: str = EXPECTED_PIXELS,
 ) -> None:
     """Raise DataError about the first true cell of (N, …), which `what` describes."""
     if wrong.any():
@@ -120,5 +127,5 @@ def _refuse(
         )
 
 
-def _pixels(point: NDArray[np.float64]) -> str:
+def _format_point(point: NDArray[np.float64]) -> str:
     return f"({point[0]:g}, {point[1]:g})"

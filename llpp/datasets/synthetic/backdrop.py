@@ -10,7 +10,7 @@ from llpp.datasets.synthetic import body
 
 
 @dataclass(frozen=True)
-class Looks:
+class Appearance:
     """What the background takes up from the figure before it."""
 
     difficulty: float
@@ -18,7 +18,7 @@ class Looks:
     colours: body.Colours
 
 
-def backdrop(rng: np.random.Generator, figure: Looks, size: int, side: int) -> NDArray[np.uint8]:
+def draw_backdrop(rng: np.random.Generator, figure: Appearance, size: int, side: int) -> NDArray[np.uint8]:
     """Canvas (side, side, 3): wall and floor with a texture, and clutter that grows with difficulty."""
     hard = figure.difficulty
     ramp = np.linspace(-1, 1, size, dtype=np.float32)
@@ -37,13 +37,13 @@ def backdrop(rng: np.random.Generator, figure: Looks, size: int, side: int) -> N
     for _ in range(2 + int(6 * hard)):
         colour = (wall if rng.uniform() < 0.6 else floor) + rng.uniform(-20, 20) * (1 + 2 * hard)
         middle, half, power = side * rng.uniform(0, 1, 2), side * rng.uniform(0.03, 0.14, 2), rng.choice([2.0, 6.0])
-        body.fill(canvas, body.blob(middle, half, rng.uniform(0, np.pi), float(power)), colour)
+        body.fill_polygon(canvas, body.build_superellipse(middle, half, rng.uniform(0, np.pi), float(power)), colour)
     if hard > 0.5:
         _draw_strokes(rng, canvas, figure, side)
     return canvas
 
 
-def _draw_strokes(rng: np.random.Generator, canvas: NDArray[np.uint8], figure: Looks, side: int) -> None:
+def _draw_strokes(rng: np.random.Generator, canvas: NDArray[np.uint8], figure: Appearance, side: int) -> None:
     """Bent strokes as thick as limbs, in the colours of the figure."""
     unit = figure.unit * side
     for _ in range(2 + int(6 * (figure.difficulty - 0.5))):

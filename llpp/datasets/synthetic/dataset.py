@@ -13,18 +13,27 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from llpp.datasets.base import LSP_JOINTS, LSP_SKELETON, PoseDataset, Records, joint_boxes
+from llpp.datasets.base import LSP_JOINTS, LSP_SKELETON, PoseDataset, Records, compute_joint_boxes
 from llpp.datasets.synthetic import body
-from llpp.datasets.synthetic.backdrop import Looks, backdrop
+from llpp.datasets.synthetic.backdrop import Appearance, draw_backdrop
 from llpp.errors import ConfigError
 from llpp.ids import Ids
 
 GROUPS = {"initial": "train", "pool": "train", "val": "val", "test": "test"}  # group → split
 BOXES = ("annotation", "joints", "image")
-SMALLEST, LARGEST = 48, 256  # pixels: below, hands vanish; above, the drawing has nothing more to show
+MIN_SIZE, MAX_SIZE = 48, 256  # pixels: below, hands vanish; above, the drawing has nothing more to show
 OVERSAMPLING = 2
-POSE, BACKDROP = 1, 2  # random streams of a figure; not 0, which numpy cannot tell from a shorter key
-LIMBS = ("r_elbow", "r_wrist", "l_elbow", "l_wrist", "r_knee", "r_ankle", "l_knee", "l_ankle")  # worth hiding
+POSE_STREAM, BACKDROP_STREAM = 1, 2  # random streams of a figure; not 0, which numpy cannot tell from a shorter key
+OCCLUDABLE_JOINTS = (
+    "r_elbow",
+    "r_wrist",
+    "l_elbow",
+    "l_wrist",
+    "r_knee",
+    "r_ankle",
+    "l_knee",
+    "l_ankle",
+)  # worth hiding
 
 
 @dataclass(frozen=True)
@@ -37,7 +46,7 @@ class Occluder:
     power: float
     colour: body.Array  # RGB
 
-    def covers(self, points: body.Array) -> NDArray[np.bool_]:
+    def contains(self, points: body.Array) -> NDArray[np.bool_]:
         """Which of (N, 2) points lie inside: (N,)."""
         cos, sin = np.cos(self.angle), np.sin(self.angle)
         local = (points - self.centre) @ np.array([[cos, -sin], [sin, cos]]) / self.half
@@ -58,9 +67,9 @@ class Figure:
     key: tuple[int, int, int]  # dataset seed, number of the group, number in the group
 
     @property
-    def looks(self) -> Looks:
+    def appearance(self) -> Appearance:
         """What the background takes up from the figure."""
-        return Looks(self.difficulty, self.unit, self.colours)
+        return Appearance(self.difficulty, self.unit, self.colours)
 
 
 class SyntheticFigures(PoseDataset):
@@ -86,10 +95,10 @@ class SyntheticFigures(PoseDataset):
     ) -> None:
         counts = {"initial": initial, "pool": pool, "val": val, "test": test}
         shares = {"initial": hard_initial, "pool": hard_pool, "val": hard_val, "test": hard_test}
-        _check(counts, shares, seed, size, box)
+        _check_settings(counts, shares, seed, size, box)
         self.size = size
-        self._figures, self._drawn = _known(seed, size, *((counts[g], shares[g]) for g in GROUPS))
-        self.records = _records(self._figures, size, box)
+        self._figures, self._drawn = _build_figures(seed, size, *((counts[g], shares[g]) for g in GROUPS))
+        self.records = _build_records(self._figures, size, box)
 
     def load(self, row: int) -> NDArray[np.uint8]:
         """Pixels (size, size, 3) RGB of record `row`, drawn when first asked for, then kept."""
@@ -99,15 +108,17 @@ class SyntheticFigures(PoseDataset):
 
     def _draw(self, figure: Figure) -> NDArray[np.uint8]:
         side = self.size * OVERSAMPLING
-        canvas = backdrop(np.random.default_rng([*figure.key, BACKDROP]), figure.looks, self.size, side)
+        canvas = draw_backdrop(
+            np.random.default_rng([*figure.key, BACKDROP_STREAM]), figure.appearance, self.size, side
+        )
         # A share u of the image lies at u * side - 0.5 where pixel centres are integers.
-        body.draw(canvas, figure.points * side - 0.5, figure.unit * side, figure.girth, figure.colours)
+        body.draw_body(canvas, figure.points * side - 0.5, figure.unit * side, figure.girth, figure.colours)
         for occluder in figure.occluders:
             _draw_occluder(canvas, occluder, side)
         return cv2.resize(canvas, (self.size, self.size), interpolation=cv2.INTER_AREA).astype(np.uint8, copy=False)
 
 
-def _check(counts: Mapping[str, int], shares: Mapping[str, float], seed: int, size: int, box: str) -> None:
+def _check_settings(counts: Mapping[str, int], shares: Mapping[str, float], seed: int, size: int, box: str) -> None:
     """Raise a ConfigError about the first setting that cannot be drawn."""
     for name, value in {**counts, "seed": seed, "size": size}.items():
         if isinstance(value, bool) or not isinstance(value, int) or value < 0:
@@ -115,38 +126,40 @@ def _check(counts: Mapping[str, int], shares: Mapping[str, float], seed: int, si
     for group, share in shares.items():
         if isinstance(share, bool) or not isinstance(share, int | float) or not 0 <= share <= 1:
             raise ConfigError(f"dataset.hard_{group} is {share!r}; expected a share from 0 to 1")
-    if not SMALLEST <= size <= LARGEST:
-        raise ConfigError(f"dataset.size is {size}; expected an image side of {SMALLEST} to {LARGEST} pixels")
+    if not MIN_SIZE <= size <= MAX_SIZE:
+        raise ConfigError(f"dataset.size is {size}; expected an image side of {MIN_SIZE} to {MAX_SIZE} pixels")
     if box not in BOXES:
         raise ConfigError(f"dataset.box is {box!r}; expected one of {', '.join(BOXES)}")
 
 
 @lru_cache(maxsize=1)  # the jobs of a sweep come one after the other in a process, and mostly want the same figures
-def _known(seed: int, size: int, *groups: tuple[int, float]) -> tuple[list[Figure], dict[int, NDArray[np.uint8]]]:
+def _build_figures(
+    seed: int, size: int, *groups: tuple[int, float]
+) -> tuple[list[Figure], dict[int, NDArray[np.uint8]]]:
     """All figures of some groups (how many, share of hard ones), and the pictures that have been drawn of them."""
     figures = [
-        _figure((seed, number, i), hard)
+        _sample_figure((seed, number, i), hard)
         for number, (count, share) in enumerate(groups)
-        for i, hard in enumerate(_hard(seed, number, count, share))
+        for i, hard in enumerate(_choose_hard(seed, number, count, share))
     ]
     return figures, {}
 
 
-def _records(figures: list[Figure], size: int, box: str) -> Records:
+def _build_records(figures: list[Figure], size: int, box: str) -> Records:
     groups = [tuple(GROUPS)[f.key[1]] for f in figures]
     ids = Ids(f"synthetic/{group}-{f.key[2]:05d}" for group, f in zip(groups, figures, strict=True))
-    points = np.array([f.points for f in figures]).reshape(-1, len(body.AT), 2)[:, : len(LSP_JOINTS)]
+    points = np.array([f.points for f in figures]).reshape(-1, len(body.INDEX), 2)[:, : len(LSP_JOINTS)]
     hidden = np.zeros(points.shape[:2], dtype=bool)
     for row, figure in enumerate(figures):
         for occluder in figure.occluders:
-            hidden[row] |= occluder.covers(points[row])
+            hidden[row] |= occluder.contains(points[row])
     joints = (points * size - 0.5).astype(np.float32)
     visible = np.where(hidden, 1, 2).astype(np.uint8)
     if box == "annotation":
         shares = np.array([f.box for f in figures]).reshape(-1, 4)
         boxes = (shares * size - np.array([0.5, 0.5, 0.0, 0.0])).astype(np.float32)
     elif box == "joints":
-        boxes = joint_boxes(joints, visible)
+        boxes = compute_joint_boxes(joints, visible)
     else:
         boxes = np.full((len(ids), 4), np.nan, dtype=np.float32)
     return Records(
@@ -163,31 +176,33 @@ def _records(figures: list[Figure], size: int, box: str) -> Records:
     )
 
 
-def _hard(seed: int, group: int, count: int, share: float) -> list[bool]:
+def _choose_hard(seed: int, group: int, count: int, share: float) -> list[bool]:
     """Which figures of a group are hard."""
     # Golden-ratio steps spread any share evenly: every prefix holds about that share and none depends on `count`.
     start = np.random.default_rng([seed, group]).uniform()
     return [(start + i * 0.6180339887498949) % 1 < share for i in range(count)]
 
 
-def _figure(key: tuple[int, int, int], hard: bool) -> Figure:
-    rng = np.random.default_rng([*key, POSE])
+def _sample_figure(key: tuple[int, int, int], hard: bool) -> Figure:
+    rng = np.random.default_rng([*key, POSE_STREAM])
     difficulty = rng.uniform(0.6, 1.0) if hard else rng.uniform(0.0, 0.4)
     spread = difficulty if hard else 0.4 + 1.5 * difficulty
-    points = body.bend(rng, spread, 0.4 * difficulty if hard else 0.05, hard)
+    points = body.sample_pose(rng, spread, 0.4 * difficulty if hard else 0.05, hard)
     lean = 180 * difficulty * rng.uniform(0.45, 1) if hard else 15 * spread * rng.uniform()
     lean = np.deg2rad(lean) * rng.choice([-1, 1])
     points = points @ np.array([[np.cos(lean), np.sin(lean)], [-np.sin(lean), np.cos(lean)]])
     girth = rng.uniform(0.92, 1.12)
-    points, unit, box = _placed(rng, points, girth)
-    colours = _palette(rng, difficulty if hard else 0.0)
-    occluders = tuple(_occluder(rng, points, unit, colours["wall"]) for _ in range(rng.integers(1, 4) if hard else 0))
+    points, unit, box = _place_body(rng, points, girth)
+    colours = _sample_palette(rng, difficulty if hard else 0.0)
+    occluders = tuple(
+        _sample_occluder(rng, points, unit, colours["wall"]) for _ in range(rng.integers(1, 4) if hard else 0)
+    )
     return Figure(points, unit, box, difficulty, girth, colours, occluders, key)
 
 
-def _placed(rng: np.random.Generator, points: body.Array, girth: float) -> tuple[body.Array, float, body.Array]:
+def _place_body(rng: np.random.Generator, points: body.Array, girth: float) -> tuple[body.Array, float, body.Array]:
     """Points (P, 2), body height and box (4,) of a body that fills 70–85 % of an image of side 1."""
-    low, high = body.extent(points, girth)
+    low, high = body.measure_extent(points, girth)
     # A curled-up body would become a giant; limit it.
     unit = min(rng.uniform(0.70, 0.85) / (high - low).max(), 1.05)
     slack = np.maximum((1 - unit * (high - low)) / 2 - 0.03, 0)
@@ -195,19 +210,19 @@ def _placed(rng: np.random.Generator, points: body.Array, girth: float) -> tuple
     return points * unit + shift, unit, np.concatenate([low * unit + shift, (high - low) * unit])
 
 
-def _hsv(hue: float, saturation: float, value: float) -> body.Array:
+def _convert_hsv(hue: float, saturation: float, value: float) -> body.Array:
     return 255 * np.array(colorsys.hsv_to_rgb(hue % 1, saturation, value))
 
 
-def _palette(rng: np.random.Generator, camouflage: float) -> dict[str, body.Array]:
+def _sample_palette(rng: np.random.Generator, camouflage: float) -> dict[str, body.Array]:
     """RGB of wall, floor and the figure's materials; `camouflage` in 0..1 mixes the figure into the rest."""
-    wall = _hsv(rng.uniform(), rng.uniform(0.05, 0.25), rng.uniform(0.5, 0.9))
-    floor = _hsv(rng.uniform(0.05, 0.4), rng.uniform(0.05, 0.35), rng.uniform(0.35, 0.75))
+    wall = _convert_hsv(rng.uniform(), rng.uniform(0.05, 0.25), rng.uniform(0.5, 0.9))
+    floor = _convert_hsv(rng.uniform(0.05, 0.4), rng.uniform(0.05, 0.35), rng.uniform(0.35, 0.75))
     hue = rng.uniform()
     skin = np.array(body.SKIN[rng.integers(len(body.SKIN))]) * rng.uniform(0.93, 1.02)
     hair = np.array(body.HAIR[rng.integers(len(body.HAIR))]) * rng.uniform(0.9, 1.1)
-    shirt = _hsv(hue, rng.uniform(0.5, 0.85), rng.uniform(0.55, 0.95))
-    trousers = _hsv(hue + rng.uniform(0.25, 0.75), rng.uniform(0.2, 0.6), rng.uniform(0.2, 0.5))
+    shirt = _convert_hsv(hue, rng.uniform(0.5, 0.85), rng.uniform(0.55, 0.95))
+    trousers = _convert_hsv(hue + rng.uniform(0.25, 0.75), rng.uniform(0.2, 0.6), rng.uniform(0.2, 0.5))
     colours = {"skin": skin, "hair": hair, "shirt": shirt, "trousers": trousers}
     colours["forearms"] = shirt if rng.uniform() < 0.4 else skin
     colours["shins"] = trousers if rng.uniform() < 0.7 else skin
@@ -217,9 +232,11 @@ def _palette(rng: np.random.Generator, camouflage: float) -> dict[str, body.Arra
     return {"wall": wall, "floor": floor, **mixed}
 
 
-def _occluder(rng: np.random.Generator, points: body.Array, unit: float, wall: body.Array) -> Occluder:
+def _sample_occluder(rng: np.random.Generator, points: body.Array, unit: float, wall: body.Array) -> Occluder:
     """Something before a limb, rarely before more of the body."""
-    centre = points[body.AT[LIMBS[rng.integers(len(LIMBS))]]] + unit * rng.uniform(-0.05, 0.05, 2)
+    centre = points[body.INDEX[OCCLUDABLE_JOINTS[rng.integers(len(OCCLUDABLE_JOINTS))]]] + unit * rng.uniform(
+        -0.05, 0.05, 2
+    )
     half = unit * np.array([rng.uniform(0.035, 0.08), rng.uniform(0.07, 0.20)])
     colour = 0.5 * wall + 0.5 * rng.uniform(30, 230, 3)
     return Occluder(centre, half, rng.uniform(0, np.pi), float(rng.choice([2.0, 8.0])), colour)
@@ -227,5 +244,7 @@ def _occluder(rng: np.random.Generator, points: body.Array, unit: float, wall: b
 
 def _draw_occluder(canvas: NDArray[np.uint8], thing: Occluder, side: int) -> None:
     for size, shade in ((1.0, 0.5), (0.85, 1.0)):  # a darker rim
-        shape = body.blob(thing.centre * side - 0.5, size * side * thing.half, thing.angle, thing.power, corners=40)
-        body.fill(canvas, shape, shade * thing.colour)
+        shape = body.build_superellipse(
+            thing.centre * side - 0.5, size * side * thing.half, thing.angle, thing.power, corners=40
+        )
+        body.fill_polygon(canvas, shape, shade * thing.colour)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from llpp.setting_rules import check
+from llpp.setting_rules import check_setting
 
 
 @dataclass(frozen=True)
@@ -21,8 +21,8 @@ class HeatmapCodec:
     stride: int = 4  # input pixels per cell
 
     def __post_init__(self) -> None:
-        check("codec.sigma", self.sigma)
-        check("codec.peak", self.peak)
+        check_setting("codec.sigma", self.sigma)
+        check_setting("codec.peak", self.peak)
 
     def to_cells(self, joints: Tensor) -> Tensor:
         """(..., 2) input pixels → cells."""
@@ -32,7 +32,7 @@ class HeatmapCodec:
         """(..., 2) cells → input pixels."""
         return (cells + 0.5) * self.stride - 0.5
 
-    def drawn(self, joints: Tensor, visible: Tensor, shape: tuple[int, int]) -> Tensor:
+    def has_target(self, joints: Tensor, visible: Tensor, shape: tuple[int, int]) -> Tensor:
         """(B, K) bool: labelled and on the map; only these joints have a target."""
         x, y = self.to_cells(joints).unbind(-1)
         inside = (x >= -0.5) & (x <= shape[1] - 0.5) & (y >= -0.5) & (y <= shape[0] - 0.5)
@@ -45,14 +45,14 @@ class HeatmapCodec:
             (B, K, h, w) with a Gaussian for every drawn joint and zeros for the others.
         """
         height, width = shape
-        drawn = self.drawn(joints, visible, shape)
+        drawn = self.has_target(joints, visible, shape)
         cells = torch.where(drawn[..., None], self.to_cells(joints), torch.zeros_like(joints))
 
-        def profile(centre: Tensor, length: int) -> Tensor:
+        def sample_gaussian(centre: Tensor, length: int) -> Tensor:
             steps = torch.arange(length, device=joints.device, dtype=joints.dtype)
             return torch.exp(-((steps - centre[..., None]) ** 2) / (2 * self.sigma**2))
 
-        columns, rows = profile(cells[..., 0], width), profile(cells[..., 1], height)
+        columns, rows = sample_gaussian(cells[..., 0], width), sample_gaussian(cells[..., 1], height)
         rows = rows * (drawn * self.peak)[..., None].to(rows.dtype)
         return rows[..., :, None] * columns[..., None, :]
 
@@ -70,14 +70,14 @@ class HeatmapCodec:
         score, index = maps.flatten(-2).max(dim=-1)
         best = torch.stack([index % width, index // width], dim=-1)
         centre = torch.stack([best[..., 0].clamp(1, width - 2), best[..., 1].clamp(1, height - 2)], dim=-1)
-        x_offset = _vertex(maps, score, centre[..., 0], best[..., 1], horizontal=True)
-        y_offset = _vertex(maps, score, best[..., 0], centre[..., 1], horizontal=False)
+        x_offset = _find_vertex_offset(maps, score, centre[..., 0], best[..., 1], horizontal=True)
+        y_offset = _find_vertex_offset(maps, score, best[..., 0], centre[..., 1], horizontal=False)
         refined = centre + torch.stack([x_offset, y_offset], dim=-1)
         refined = refined.clamp(min=best - 0.5, max=best + 0.5)  # a nearer cell would be higher otherwise
         return self.to_pixels(refined), score
 
 
-def _vertex(maps: Tensor, score: Tensor, x: Tensor, y: Tensor, horizontal: bool) -> Tensor:
+def _find_vertex_offset(maps: Tensor, score: Tensor, x: Tensor, y: Tensor, horizontal: bool) -> Tensor:
     """Offset from cell (x, y) to the vertex of the log-parabola through its neighbours on one axis: (B, K)."""
     width = maps.shape[-1]
     flat, centre = maps.flatten(-2), y * width + x

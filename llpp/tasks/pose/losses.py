@@ -20,17 +20,17 @@ class PoseLoss(Protocol):
         """(B, S, K, h, w), (B, K, h, w), (B, K) bool → (B,); 0 for an image that offers nothing to compare."""
         ...
 
-    def heatmaps(self, raw: Tensor) -> Tensor:
+    def to_heatmaps(self, raw: Tensor) -> Tensor:
         """Raw network output → maps that are decoded and shown, same shape."""
         ...
 
 
-def joint_mean(per_joint: Tensor, weight: Tensor) -> Tensor:
+def average_over_joints(per_joint: Tensor, weight: Tensor) -> Tensor:
     """Weighted mean over joints: (B, K), (B, K) → (B,); 0 where all weights are."""
     return (per_joint * weight).sum(dim=1) / weight.sum(dim=1).clamp(min=1e-12)
 
 
-def _weight(drawn: Tensor, mask: Mask) -> Tensor:
+def _weigh_joints(drawn: Tensor, mask: Mask) -> Tensor:
     return torch.ones_like(drawn, dtype=torch.float32) if mask == "all" else drawn.float()
 
 
@@ -47,9 +47,9 @@ class HeatmapMSE:
     def __call__(self, heatmaps: Tensor, target: Tensor, drawn: Tensor) -> Tensor:
         """See `PoseLoss`."""
         error = (heatmaps.float() - target[:, None]).square().mean(dim=(1, 3, 4))
-        return joint_mean(error, _weight(drawn, self.mask))
+        return average_over_joints(error, _weigh_joints(drawn, self.mask))
 
-    def heatmaps(self, raw: Tensor) -> Tensor:
+    def to_heatmaps(self, raw: Tensor) -> Tensor:
         """See `PoseLoss`."""
         return raw
 
@@ -71,9 +71,9 @@ class ForegroundMSE:
         weight = self.background + target / peak
         squared = (heatmaps.float() - target[:, None]).square().mean(dim=1)
         error = (squared * weight).sum(dim=(2, 3)) / weight.sum(dim=(2, 3)).clamp(min=1e-12)
-        return joint_mean(error, _weight(drawn, self.mask))
+        return average_over_joints(error, _weigh_joints(drawn, self.mask))
 
-    def heatmaps(self, raw: Tensor) -> Tensor:
+    def to_heatmaps(self, raw: Tensor) -> Tensor:
         """See `PoseLoss`."""
         return raw
 
@@ -93,8 +93,8 @@ class SpatialCrossEntropy:
         log_predicted = torch.log_softmax(heatmaps.float().flatten(3), dim=3)
         cross = -(share[:, None] * log_predicted).sum(dim=3).mean(dim=1)
         entropy = -torch.xlogy(share, share).sum(dim=2)
-        return joint_mean((cross - entropy).clamp(min=0), drawn.float())
+        return average_over_joints((cross - entropy).clamp(min=0), drawn.float())
 
-    def heatmaps(self, raw: Tensor) -> Tensor:
+    def to_heatmaps(self, raw: Tensor) -> Tensor:
         """See `PoseLoss`."""
         return torch.softmax(raw.float().flatten(-2), dim=-1).reshape(raw.shape)

@@ -12,9 +12,9 @@ from torch import Tensor
 from torchmetrics import Metric
 
 from llpp.errors import ConfigError
-from llpp.setting_rules import check
+from llpp.setting_rules import check_setting
 
-UNIT = 2.0**-32  # areas are summed as multiples of it: whole numbers have the same sum in every order
+AREA_UNIT = 2.0**-32  # areas are summed as multiples of it: whole numbers have the same sum in every order
 
 
 @dataclass(frozen=True)
@@ -32,19 +32,19 @@ class PCKDefinition:
 
     def __post_init__(self) -> None:
         for key in ("factor", "threshold", "curve", "auc_limit", "joints", "exclude"):
-            check(f"pck.{key}", getattr(self, key))
+            check_setting(f"pck.{key}", getattr(self, key))
 
     @property
     def thresholds(self) -> tuple[float, ...]:
         """The main threshold, then those of the curve."""
         return (self.threshold, *self.curve)
 
-    def label(self, estimated: bool) -> str:
+    def format_label(self, estimated: bool) -> str:
         """The metric as it is called in tables; `~` says that the unit is an estimate."""
         return f"{self.name}{'~' if estimated else ''}@{self.threshold:g}"
 
 
-def joint_distance(pred: Tensor, target: Tensor, visible: Tensor, normaliser: Tensor) -> Tensor:
+def compute_joint_distances(pred: Tensor, target: Tensor, visible: Tensor, normaliser: Tensor) -> Tensor:
     """Distance from prediction to truth in normalisers (Yang & Ramanan 2013).
 
     Args:
@@ -58,22 +58,22 @@ def joint_distance(pred: Tensor, target: Tensor, visible: Tensor, normaliser: Te
     """
     squared = (pred.float() - target.float()).square_()  # hypot and norms take ten times longer
     distance = squared[..., 0].add(squared[..., 1]).sqrt_().nan_to_num_(nan=torch.inf)
-    length = normaliser.where(_is_length(normaliser), torch.nan)
+    length = normaliser.where(_is_valid_normaliser(normaliser), torch.nan)
     counted = visible.float()  # 0/0 is NaN; a mask takes as long as all the rest
     return distance.div_(length[:, None]).mul_(counted / counted)
 
 
-def _is_length(normaliser: Tensor) -> Tensor:
+def _is_valid_normaliser(normaliser: Tensor) -> Tensor:
     return (normaliser > 0) & (normaliser < torch.inf)
 
 
-def image_pck(distance: Tensor, threshold: float) -> Tensor:
+def compute_image_pck(distance: Tensor, threshold: float) -> Tensor:
     """Share of an image's counted joints within `threshold`: (B, K) → (B,); NaN where none counts."""
     counted = ~distance.isnan()
     return (distance <= threshold).sum(dim=1) / counted.sum(dim=1).where(counted.any(dim=1), torch.nan)
 
 
-def within(distance: Tensor, thresholds: Sequence[float]) -> Tensor:
+def count_within(distance: Tensor, thresholds: Sequence[float]) -> Tensor:
     """How many of (B, K) distances, B < 2^24, are within each of T thresholds, by joint: (T, K); NaN never is."""
     if distance.device.type != "cpu":
         return torch.stack([(distance <= limit).sum(dim=0) for limit in thresholds])
@@ -107,20 +107,20 @@ class PCK(Metric):
         self.add_state("total", torch.zeros(joints, dtype=torch.long), "sum")
         self.add_state("undefined", torch.zeros((), dtype=torch.long), "sum")
 
-    def fresh(self) -> "PCK":
+    def make_empty(self) -> "PCK":
         """An empty metric of the same definition."""
         return PCK(self.joint_names, self.definition)
 
-    def distance(self, pred: Tensor, target: Tensor, visible: Tensor, normaliser: Tensor) -> Tensor:
+    def compute_distances(self, pred: Tensor, target: Tensor, visible: Tensor, normaliser: Tensor) -> Tensor:
         """`joint_distance` over the joints that this definition counts."""
         counted = visible >= 2 if self.definition.joints == "visible" else visible
-        return joint_distance(pred, target, counted, normaliser)
+        return compute_joint_distances(pred, target, counted, normaliser)
 
-    def of_images(self, distance: Tensor) -> Tensor:
+    def compute_per_image(self, distance: Tensor) -> Tensor:
         """`image_pck` at the main threshold over the joints of the mean: (B, K) → (B,)."""
-        return image_pck(self._kept(distance), self.definition.threshold)
+        return compute_image_pck(self._drop_excluded(distance), self.definition.threshold)
 
-    def _kept(self, values: Tensor) -> Tensor:
+    def _drop_excluded(self, values: Tensor) -> Tensor:
         """Of (…, K) the joints of the mean; column by column, because a mask would have to be read by the host."""
         kept = [k for k, name in enumerate(self.joint_names) if name not in self.definition.exclude]
         if len(kept) == len(self.joint_names):
@@ -129,23 +129,23 @@ class PCK(Metric):
 
     def update(self, pred: Tensor, target: Tensor, visible: Tensor, normaliser: Tensor) -> None:
         """Add (B, K, 2) predictions; see `joint_distance` for the arguments."""
-        distance = self.distance(pred, target, visible, normaliser)
-        counts = within(distance, (*self.definition.thresholds, torch.inf))
+        distance = self.compute_distances(pred, target, visible, normaliser)
+        counts = count_within(distance, (*self.definition.thresholds, torch.inf))
         self.correct += counts[:-1]
         self.total += counts[-1]
-        share = distance.double().mul_(-1 / (UNIT * self.definition.auc_limit)).add_(1 / UNIT).clamp_(min=0)
+        share = distance.double().mul_(-1 / (AREA_UNIT * self.definition.auc_limit)).add_(1 / AREA_UNIT).clamp_(min=0)
         self.area += share.round_().nan_to_num_(nan=0.0).sum(dim=0).long()  # exact below 2^21 images
-        self.undefined += (visible.any(dim=1) & ~_is_length(normaliser)).sum()
+        self.undefined += (visible.any(dim=1) & ~_is_valid_normaliser(normaliser)).sum()
 
     def compute(self) -> dict[str, Tensor]:
         """`mean`, `auc` (0 to 1), `undefined` (images), `at/<threshold>` of the curve and `joint/<name>`."""
         total = self.total.where(self.total > 0, torch.nan)
         share = self.correct / total
         main, curve = share[0], share[1:]
-        area = self.area.double() * UNIT / total
-        found = {"mean": self._kept(main).nanmean(), "auc": self._kept(area).nanmean()}
+        area = self.area.double() * AREA_UNIT / total
+        found = {"mean": self._drop_excluded(main).nanmean(), "auc": self._drop_excluded(area).nanmean()}
         if len(curve):
-            means = self._kept(curve).nanmean(dim=-1)
+            means = self._drop_excluded(curve).nanmean(dim=-1)
             found |= {f"at/{t:g}": value for t, value in zip(self.definition.curve, means.unbind(), strict=True)}
         joints = {f"joint/{n}": value for n, value in zip(self.joint_names, main.unbind(), strict=True)}
         return {**found, "undefined": self.undefined.clone(), **joints}

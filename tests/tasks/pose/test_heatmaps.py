@@ -87,7 +87,7 @@ def test_joints_off_the_map_or_unlabelled_are_not_drawn():
         [[[10.0, 10.0], [10.0, 10.0], [10.0, 10.0], [nan, nan], [-3.0, 10.0], [10.0, 67.0], [90.0, -90.0]]]
     )
     visible = torch.tensor([[2, 1, 0, 0, 2, 2, 2]], dtype=torch.uint8)
-    drawn = codec.drawn(joints, visible, shape)
+    drawn = codec.has_target(joints, visible, shape)
     assert drawn.tolist() == [[True, True, False, False, False, False, False]]
     heatmaps = codec.encode(joints, visible, shape)
     assert torch.equal(heatmaps[0, 0], heatmaps[0, 1]), "an occluded joint is labelled all the same"
@@ -97,8 +97,8 @@ def test_joints_off_the_map_or_unlabelled_are_not_drawn():
 def test_the_map_ends_with_its_last_pixel():
     codec, edge = HeatmapCodec(), 16 * 4 - 0.5
     for x, inside in ((-0.5, True), (-0.6, False), (edge, True), (edge + 0.1, False)):
-        assert bool(codec.drawn(*place(x, 5.0), (8, 16))) is inside
-        assert bool(codec.drawn(*place(5.0, x), (16, 8))) is inside
+        assert bool(codec.has_target(*place(x, 5.0), (8, 16))) is inside
+        assert bool(codec.has_target(*place(5.0, x), (16, 8))) is inside
 
 
 def test_one_joint_that_is_left_out_does_not_change_the_others():
@@ -130,7 +130,7 @@ def test_softmax_of_logits_decodes_to_the_joint():
     codec, shape = HeatmapCodec(sigma=1.5), (16, 24)
     joints = random_joints(200, shape)
     logits = codec.encode(joints, labelled(joints), shape).log() + 3.0
-    assert error(codec, SpatialCrossEntropy().heatmaps(logits), joints).mean() < 0.1
+    assert error(codec, SpatialCrossEntropy().to_heatmaps(logits), joints).mean() < 0.1
 
 
 @settings(deadline=None, max_examples=50)

@@ -31,7 +31,7 @@ def some_batch(batch=3, stacks=2, joints=4, shape=(8, 6)):
     visible[0, 1] = visible[1, 0] = 0
     visible[-1] = 0
     codec = HeatmapCodec()
-    return maps, codec.encode(places, visible, shape), codec.drawn(places, visible, shape)
+    return maps, codec.encode(places, visible, shape), codec.has_target(places, visible, shape)
 
 
 def test_mse_by_hand():
@@ -173,7 +173,7 @@ def test_the_published_target_makes_empty_maps_cost_2_114():
     codec, shape = HeatmapCodec(sigma=1.75, peak=30.0), (64, 64)
     joints = torch.rand(2, 16, 2, generator=generator()) * 120 + 68
     visible = torch.full((2, 16), 2, dtype=torch.uint8)
-    target, drawn = codec.encode(joints, visible, shape), codec.drawn(joints, visible, shape)
+    target, drawn = codec.encode(joints, visible, shape), codec.has_target(joints, visible, shape)
     empty = HeatmapMSE()(torch.zeros(2, 2, 16, 64, 64), target, drawn)
     assert empty.tolist() == pytest.approx([2.114, 2.114], abs=2e-3)
     for cells, cost in ((1, 0.33), (2, 1.18), (4, 3.08)):
@@ -183,8 +183,8 @@ def test_the_published_target_makes_empty_maps_cost_2_114():
 
 def test_shown_maps_are_raw_for_mse_and_probabilities_for_cross_entropy():
     heatmaps, _, _ = some_batch()
-    assert HeatmapMSE().heatmaps(heatmaps) is heatmaps and ForegroundMSE().heatmaps(heatmaps) is heatmaps
-    shown = SpatialCrossEntropy().heatmaps(heatmaps)
+    assert HeatmapMSE().to_heatmaps(heatmaps) is heatmaps and ForegroundMSE().to_heatmaps(heatmaps) is heatmaps
+    shown = SpatialCrossEntropy().to_heatmaps(heatmaps)
     assert shown.shape == heatmaps.shape and (shown >= 0).all()
     assert torch.allclose(shown.sum(dim=(-2, -1)), torch.ones(3, 2, 4))
     assert torch.equal(shown.flatten(3).argmax(dim=3), heatmaps.flatten(3).argmax(dim=3))

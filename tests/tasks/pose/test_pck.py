@@ -10,10 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
-from llpp.datasets.base import torso_length
+from llpp.datasets.base import compute_torso_lengths
 from llpp.errors import ConfigError
-from llpp.inference.loss_ranking import auroc, loss_ranking, pair_accuracy, spearman
-from llpp.tasks.pose.pck import PCK, PCKDefinition, image_pck, joint_distance
+from llpp.inference.loss_ranking import auroc, compute_ranking_metrics, pair_accuracy, spearman
+from llpp.tasks.pose.pck import PCK, PCKDefinition, compute_image_pck, compute_joint_distances
 
 pytestmark = pytest.mark.filterwarnings("ignore:The ``compute`` method of metric")
 
@@ -34,7 +34,7 @@ def offsets(*distances):
 
 
 def judged(pred, visible, normaliser, threshold=0.5):
-    distance = joint_distance(pred, torch.zeros_like(pred), torch.tensor(visible), torch.tensor(normaliser))
+    distance = compute_joint_distances(pred, torch.zeros_like(pred), torch.tensor(visible), torch.tensor(normaliser))
     return (distance <= threshold).tolist(), (~distance.isnan()).tolist()
 
 
@@ -49,7 +49,7 @@ def test_a_joint_at_the_threshold_is_correct():
 
 def test_unlabelled_joints_count_nowhere():
     pred, truth = torch.zeros(1, 2, 2), torch.tensor([[[NAN, NAN], [0.0, 0.0]]])
-    distance = joint_distance(pred, truth, torch.tensor([[0, 1]]), torch.tensor([10.0]))
+    distance = compute_joint_distances(pred, truth, torch.tensor([[0, 1]]), torch.tensor([10.0]))
     assert distance.isnan().tolist() == [[True, False]] and float(distance[0, 1]) == 0
 
 
@@ -69,7 +69,7 @@ def test_a_prediction_that_is_not_a_number_is_wrong():
 
 
 def test_pck_of_an_image_is_a_share_of_its_counted_joints():
-    first, second = image_pck(torch.tensor([[0.2, 0.21, NAN], [NAN, NAN, NAN]]), 0.2).tolist()
+    first, second = compute_image_pck(torch.tensor([[0.2, 0.21, NAN], [NAN, NAN, NAN]]), 0.2).tolist()
     assert first == 0.5 and math.isnan(second)
 
 
@@ -147,7 +147,7 @@ def test_the_two_pckh_differ_as_their_authors_do(compose):
         cfg = OmegaConf.to_container(compose(f"pck={name}").pck)
         metric = PCK(names, PCKDefinition(**cfg))
         metric.update(pred, torch.zeros(1, 4, 2), torch.tensor([[2, 2, 2, 1]]), torch.tensor([10.0]) * cfg["factor"])
-        found[metric.definition.label(False)] = float(metric.compute()["mean"])
+        found[metric.definition.format_label(False)] = float(metric.compute()["mean"])
     assert found == {"PCKh@0.5": 0.5, "PCKh-paper@0.5": pytest.approx(2 / 3)}
 
 
@@ -158,8 +158,8 @@ def test_the_two_pckh_differ_as_their_authors_do(compose):
         ({"curve": [0.1, -1.0]}, r"pck.curve=\[0.1, -1.0\]"),
         ({"factor": 0}, "pck.factor=0"),
         ({"threshold": "20%"}, "pck.threshold='20%'"),
-        ({"curve": 0.3}, "pck.curve=0.3 does not fit; expected a list"),
-        ({"exclude": "neck"}, "pck.exclude='neck' does not fit; expected a list"),
+        ({"curve": 0.3}, "pck.curve=0.3 is invalid; expected a list"),
+        ({"exclude": "neck"}, "pck.exclude='neck' is invalid; expected a list"),
         ({"joints": "all"}, "pck.joints='all' is not known; use labelled or visible"),
     ],
 )
@@ -237,7 +237,7 @@ def test_two_processes_measure_what_one_does(tmp_path):
 def test_a_fresh_pck_is_empty_and_measures_the_same():
     used = pck(0.2, exclude=["elbow"])
     used.update(*example())
-    fresh = used.fresh()
+    fresh = used.make_empty()
     assert math.isnan(float(fresh.compute()["mean"]))
     fresh.update(*example())
     assert float(fresh.compute()["mean"]) == float(used.compute()["mean"])
@@ -251,8 +251,8 @@ def test_the_torso_is_the_longest_diagonal_with_two_labelled_ends():
         blank = joints.copy()
         blank[0, np.array(visible) == 0] = np.nan
         code = np.array([visible], dtype=np.uint8)
-        found = torso_length(blank, code, diagonals)
-        assert np.array_equal(found, torso_length(blank, code, diagonals[::-1]), equal_nan=True)
+        found = compute_torso_lengths(blank, code, diagonals)
+        assert np.array_equal(found, compute_torso_lengths(blank, code, diagonals[::-1]), equal_nan=True)
         return found
 
     assert torso(2, 2, 2, 2).tolist() == [12.0]
@@ -264,11 +264,13 @@ def test_the_torso_is_the_longest_diagonal_with_two_labelled_ends():
 def test_unlabelled_coordinates_cannot_make_a_torso():
     joints = np.array([[[0, 0], [3, 4], [900, 900], [-900, -900]]], dtype=np.float32)
     visible = np.array([[2, 2, 0, 2]], dtype=np.uint8)
-    assert torso_length(joints, visible, ((0, 1), (2, 3))).tolist() == [5.0]
+    assert compute_torso_lengths(joints, visible, ((0, 1), (2, 3))).tolist() == [5.0]
 
 
 def test_a_torso_of_no_length_is_none():
-    assert np.isnan(torso_length(np.zeros((1, 2, 2), np.float32), np.full((1, 2), 2, np.uint8), ((0, 1),))).all()
+    assert np.isnan(
+        compute_torso_lengths(np.zeros((1, 2, 2), np.float32), np.full((1, 2), 2, np.uint8), ((0, 1),))
+    ).all()
 
 
 def ranks(values):
@@ -342,7 +344,7 @@ def test_perfect_and_inverted_order():
 def test_loss_ranking_by_hand():
     """Losses 1 < 2 < 3 < 4 predicted as 1, 3, 2, 4; the worst two fail, one image is not judged."""
     predicted, true = np.array([4.0, 1.0, 3.0, 2.0]), np.array([4.0, 1.0, 2.0, 3.0])
-    found = loss_ranking(predicted, true, np.array([0.0, 0.5, NAN, 0.49]))
+    found = compute_ranking_metrics(predicted, true, np.array([0.0, 0.5, NAN, 0.49]))
     assert found["spearman"] == pytest.approx(0.8)
     assert found["pair_accuracy"] == pytest.approx(5 / 6)
     assert found["auroc"] == 1.0, "a PCK of exactly one half is no failure"
@@ -350,6 +352,6 @@ def test_loss_ranking_by_hand():
 
 def test_loss_ranking_of_nothing_is_not_a_number():
     nothing = np.zeros(0)
-    assert all(math.isnan(value) for value in loss_ranking(nothing, nothing, nothing).values())
-    found = loss_ranking(np.ones(3), np.array([0.1, 0.3, 0.2]), np.full(3, NAN))
+    assert all(math.isnan(value) for value in compute_ranking_metrics(nothing, nothing, nothing).values())
+    found = compute_ranking_metrics(np.ones(3), np.array([0.1, 0.3, 0.2]), np.full(3, NAN))
     assert math.isnan(found["auroc"]) and found["pair_accuracy"] == 0.5
