@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from llpp.backbones.base import Backbone, Chain
 from llpp.errors import expect
-from llpp.types import Features, PoseOutput
+from llpp.types import Features, Output
 
 
 class Residual(nn.Module):
@@ -73,7 +73,7 @@ class StackedHourglass(Backbone):
 
     def __init__(
         self,
-        joints: int,
+        outputs: int,
         stacks: int = 2,
         channels: int = 256,
         depth: int = 4,
@@ -108,15 +108,15 @@ class StackedHourglass(Backbone):
             )
             for _ in range(stacks)
         )
-        self.heatmaps = nn.ModuleList(nn.Conv2d(channels, joints, 1) for _ in range(stacks))
+        self.heatmaps = nn.ModuleList(nn.Conv2d(channels, outputs, 1) for _ in range(stacks))
         self.merge_features = nn.ModuleList(nn.Conv2d(channels, channels, 1) for _ in range(stacks - 1))
-        self.merge_heatmaps = nn.ModuleList(nn.Conv2d(joints, channels, 1) for _ in range(stacks - 1))
+        self.merge_heatmaps = nn.ModuleList(nn.Conv2d(outputs, channels, 1) for _ in range(stacks - 1))
 
     def list_regions(self) -> Sequence[nn.Module]:
         """See `Backbone.regions`: the stem, and twice as many as there are stacks."""
         return [self.stem, *self.hourglasses, *self.features]
 
-    def forward(self, image: Tensor) -> PoseOutput:
+    def forward(self, image: Tensor) -> Output:
         """(B, 3, H, W) → heatmaps (B, S, K, H/4, W/4) and the last stack's decoder maps."""
         x = self.stem(image)
         heatmaps: list[Tensor] = []
@@ -127,4 +127,4 @@ class StackedHourglass(Backbone):
             if stack < len(self.hourglasses) - 1:
                 x = self.merge_features[stack](penultimate).add_(x).add_(self.merge_heatmaps[stack](heatmaps[-1]))
         pyramid = dict(zip(self.feature_channels, [decoded, *below], strict=True))
-        return PoseOutput(torch.stack(heatmaps, dim=1), Features(pyramid, penultimate))
+        return Output(torch.stack(heatmaps, dim=1), Features(pyramid, penultimate), self.heatmap_stride)

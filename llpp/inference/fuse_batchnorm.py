@@ -21,7 +21,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from llpp.backbones.base import Backbone, Chain
 from llpp.distributed import collectives
 from llpp.training.module import LearningLossModule
-from llpp.types import PoseOutput
+from llpp.types import Output
 
 log = logging.getLogger(__name__)
 MAX_MESSAGE_LENGTH = 200  # characters of a compiler's complaint
@@ -83,7 +83,7 @@ def _predict_heatmaps(backbone: Backbone, size: int) -> Tensor:
     some = next(backbone.parameters())
     image = torch.linspace(-1, 1, 3 * size * size, device=some.device, dtype=some.dtype).reshape(1, 3, size, size)
     modes = [(module, module.training) for module in backbone.modules()]
-    found: Tensor = backbone.eval()(image).heatmaps
+    found: Tensor = backbone.eval()(image).raw
     for module, mode in modes:
         module.training = mode
     return found
@@ -111,10 +111,11 @@ class CompiledBackbone(Backbone):
         self.feature_channels = backbone.feature_channels
         self.penultimate_channels = backbone.penultimate_channels
         self.heatmap_stride, self.size_multiple = backbone.heatmap_stride, backbone.size_multiple
+        self.mean, self.std = backbone.mean, backbone.std
         self.backbone, self.batch = backbone, batch
-        self.run: Callable[[Tensor], PoseOutput] = torch.compile(backbone, dynamic=False)
+        self.run: Callable[[Tensor], Output] = torch.compile(backbone, dynamic=False)
 
-    def forward(self, image: Tensor) -> PoseOutput:
+    def forward(self, image: Tensor) -> Output:
         """See `Backbone.forward`."""
         number = len(image)
         missing = self.batch - number
@@ -144,7 +145,7 @@ def compile_for_scoring(module: LearningLossModule, trainer: pl.Trainer, batch: 
             torch.inference_mode(),
             trainer.precision_plugin.forward_context(),
         ):
-            frozen(torch.zeros(batch, 3, module.crop_size, module.crop_size))
+            frozen(torch.zeros(batch, 3, module.images.size, module.images.size))
     except Exception as error:  # whatever a compiler may meet
         problem = " ".join(f"{type(error).__name__}: {error}".split())[:MAX_MESSAGE_LENGTH]
     if problems := [found for found in collectives.all_gather_objects(problem) if found]:

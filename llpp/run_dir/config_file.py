@@ -11,7 +11,7 @@ import yaml
 
 from llpp.errors import StateError
 from llpp.files import read_text
-from llpp.run_dir.older_runs import update_targets
+from llpp.run_dir.older_runs import update_config
 
 MAX_BYTES = 1 << 18  # of a config.yaml; ours have some 6 kB
 
@@ -47,7 +47,7 @@ def read_config(run_dir: Path) -> tuple[dict[str, Any], str]:
     plain = all(_is_plain(config.get(name)) for name in SHOWN_SETTINGS)
     if not plain or not all(isinstance(config.get(name), dict | None) for name in SHOWN_GROUPS):
         raise _make_unreadable_error(run_dir)
-    return {str(k): update_targets(v) for k, v in config.items()}, text
+    return update_config({str(name): value for name, value in config.items()}), text
 
 
 def _is_plain(value: Any) -> bool:

@@ -1,8 +1,9 @@
 """Run directories of older versions: what they call by another name than this one.
 
-A class that moves would otherwise make a run refuse to resume: its `_target_` is a part of the recorded settings.
+Classes and settings that move would otherwise make a run refuse to resume: they are a part of its recorded settings.
 """
 
+from collections.abc import Mapping
 from typing import Any
 
 MOVED_TARGETS = {
@@ -22,10 +23,52 @@ MOVED_TARGETS = {
     "llpp.pixels.PixelAugmentations": "llpp.data.pixel_augmentation.PixelAugmentations",
     "llpp.wandb_run.WandbRun": "llpp.loggers.wandb_logger.WandbRun",
 }
+MOVED_SETTINGS = {
+    "runs": "paths.runs",
+    "run_dir": "paths.run_dir",
+    "data_root": "paths.data_root",
+    "cache_dir": "paths.cache_dir",
+    "init": "training.init",
+    "weights": "training.weights",
+    "best_by": "training.best_by",
+    "base": "training.base",
+    "base_models": "training.base_models",
+    "head_weight": "training.head_weight",
+    "pairs": "training.pairs",
+    "detach_from_epoch": "training.detach_from_epoch",
+    "compile": "training.compile",
+    "subset": "scoring.subset",
+    "evaluate_pool": "scoring.evaluate_pool",
+    "performance.compile_from": "scoring.compile_from",
+    "performance.allocator": "launch.allocator",
+    "threads": "launch.threads",
+    "rank_timeout": "launch.rank_timeout",
+    "on_bad_image": "pool.on_bad_image",
+    "dataset.grow": "pool.grow",
+    "dataset.cache": "crop.cache",
+    "dataset.resident": "crop.resident",
+    "codec": "task.heatmap",
+    "flip_test": "task.flip_test",
+    "pck.unit": "pck.normaliser",
+    "metric.unit": "metric.normaliser",
+}
+MOVED_VALUES = {
+    ("training.base", "pose"): "backbone",
+    ("training.best_by", "pck"): "metric",
+    ("training.best_by", "pose_loss"): "loss",
+}
+# What only one value was possible for.
+ADDED_SETTINGS = {
+    "task._target_": "llpp.tasks.pose.task.PoseTask",
+    "task._partial_": True,
+    "oracle._target_": "llpp.oracles.simulated.SimulatedOracle",
+    "oracle._partial_": True,
+    "metric.name": "pck",
+}
 
 
 def update_targets(tree: Any) -> Any:
-    """A copy of nested mappings and lists in which every moved `_target_` has its present name."""
+    """A copy of nested mappings and lists in which every moved class has its present name."""
     if isinstance(tree, dict):
         return {key: update_targets(value) for key, value in tree.items()}
     if isinstance(tree, list):
@@ -33,3 +76,51 @@ def update_targets(tree: Any) -> Any:
     if isinstance(tree, str):
         return MOVED_TARGETS.get(tree, tree)
     return tree
+
+
+def update_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Recorded result settings, flat, of a run that had only poses, under the names that they have now."""
+    updated = dict(ADDED_SETTINGS)
+    for old, value in update_targets(dict(settings)).items():
+        name = _update_name(old)
+        updated[name] = MOVED_VALUES.get((name, value), value) if isinstance(value, str) else value
+    return updated
+
+
+def update_state(body: dict[str, Any]) -> dict[str, Any]:
+    """The content of a state file of version 1 as version 2 has it."""
+    updated: dict[str, Any] = update_targets(body)
+    updated["science"] = update_settings(body["science"])
+    return updated
+
+
+def _update_name(name: str) -> str:
+    """`codec.sigma` → `task.heatmap.sigma`."""
+    for old, new in MOVED_SETTINGS.items():
+        if name == old or name.startswith(f"{old}."):
+            return new + name.removeprefix(old)
+    return name
+
+
+def update_config(config: Mapping[str, Any]) -> dict[str, Any]:
+    """A config.yaml of a run that had only poses, as far as reports read it: with its task as a node."""
+    updated: dict[str, Any] = update_targets(dict(config))
+    if "task" in updated or "pose_loss" not in updated:
+        return updated
+    pck = dict(updated.get("pck") or {})
+    if "unit" in pck:
+        pck["normaliser"] = pck.pop("unit")
+    updated["pck"] = pck
+    updated["task"] = {
+        "_target_": ADDED_SETTINGS["task._target_"],
+        "_partial_": True,
+        "loss": updated["pose_loss"],
+        "pck": pck,
+        "heatmap": updated.get("codec"),
+        "flip_test": updated.get("flip_test", False),
+    }
+    dataset = updated.get("dataset")
+    if isinstance(dataset, dict):
+        # These stood among the dataset's settings, and are about the run.
+        updated["dataset"] = {name: dataset[name] for name in dataset if name not in ("grow", "cache", "resident")}
+    return updated

@@ -15,9 +15,10 @@ from llpp.errors import OccupiedError, StateError
 from llpp.files import read_text, replace_text
 from llpp.hashing import hash_json
 from llpp.run_dir.lock import MAX_NAME_LENGTH
-from llpp.run_dir.older_runs import update_targets
+from llpp.run_dir.older_runs import update_state
 
-VERSION = 1
+VERSION = 2
+READABLE_VERSIONS = (1, 2)
 MAX_BYTES = 1 << 31  # of a state file; a million ids of 15 characters have some 20 MB
 MAX_MEASUREMENT = 1e30  # of a finite measurement
 PRECISION = "trainer.precision"
@@ -101,13 +102,17 @@ def load_state(path: Path) -> RunState | None:
         found = hash_json(body)
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise _make_damage_error(path, "it is not a complete state file") from error
-    if version != VERSION:
-        raise StateError(f"{path} has version {version!r}, this llpp reads {VERSION}; update llpp or start a new run")
+    if version not in READABLE_VERSIONS:
+        raise StateError(
+            f"{path} has version {version!r}, this llpp reads up to {VERSION}; update llpp or start a new run"
+        )
     if found != checksum:
         raise _make_damage_error(path, "its checksum does not fit its content")
     try:
-        return _parse_state(**update_targets(body))
-    except (ValueError, KeyError, TypeError) as error:  # anybody can compute a checksum
+        if version == 1:
+            body = update_state(body)
+        return _parse_state(**body)
+    except (AttributeError, ValueError, KeyError, TypeError) as error:  # anybody can compute a checksum
         raise _make_damage_error(path, "its content is not what llpp writes") from error
 
 

@@ -2,6 +2,7 @@
 
 import math
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -106,8 +107,16 @@ def _has_new_best(trainer: pl.Trainer) -> bool:
     return any(callback._last_global_step_saved == trainer.global_step for callback in kept)
 
 
-def build_checkpoint_callbacks(round_dir: Path, key: str, code: str, best_by: str | None) -> list[pl.Callback]:
-    """`last.ckpt` after epochs; with `best_by` (pck or pose_loss) also `best.ckpt` by the validation's.
+@dataclass(frozen=True)
+class BestBy:
+    """By which of the validation's values the best epoch is chosen."""
+
+    monitored: str  # as it is logged
+    higher_is_better: bool
+
+
+def build_checkpoint_callbacks(round_dir: Path, key: str, code: str, best_by: BestBy | None) -> list[pl.Callback]:
+    """`last.ckpt` after epochs; with `best_by` also `best.ckpt`.
 
     The last one is saved last, so that it knows of the best.
     """
@@ -117,8 +126,8 @@ def build_checkpoint_callbacks(round_dir: Path, key: str, code: str, best_by: st
             MovableCheckpoint(
                 dirpath=round_dir,
                 filename="best",
-                monitor=f"val/{best_by}",
-                mode="min" if best_by == "pose_loss" else "max",
+                monitor=best_by.monitored,
+                mode="max" if best_by.higher_is_better else "min",
                 enable_version_counter=False,
             )
         )

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from llpp.backbones.base import Backbone
 from llpp.errors import ConfigError, expect
-from llpp.types import PoseOutput
+from llpp.types import Output
 
 MODES = ("default", "reduce-overhead", "max-autotune", "max-autotune-no-cudagraphs")
 GRAPH_MODES = ("reduce-overhead", "max-autotune")  # modes that replay recorded CUDA graphs
@@ -66,13 +66,13 @@ class Compilation:
         if self.graphs:
             torch.compiler.cudagraph_mark_step_begin()  # type: ignore[no-untyped-call]
 
-    def evaluate(self, backbone: Backbone, image: Tensor) -> PoseOutput:
+    def evaluate(self, backbone: Backbone, image: Tensor) -> Output:
         """The network's output for (B, 3, H, W); it meets `batch` images at least, whatever B is."""
         count, missing = len(image), self.batch - len(image)
         if missing <= 0:
-            whole: PoseOutput = backbone(image)
+            whole: Output = backbone(image)
             return whole
-        filled: PoseOutput = backbone(torch.cat([image, image[-1:].expand(missing, -1, -1, -1)]))
+        filled: Output = backbone(torch.cat([image, image[-1:].expand(missing, -1, -1, -1)]))
         return filled.take_first(count)
 
 

@@ -21,8 +21,8 @@ class HeatmapCodec:
     stride: int = 4  # input pixels per cell
 
     def __post_init__(self) -> None:
-        check_setting("codec.sigma", self.sigma)
-        check_setting("codec.peak", self.peak)
+        check_setting("task.heatmap.sigma", self.sigma)
+        check_setting("task.heatmap.peak", self.peak)
 
     def to_cells(self, joints: Tensor) -> Tensor:
         """(..., 2) input pixels → cells."""

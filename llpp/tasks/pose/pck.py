@@ -22,9 +22,9 @@ class PCKDefinition:
     """Which joints count as found: `PCK@0.2` of the torso, `PCKh@0.5`, … (see conf/pck)."""
 
     name: str = "PCK"
-    unit: str = "torso"  # length that distances are divided by, one of the dataset's
-    factor: float = 1.0  # of the unit
-    threshold: float = 0.2  # share of factor × unit
+    normaliser: str = "torso"  # length that distances are divided by, one of the dataset's
+    factor: float = 1.0  # of the normaliser
+    threshold: float = 0.2  # share of factor × normaliser
     curve: Sequence[float] = ()  # further thresholds that are reported
     auc_limit: float = 0.5  # the area under the curve runs from 0 to here
     joints: Literal["labelled", "visible"] = "labelled"  # visible: joints marked as occluded count nowhere

@@ -1,0 +1,25 @@
+"""The contract of oracles: where the labels of selected images come from."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+class Oracle(ABC):
+    """Is asked for labels, and says which it has. Only rank 0 talks to it."""
+
+    knows_pool: bool = False  # whether the labels of images that nobody has asked for are known as well
+
+    @abstractmethod
+    def check(self, rows: NDArray[np.int64]) -> None:
+        """Raise ConfigError if it can never label some of these rows (n,) of the dataset, a run's training records."""
+
+    @abstractmethod
+    def ask(self, ids: Sequence[str]) -> None:
+        """Ask for the labels of some ids, first the one that is wanted most; asking again changes nothing."""
+
+    @abstractmethod
+    def find_answered(self, ids: Sequence[str]) -> NDArray[np.bool_]:
+        """(n,) whether the labels of each of n ids are known by now."""

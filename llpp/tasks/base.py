@@ -1,0 +1,123 @@
+"""The contract of tasks: what a network is trained for, and how well it does it.
+
+Learning Loss needs three things of a task: one loss per image, features, and a measure. Backbones, heads, objectives,
+acquisitions, rounds and reports see nothing else of it. B images of a batch, N records of a dataset.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+from torchmetrics import Metric, MetricCollection
+
+from llpp.backbones.base import Backbone
+from llpp.types import Batch, Output
+
+Arrays = Mapping[str, NDArray[Any]]
+
+
+class Task(ABC):
+    """What the network is trained for: its target, its loss per image, its measure."""
+
+    name: str
+    loss_name: str  # how logs call the loss: train/<loss_name>
+    metric_name: str  # how logs and columns call the measure: val/<metric_name>, test_<metric_name>
+    metric_title: str  # how sentences call it
+    higher_is_better: bool = True
+    offers: frozenset[str] = frozenset()  # what `predict` gives: columns that an acquisition may need
+    shown: frozenset[str] = frozenset()  # of these, what is kept of selected images and drawn
+    uses_mirrored_images: bool = False  # whether `predict` wants the output for mirrored images, too
+
+    @property
+    @abstractmethod
+    def part_names(self) -> Sequence[str]:
+        """What the measure is broken down into: joints, classes. Columns test_<metric_name>_<part>."""
+
+    @abstractmethod
+    def check_backbone(self, backbone: Backbone) -> None:
+        """Raise ConfigError if the backbone's output is of another kind."""
+
+    # The dataset's side: N records as NumPy arrays, in the loaders' processes.
+
+    @property
+    @abstractmethod
+    def label_arrays(self) -> tuple[NDArray[Any], ...]:
+        """The labels as arrays (N, …), in a fixed order: another annotation has other values."""
+
+    @property
+    def normaliser(self) -> NDArray[np.float32] | None:
+        """(N,) lengths, image pixels, that the measure divides by; None where it divides by nothing."""
+        return None
+
+    @abstractmethod
+    def crop_labels(
+        self, rows: NDArray[np.int64], matrices: NDArray[np.float64], flipped: NDArray[np.bool_], idle: NDArray[np.bool_]
+    ) -> dict[str, NDArray[Any]]:
+        """Labels of B crops, as entries of their batch.
+
+        Args:
+            rows: (B,) rows of the dataset.
+            matrices: (B, 3, 3) image pixels → pixels of the final crop.
+            flipped: (B,) whether the crop is a mirrored image.
+            idle: (B,) crops that fill up a batch; their labels must count nowhere.
+        """
+
+    # The network's side: tensors on the device. Nothing here may make the host wait for the device.
+
+    @abstractmethod
+    def compute_losses(self, output: Output, batch: Batch) -> tuple[Tensor, Tensor]:
+        """(B,) losses, 0 or more, and (B,) bool: whether there was something to compare.
+
+        Their mean trains the network; detached, they are what the loss head learns to predict.
+        """
+
+    @abstractmethod
+    def predict(self, output: Output, mirrored: Output | None = None) -> dict[str, Tensor]:
+        """(B, …) results per image, in crop pixels, by the names of `offers`."""
+
+    @abstractmethod
+    def compute_quality(self, predictions: Mapping[str, Tensor], batch: Batch) -> Tensor:
+        """(B,) how good each prediction is, 0 to 1; NaN where nobody knows. Below one half it is a failure."""
+
+    @abstractmethod
+    def make_metric(self) -> Metric | MetricCollection:
+        """A new measure over a set of images; adds up over batches and ranks."""
+
+    @abstractmethod
+    def update_metric(
+        self, metric: Metric | MetricCollection, predictions: Mapping[str, Tensor], batch: Batch
+    ) -> None:
+        """Add a batch to a measure of `make_metric`."""
+
+    @abstractmethod
+    def summarise_metric(self, metric: Metric | MetricCollection) -> dict[str, Tensor]:
+        """The measure as scalars by column, without the prefix: `metric_name` first; NaN where it is undefined."""
+
+    # What people see.
+
+    @abstractmethod
+    def describe_metric(self, rows: NDArray[np.int64]) -> str:
+        """The measure over some rows as tables call it, as in PCK@0.2."""
+
+    @property
+    def normaliser_source(self) -> str | None:
+        """Where the normaliser comes from, in words; None without one."""
+        return None
+
+    def map_to_image(self, predictions: Arrays, matrices: NDArray[np.float64]) -> dict[str, NDArray[Any]]:
+        """Predictions in crop pixels → image pixels, given (B, 3, 3) image pixels → crop pixels."""
+        return dict(predictions)
+
+    @abstractmethod
+    def draw(self, image: NDArray[np.uint8], row: int, prediction: Arrays) -> NDArray[np.uint8]:
+        """A picture for the gallery: truth and prediction of one record on its image (H, W, 3).
+
+        `prediction` has the entries of `shown` for this record, in image pixels.
+        """
+
+    def describe(self, row: int, prediction: Arrays) -> str:
+        """What to write below that picture, if anything."""
+        return ""

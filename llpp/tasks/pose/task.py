@@ -1,0 +1,175 @@
+"""Human pose: Gaussian heatmaps of joints, a heatmap loss per image, PCK.
+
+B images, K joints, S stacks, h × w heatmap cells.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any, cast
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torchmetrics import Metric, MetricCollection
+
+from llpp.backbones.base import Backbone
+from llpp.datasets.base import AnyDataset
+from llpp.datasets.pose import PoseDataset, PoseLabels
+from llpp.errors import ConfigError
+from llpp.geometry import compute_scale, move_points
+from llpp.tasks.base import Arrays, Task
+from llpp.tasks.pose.drawing import draw_person
+from llpp.tasks.pose.heatmaps import HeatmapCodec
+from llpp.tasks.pose.losses import PoseLoss
+from llpp.tasks.pose.pck import PCK, PCKDefinition
+from llpp.types import Batch, Output
+
+
+class PoseTask(Task):
+    """Joints of one person per crop.
+
+    Args:
+        dataset: has joints as labels.
+        loss: compares heatmaps of all stacks with targets.
+        pck: see `PCKDefinition`.
+        heatmap: `sigma` and `peak` of the targets, see `HeatmapCodec`.
+        flip_test: joints from heatmaps averaged with those of the mirrored image; losses are the image's own.
+    """
+
+    name = "pose"
+    loss_name = "pose_loss"
+    metric_name = "pck"
+    metric_title = "PCK"
+    offers = frozenset({"joints"})
+    shown = frozenset({"joints"})
+
+    def __init__(
+        self,
+        dataset: AnyDataset,
+        loss: PoseLoss,
+        pck: Mapping[str, Any],
+        heatmap: Mapping[str, float],
+        flip_test: bool = False,
+    ) -> None:
+        labels = dataset.records.labels
+        if not isinstance(dataset, PoseDataset) or not isinstance(labels, PoseLabels):
+            raise ConfigError(
+                f"task=pose needs joints, and dataset {dataset.name} has none; use a dataset of poses, or "
+                "task=classification"
+            )
+        self.labels = labels
+        self.boxes = dataset.records.boxes
+        self.loss = loss
+        self.definition = PCKDefinition(**pck)
+        self.codec = HeatmapCodec(**heatmap)
+        self.uses_mirrored_images = flip_test
+        self._normaliser = dataset.get_normaliser(self.definition.normaliser)
+        self._lengths = (self._normaliser.values * self.definition.factor).astype(np.float32)
+        self._flip_order = np.array(labels.skeleton.flip_order)
+        self._pck = self.make_metric()
+
+    @property
+    def part_names(self) -> Sequence[str]:
+        """See `Task.part_names`."""
+        return self.labels.skeleton.joints
+
+    def check_backbone(self, backbone: Backbone) -> None:
+        """See `Task.check_backbone`."""
+        if backbone.heatmap_stride is None:
+            raise ConfigError("task=pose needs a backbone that gives heatmaps; use backbone=hourglass")
+
+    @property
+    def label_arrays(self) -> tuple[NDArray[Any], ...]:
+        """See `Task.label_arrays`."""
+        return self.labels.arrays
+
+    @property
+    def normaliser(self) -> NDArray[np.float32]:
+        """See `Task.normaliser`; without the definition's factor."""
+        return self._normaliser.values
+
+    @property
+    def normaliser_source(self) -> str:
+        """See `Task.normaliser_source`."""
+        return self._normaliser.source
+
+    def crop_labels(
+        self, rows: NDArray[np.int64], matrices: NDArray[np.float64], flipped: NDArray[np.bool_], idle: NDArray[np.bool_]
+    ) -> dict[str, NDArray[Any]]:
+        """`joints` (B, K, 2) crop pixels, NaN where `visible` (B, K) is 0; `normaliser` (B,) crop pixels."""
+        visible = self.labels.visible[rows]
+        visible[idle] = 0
+        joints = move_points(self.labels.joints[rows], matrices)
+        # In a mirrored image the left wrist is where a right one would be.
+        joints[flipped] = joints[flipped][:, self._flip_order]
+        visible[flipped] = visible[flipped][:, self._flip_order]
+        scales = np.array([compute_scale(matrix) for matrix in matrices])
+        normaliser = (self._lengths[rows] * scales).astype(np.float32)
+        return {"joints": joints, "visible": visible, "normaliser": normaliser}
+
+    def compute_losses(self, output: Output, batch: Batch) -> tuple[Tensor, Tensor]:
+        """See `Task.compute_losses`; an image compares if a labelled joint is on the map."""
+        heatmaps = output.raw
+        codec = self._get_codec(output)
+        shape = (heatmaps.shape[-2], heatmaps.shape[-1])
+        has_target = codec.has_target(batch["joints"], batch["visible"], shape)
+        target = codec.encode(batch["joints"], batch["visible"], shape)
+        return self.loss(heatmaps, target, has_target), has_target.any(dim=1)
+
+    def predict(self, output: Output, mirrored: Output | None = None) -> dict[str, Tensor]:
+        """`joints` (B, K, 2), crop pixels, from the last stack's heatmaps."""
+        maps = self.loss.to_heatmaps(output.raw[:, -1])
+        if mirrored is not None:
+            flipped = self.loss.to_heatmaps(mirrored.raw[:, -1]).flip(-1)
+            renamed = torch.stack([flipped[:, joint] for joint in self._flip_order.tolist()], dim=1)
+            maps = (maps + renamed) / 2
+        joints, _ = self._get_codec(output).decode(maps)
+        return {"joints": joints}
+
+    def _get_codec(self, output: Output) -> HeatmapCodec:
+        return replace(self.codec, stride=cast(int, output.stride))
+
+    def compute_quality(self, predictions: Mapping[str, Tensor], batch: Batch) -> Tensor:
+        """PCK of each image: (B,), NaN where no joint counts."""
+        distances = self._pck.compute_distances(
+            predictions["joints"], batch["joints"], batch["visible"], batch["normaliser"]
+        )
+        return self._pck.compute_per_image(distances)
+
+    def make_metric(self) -> PCK:
+        """See `Task.make_metric`."""
+        return PCK(self.part_names, self.definition)
+
+    def update_metric(
+        self, metric: Metric | MetricCollection, predictions: Mapping[str, Tensor], batch: Batch
+    ) -> None:
+        """See `Task.update_metric`."""
+        metric.update(predictions["joints"], batch["joints"], batch["visible"], batch["normaliser"])
+
+    def summarise_metric(self, metric: Metric | MetricCollection) -> dict[str, Tensor]:
+        """`pck`, `pck_auc`, `pck_at_<threshold>`, `pck_<joint>`, and `undefined`: images without a normaliser."""
+        values = cast(dict[str, Tensor], metric.compute())
+        summary = {"pck": values["mean"], "pck_auc": values["auc"]}
+        for prefix, column in (("at/", "pck_at_"), ("joint/", "pck_")):
+            for name, value in values.items():
+                if name.startswith(prefix):
+                    summary[column + name.removeprefix(prefix)] = value
+        summary["undefined"] = values["undefined"]
+        return summary
+
+    def describe_metric(self, rows: NDArray[np.int64]) -> str:
+        """See `Task.describe_metric`; a tilde marks an estimated normaliser."""
+        return self.definition.format_label(bool(self._normaliser.estimated[rows].any()))
+
+    def map_to_image(self, predictions: Arrays, matrices: NDArray[np.float64]) -> dict[str, NDArray[Any]]:
+        """See `Task.map_to_image`."""
+        mapped = dict(predictions)
+        if "joints" in mapped:
+            mapped["joints"] = move_points(mapped["joints"], np.linalg.inv(matrices))
+        return mapped
+
+    def draw(self, image: NDArray[np.uint8], row: int, prediction: Arrays) -> NDArray[np.uint8]:
+        """The person's surroundings with labelled and predicted limbs."""
+        joints = prediction["joints"].reshape(-1, 2)
+        return draw_person(image, self.labels.joints[row], joints, self.boxes[row], self.labels.skeleton)
