@@ -24,7 +24,8 @@ from llpp.data.augmentation import Augmentation
 from llpp.data.crop_dataset import CropPipeline
 from llpp.data.datamodule import PoolDataModule
 from llpp.data.person_crop import PersonCrop
-from llpp.datasets.base import PoseDataset, Records, Skeleton
+from llpp.datasets.base import Records
+from llpp.datasets.pose import PoseDataset, Skeleton
 from llpp.ids import Ids
 from llpp.settings import LoaderSettings
 from llpp.training.module import LearningLossModule

@@ -21,6 +21,16 @@ Batch = dict[str, Tensor]
 
 
 @dataclass(frozen=True)
+class PlacedCrops:
+    """Where the crops of a batch come from."""
+
+    rows: NDArray[np.int64]  # (B,) of the dataset
+    matrices: NDArray[np.float64]  # (B, 3, 3) image pixels → pixels of the final crop
+    flipped: NDArray[np.bool_]  # (B,) whether it is a mirrored image
+    idle: NDArray[np.bool_]  # (B,) whether it only fills up the batch, and its labels must count nowhere
+
+
+@dataclass(frozen=True)
 class Features:
     """What a backbone offers to a loss head."""
 
@@ -60,4 +70,6 @@ class Candidates:
     true_loss: NDArray[np.float32] | None = None  # (N,) known in simulations only
     embedding: NDArray[np.float32] | None = None  # (N, D) pooled penultimate map
     labelled_embedding: NDArray[np.float32] | None = None  # (L, D) of the labelled ids
-    columns: Mapping[str, NDArray[np.float32]] = field(default_factory=dict)  # (N, …) predictions of the task, by name
+    columns: Mapping[str, NDArray[np.float32]] = field(
+        default_factory=dict
+    )  # (N, …) predictions of the task, by name

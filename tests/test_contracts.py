@@ -17,7 +17,8 @@ from llpp.acquisition.base import NEEDS, Acquisition
 from llpp.backbones.base import Backbone
 from llpp.config import build
 from llpp.config.compose import conf_dir
-from llpp.datasets.base import SPLITS, PoseDataset
+from llpp.datasets.base import SPLITS
+from llpp.datasets.pose import PoseDataset
 from llpp.errors import DataError
 from llpp.heads.base import FeatureSpec, LossHead
 from llpp.objectives.base import Objective

@@ -198,10 +198,11 @@ def _list_linked(cfg: DictConfig) -> list[str]:
     """Settings that are another section of the config, as task.pck is ${pck}: they are recorded there."""
     linked = []
     for section, node in cfg.items():
-        if isinstance(node, DictConfig):
-            for name in node:
-                if OmegaConf.is_interpolation(node, name) and isinstance(node[name], DictConfig):
-                    linked.append(f"{section}.{name}")
+        if not isinstance(node, DictConfig):
+            continue
+        for name in map(str, node):
+            if OmegaConf.is_interpolation(node, name) and isinstance(node[name], DictConfig):
+                linked.append(f"{section!s}.{name}")
     return linked
 
 

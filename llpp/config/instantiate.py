@@ -8,12 +8,11 @@ from typing import Any
 
 from hydra.errors import InstantiationException
 from hydra.utils import instantiate
-from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from llpp.config.read_settings import DATASET_RUN_KEYS
 from llpp.config.trusted_targets import check_targets
-from llpp.datasets.base import PoseDataset
+from llpp.datasets.pose import AnyDataset
 from llpp.errors import ConfigError, LlppError
 from llpp.run_dir.config_file import read_config
 
@@ -36,7 +35,7 @@ def hydra_errors_as_config_errors() -> Iterator[None]:
         raise ConfigError(" ".join(str(error).split())) from error
 
 
-def make_dataset(cfg: DictConfig) -> PoseDataset:
+def make_dataset(cfg: DictConfig) -> AnyDataset:
     """The dataset of a config, whose splits must not be empty."""
     data = instantiate_dataset(cfg.dataset)
     for split in ("train", "val", "test"):
@@ -46,17 +45,13 @@ def make_dataset(cfg: DictConfig) -> PoseDataset:
     return data
 
 
-def instantiate_dataset(node: DictConfig) -> PoseDataset:
-    """The dataset of a config's node, in which some settings are about the run."""
-    own = copy.copy(node)
-    with open_dict(own):
-        for name in DATASET_RUN_KEYS:
-            own.pop(name, None)
-    made: PoseDataset = make(own)
+def instantiate_dataset(node: DictConfig) -> AnyDataset:
+    """The dataset of a config's node."""
+    made: AnyDataset = make(node)
     return made
 
 
-def rebuild_run_dataset(run_dir: Path, trusted: Sequence[str] = ()) -> PoseDataset:
+def rebuild_run_dataset(run_dir: Path, trusted: Sequence[str] = ()) -> AnyDataset:
     """The dataset of a run, built again from its config.yaml; LlppError where that is impossible by now.
 
     It may be somebody else's run: only llpp's datasets and what `trusted` packages define are built.

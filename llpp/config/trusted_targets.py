@@ -10,7 +10,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from llpp.datasets.base import PoseDataset
+from llpp.datasets.pose import PoseDataset
 from llpp.errors import ConfigError
 
 DATASET_PREFIX = "llpp.datasets."
@@ -60,7 +60,7 @@ def _is_trusted(target: str, trusted: Sequence[str]) -> bool:
     if target.startswith(DATASET_PREFIX):
         # others of llpp's, such as what writes files, are no datasets
         found = _import_target(target)
-        return isinstance(found, type) and issubclass(found, PoseDataset) and found.__module__.startswith("llpp.")
+        return isinstance(found, type) and issubclass(found, ImageDataset) and found.__module__.startswith("llpp.")
     return _is_in_packages(target, trusted) and _is_in_packages(
         str(getattr(_import_target(target), "__module__", "")), trusted
     )

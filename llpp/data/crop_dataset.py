@@ -23,7 +23,7 @@ from llpp.datasets.base import AnyDataset
 from llpp.geometry import IDENTITY_WARP, Warp, build_upscale_matrix
 from llpp.seeds import Stream, make_rng
 from llpp.tasks.base import Task
-from llpp.types import Batch
+from llpp.types import Batch, PlacedCrops
 
 Item = dict[str, NDArray[np.generic]]
 PixelAugmentation = Callable[[NDArray[np.uint8], np.random.Generator], NDArray[np.uint8]]
@@ -71,9 +71,7 @@ class CropPipeline:
 class CropDataset(Dataset[Item]):
     """Crops of a dataset's records, with the labels that a task makes of them."""
 
-    def __init__(
-        self, dataset: AnyDataset, task: Task, pipeline: CropPipeline, seed: int, round_number: int
-    ) -> None:
+    def __init__(self, dataset: AnyDataset, task: Task, pipeline: CropPipeline, seed: int, round_number: int) -> None:
         self.dataset = dataset
         self.task = task
         self.pipeline = pipeline
@@ -105,7 +103,7 @@ class CropDataset(Dataset[Item]):
             matrices[index] = placement.matrix
             warps[index] = placement.turned
             flipped[index] = warp.flip
-        item: Item = dict(self.task.crop_labels(rows, matrices, flipped, idle))
+        item: Item = dict(self.task.crop_labels(PlacedCrops(rows, matrices, flipped, idle)))
         item["row"] = rows
         item["matrix"] = matrices.astype(np.float32)
         if images is not None:

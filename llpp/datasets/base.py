@@ -49,8 +49,8 @@ LabelsT = TypeVar("LabelsT", bound=Labels)
 class Records(Generic[LabelsT]):
     """The records of a dataset, one per row. `ids`, `images` and `group` may be given as any sequence of strings.
 
-    `boxes` rows are (x, y, width, height) with x, y the smallest pixel centre; NaN means the whole image. They are not
-    labels: every image is cropped around one, labelled or not, whatever the task.
+    `boxes` rows are (x, y, width, height) with x, y the smallest pixel centre; NaN means the whole image. They are
+    not labels: every image is cropped around one, labelled or not, whatever the task.
     """
 
     ids: Ids

@@ -23,7 +23,7 @@ class ClassLabels(Labels):
     def __post_init__(self) -> None:
         if len(self.classes) < 2:
             raise DataError(f"classification needs two classes or more; got {list(self.classes)}")
-        if len(self.index) and not (UNKNOWN <= self.index.min() and self.index.max() < len(self.classes)):
+        if len(self.index) and not (self.index.min() >= UNKNOWN and self.index.max() < len(self.classes)):
             raise DataError(
                 f"class numbers run from {self.index.min()} to {self.index.max()}; expected 0 to "
                 f"{len(self.classes) - 1}, or {UNKNOWN} for an image without a class"

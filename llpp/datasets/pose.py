@@ -56,7 +56,9 @@ class PoseLabels(Labels):
 
     def __post_init__(self) -> None:
         if len(self.joints) != len(self.visible):
-            raise DataError(f"labels disagree: joints of {len(self.joints)} records, visibility of {len(self.visible)}")
+            raise DataError(
+                f"labels disagree: joints of {len(self.joints)} records, visibility of {len(self.visible)}"
+            )
 
     @property
     def outputs(self) -> int:

@@ -134,9 +134,7 @@ def evaluate(
     return Evaluation(columns, {name: value.item() for name, value in summary.items()})
 
 
-def _collect_on_rank_zero(
-    own: Mapping[str, Column], total: int, batch_size: int, folder: str
-) -> dict[str, Column]:
+def _collect_on_rank_zero(own: Mapping[str, Column], total: int, batch_size: int, folder: str) -> dict[str, Column]:
     """The columns of all ranks on rank 0, each row in its position; on other ranks their own ones."""
     names = collectives.on_rank_zero(lambda: list(own))
     columns: dict[str, Column] = {}

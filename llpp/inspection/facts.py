@@ -5,7 +5,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from llpp.datasets.base import COMMON_NORMALISERS, SPLITS, PoseDataset
+from llpp.datasets.base import SPLITS
+from llpp.datasets.pose import COMMON_NORMALISERS, PoseDataset
 from llpp.errors import ConfigError
 from llpp.tasks.pose.pck import PCKDefinition
 

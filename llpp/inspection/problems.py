@@ -5,8 +5,9 @@ from pathlib import Path
 
 import numpy as np
 
-from llpp.datasets.base import SPLITS, PoseDataset
+from llpp.datasets.base import SPLITS
 from llpp.datasets.images import is_file
+from llpp.datasets.pose import PoseDataset
 from llpp.errors import ConfigError, DataError
 from llpp.tasks.pose.pck import PCKDefinition
 

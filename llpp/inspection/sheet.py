@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 
 from llpp.data.person_crop import PersonCrop
-from llpp.datasets.base import PoseDataset
+from llpp.datasets.pose import PoseDataset
 from llpp.errors import DataError
 from llpp.geometry import Warp
 from llpp.tasks.pose.drawing import (

@@ -8,7 +8,8 @@ from rich.table import Table
 from rich.text import Text
 
 from llpp.data.person_crop import PersonCrop
-from llpp.datasets.base import SPLITS, PoseDataset
+from llpp.datasets.base import SPLITS
+from llpp.datasets.pose import PoseDataset
 from llpp.errors import DataError
 from llpp.inspection import facts
 from llpp.inspection.problems import find_problems

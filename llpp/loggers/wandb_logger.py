@@ -20,7 +20,7 @@ from lightning_fabric.loggers.logger import rank_zero_experiment
 from pytorch_lightning.loggers import WandbLogger
 from pytorch_lightning.utilities import rank_zero_only
 
-from llpp.datasets.base import PoseDataset
+from llpp.datasets.pose import PoseDataset
 from llpp.errors import ConfigError, StateError
 from llpp.files import read_text, replace_text
 from llpp.loggers.wandb_media import build_media

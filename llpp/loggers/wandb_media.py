@@ -6,7 +6,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from llpp.datasets.base import PoseDataset
+from llpp.datasets.pose import PoseDataset
 from llpp.errors import LlppError
 from llpp.report.collect import Collection, Method, Run, Section
 from llpp.report.figures import LIGHT, plot_predicted_vs_true, read_test_losses

@@ -2,7 +2,8 @@
 
 from typing import Any
 
-from llpp.datasets.base import SPLITS, PoseDataset
+from llpp.datasets.base import SPLITS
+from llpp.datasets.pose import PoseDataset
 from llpp.report.collect import Method, Run, Section
 from llpp.report.tables import list_validation_counts
 

@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from llpp.datasets.base import PoseDataset, Skeleton
+from llpp.datasets.pose import PoseDataset, Skeleton
 from llpp.errors import LlppError
 from llpp.report.collect import Collection, Run, Section
 from llpp.tasks.pose.drawing import Pixels, Points, colour_limbs, draw_dot, draw_limbs, get_joint_colours

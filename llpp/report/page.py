@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from llpp.datasets.base import PoseDataset
+from llpp.datasets.pose import PoseDataset
 from llpp.errors import LlppError
 from llpp.report import figures
 from llpp.report.collect import Collection, Section, collect

@@ -173,9 +173,7 @@ def run_round(run: Run, state: RunState, number: int) -> RunState:
 
     steered = run.settings.weights == "best" or trained.steered
     validation_labels = len(validation) if steered else 0
-    result = RoundResult(
-        number, pool, trained, validation_labels, test_rows, test_scores, selection, stopwatch
-    )
+    result = RoundResult(number, pool, trained, validation_labels, test_rows, test_scores, selection, stopwatch)
     return collectives.on_rank_zero(lambda: commit_round(run, state, result))
 
 
@@ -194,7 +192,9 @@ def commit_round(run: Run, state: RunState, result: RoundResult) -> RunState:
     if result.selection is not None:
         records.write_selection(directory, result.selection)
         selected = tuple(result.selection.ids)
-    row = records.build_row(result.number, run.data.task, len(result.pool.labelled), result.validation, result.test_scores)
+    row = records.build_row(
+        result.number, run.data.task, len(result.pool.labelled), result.validation, result.test_scores
+    )
     row |= {
         "pool": len(result.pool.unlabelled),
         "base_reused": int(result.trained.reused),

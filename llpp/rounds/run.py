@@ -1,6 +1,6 @@
 """A run's collaborators, as values and factories; no configuration object in sight."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol

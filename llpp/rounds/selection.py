@@ -77,9 +77,7 @@ def select_from_pool(
     return Selection(selected, scores, answered, ids, pool_scores, evaluates_pool)
 
 
-def _draw_subset(
-    rows: NDArray[np.int64], size: int | None, rng: np.random.Generator
-) -> NDArray[np.int64]:
+def _draw_subset(rows: NDArray[np.int64], size: int | None, rng: np.random.Generator) -> NDArray[np.int64]:
     """At most `size` of some rows, at random, in dataset order."""
     if size is None or size >= len(rows):
         return rows

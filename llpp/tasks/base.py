@@ -53,17 +53,8 @@ class Task(ABC):
         return None
 
     @abstractmethod
-    def crop_labels(
-        self, rows: NDArray[np.int64], matrices: NDArray[np.float64], flipped: NDArray[np.bool_], idle: NDArray[np.bool_]
-    ) -> dict[str, NDArray[Any]]:
-        """Labels of B crops, as entries of their batch.
-
-        Args:
-            rows: (B,) rows of the dataset.
-            matrices: (B, 3, 3) image pixels → pixels of the final crop.
-            flipped: (B,) whether the crop is a mirrored image.
-            idle: (B,) crops that fill up a batch; their labels must count nowhere.
-        """
+    def crop_labels(self, crops: PlacedCrops) -> dict[str, NDArray[Any]]:
+        """Labels of B crops, as entries of their batch."""
 
     # The network's side: tensors on the device. Nothing here may make the host wait for the device.
 

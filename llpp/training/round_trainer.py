@@ -21,7 +21,7 @@ from llpp.run_dir import layout
 from llpp.seeds import Stream, make_rng
 from llpp.settings import Settings
 from llpp.training.base_models import BaseModels, can_resume
-from llpp.training.module import LearningLossModule, Phase, RoundPart
+from llpp.training.module import LearningLossModule, RoundPart
 
 SELECTION_SETTINGS = ("acquisition", "budget", "scoring.subset", "oracle")
 HEAD_SETTINGS = (
@@ -108,9 +108,7 @@ class RoundTrainer:
             trained = self._fit(RoundPart(0, "head"), directory, key, data, load_backbone, first.steps)
         return replace(trained, reused=reused, steered=first.steered)
 
-    def compute_key(
-        self, number: int, labelled: Sequence[str], without: Sequence[str] = SELECTION_SETTINGS
-    ) -> str:
+    def compute_key(self, number: int, labelled: Sequence[str], without: Sequence[str] = SELECTION_SETTINGS) -> str:
         """Digest of what decides a round's weights."""
         deciding = {}
         for name, value in self.result_settings.items():

@@ -24,7 +24,8 @@ from llpp.data.crop_cache.cache import SPOT_CHECKS, CropCache
 from llpp.data.crop_dataset import EVALUATION, CropDataset, CropPipeline, to_tensors
 from llpp.data.datamodule import LoaderSettings, PoolDataModule
 from llpp.data.person_crop import PersonCrop
-from llpp.datasets.base import LSP_SKELETON, PoseDataset, Records
+from llpp.datasets.base import Records
+from llpp.datasets.pose import LSP_SKELETON, PoseDataset
 from llpp.datasets.images import read_image
 from llpp.errors import ConfigError, OccupiedError, StateError
 from llpp.geometry import Warp

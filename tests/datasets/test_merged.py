@@ -8,7 +8,8 @@ import pytest
 from helpers.lsp_folders import folder
 
 from llpp.config import build
-from llpp.datasets.base import Normaliser, PoseDataset, Records, Skeleton
+from llpp.datasets.base import Records
+from llpp.datasets.pose import Normaliser, PoseDataset, Skeleton
 from llpp.datasets.lsp.dataset import LeedsSportsPose
 from llpp.datasets.merged import MergedDataset
 from llpp.errors import ConfigError, DataError

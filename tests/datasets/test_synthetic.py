@@ -3,7 +3,7 @@ import copy
 import numpy as np
 import pytest
 
-from llpp.datasets.base import compute_torso_lengths
+from llpp.datasets.pose import compute_torso_lengths
 from llpp.datasets.synthetic import body
 from llpp.datasets.synthetic.dataset import SyntheticFigures
 from llpp.errors import ConfigError

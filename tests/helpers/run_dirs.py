@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from llpp.datasets.base import LSP_SKELETON, PoseDataset, Records
+from llpp.datasets.base import Records
+from llpp.datasets.pose import LSP_SKELETON, PoseDataset
 from llpp.inference.evaluation import Evaluation
 from llpp.rounds.records import write_scores
 from llpp.run_dir.state import Round, RunState, save_state

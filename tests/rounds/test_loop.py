@@ -11,7 +11,7 @@ from helpers import forked
 from helpers.experiments import config, rows, tiny
 from helpers.kills import MOMENTS, middle_of_fine_tuning, middle_of_the_first_pose_network, prescribe, run_until
 
-from llpp.datasets.base import LSP_JOINTS
+from llpp.datasets.pose import LSP_JOINTS
 from llpp.errors import ConfigError, StateError, TrainingError
 from llpp.rounds import loop
 from llpp.run_dir import lock, state

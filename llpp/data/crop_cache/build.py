@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from llpp.data.crop_cache.blocks import ROWS_PER_BLOCK, Arrays, Store, count_cores, read_description
 from llpp.data.person_crop import PersonCrop
-from llpp.datasets.base import PoseDataset
+from llpp.datasets.pose import PoseDataset
 from llpp.errors import DataError
 
 PROGRESS_INTERVAL = 5.0  # seconds between lines of progress

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from llpp.data.crop_cache import build, cache_key
 from llpp.data.crop_cache.blocks import ROWS_PER_BLOCK, Arrays, Store, format_bytes
 from llpp.data.person_crop import PersonCrop
-from llpp.datasets.base import PoseDataset
+from llpp.datasets.pose import PoseDataset
 from llpp.errors import ConfigError, DataError
 
 log = logging.getLogger(__name__)

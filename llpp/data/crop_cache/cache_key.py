@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from llpp.data.person_crop import PersonCrop
-from llpp.datasets.base import PoseDataset
+from llpp.datasets.pose import PoseDataset
 
 VERSION = 1  # to be raised when other pixels are cut from the same image
 

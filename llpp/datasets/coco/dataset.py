@@ -13,9 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from llpp.datasets import joint_names
-from llpp.datasets.base import SPLITS, PoseDataset, Records, Skeleton, compute_joint_boxes
+from llpp.datasets.base import SPLITS, Records
 from llpp.datasets.coco.keypoints_json import KeypointsFile, get_common_category, read_keypoints_file
 from llpp.datasets.images import ImageFiles, is_file, read_image, read_reduced
+from llpp.datasets.pose import PoseDataset, PoseLabels, Skeleton, compute_joint_boxes
 from llpp.datasets.splits import draw_splits
 from llpp.errors import ConfigError, DataError
 from llpp.ids import Ids
@@ -101,7 +102,7 @@ class CocoKeypoints(PoseDataset):
         if not rows:
             raise DataError(f"{sources[0].path} has no {kind.name} with a labelled joint; choose another file")
         self.records = _build_records(
-            rows, len(joints), box, (*_describe_left_out(sources, flat, unlabelled), *_describe_skeleton(sources))
+            rows, self.skeleton, box, (*_describe_left_out(sources, flat, unlabelled), *_describe_skeleton(sources))
         )
         self.paths = ImageFiles(self.root, self.records.images)
 
@@ -185,7 +186,8 @@ def _drop_flat_rows(rows: list[Row]) -> tuple[list[Row], int]:
     return kept, len(rows) - len(kept)
 
 
-def _build_records(rows: list[Row], count: int, box: str, notes: tuple[str, ...]) -> Records:
+def _build_records(rows: list[Row], skeleton: Skeleton, box: str, notes: tuple[str, ...]) -> Records[PoseLabels]:
+    count = len(skeleton.joints)
     joints = np.full((len(rows), count, 2), np.nan, dtype=np.float32)
     visible = np.zeros((len(rows), count), dtype=np.uint8)
     boxes = np.full((len(rows), 4), np.nan, dtype=np.float32)
@@ -203,11 +205,10 @@ def _build_records(rows: list[Row], count: int, box: str, notes: tuple[str, ...]
         ids=Ids(row.id for row in rows),
         images=Ids(row.image for row in rows),
         split=split,
-        joints=joints,
-        visible=visible,
+        labels=PoseLabels(skeleton, joints, visible),
         boxes=compute_joint_boxes(joints, visible) if box == "joints" else boxes,
         box_source=box,
-        initial=(split == "train") & (visible > 0).any(axis=1),
+        may_start=(split == "train") & (visible > 0).any(axis=1),
         ground_truth_boxes=box != "image",
         notes=notes,
     )

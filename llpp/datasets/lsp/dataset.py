@@ -10,10 +10,11 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from llpp.datasets.base import LSP_SKELETON, PoseDataset, Records, compute_joint_boxes
+from llpp.datasets.base import Records
 from llpp.datasets.images import ImageFiles, read_image, read_reduced
 from llpp.datasets.isolated_reader import read_in_subprocess
 from llpp.datasets.lsp.joints_mat import REMEDY, read_joints
+from llpp.datasets.pose import LSP_SKELETON, PoseDataset, PoseLabels, compute_joint_boxes
 from llpp.errors import ConfigError, DataError
 from llpp.ids import Ids
 
@@ -57,11 +58,10 @@ class LeedsSportsPose(PoseDataset):
             ids=Ids(f"{prefix}/{name}" for name in names),
             images=Ids(names),
             split=split,
-            joints=joints,
-            visible=visible,
+            labels=PoseLabels(LSP_SKELETON, joints, visible),
             boxes=boxes if box == "joints" else np.full_like(boxes, np.nan),
             box_source=box,
-            initial=(split == "train") & fit[rows],
+            may_start=(split == "train") & fit[rows],
             ground_truth_boxes=box == "joints",
         )
 

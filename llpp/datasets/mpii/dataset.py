@@ -9,10 +9,11 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from llpp.datasets.base import Normaliser, PoseDataset, Records, Skeleton, compute_joint_boxes
+from llpp.datasets.base import Records
 from llpp.datasets.images import ImageFiles, read_image, read_reduced
 from llpp.datasets.mpii import formats
 from llpp.datasets.mpii.persons import HEAD_TOP, JOINTS, NECK, Persons, check_image_name, measure_head_segments
+from llpp.datasets.pose import Normaliser, PoseDataset, PoseLabels, Skeleton, compute_joint_boxes
 from llpp.errors import ConfigError, DataError, expect
 from llpp.files import read_bytes
 from llpp.ids import Ids
@@ -81,13 +82,11 @@ class MpiiHumanPose(PoseDataset):
             ids=Ids(f"mpii/{Path(i).stem}#{n}" for i, n in zip(persons.images, persons.numbers, strict=True)),
             images=Ids(persons.images),
             split=split,
-            joints=joints,
-            visible=persons.visible,
+            labels=PoseLabels(self.skeleton, joints, persons.visible, sizes),
             boxes=_build_boxes(persons, joints, box),
             box_source="annotation" if box == "scale" else box,
-            initial=split == "train",
+            may_start=split == "train",
             ground_truth_boxes=box != "image",
-            sizes=sizes,
             notes=(*notes, *left_out),
         )
         self.paths = ImageFiles(self.folder, self.records.images)

@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from llpp.datasets.base import LSP_JOINTS
+from llpp.datasets.pose import LSP_JOINTS
 
 Array = NDArray[np.float64]
 Colours = Mapping[str, Array]  # material → RGB in 0..255

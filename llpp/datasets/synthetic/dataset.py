@@ -13,7 +13,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from llpp.datasets.base import LSP_JOINTS, LSP_SKELETON, PoseDataset, Records, compute_joint_boxes
+from llpp.datasets.base import Records
+from llpp.datasets.pose import LSP_JOINTS, LSP_SKELETON, PoseDataset, PoseLabels, compute_joint_boxes
 from llpp.datasets.synthetic import body
 from llpp.datasets.synthetic.backdrop import Appearance, draw_backdrop
 from llpp.errors import ConfigError
@@ -145,7 +146,7 @@ def _build_figures(
     return figures, {}
 
 
-def _build_records(figures: list[Figure], size: int, box: str) -> Records:
+def _build_records(figures: list[Figure], size: int, box: str) -> Records[PoseLabels]:
     groups = [tuple(GROUPS)[f.key[1]] for f in figures]
     ids = Ids(f"synthetic/{group}-{f.key[2]:05d}" for group, f in zip(groups, figures, strict=True))
     points = np.array([f.points for f in figures]).reshape(-1, len(body.INDEX), 2)[:, : len(LSP_JOINTS)]
@@ -166,11 +167,10 @@ def _build_records(figures: list[Figure], size: int, box: str) -> Records:
         ids=ids,
         images=ids,
         split=np.array([GROUPS[g] for g in groups], dtype=np.str_),
-        joints=joints,
-        visible=visible,
+        labels=PoseLabels(LSP_SKELETON, joints, visible),
         boxes=boxes,
         box_source=box,
-        initial=np.array([g == "initial" for g in groups], dtype=np.bool_),
+        may_start=np.array([g == "initial" for g in groups], dtype=np.bool_),
         difficulty=np.array([f.difficulty for f in figures], dtype=np.float32),
         ground_truth_boxes=box != "image",
     )

@@ -10,11 +10,15 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from llpp.datasets.base import Skeleton
 from llpp.datasets.joint_names import get_side
+from llpp.datasets.pose import Skeleton
 
 SIDE_COLOURS = {"left": (86, 180, 233), "right": (255, 140, 26), "middle": (240, 228, 66)}  # RGB
 CASING_COLOUR = (20, 20, 20)
+TILE = 200  # pixels
+MARGIN = 1.25  # side of the square shown / longer side of box and joints
+TILE_BACKGROUND = (96, 96, 96)
+TRUTH_COLOUR = (255, 255, 255)
 FRACTION_BITS = 4  # fractional bits of drawing coordinates
 Colour = tuple[int, int, int]
 Limb = tuple[int, int, Colour]
@@ -70,3 +74,54 @@ def _is_drawable(*points: Points) -> bool:
 def _to_fixed_point(point: Points) -> tuple[int, int]:
     x, y = (point * (1 << FRACTION_BITS)).round().astype(int).tolist()
     return x, y
+
+
+def draw_person(image: Pixels, true: Points, predicted: Points, box: Points, skeleton: Skeleton) -> Pixels:
+    """A square cut-out with both poses.
+
+    Args:
+        image: (H, W, 3) RGB.
+        true: (K, 2) image pixels, NaN where unlabelled; drawn thin and white.
+        predicted: (K, 2) image pixels; drawn thick, in the colours of the body's sides.
+        box: (4,) x, y, width, height; the whole image is shown where it is NaN.
+        skeleton: names and limbs of the joints.
+
+    Returns:
+        (TILE, TILE, 3) RGB.
+    """
+    matrix = compute_tile_matrix(image.shape[:2], true, box)
+    blur = int(1 / matrix[0, 0])
+    # Without blurring, a photograph that is shrunk a lot would sparkle.
+    source = cv2.blur(image, (blur, blur)) if blur > 1 else image
+    tile = cv2.warpAffine(source, matrix, (TILE, TILE), flags=cv2.INTER_CUBIC, borderValue=TILE_BACKGROUND)
+    limbs = colour_limbs(skeleton)
+    predicted_points = _transform_points(predicted, matrix)
+    draw_limbs(tile, predicted_points, limbs, 4)
+    true_limbs = [(a, b, TRUTH_COLOUR) for a, b, _ in limbs]
+    draw_limbs(tile, _transform_points(true, matrix), true_limbs, 2)
+    for point, colour in zip(predicted_points, get_joint_colours(skeleton), strict=True):
+        draw_dot(tile, point, colour)
+    return np.asarray(tile, dtype=np.uint8)
+
+
+def compute_tile_matrix(size: tuple[int, ...], true: Points, box: Points) -> NDArray[np.float64]:
+    """(2, 3) image pixels → tile pixels, for a square around the box and the labelled joints."""
+    height, width = size
+    low = np.array([-0.5, -0.5])
+    high = np.array([width - 0.5, height - 0.5])
+    side = float(max(width, height))
+    if np.isfinite(box).all():
+        known = true[np.isfinite(true).all(axis=1)]
+        corners = np.concatenate([known, [box[:2], box[:2] + box[2:]]])
+        low = corners.min(axis=0)
+        high = corners.max(axis=0)
+        side = max(float((high - low).max()) * MARGIN, 8.0)
+    scale = TILE / side
+    # An edge of a pixel is half a pixel before its centre.
+    origin = (low + high) / 2 - side / 2
+    return np.array([[scale, 0, -scale * origin[0] - 0.5], [0, scale, -scale * origin[1] - 0.5]])
+
+
+def _transform_points(points: Points, matrix: NDArray[np.float64]) -> NDArray[np.float64]:
+    # There is no rotation, so a NaN in one coordinate does not spread to the other.
+    return points.astype(np.float64) * matrix[[0, 1], [0, 1]] + matrix[:, 2]

@@ -49,7 +49,7 @@ class PoseTask(Task):
         dataset: AnyDataset,
         loss: PoseLoss,
         pck: Mapping[str, Any],
-        heatmap: Mapping[str, float],
+        heatmap: Mapping[str, Any],
         flip_test: bool = False,
     ) -> None:
         labels = dataset.records.labels
@@ -94,18 +94,16 @@ class PoseTask(Task):
         """See `Task.normaliser_source`."""
         return self._normaliser.source
 
-    def crop_labels(
-        self, rows: NDArray[np.int64], matrices: NDArray[np.float64], flipped: NDArray[np.bool_], idle: NDArray[np.bool_]
-    ) -> dict[str, NDArray[Any]]:
+    def crop_labels(self, crops: PlacedCrops) -> dict[str, NDArray[Any]]:
         """`joints` (B, K, 2) crop pixels, NaN where `visible` (B, K) is 0; `normaliser` (B,) crop pixels."""
-        visible = self.labels.visible[rows]
-        visible[idle] = 0
-        joints = move_points(self.labels.joints[rows], matrices)
+        visible = self.labels.visible[crops.rows]
+        visible[crops.idle] = 0
+        joints = move_points(self.labels.joints[crops.rows], crops.matrices)
         # In a mirrored image the left wrist is where a right one would be.
-        joints[flipped] = joints[flipped][:, self._flip_order]
-        visible[flipped] = visible[flipped][:, self._flip_order]
-        scales = np.array([compute_scale(matrix) for matrix in matrices])
-        normaliser = (self._lengths[rows] * scales).astype(np.float32)
+        joints[crops.flipped] = joints[crops.flipped][:, self._flip_order]
+        visible[crops.flipped] = visible[crops.flipped][:, self._flip_order]
+        scales = np.array([compute_scale(matrix) for matrix in crops.matrices])
+        normaliser = (self._lengths[crops.rows] * scales).astype(np.float32)
         return {"joints": joints, "visible": visible, "normaliser": normaliser}
 
     def compute_losses(self, output: Output, batch: Batch) -> tuple[Tensor, Tensor]:

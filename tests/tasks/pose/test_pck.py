@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
-from llpp.datasets.base import compute_torso_lengths
+from llpp.datasets.pose import compute_torso_lengths
 from llpp.errors import ConfigError
 from llpp.inference.loss_ranking import auroc, compute_ranking_metrics, pair_accuracy, spearman
 from llpp.tasks.pose.pck import PCK, PCKDefinition, compute_image_pck, compute_joint_distances
