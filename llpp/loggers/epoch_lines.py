@@ -1,4 +1,4 @@
-"""Progress as plain lines, for logs and for jobs that run side by side, where bars would overwrite each other."""
+"""Progress as plain lines, for logs and for jobs that run at the same time, whose bars would overwrite each other."""
 
 import logging
 from pathlib import Path
@@ -12,19 +12,21 @@ log = logging.getLogger(__name__)
 
 
 class EpochLines(pl.Callback):
-    """One line every so many epochs."""
+    """Log one line every `every` epochs."""
 
     def __init__(self, every: int = 5) -> None:
         self.every = every
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Say which run and round this is, and how far."""
+        """Log the run, the round, the epoch and the loss."""
         epoch = trainer.current_epoch + 1
         if epoch % self.every:
             return
         run_dir = Path(trainer.default_root_dir)
         number = cast(LearningLossModule, pl_module).round_number
-        where = f"{run_dir.parent.name}/{run_dir.name} · round {number}"
+        place = f"{run_dir.parent.name}/{run_dir.name} · round {number}"
         loss = trainer.callback_metrics.get("train/pose_loss")
-        shown = "" if loss is None else f" · pose loss {float(loss):.3f}"
-        log.info("%s · epoch %d/%s%s", where, epoch, trainer.max_epochs, shown)
+        loss_text = ""
+        if loss is not None:
+            loss_text = f" · pose loss {float(loss):.3f}"
+        log.info("%s · epoch %d/%s%s", place, epoch, trainer.max_epochs, loss_text)
