@@ -250,7 +250,7 @@ def test_a_cache_that_does_not_look_like_its_images_is_cut_again(photographs, ca
         store.write_block(block, arrays[0][:, ::-1].copy(), arrays[1])
     assert not np.array_equal(made.get_pixels(3), whole)
     again, _ = built(photographs)
-    assert "not what its images look like" in caplog.text and np.array_equal(again.get_pixels(3), whole)
+    assert "does not match its images" in caplog.text and np.array_equal(again.get_pixels(3), whole)
 
 
 def test_a_name_follows_from_images_boxes_and_settings(photographs):
@@ -303,7 +303,7 @@ def test_a_disk_that_is_too_small_is_told_before_anything_is_written(photographs
 
 def test_a_folder_that_cannot_be_used_is_one_sentence(photographs):
     (photographs.parent / "caches").write_text("a file")
-    with pytest.raises(ConfigError, match=r"cannot be built: .*; mend that, choose another cache_dir=…"):
+    with pytest.raises(ConfigError, match=r"cannot be built: .*; fix that, choose another cache_dir=…"):
         cache(photographs).prepare()
 
 
@@ -364,7 +364,7 @@ def test_whatever_lies_in_a_caches_folder_can_be_listed_and_removed(tmp_path, ca
         (["build", "crop.margin=null"], "crop.margin=None is invalid; expected a factor of 1 or more"),
         (
             ["remove", "abc", "cache_dir=/nowhere"],
-            r"'abc' is the beginning of no crop cache in /nowhere \(there: none\)",
+            r"no crop cache in /nowhere has a name that begins with 'abc' \(caches found: none\)",
         ),
     ],
 )

@@ -189,7 +189,7 @@ def test_both_phases_of_a_first_round_count(tmp_path):
 
 
 def test_without_account_or_package_one_sentence_says_what_to_do(tmp_path, monkeypatch):
-    with pytest.raises(ConfigError, match=r"cannot begin its run .*`wandb login`.*logger\.wandb\.offline=true"):
+    with pytest.raises(ConfigError, match=r"cannot start its run .*`wandb login`.*logger\.wandb\.offline=true"):
         loop.run(tiny(tmp_path, "logger=wandb"))
     monkeypatch.setattr("pytorch_lightning.loggers.wandb._WANDB_AVAILABLE", False)
     with pytest.raises(ConfigError, match=r"needs the package wandb; pip install 'llpp\[wandb\]'"):
