@@ -222,7 +222,8 @@ class Collection:
         """Every method's label once, in order of appearance; the position gives its colour."""
         labels: dict[str, None] = {}
         for section in self.sections:
-            labels |= dict.fromkeys(method.label for method in section.methods)
+            for method in section.methods:
+                labels[method.label] = None
         return list(labels)
 
 
@@ -243,7 +244,9 @@ def collect(folders: Sequence[Path]) -> Collection:
         ids.append(str(state.science.get("dataset.name", state.initial[0])))
         settings.append(_get_comparable_settings(group[0]))
     labels = build_dataset_labels(ids, settings)
-    sections = [Section(label, _build_methods(group)) for label, group in zip(labels, groups, strict=True)]
+    sections = []
+    for label, group in zip(labels, groups, strict=True):
+        sections.append(Section(label, _build_methods(group)))
     return Collection(tuple(sections), tuple(copies), failures)
 
 
@@ -285,7 +288,7 @@ def find_runs(folders: Iterable[Path]) -> tuple[list[Run], tuple[Failure, ...]]:
             run_folders[file.parent.resolve()] = file.parent
         for failure in folder_failures:
             failures[failure.folder.resolve()] = failure
-    runs = [_read_run(folder) for folder in run_folders.values()]
+    runs = list(map(_read_run, run_folders.values()))
     return runs, tuple(failures.values())
 
 
@@ -340,9 +343,13 @@ def _group_runs(runs: Iterable[Run], get_settings: Callable[[Run], FlatSettings]
 
 
 def _build_methods(runs: list[Run]) -> tuple[Method, ...]:
+    """Group the runs of a section into methods, each with its seeds in order."""
     groups = _group_runs(runs, _get_method_settings)
-    names = [group[0].name for group in groups]
-    settings = [_get_method_settings(group[0]) for group in groups]
+    names = []
+    settings = []
+    for group in groups:
+        names.append(group[0].name)
+        settings.append(_get_method_settings(group[0]))
     labels = build_method_labels(names, settings)
     methods = []
     for label, group in zip(labels, groups, strict=True):

@@ -31,9 +31,14 @@ class Row:
     cells: tuple[Difference | None, ...]
 
     @property
-    def known_cells(self) -> list[Difference]:
-        """The cells with a difference."""
-        return [cell for cell in self.cells if cell]
+    def max_pairs(self) -> int:
+        """The largest number of pairs of seeds in a cell; 0 if all cells are empty."""
+        return max((cell.pairs for cell in self.cells if cell), default=0)
+
+    @property
+    def has_intervals(self) -> bool:
+        """Whether any cell has an interval."""
+        return any(cell.interval for cell in self.cells if cell)
 
 
 @dataclass(frozen=True)
@@ -48,13 +53,8 @@ class Differences:
 
     @property
     def has_intervals(self) -> bool:
-        """Whether any cell has an interval."""
-        return any(cell.interval for row in self.rows for cell in row.known_cells)
-
-    @property
-    def max_pairs(self) -> int:
-        """The largest number of pairs of seeds in any cell."""
-        return max((cell.pairs for row in self.rows for cell in row.known_cells), default=0)
+        """Whether any row has an interval."""
+        return any(row.has_intervals for row in self.rows)
 
 
 def compute_differences(section: Section) -> list[Differences]:
@@ -62,7 +62,6 @@ def compute_differences(section: Section) -> list[Differences]:
     if len(section.started_methods) < 2:
         return []
     baseline = _choose_baseline(section)
-    others = [method for method in section.started_methods if method is not baseline]
     tables = []
     for quantity, title in (
         (SELECTED_METRIC, f"{section.get_metric_name('train')} of the selected images"),
@@ -74,7 +73,10 @@ def compute_differences(section: Section) -> list[Differences]:
                 counts.append(count)
         if not counts:
             continue
-        rows = [_compute_row(method, baseline, quantity, counts) for method in others]
+        rows = []
+        for method in section.started_methods:
+            if method is not baseline:
+                rows.append(_compute_row(method, baseline, quantity, counts))
         title = f"{title}: difference to {baseline.label}"
         tables.append(Differences(title, quantity, baseline.label, tuple(counts), tuple(rows)))
     return tables
@@ -111,7 +113,8 @@ def _find_common_seeds(values: Sequence[SeedValues]) -> list[str]:
     """Return the seeds that have a value in every mapping, in the order of the first one."""
     if not values:
         return []
-    return [seed for seed in values[0] if all(seed in other for other in values)]
+    common = set(values[0]).intersection(*values[1:])
+    return [seed for seed in values[0] if seed in common]
 
 
 def _average_over_counts(values: Sequence[SeedValues], seeds: Sequence[str]) -> SeedValues:
@@ -127,7 +130,9 @@ def _compute_difference(ours: SeedValues, theirs: SeedValues) -> Difference | No
     seeds = _find_common_seeds([ours, theirs])
     if not seeds:
         return None
-    return compute_paired_difference([ours[seed] for seed in seeds], [theirs[seed] for seed in seeds])
+    our_values = [ours[seed] for seed in seeds]
+    their_values = [theirs[seed] for seed in seeds]
+    return compute_paired_difference(our_values, their_values)
 
 
 def build_difference_grids(section: Section) -> list[Grid]:
@@ -136,17 +141,16 @@ def build_difference_grids(section: Section) -> list[Grid]:
     for table in compute_differences(section):
         if not table.has_intervals:
             continue
-        rows = [_build_grid_row(row) for row in table.rows]
+        rows = tuple(map(_build_grid_row, table.rows))
         columns = (*format_counts(table.counts), "mean over rounds")
         note = f"mean, 95 % bootstrap interval over seeds; * excludes 0; baseline: {table.baseline}"
-        grids.append(Grid(table.title, note, columns, tuple(rows), last="pairs of seeds"))
+        grids.append(Grid(table.title, note, columns, rows, last="pairs of seeds"))
     return grids
 
 
 def _build_grid_row(row: Row) -> GridRow:
-    max_pairs = max((cell.pairs for cell in row.known_cells), default=0)
-    entries = [_build_entry(cell, max_pairs) for cell in row.cells]
-    return row.method, str(max_pairs), tuple(entries)
+    entries = [_build_entry(cell, row.max_pairs) for cell in row.cells]
+    return row.method, str(row.max_pairs), tuple(entries)
 
 
 def _build_entry(cell: Difference | None, max_pairs: int) -> Entry | None:
@@ -175,9 +179,14 @@ def _format_signed(value: float) -> str:
 def explain_missing_intervals(section: Section) -> str | None:
     """Return a sentence to show where there are methods to compare but too few seeds for intervals; else None."""
     tables = compute_differences(section)
-    if not tables or any(table.has_intervals for table in tables):
+    if not tables:
         return None
-    pairs = max(table.max_pairs for table in tables)
+    pairs = 0
+    for table in tables:
+        if table.has_intervals:
+            return None
+        for row in table.rows:
+            pairs = max(pairs, row.max_pairs)
     return (
         f"Too few seeds for intervals of the differences between methods: at most {pairs} in common with "
         f"{tables[0].baseline}; {MIN_PAIRS} are the least, and 5 or more are better."

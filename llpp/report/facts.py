@@ -16,6 +16,7 @@ COMMON_SETTINGS = {
     "seed": "seeds",
 }
 BOX_SOURCES = {"joints": "joints", "annotation": "annotated boxes"}  # others are annotations of another kind
+SECONDS_PREFIX = "seconds_"  # followed by a phase of a round
 Facts = list[tuple[str, str]]  # names and values, as they are shown
 
 
@@ -38,7 +39,10 @@ def list_settings(section: Section, dataset: PoseDataset | None, skipped: int) -
 def _describe_dataset(dataset: PoseDataset | None) -> Facts:
     if dataset is None:
         return []
-    sizes = [f"{len(dataset.records.select_rows(split)):,} {split}" for split in SPLITS]
+    sizes = []
+    for split in SPLITS:
+        rows = dataset.records.select_rows(split)
+        sizes.append(f"{len(rows):,} {split}")
     return [("persons", ", ".join(sizes)), ("boxes from", dataset.records.box_source)]
 
 
@@ -108,10 +112,11 @@ def _describe_machines(run: Run) -> list[str]:
             places.append(place)
             numbers.append([])
         numbers[-1].append(committed.number)
-    return [_describe_place(*place, rounds) for place, rounds in zip(places, numbers, strict=True)]
+    return list(map(_describe_place, places, numbers))
 
 
-def _describe_place(machine: str, devices: int, rounds: list[int]) -> str:
+def _describe_place(place: tuple[str, int], rounds: list[int]) -> str:
+    machine, devices = place
     noun = "rounds" if len(rounds) > 1 else "round"
     words = ", ".join(map(str, rounds))
     return f"{noun} {words} on {format_number_of(devices, 'device')} of {machine or 'an unknown machine'}"
@@ -151,7 +156,10 @@ def list_skipped_images(section: Section) -> Facts:
 
 def describe_progress(method: Method) -> list[tuple[str, str, str]]:
     """Return for each run its folder, its seed, and how many of its rounds are done."""
-    return [(_describe_run(run), str(run.seed), _describe_rounds(run)) for run in method.runs]
+    rows = []
+    for run in method.runs:
+        rows.append((_describe_run(run), str(run.seed), _describe_rounds(run)))
+    return rows
 
 
 def _describe_rounds(run: Run) -> str:
@@ -171,22 +179,24 @@ def _describe_rounds(run: Run) -> str:
 
 def tabulate_times(section: Section) -> tuple[list[str], list[tuple[str, list[str]]]]:
     """Return the phases of a round, and for each method the mean seconds per round that it spent in them."""
-    columns: dict[str, None] = {}
+    phases: dict[str, None] = {}
     for committed in section.rounds:
-        columns |= dict.fromkeys(committed.row)
-    phases = [column for column in columns if column.startswith("seconds_")]
+        for column in committed.row:
+            if column.startswith(SECONDS_PREFIX):
+                phases[column] = None
     rows = []
     for method in section.started_methods:
         cells = [_format_mean_seconds(method, phase) for phase in phases]
         rows.append((method.label, cells))
-    return [phase.removeprefix("seconds_") for phase in phases], rows
+    names = [phase.removeprefix(SECONDS_PREFIX) for phase in phases]
+    return names, rows
 
 
 def _format_mean_seconds(method: Method, phase: str) -> str:
     values = []
     for committed in method.rounds:
         # A reused base model was trained by another run.
-        if phase == "seconds_train" and committed.row.get("base_reused"):
+        if phase == f"{SECONDS_PREFIX}train" and committed.row.get("base_reused"):
             continue
         value = committed.row.get(phase)
         if value is not None:

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from llpp.report.collect import Cell, Collection, Method, Run, Section
+from llpp.report.collect import Collection, Method, Run, Section
 from llpp.report.metric import POOL_METRIC, SELECTED_METRIC, TEST_METRIC
+from llpp.report.tables import format_counts
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -67,23 +68,21 @@ def _plot_learning_panel(axes: "Axes", section: Section, theme: Theme, positions
 
 
 def _plot_learning_line(axes: "Axes", method: Method, colour: str, marker: str) -> None:
-    counts, cells = _collect_series(method, TEST_METRIC)
-    mean = np.array([cell.mean for cell in cells])
-    spread = np.array([cell.std or 0.0 for cell in cells])
-    if spread.any():
-        axes.fill_between(counts, mean - spread, mean + spread, color=colour, alpha=0.16, linewidth=0)
-    axes.plot(counts, mean, color=colour, marker=marker, markersize=5.5, linewidth=2, label=method.label)
-
-
-def _collect_series(method: Method, quantity: str) -> tuple[list[int], list[Cell]]:
-    """Return the numbers of labelled images at which a quantity is known, and its cells there."""
-    counts = method.list_label_counts(quantity)
-    cells = []
-    for count in counts:
-        cell = method.compute_cell(quantity, count)
+    counts = []
+    means = []
+    spreads = []
+    for count in method.list_label_counts(TEST_METRIC):
+        cell = method.compute_cell(TEST_METRIC, count)
         if cell:
-            cells.append(cell)
-    return counts, cells
+            counts.append(count)
+            means.append(cell.mean)
+            spreads.append(cell.std or 0.0)
+    # Without a spread, as with one seed, there is no band to draw.
+    if any(spreads):
+        low = np.subtract(means, spreads)
+        high = np.add(means, spreads)
+        axes.fill_between(counts, low, high, color=colour, alpha=0.16, linewidth=0)
+    axes.plot(counts, means, color=colour, marker=marker, markersize=5.5, linewidth=2, label=method.label)
 
 
 def plot_failure_finding(collection: Collection, theme: Theme) -> bytes:
@@ -102,7 +101,7 @@ def _plot_selection_panel(axes: "Axes", section: Section, theme: Theme, position
     # An empty line, so that the legend explains the dashes once.
     if section.list_label_counts(POOL_METRIC):
         axes.plot([], [], color=theme.ink, linewidth=1.6, linestyle=DASHES, label="pool")
-    axes.set_xticks(range(len(counts)), [f"{count:,}" for count in counts])
+    axes.set_xticks(range(len(counts)), format_counts(counts))
     axes.set_xlabel("labelled images when selecting")
     axes.set_ylabel(f"{section.get_metric_name('train')} of the selected images")
     axes.set_ylim(bottom=0)
@@ -112,22 +111,24 @@ def _plot_selection_bars(
     axes: "Axes", method: Method, counts: Sequence[int], offset: float, width: float, colour: str, theme: Theme
 ) -> None:
     """Plot a method's bars, one per number of labelled images where it selected; `offset` is that from the tick."""
-    ticks = []
+    xs = []
+    means = []
     cells = []
+    pools = []
     for tick, count in enumerate(counts):
         cell = method.compute_cell(SELECTED_METRIC, count)
         if cell:
-            ticks.append(tick)
+            xs.append(tick + offset)
+            means.append(cell.mean)
             cells.append(cell)
-    xs = np.array(ticks) + offset
-    axes.bar(xs, [cell.mean for cell in cells], width * 0.88, color=colour, label=method.label)
-    for x, tick, cell in zip(xs, ticks, cells, strict=True):
+            pools.append(method.compute_cell(POOL_METRIC, count))
+    axes.bar(xs, means, width * 0.88, color=colour, label=method.label)
+    for x, cell, pool in zip(xs, cells, pools, strict=True):
         seeds = len(cell.values)
         if seeds > 1:
             axes.scatter(
                 [x] * seeds, cell.values, s=15, zorder=3, color=theme.paper, edgecolors=theme.ink, linewidths=0.9
             )
-        pool = method.compute_cell(POOL_METRIC, counts[tick])
         if pool:
             span = (x - width * 0.46, x + width * 0.46)
             axes.plot(span, [pool.mean] * 2, color=theme.ink, linewidth=1.6, linestyle=DASHES)
@@ -196,9 +197,11 @@ def _plot_losses(axes: "Axes", columns: Mapping[str, Any], log: bool, theme: The
     else:
         axes.scatter(predicted, true, s=16, color=colour, alpha=0.55, linewidths=0)
     if len(predicted) >= MIN_MEDIAN_POINTS:
-        groups = np.array_split(np.argsort(predicted, kind="stable"), 10)
-        predicted_medians = [np.median(predicted[group]) for group in groups]
-        true_medians = [np.median(true[group]) for group in groups]
+        predicted_medians = []
+        true_medians = []
+        for group in np.array_split(np.argsort(predicted, kind="stable"), 10):
+            predicted_medians.append(np.median(predicted[group]))
+            true_medians.append(np.median(true[group]))
         axes.plot(predicted_medians, true_medians, color=theme.ink, linewidth=1.5)
 
 

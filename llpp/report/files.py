@@ -41,9 +41,13 @@ def read_columns(path: Path, names: Sequence[str], digest: str | None = None) ->
             if not _is_score_table(file, names):
                 return None
             table = file.read(columns=list(names))
-        if any(column.null_count for column in table.columns):
-            return None
-        return {name: _convert_to_array(table.column(name)) for name in names}
+        columns = {}
+        for name in names:
+            column = table.column(name)
+            if column.null_count:
+                return None
+            columns[name] = _convert_to_array(column)
+        return columns
     except (OSError, pa.ArrowException, KeyError, ValueError, TypeError):
         return None
 

@@ -64,7 +64,9 @@ class Gallery:
 
 def build_galleries(section: Section, dataset: PoseDataset, tiles: int) -> list[Gallery]:
     """Build the gallery of every round of a section that selected images, with up to `tiles` images per method."""
-    last = max((len(method.started_runs[0].state.rounds) for method in section.started_methods), default=0)
+    last = 0
+    for method in section.started_methods:
+        last = max(last, len(method.started_runs[0].state.rounds))
     galleries = []
     for number in range(last):
         runs = _find_selecting_runs(section, number)
@@ -72,7 +74,9 @@ def build_galleries(section: Section, dataset: PoseDataset, tiles: int) -> list[
             continue
         _, first_run = runs[0]
         labelled = int(first_run.state.rounds[number].row["labelled"] or 0)
-        selections = [_build_selection(label, run, number, dataset, tiles) for label, run in runs]
+        selections = []
+        for label, run in runs:
+            selections.append(_build_selection(label, run, number, dataset, tiles))
         galleries.append(Gallery(number, labelled, tuple(selections)))
     return galleries
 
@@ -92,8 +96,9 @@ def choose_tile_count(collection: Collection) -> int:
     selections = 0
     for section in collection.sections:
         for method in section.started_methods:
-            rounds = method.started_runs[0].state.rounds
-            selections += sum(bool(committed.selected) for committed in rounds)
+            for committed in method.started_runs[0].state.rounds:
+                if committed.selected:
+                    selections += 1
     tiles = min(MAX_TILES, TILES_PER_PAGE // max(selections, 1))
     if tiles < MIN_TILES:
         return 0

@@ -60,7 +60,7 @@ def _label_by_plug_in(settings: Sequence[FlatSettings]) -> list[str]:
     for group in groups or DEFAULT_GROUPS:
         paths = [str(flat.get(f"{group}{TARGET}", "none")) for flat in settings]
         columns.append(_name_plug_ins(paths))
-    return [" + ".join(parts) for parts in zip(*columns, strict=True)]
+    return list(map(" + ".join, zip(*columns, strict=True)))
 
 
 def _get_label_position(group: str) -> int:
@@ -72,7 +72,7 @@ def _get_label_position(group: str) -> int:
 
 def _name_plug_ins(paths: Sequence[str]) -> list[str]:
     """Return the names of the modules; where different classes share one module, those of the classes."""
-    modules = [get_module_name(path) for path in paths]
+    modules = list(map(get_module_name, paths))
     if len(set(modules)) == 1 and len(set(paths)) > 1:
         return [path.rpartition(".")[2] for path in paths]
     return modules
@@ -85,7 +85,10 @@ def _append_settings(names: Sequence[str], settings: Sequence[FlatSettings]) -> 
     readable = [key for key in differing if not key.endswith((".digest", TARGET))]
     labels = []
     for name, flat in zip(names, settings, strict=True):
-        words = [f"{key}={str(flat.get(key))[:MAX_VALUE_LENGTH]}" for key in readable or differing]
+        words = []
+        for key in readable or differing:
+            value = str(flat.get(key))
+            words.append(f"{key}={value[:MAX_VALUE_LENGTH]}")
         labels.append(f"{name} ({', '.join(words)})")
     return labels
 

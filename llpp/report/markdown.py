@@ -27,7 +27,7 @@ def format_markdown(collection: Collection, reference: Reference | None = None) 
         lines += _format_list(list(notes))
     if collection.failures:
         lines += ["## Failed jobs", ""]
-        lines += _format_list([str(failure) for failure in collection.failures])
+        lines += _format_list(list(map(str, collection.failures)))
     return "\n".join(lines)
 
 
@@ -51,10 +51,12 @@ def _format_section(section: Section, reference: Reference | None) -> list[str]:
 
 def _format_list(notes: Sequence[str]) -> list[str]:
     """Return a bullet list; nothing at all for no notes."""
-    if not notes:
-        return []
-    lines = [f"- {_escape(note)}" for note in notes]
-    return [*lines, ""]
+    lines = []
+    for note in notes:
+        lines.append(f"- {_escape(note)}")
+    if lines:
+        lines.append("")
+    return lines
 
 
 def _format_grids(grids: Sequence[Grid]) -> list[str]:

@@ -133,7 +133,9 @@ def _render_html(
         lstrip_blocks=True,
     )
     tiles = choose_tile_count(collection)
-    parts = [_build_part(section, load_dataset, tiles, reference) for section in collection.sections]
+    parts = []
+    for section in collection.sections:
+        parts.append(_build_part(section, load_dataset, tiles, reference))
     template = environment.get_template("page.html.j2")
     return template.render(
         parts=parts,
@@ -167,6 +169,11 @@ def _build_part(section: Section, load_dataset: LoadDataset, tiles: int, referen
     comparison = None
     if reference:
         comparison = compare_with_reference(section, reference)
+    progress = []
+    configs = []
+    for method in section.methods:
+        progress.append((method.label, describe_progress(method)))
+        configs.append((method.label, method.runs[0].text))
     skipped = list_skipped_images(section)
     return Part(
         section=section,
@@ -182,9 +189,9 @@ def _build_part(section: Section, load_dataset: LoadDataset, tiles: int, referen
         galleries=galleries,
         gallery_note=gallery_note,
         times=tabulate_times(section),
-        progress=[(method.label, describe_progress(method)) for method in section.methods],
+        progress=progress,
         skipped=skipped,
-        configs=[(method.label, method.runs[0].text) for method in section.methods],
+        configs=configs,
     )
 
 

@@ -161,7 +161,7 @@ def _build_stage_grid(reference: Reference, table: PublishedTable, title: str, r
     return Grid(
         title=f"{reference.name} {title} ({table.dataset}), and the runs here",
         note="The best of the paper's means is bold, and the best of those here.",
-        columns=tuple(str(stage) for stage in range(1, len(table.labelled) + 1)),
+        columns=tuple(map(str, range(1, len(table.labelled) + 1))),
         rows=tuple(rows),
         corner="stage",
     )
@@ -206,7 +206,7 @@ def _build_entries(cells: Sequence[Cell | None], best_means: Sequence[str | None
 
 def _build_count_rows(table: PublishedTable, ours: OurMethods) -> list[GridRow]:
     """Build two rows with the numbers of labelled images at each stage: the paper's, and our counterparts'."""
-    published = tuple(Entry(count) for count in format_counts(table.labelled))
+    published = tuple(map(Entry, format_counts(table.labelled)))
     matched: list[Method] = []
     for name, methods in ours.items():
         if name:

@@ -19,7 +19,7 @@ def summarise_section(section: Section) -> str:
         _describe_ranking(section),
         _describe_seeds(section),
     ]
-    return " ".join(sentence for sentence in sentences if sentence)
+    return " ".join(filter(None, sentences))
 
 
 def _compute_cells(section: Section, quantity: str, labelled: int) -> LabelledCells:
@@ -80,10 +80,15 @@ def _describe_learning(section: Section) -> str:
         return ""
     cells = _compute_cells(section, TEST_METRIC, count)
     cells.sort(key=_get_mean, reverse=True)
-    words = [f"{cell.mean:.3f} for {label}" for cell, label in cells]
+    words = []
+    spreads = []
+    for cell, label in cells:
+        words.append(f"{cell.mean:.3f} for {label}")
+        if cell.std is not None:
+            spreads.append(cell.std)
     metric = section.get_metric_name("test")
     sentence = f"With {count:,} labelled images, the test {metric} is {_join_words(words)}"
-    spreads = [cell.std for cell, _ in cells if cell.std is not None]
+    # One method without a spread, or no second one, and there is nothing to judge the difference by.
     if len(cells) > 1 and len(spreads) == len(cells):
         gap = cells[0][0].mean - cells[1][0].mean
         spread = max(spreads)
@@ -99,10 +104,15 @@ def _get_mean(labelled_cell: tuple[Cell, str]) -> float:
 
 def _find_last_common_count(section: Section) -> int | None:
     """Return the largest number of labels at which every seed of every started method has a test metric."""
-    seeds = sum(len(method.started_runs) for method in section.started_methods)
     for count in reversed(section.list_label_counts(TEST_METRIC)):
-        cells = _compute_cells(section, TEST_METRIC, count)
-        if sum(len(cell.values) for cell, _ in cells) == seeds:
+        values = 0
+        seeds = 0
+        for method in section.started_methods:
+            seeds += len(method.started_runs)
+            cell = method.compute_cell(TEST_METRIC, count)
+            if cell:
+                values += len(cell.values)
+        if values == seeds:
             return count
     return None
 
@@ -114,11 +124,12 @@ def _describe_ranking(section: Section) -> str:
         return ""
     correlations = [(cell.mean, label) for cell, label in _compute_cells(section, "loss_spearman", counts[0])]
     correlations.sort(reverse=True)
-    shown = [f"{rho:.2f}" for rho, _ in correlations]
     words = [f"{rho:.2f} for {label}" for rho, label in correlations]
     # Methods that differ in the selection only share their first model, so one number stands for all of them.
-    if len(set(shown)) == 1:
-        words = shown[:1]
+    highest = f"{correlations[0][0]:.2f}"
+    lowest = f"{correlations[-1][0]:.2f}"
+    if highest == lowest:
+        words = [highest]
     return (
         "On the test images, the loss head of the first round orders images by loss with Spearman ρ "
         f"{_join_words(words)} (1 is perfect, 0 is chance)."

@@ -53,8 +53,8 @@ def build_grid(section: Section, quantity: str, title: str, best: Best | None, b
         section: gives one row per method.
         quantity: what the cells show.
         title: of the grid.
-        best: which mean of a column is printed bold; None for no one.
-        beside: another quantity that is shown next to the first.
+        best: which mean of a column is printed bold; None for none.
+        beside: another quantity, whose mean is shown as that of the pool.
     """
     counts = section.list_label_counts(quantity)
     if best is None:
@@ -64,11 +64,13 @@ def build_grid(section: Section, quantity: str, title: str, best: Best | None, b
     for count in counts:
         cells = [method.compute_cell(quantity, count) for method in section.methods]
         best_means[count] = find_best(cells, best)
-    rows = [_build_row(method, quantity, best_means, beside) for method in section.methods]
+    rows = [_build_row(method, quantity, beside, best_means) for method in section.methods]
     return Grid(title, describe_spread(section), format_counts(counts), tuple(rows))
 
 
-def _build_row(method: Method, quantity: str, best_means: Mapping[int, str | None], beside: str | None) -> GridRow:
+def _build_row(
+    method: Method, quantity: str, other_quantity: str | None, best_means: Mapping[int, str | None]
+) -> GridRow:
     """Build a method's row with one cell per number of labelled images in `best_means`."""
     seeds = len(method.started_runs)
     entries: list[Entry | None] = []
@@ -79,8 +81,8 @@ def _build_row(method: Method, quantity: str, best_means: Mapping[int, str | Non
             continue
         notes = []
         other_cell = None
-        if beside:
-            other_cell = method.compute_cell(beside, count)
+        if other_quantity:
+            other_cell = method.compute_cell(other_quantity, count)
         if other_cell:
             notes.append(f"pool {format_mean(other_cell)}")
         if len(cell.values) < seeds:
@@ -116,7 +118,7 @@ def format_mean_and_spread(cell: Cell) -> str:
 def find_best(cells: Sequence[Cell | None], best: Best | None) -> str | None:
     """Return the best mean as it is shown; None with fewer than two means.
 
-    Comparing the shown text makes means bold together that look equal.
+    It is compared with other means as text, so that all means that look equal are bold.
     """
     means = [format_mean(cell) for cell in cells if cell]
     if best is None or len(means) < 2:

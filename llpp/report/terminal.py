@@ -33,7 +33,7 @@ def _print_section(console: Console, section: Section, comparison: Comparison | 
     if comparison:
         grids += comparison.grids
         notes.append(comparison.note)
-    notes += [describe_missing_seeds(method) for method in section.methods]
+    notes += map(describe_missing_seeds, section.methods)
 
     console.print(Text(section.dataset, style="bold"))
     for grid in grids:
