@@ -184,7 +184,7 @@ def test_a_missing_dataset_leaves_the_gallery_out(two_methods, tmp_path):
     assert "data:image/jpeg" not in html
 
 
-def test_missing_score_files_and_unknown_ids_are_told(two_methods, tmp_path, monkeypatch):
+def test_missing_score_files_and_unknown_ids_are_named(two_methods, tmp_path, monkeypatch):
     (two_methods / "a" / "0" / "round_00" / "poses.parquet").write_bytes(b"PAR1 damaged")
     data = Grey()
     data.records = replace(data.records, ids=[f"new/{i}" for i in range(6)])
