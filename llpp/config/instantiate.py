@@ -1,6 +1,5 @@
 """Objects from nodes of a config, a run's dataset above all; without torch, unless what is made needs it."""
 
-import copy
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,7 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from llpp.config.trusted_targets import check_targets
-from llpp.datasets.pose import AnyDataset
+from llpp.datasets.base import AnyDataset
 from llpp.errors import ConfigError, LlppError
 from llpp.run_dir.config_file import read_config
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from llpp.datasets.pose import PoseDataset
+from llpp.datasets.base import ImageDataset
 from llpp.errors import ConfigError
 
 DATASET_PREFIX = "llpp.datasets."

@@ -32,7 +32,7 @@ def fuse_batchnorm(backbone: Backbone, size: int) -> Backbone:
     """Return a copy for evaluation in which BatchNorms are part of the convolutions that they follow.
 
     A BatchNorm is fused if it follows its convolution in an `nn.Sequential`. Returns the backbone itself if a part of
-    it has been compiled, or if its copy finds other heatmaps in an image of `size` × `size` pixels: then it does not
+    it has been compiled, or if its copy gives another output for an image of `size` × `size` pixels: then it does not
     call its layers in the order of the sequence.
     """
     # A copy of a compiled backbone would be compiled again.
@@ -47,7 +47,7 @@ def fuse_batchnorm(backbone: Backbone, size: int) -> Backbone:
         # A module that is used in a second place must stay as it is.
         if uses[id(module)] == 1:
             _fuse_in_sequence(module, uses)
-    if not _has_same_heatmaps(backbone, fused, size):
+    if not _has_same_output(backbone, fused, size):
         log.warning("cannot fuse BatchNorm in this backbone; it is evaluated as it is, which takes longer")
         return backbone
     return fused
@@ -94,29 +94,29 @@ class _ConvOutputCounter(TorchDispatchMode):
 def conv_outputs_per_image(backbone: Backbone, size: int) -> int:
     """Count the numbers that the backbone's convolutions return for one image of `size` × `size` pixels."""
     with _ConvOutputCounter() as counter:
-        _predict_heatmaps(backbone, size)
+        _compute_output(backbone, size)
     count: int = counter.count
     return count
 
 
 @torch.no_grad()
-def _predict_heatmaps(backbone: Backbone, size: int) -> Tensor:
-    """Return the heatmaps of an evaluation of one image, a ramp of grey values; the modules' modes are restored."""
+def _compute_output(backbone: Backbone, size: int) -> Tensor:
+    """Return the raw output of an evaluation of one image, a ramp of grey values; the modules' modes are restored."""
     parameter = next(backbone.parameters())
     ramp = torch.linspace(-1, 1, 3 * size * size, device=parameter.device, dtype=parameter.dtype)
     image = ramp.reshape(1, 3, size, size)
     modes = [(module, module.training) for module in backbone.modules()]
-    heatmaps: Tensor = backbone.eval()(image).raw
+    output: Tensor = backbone.eval()(image).raw
     for module, mode in modes:
         module.training = mode
-    return heatmaps
+    return output
 
 
-def _has_same_heatmaps(backbone: Backbone, fused: Backbone, size: int) -> bool:
-    expected = _predict_heatmaps(backbone, size)
-    heatmaps = _predict_heatmaps(fused, size)
+def _has_same_output(backbone: Backbone, fused: Backbone, size: int) -> bool:
+    expected = _compute_output(backbone, size)
+    output = _compute_output(fused, size)
     tolerance = max(FUSION_TOLERANCE, 8 * torch.finfo(expected.dtype).eps)
-    return bool((heatmaps - expected).abs().max() <= tolerance * expected.abs().max())
+    return bool((output - expected).abs().max() <= tolerance * expected.abs().max())
 
 
 class CompiledBackbone(Backbone):
@@ -130,6 +130,8 @@ class CompiledBackbone(Backbone):
         self.feature_channels = backbone.feature_channels
         self.penultimate_channels = backbone.penultimate_channels
         self.heatmap_stride = backbone.heatmap_stride
+        self.mean = backbone.mean
+        self.std = backbone.std
         self.size_multiple = backbone.size_multiple
         self.backbone = backbone
         self.batch = batch

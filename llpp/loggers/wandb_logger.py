@@ -20,14 +20,14 @@ from lightning_fabric.loggers.logger import rank_zero_experiment
 from pytorch_lightning.loggers import WandbLogger
 from pytorch_lightning.utilities import rank_zero_only
 
-from llpp.datasets.pose import PoseDataset
 from llpp.errors import ConfigError, StateError
 from llpp.files import read_text, replace_text
 from llpp.loggers.wandb_media import build_media
 from llpp.redaction import redact_arguments
-from llpp.rounds.records import to_logger_metrics
+from llpp.rounds.run import to_logger_metrics
 from llpp.run_dir.config_file import read_config
 from llpp.run_dir.state import RunState
+from llpp.tasks.base import Task
 
 # W&B writes to the disk every 15 seconds; a kill loses what is newer. After this many seconds data counts as written.
 FLUSH_SECONDS = 20.0
@@ -93,7 +93,7 @@ class WandbRun(WandbLogger):
             self._record_progress(replace(self.sent, step=step))
 
     @rank_zero_only
-    def show(self, state: RunState, dataset: PoseDataset) -> None:
+    def show(self, state: RunState, task: Task) -> None:
         """Send all committed rounds that have not been sent."""
         committed = len(state.rounds)
         # Fewer rounds than were sent: the last one is repeated with a selection, or the run was started over.
@@ -104,7 +104,7 @@ class WandbRun(WandbLogger):
         for number in range(self.sent.rounds, committed):
             metrics: dict[str, Any] = dict(to_logger_metrics(state.rounds[number].row))
             if self.media:
-                metrics.update(build_media(self.run_dir, state, number, dataset))
+                metrics.update(build_media(self.run_dir, state, number, task))
             self.experiment.log(metrics)
             self._record_progress(replace(self.sent, rounds=number + 1))
 

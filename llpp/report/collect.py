@@ -22,8 +22,9 @@ from llpp.report.labels import (
     encode_settings,
     get_module_name,
 )
-from llpp.report.metric import METRIC_NAME, METRIC_SETTINGS
+from llpp.report.metric import DEFAULT_NAME, METRIC_SETTINGS, format_title, resolve_column
 from llpp.run_dir.config_file import read_config
+from llpp.run_dir.older_runs import MOVED_COLUMNS, MOVED_FILES
 from llpp.run_dir.state import Round, RunState, load_state
 
 # Settings that must be equal for numbers to be compared.
@@ -54,6 +55,16 @@ class Run:
         """Return the module that a group's choice comes from: `gap_fc` for llpp.heads.gap_fc.GapFCHead."""
         return get_module_name(str(self.state.science.get(f"{group}._target_", "none")))
 
+    @property
+    def metric(self) -> str:
+        """What the columns of this run call its task's metric."""
+        return str(self.state.science.get("metric.name", DEFAULT_NAME))
+
+    def get_value(self, committed: Round, quantity: str) -> float | None:
+        """Return a quantity of one of this run's rounds; None where it is unknown."""
+        value = committed.row.get(resolve_column(quantity, self.metric))
+        return None if value is None else float(value)
+
     def get_round_path(self, number: int, name: str) -> Path:
         """Return the path of a file of round `number`."""
         return self.folder / f"round_{number:02d}" / name
@@ -63,9 +74,23 @@ class Run:
         return file in self.state.rounds[number].files or self.get_round_path(number, file).exists()
 
     def read_round_columns(self, number: int, file: str, names: Sequence[str]) -> dict[str, Any] | None:
-        """Read columns of a table of round `number`; None if it lacks one, or is not as the round wrote it."""
+        """Read columns of a table of round `number`; None if it lacks one, or is not as the round wrote it.
+
+        In an older run, files and columns have the names that they had then.
+        """
+        older_file = MOVED_FILES.get(file)
+        if older_file is not None and not self.has_round_file(number, file):
+            file = older_file
+        path = self.get_round_path(number, file)
         digest = self.state.rounds[number].files.get(file)
-        return read_columns(self.get_round_path(number, file), names, digest)
+        columns = read_columns(path, names, digest)
+        if columns is not None:
+            return columns
+        older_names = [MOVED_COLUMNS.get(name, name) for name in names]
+        columns = read_columns(path, older_names, digest)
+        if columns is None:
+            return None
+        return {name: columns[older] for name, older in zip(names, older_names, strict=True)}
 
 
 @dataclass(frozen=True)
@@ -101,9 +126,10 @@ class Method:
     def list_label_counts(self, quantity: str) -> list[int]:
         """Return the numbers of labelled images at which `quantity` is known, smallest first."""
         counts = set()
-        for committed in self.rounds:
-            if committed.row.get(quantity) is not None:
-                counts.add(int(committed.row["labelled"] or 0))
+        for run in self.runs:
+            for committed in run.state.rounds:
+                if run.get_value(committed, quantity) is not None:
+                    counts.add(int(committed.row["labelled"] or 0))
         return sorted(counts)
 
     def compute_cell(self, quantity: str, labelled: int) -> Cell | None:
@@ -113,11 +139,12 @@ class Method:
         """
         numbers = []
         values = []
-        for committed in self.rounds:
-            value = _get_value(committed, quantity, labelled)
-            if value is not None:
-                numbers.append(committed.number)
-                values.append(value)
+        for run in self.runs:
+            for committed in run.state.rounds:
+                value = run.get_value(committed, quantity)
+                if value is not None and committed.row["labelled"] == labelled:
+                    numbers.append(committed.number)
+                    values.append(value)
         if not values:
             return None
         array = np.array(values)
@@ -131,18 +158,10 @@ class Method:
         values = {}
         for run in self.runs:
             for committed in run.state.rounds:
-                value = _get_value(committed, quantity, labelled)
-                if value is not None:
+                value = run.get_value(committed, quantity)
+                if value is not None and committed.row["labelled"] == labelled:
                     values[str(run.seed)] = value
         return values
-
-
-def _get_value(committed: Round, quantity: str, labelled: int) -> float | None:
-    """Return a quantity of a round, if it is known and the round began with `labelled` images."""
-    value = committed.row.get(quantity)
-    if committed.row["labelled"] != labelled or value is None:
-        return None
-    return float(value)
 
 
 @dataclass(frozen=True)
@@ -185,6 +204,16 @@ class Section:
         prefix = state.initial[0].partition("/")[0]
         return str(state.science.get("dataset.name", prefix))
 
+    @property
+    def metric(self) -> str:
+        """What columns call the metric of the section's task."""
+        return self.first_run.metric
+
+    @property
+    def metric_title(self) -> str:
+        """What sentences call it, where they name no threshold."""
+        return format_title(self.metric)
+
     def get_metric_name(self, images: Literal["train", "test"]) -> str:
         """Return name and threshold of the metric on the training pool's or on the test images: `PCKh@0.5`."""
         name = self.first_run.state.science.get(f"metric.{images}")
@@ -193,13 +222,13 @@ class Section:
         # Runs of older versions recorded the threshold only.
         threshold = (self.first_run.config.get(METRIC_SETTINGS) or {}).get("threshold")
         if threshold is None:
-            return METRIC_NAME
-        return f"{METRIC_NAME}@{threshold}"
+            return self.metric_title
+        return f"{self.metric_title}@{threshold}"
 
     @property
     def normaliser(self) -> str:
         """The length by which the metric divides distances, in words."""
-        return str(self.first_run.state.science.get("metric.unit", "the torso's diagonal"))
+        return str(self.first_run.state.science.get("metric.normaliser", "the torso's diagonal"))
 
     def list_label_counts(self, quantity: str) -> list[int]:
         """Return the numbers of labelled images at which any method knows `quantity`, smallest first."""

@@ -2,10 +2,8 @@
 
 from typing import Any
 
-from llpp.datasets.base import SPLITS
-from llpp.datasets.pose import PoseDataset
+from llpp.datasets.base import SPLITS, AnyDataset
 from llpp.report.collect import Method, Run, Section
-from llpp.report.metric import METRIC_NAME
 from llpp.report.tables import format_counts, format_number_of, list_validation_counts
 
 COMMON_SETTINGS = {
@@ -21,7 +19,7 @@ SECONDS_PREFIX = "seconds_"  # followed by a phase of a round
 Facts = list[tuple[str, str]]  # names and values, as they are shown
 
 
-def list_settings(section: Section, dataset: PoseDataset | None, skipped: int) -> Facts:
+def list_settings(section: Section, dataset: AnyDataset | None, skipped: int) -> Facts:
     """Return name and value of the settings that a reader should know first."""
     crop = section.first_run.config.get("crop") or {}
     return [
@@ -37,7 +35,7 @@ def list_settings(section: Section, dataset: PoseDataset | None, skipped: int) -
     ]
 
 
-def _describe_dataset(dataset: PoseDataset | None) -> Facts:
+def _describe_dataset(dataset: AnyDataset | None) -> Facts:
     if dataset is None:
         return []
     sizes = []
@@ -79,7 +77,7 @@ def _describe_label_counts(section: Section) -> Facts:
     facts = []
     undefined = [int(committed.row.get("test_undefined") or 0) for committed in section.rounds]
     if undefined:
-        facts.append(("test images without that unit", f"{max(undefined):,} (left out of {METRIC_NAME})"))
+        facts.append(("test images without that unit", f"{max(undefined):,} (left out of {section.metric_title})"))
     validation_counts = list_validation_counts(section)
     if validation_counts:
         facts.append(("labels spent on validation", ", ".join(format_counts(validation_counts))))
@@ -123,7 +121,7 @@ def _describe_place(place: tuple[str, int], rounds: list[int]) -> str:
     return f"{noun} {words} on {format_number_of(devices, 'device')} of {machine or 'an unknown machine'}"
 
 
-def _describe_notes(dataset: PoseDataset | None) -> Facts:
+def _describe_notes(dataset: AnyDataset | None) -> Facts:
     if dataset is None:
         return []
     return [("dataset's note", note) for note in dataset.records.notes]
@@ -136,7 +134,7 @@ def _sort_key(value: Any) -> tuple[bool, float, str]:
     return True, 0.0, str(value)
 
 
-def list_box_warnings(dataset: PoseDataset | None) -> list[str]:
+def list_box_warnings(dataset: AnyDataset | None) -> list[str]:
     """Return a sentence about boxes that a real pool would not have; none where there are no such boxes."""
     if dataset is None or not dataset.records.ground_truth_boxes:
         return []

@@ -1,14 +1,26 @@
-"""The metric of the task in the report: its name, and the columns and settings that hold it."""
+"""The metric of the task in the report: its name, and the quantities that it appears in.
 
-METRIC_NAME = "PCK"  # where a sentence names no threshold
-METRIC_SETTINGS = "pck"  # group of config.yaml that says how it is measured
+A quantity is a column of a round's row; `{metric}` in it stands for the name that the task gives its metric.
+"""
 
-# Columns of a round's row in state.json.
-TEST_METRIC = "test_pck"  # on the test images
+METRIC_SETTINGS = "pck"  # group of config.yaml that says how it is measured, where a task has such a group
+DEFAULT_NAME = "pck"  # of runs that recorded none, which had only poses
+
+TEST_METRIC = "test_{metric}"  # on the test images
 TEST_METRIC_AREA = f"{TEST_METRIC}_auc"  # area under its curve over all thresholds
 TEST_METRIC_AT = f"{TEST_METRIC}_at_"  # followed by another threshold
-SELECTED_METRIC = "selected_pck"  # of the images that the round selected
-POOL_METRIC = "pool_pck"  # of all unlabelled images that were scored
+SELECTED_METRIC = "selected_{metric}"  # of the images that the round selected
+POOL_METRIC = "pool_{metric}"  # of all unlabelled images that were scored
 
 # Column of a round's score tables: one value per image.
-IMAGE_METRIC = "pck"
+IMAGE_METRIC = "quality"
+
+
+def resolve_column(quantity: str, metric: str) -> str:
+    """Return the column of a quantity: `test_{metric}` → test_pck."""
+    return quantity.replace("{metric}", metric)
+
+
+def format_title(metric: str) -> str:
+    """Return what sentences call a metric: abbreviations are written in capitals."""
+    return metric.upper() if len(metric) <= 4 else metric

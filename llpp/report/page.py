@@ -5,7 +5,6 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from llpp.datasets.pose import PoseDataset
 from llpp.errors import LlppError
 from llpp.report import figures
 from llpp.report.collect import Collection, Section, collect
@@ -14,22 +13,22 @@ from llpp.report.facts import describe_progress, list_box_warnings, list_setting
 from llpp.report.files import write_bytes
 from llpp.report.gallery import Gallery, build_galleries, choose_tile_count
 from llpp.report.markdown import format_markdown
-from llpp.report.metric import METRIC_NAME
 from llpp.report.reference import Comparison, Reference, compare_with_reference
 from llpp.report.summary import summarise_section
 from llpp.report.tables import Grid, build_main_grids, build_ranking_grids, build_threshold_grids, format_tidy_csv
+from llpp.tasks.base import Task
 
-LoadDataset = Callable[[Path], PoseDataset]  # run directory → its dataset
+LoadTask = Callable[[Path], Task]  # run directory → its task, with its dataset
 TEST_FILE = "test.parquet"  # scores of the test images after a round
 FIGURES = {
     "failure_finding": (
         figures.plot_failure_finding,
-        f"{METRIC_NAME} of the images that each selection chose (dots: seeds), next to all unlabelled ones that were "
+        "{metric} of the images that each selection chose (dots: seeds), next to all unlabelled ones that were "
         "scored. A method that finds failures stays far below the dashed line.",
     ),
     "learning_curve": (
         figures.plot_learning_curve,
-        f"{METRIC_NAME} on the test images against the number of labelled images. "
+        "{metric} on the test images against the number of labelled images. "
         "The band is one standard deviation over seeds.",
     ),
     "predicted_vs_true": (
@@ -75,14 +74,14 @@ class Part:
 
 
 def write_report(
-    folders: Sequence[Path], output: Path, load_dataset: LoadDataset, reference: Reference | None = None
+    folders: Sequence[Path], output: Path, load_task: LoadTask, reference: Reference | None = None
 ) -> Path:
     """Write tables, figures and the page about all runs under `folders` into the folder `output`.
 
     Args:
         folders: run directories, or folders that hold some at any depth.
         output: gets report.html, table.md, table.csv, differences.csv and three PNG figures; created if missing.
-        load_dataset: run directory → its dataset, for the gallery; may raise LlppError.
+        load_task: run directory → its task and dataset, for the gallery; may raise LlppError.
         reference: published numbers to show next to those of the runs.
 
     Returns:
@@ -98,7 +97,7 @@ def write_report(
     write_bytes(output / "differences.csv", format_differences_csv(collection).encode())
     pictures = [_draw_picture(collection, name, output) for name in FIGURES]
     page = output / "report.html"
-    write_bytes(page, _render_html(collection, pictures, load_dataset, reference).encode())
+    write_bytes(page, _render_html(collection, pictures, load_task, reference).encode())
     return page
 
 
@@ -112,6 +111,8 @@ def _draw_picture(collection: Collection, name: str, output: Path) -> Picture:
     wide = len(collection.sections) > 1
     if name == "predicted_vs_true":
         wide = wide or len(collection.labels) > 1
+    metrics = dict.fromkeys(section.metric_title for section in collection.sections)
+    caption = caption.replace("{metric}", " or ".join(metrics))
     return Picture(name.replace("_", " "), caption, _encode_base64(light), _encode_base64(dark), wide)
 
 
@@ -120,7 +121,7 @@ def _encode_base64(content: bytes) -> str:
 
 
 def _render_html(
-    collection: Collection, pictures: list[Picture], load_dataset: LoadDataset, reference: Reference | None
+    collection: Collection, pictures: list[Picture], load_task: LoadTask, reference: Reference | None
 ) -> str:
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
@@ -135,13 +136,12 @@ def _render_html(
     tiles = choose_tile_count(collection)
     parts = []
     for section in collection.sections:
-        parts.append(_build_part(section, load_dataset, tiles, reference))
+        parts.append(_build_part(section, load_task, tiles, reference))
     template = environment.get_template("page.html.j2")
     return template.render(
         parts=parts,
         pictures=pictures,
         difference_note=NOTE,
-        metric_name=METRIC_NAME,
         copies=collection.copies,
         failures=collection.failures,
     )
@@ -156,16 +156,17 @@ def describe_damage(section: Section) -> Iterator[str]:
             yield f"{path} is missing or damaged; the figure of predicted and true losses leaves {method.label} out."
 
 
-def _build_part(section: Section, load_dataset: LoadDataset, tiles: int, reference: Reference | None) -> Part:
+def _build_part(section: Section, load_task: LoadTask, tiles: int, reference: Reference | None) -> Part:
     """Build everything that the page shows of a section; with 0 `tiles`, the gallery is left out."""
-    dataset, gallery_note = _load_dataset(section, load_dataset)
+    task, gallery_note = _load_task(section, load_task)
+    dataset = task.dataset if task else None
     galleries: list[Gallery] = []
     if not tiles:
         gallery_note = (
             "The gallery is left out: so many selections would not fit on one page. Report fewer runs to see it."
         )
-    elif dataset:
-        galleries = build_galleries(section, dataset, tiles)
+    elif task:
+        galleries = build_galleries(section, task, tiles)
     comparison = None
     if reference:
         comparison = compare_with_reference(section, reference)
@@ -195,9 +196,9 @@ def _build_part(section: Section, load_dataset: LoadDataset, tiles: int, referen
     )
 
 
-def _load_dataset(section: Section, load_dataset: LoadDataset) -> tuple[PoseDataset | None, str | None]:
-    """Load a section's dataset; where that fails, return None and the reason."""
+def _load_task(section: Section, load_task: LoadTask) -> tuple[Task | None, str | None]:
+    """Load a section's task and dataset; where that fails, return None and the reason."""
     try:
-        return load_dataset(section.first_run.folder), None
+        return load_task(section.first_run.folder), None
     except LlppError as error:
         return None, f"The gallery is left out because the dataset could not be read: {error}"

@@ -9,17 +9,16 @@ from typing import Literal
 
 from llpp.report.collect import Cell, Collection, Method, Section
 from llpp.report.metric import (
-    METRIC_NAME,
     POOL_METRIC,
     SELECTED_METRIC,
     TEST_METRIC,
     TEST_METRIC_AREA,
     TEST_METRIC_AT,
+    resolve_column,
 )
 
 Best = Literal["lowest", "highest"]
 CSV_COLUMNS = ("dataset", "method", "round", "labelled", "quantity", "mean", "std", "seeds")
-THRESHOLD_PREFIX = TEST_METRIC_AT  # followed by a threshold
 
 
 @dataclass(frozen=True)
@@ -178,17 +177,18 @@ def build_threshold_grids(section: Section) -> list[Grid]:
     grids = [build_grid(section, TEST_METRIC_AREA, f"Area under the {name} curve on the test images", None)]
     for threshold in _list_thresholds(section):
         title = f"{name}@{threshold} on the test images"
-        grids.append(build_grid(section, f"{THRESHOLD_PREFIX}{threshold}", title, None))
+        grids.append(build_grid(section, f"{TEST_METRIC_AT}{threshold}", title, None))
     return _drop_empty_grids(grids)
 
 
 def _list_thresholds(section: Section) -> list[str]:
     """Return the further thresholds that any round recorded, smallest first."""
+    prefix = resolve_column(TEST_METRIC_AT, section.metric)
     thresholds = set()
     for committed in section.rounds:
-        for quantity in committed.row:
-            if re.fullmatch(THRESHOLD_PREFIX + r"[\d.]+", quantity):
-                thresholds.add(quantity.removeprefix(THRESHOLD_PREFIX))
+        for column in committed.row:
+            if re.fullmatch(re.escape(prefix) + r"[\d.]+", column):
+                thresholds.add(column.removeprefix(prefix))
     return sorted(thresholds, key=float)
 
 
@@ -197,7 +197,9 @@ def build_ranking_grids(section: Section) -> list[Grid]:
     grids = [
         build_grid(section, "loss_spearman", "Spearman ρ of predicted and true loss", None),
         build_grid(section, "loss_pair_accuracy", "Share of pairs in the right order", None),
-        build_grid(section, "failure_auroc", f"AUROC of failures ({METRIC_NAME} below one half)", None),
+        build_grid(
+            section, "failure_auroc", f"AUROC of failures ({section.metric_title} of the image below one half)", None
+        ),
     ]
     return _drop_empty_grids(grids)
 

@@ -101,7 +101,7 @@ def open_run(run: Run, held: ExitStack) -> RunState:
 
     if opened.rounds:
         log.info("%s: %d of %d rounds are done", run.directory, len(opened.rounds), run.settings.rounds)
-    run.publisher.show(resumed, run.data)
+    run.publisher.show(resumed, run.data.task)
     if len(resumed.rounds) < run.settings.rounds:
         run.data.open_crops()
     return resumed
@@ -211,7 +211,7 @@ def commit_round(run: Run, state: RunState, result: RoundResult) -> RunState:
     save_state(committed, run.directory / "state.json")
     records.write_rounds(committed, run.directory)
     run.publisher.log_round(row)
-    run.publisher.show(committed, run.data)
+    run.publisher.show(committed, run.data.task)
     log.info("%s", records.format_round_line(run.directory, run.data.task, row, run.settings.rounds))
     return committed
 

@@ -28,7 +28,7 @@ MakeLoaders = Callable[[Sequence[int], Sequence[int], int], PoolDataModule]  # l
 class Observer(Protocol):
     """Shows a run elsewhere. It may hear of a round more than once, but never misses one."""
 
-    def show(self, state: RunState, dataset: AnyDataset, task: Task) -> None:
+    def show(self, state: RunState, task: Task) -> None:
         """All committed rounds; called before the first one that is left to do, and after each."""
 
     def close(self, failed: bool) -> None:
@@ -78,11 +78,11 @@ class Publisher:
     loggers: Sequence[Logger]  # get each round's row
     observers: Sequence[Observer]
 
-    def show(self, state: RunState, data: RunData) -> None:
+    def show(self, state: RunState, task: Task) -> None:
         """Show all committed rounds to the observers."""
         if collectives.get_rank() == 0:
             for observer in self.observers:
-                observer.show(state, data.dataset, data.task)
+                observer.show(state, task)
 
     def log_round(self, row: Row) -> None:
         """Send a round's measurements to loggers as `round/…`, at the step where its training ended."""

@@ -57,6 +57,9 @@ MOVED_VALUES = {
     ("training.best_by", "pck"): "metric",
     ("training.best_by", "pose_loss"): "loss",
 }
+# Files of a round, and columns of its score tables, under their present names.
+MOVED_FILES = {"predictions.parquet": "poses.parquet"}
+MOVED_COLUMNS = {"quality": "pck"}
 # What only one value was possible for.
 ADDED_SETTINGS = {
     "task._target_": "llpp.tasks.pose.task.PoseTask",

@@ -14,7 +14,8 @@ from torch import Tensor
 from torchmetrics import Metric, MetricCollection
 
 from llpp.backbones.base import Backbone
-from llpp.types import Batch, Output
+from llpp.datasets.base import AnyDataset
+from llpp.types import Batch, Output, PlacedCrops
 
 Arrays = Mapping[str, NDArray[Any]]
 
@@ -23,6 +24,7 @@ class Task(ABC):
     """What the network is trained for: its target, its loss per image, its measure."""
 
     name: str
+    dataset: AnyDataset  # whose records it reads
     loss_name: str  # how logs call the loss: train/<loss_name>
     metric_name: str  # how logs and columns call the measure: val/<metric_name>, test_<metric_name>
     metric_title: str  # how sentences call it

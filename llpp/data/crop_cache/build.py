@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from llpp.data.crop_cache.blocks import ROWS_PER_BLOCK, Arrays, Store, count_cores, read_description
 from llpp.data.person_crop import PersonCrop
-from llpp.datasets.pose import PoseDataset
+from llpp.datasets.base import AnyDataset
 from llpp.errors import DataError
 
 PROGRESS_INTERVAL = 5.0  # seconds between lines of progress
@@ -71,7 +71,7 @@ def _open_store(home: Path) -> Store | None:
 def fill_blocks(
     store: Store,
     blocks: Sequence[int],
-    dataset: PoseDataset,
+    dataset: AnyDataset,
     crop: PersonCrop,
     reusable: ReusableCrops,
     report: Callable[[str], None],
@@ -113,7 +113,7 @@ def fill_blocks(
 
 
 def cut_rows(
-    rows: range, dataset: PoseDataset, crop: PersonCrop, reusable: ReusableCrops
+    rows: range, dataset: AnyDataset, crop: PersonCrop, reusable: ReusableCrops
 ) -> tuple[NDArray[np.uint8], NDArray[np.int32], dict[int, str]]:
     """Return crops (rows, side, side, 3), image shapes (rows, 2), and the reasons of unreadable images by row.
 

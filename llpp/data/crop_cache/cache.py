@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from llpp.data.crop_cache import build, cache_key
 from llpp.data.crop_cache.blocks import ROWS_PER_BLOCK, Arrays, Store, format_bytes
 from llpp.data.person_crop import PersonCrop
-from llpp.datasets.pose import PoseDataset
+from llpp.datasets.base import AnyDataset
 from llpp.errors import ConfigError, DataError
 
 log = logging.getLogger(__name__)
@@ -29,7 +29,7 @@ class CropCache:
     `source` stands for what decides the pixels of a dataset that has no files.
     """
 
-    def __init__(self, root: Path, dataset: PoseDataset, crop: PersonCrop, source: str = "") -> None:
+    def __init__(self, root: Path, dataset: AnyDataset, crop: PersonCrop, source: str = "") -> None:
         self.root = root
         self.dataset = dataset
         self.crop = crop

@@ -10,12 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from llpp.data.person_crop import PersonCrop
-from llpp.datasets.pose import PoseDataset
+from llpp.datasets.base import AnyDataset
 
 VERSION = 1  # raise it when the code cuts other pixels from the same image
 
 
-def compute_row_ids(dataset: PoseDataset, crop: PersonCrop, source: str) -> NDArray[np.uint8]:
+def compute_row_ids(dataset: AnyDataset, crop: PersonCrop, source: str) -> NDArray[np.uint8]:
     """Return (N, 16): equal for equal images, boxes and settings, in any dataset and at any row.
 
     An image is identified by its name, size and modification time, so its folder may move. For a dataset without
@@ -35,7 +35,7 @@ def compute_row_ids(dataset: PoseDataset, crop: PersonCrop, source: str) -> NDAr
     return row_ids
 
 
-def _describe_images(dataset: PoseDataset) -> Iterator[bytes]:
+def _describe_images(dataset: AnyDataset) -> Iterator[bytes]:
     """Yield the identity of each row's image, without reading the image."""
     if not dataset.paths:
         for name in dataset.records.ids:

@@ -20,7 +20,7 @@ from llpp.datasets.classes import UNKNOWN, ClassLabels
 from llpp.errors import ConfigError
 from llpp.tasks.base import Arrays, Task
 from llpp.tasks.classification.drawing import draw_tile
-from llpp.types import Batch, Output
+from llpp.types import Batch, Output, PlacedCrops
 
 MAX_PARTS = 20  # classes whose accuracy has a column of its own; more would bury the others
 
@@ -46,6 +46,7 @@ class ClassificationTask(Task):
                 f"task=classification needs classes, and dataset {dataset.name} has none; use dataset=cifar10 or "
                 "dataset=image_folder, or task=pose"
             )
+        self.dataset = dataset
         self.labels = labels
 
     @property

@@ -16,14 +16,14 @@ from torchmetrics import Metric, MetricCollection
 from llpp.backbones.base import Backbone
 from llpp.datasets.base import AnyDataset
 from llpp.datasets.pose import PoseDataset, PoseLabels
-from llpp.errors import ConfigError
+from llpp.errors import ConfigError, DataError
 from llpp.geometry import compute_scale, move_points
 from llpp.tasks.base import Arrays, Task
 from llpp.tasks.pose.drawing import draw_person
 from llpp.tasks.pose.heatmaps import HeatmapCodec
 from llpp.tasks.pose.losses import PoseLoss
 from llpp.tasks.pose.pck import PCK, PCKDefinition
-from llpp.types import Batch, Output
+from llpp.types import Batch, Output, PlacedCrops
 
 
 class PoseTask(Task):
@@ -58,8 +58,8 @@ class PoseTask(Task):
                 f"task=pose needs joints, and dataset {dataset.name} has none; use a dataset of poses, or "
                 "task=classification"
             )
+        self.dataset = dataset
         self.labels = labels
-        self.boxes = dataset.records.boxes
         self.loss = loss
         self.definition = PCKDefinition(**pck)
         self.codec = HeatmapCodec(**heatmap)
@@ -164,10 +164,14 @@ class PoseTask(Task):
         """See `Task.map_to_image`."""
         mapped = dict(predictions)
         if "joints" in mapped:
-            mapped["joints"] = move_points(mapped["joints"], np.linalg.inv(matrices))
+            mapped["joints"] = move_points(mapped["joints"], np.asarray(np.linalg.inv(matrices)))
         return mapped
 
     def draw(self, image: NDArray[np.uint8], row: int, prediction: Arrays) -> NDArray[np.uint8]:
         """The person's surroundings with labelled and predicted limbs."""
-        joints = prediction["joints"].reshape(-1, 2)
-        return draw_person(image, self.labels.joints[row], joints, self.boxes[row], self.labels.skeleton)
+        true = self.labels.joints[row]
+        joints = prediction["joints"]
+        if joints.size != true.size:
+            raise DataError(f"a prediction has {joints.size // 2} joints, the dataset {len(true)}")
+        box = self.dataset.records.boxes[row]
+        return draw_person(image, true, joints.reshape(true.shape), box, self.labels.skeleton)
