@@ -205,12 +205,12 @@ def test_a_state_that_is_too_large_or_no_file_is_one_sentence(tmp_path):
     assert state.load_state(path).labelled == ("b", "a")
     with path.open("ab") as file:
         file.truncate(1 << 40)  # takes no space
-    assert "it has 1,099,511,627,776 bytes, 2,147,483,648 at most are read" in sentence(
+    assert "it has 1,099,511,627,776 bytes, more than the limit of 2,147,483,648" in sentence(
         StateError, state.load_state, path
     )
     path.unlink()
     os.mkfifo(path)  # whoever opens it waits for ever
-    assert "it is no regular file" in sentence(StateError, state.load_state, path)
+    assert "it is not a regular file" in sentence(StateError, state.load_state, path)
 
 
 CONFIGS = {
@@ -457,13 +457,13 @@ def test_an_image_that_claims_to_be_enormous_is_one_sentence(tmp_path):
     assert "1,099,511,627,776 bytes" in sentence(DataError, read_image, path)
     path.unlink()
     os.mkfifo(path)
-    assert "it is no regular file" in sentence(DataError, read_image, path)
+    assert "it is not a regular file" in sentence(DataError, read_image, path)
 
 
 def test_a_pipe_or_too_large_a_file_for_annotations_is_one_sentence(tmp_path):
     os.mkfifo(tmp_path / "annotations.json")
     told = sentence(LlppError, CocoKeypoints, str(tmp_path), "annotations.json", "images")
-    assert "annotations.json cannot be read (it is no regular file)" in told
+    assert "annotations.json cannot be read (it is not a regular file)" in told
 
 
 SECRETS = {
