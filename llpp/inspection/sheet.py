@@ -142,7 +142,7 @@ def _compose_sheet(tiles: list[Pixels], names: list[str], title: str, below: str
     for place, (tile, name) in enumerate(zip(tiles, names, strict=True)):
         x, y = locate_tile(place, side, columns)
         canvas[y : y + side, x : x + side] = tile
-        # The end of a path tells more than its beginning.
+        # The end of a path is more informative than its beginning.
         if len(name) > max_length:
             name = f"…{name[1 - max_length :]}"
         words.append(TextLine(x, y + side + CAPTION // 2, name, 10))
