@@ -87,10 +87,10 @@ def test_images_shared_by_persons_and_training_records_without_joints_are_told(t
     shared = [cells(listed, split)[2] for split in ("train", "val", "test")]
     assert sorted(shared) == ["0", "0", "1"] and cells(listed, "train")[-1] == "1"
     (problem,) = find_problems(data, TORSO, decode=False)
-    assert problem.startswith("1 training records have no labelled joint, coco/0012 for one")
+    assert problem.startswith("1 training records have no labelled joint, for example coco/0012")
 
 
-def test_missing_files_are_named_up_to_ten_with_what_lies_there_instead(tmp_path):
+def test_missing_files_are_named_up_to_ten_with_similar_names_in_their_folder(tmp_path):
     lsp_folders.folder(tmp_path, count=20)
     data = LeedsSportsPose(str(tmp_path), val=2, test=2)
     assert find_problems(data, TORSO, decode=False) == []
@@ -99,7 +99,7 @@ def test_missing_files_are_named_up_to_ten_with_what_lies_there_instead(tmp_path
         path.unlink()
     files[2].rename(files[2].with_suffix(".JPG"))
     (problem,) = find_problems(data, TORSO, decode=False)
-    assert problem.startswith(f"13 of 20 image files are missing: {files[2]} (there is im00003.JPG); {files[3]}; ")
+    assert problem.startswith(f"13 of 20 image files are missing: {files[2]} (but im00003.JPG exists); {files[3]}; ")
     assert problem.endswith(f"{files[11]}; and 3 more")
 
 
@@ -132,7 +132,8 @@ def test_a_split_that_is_empty_is_a_problem_not_an_end(tmp_path):
     del table["annotations"]
     pool = CocoKeypoints(str(coco_folders.folder(tmp_path / "coco", table)), unlabelled=True)
     text, count = printed(pool, tmp_path / "out")
-    assert "problem: there are no val records; a run needs some" in text and count == 4  # val, test, no joints, unit
+    assert "problem: there are no val records; a run needs at least one" in text
+    assert count == 4, "val, test, no joints, unit"
     assert "every crop shows the whole image" in text and (tmp_path / "out/train.png").is_file()
 
 
