@@ -40,7 +40,7 @@ def run_data_command(arguments: list[str]) -> int:
     from llpp import inspection
     from llpp.config import build
 
-    dataset, crop, pck = build.inspected(cfg)
-    output = chosen.output or Path(f"data_{dataset.name}")
+    task, crop = build.build_inspected(cfg)
+    output = chosen.output or Path(f"data_{task.dataset.name}")
     wanted = {name: getattr(chosen, name) for name in ("samples", "seed", "decode")}
-    return min(1, inspection.show_dataset(dataset, crop, pck, output, **wanted))
+    return min(1, inspection.show_dataset(task, crop, output, **wanted))

@@ -111,12 +111,12 @@ def build_task(cfg: DictConfig, dataset: AnyDataset) -> Task:
     return task
 
 
-def build_inspected(cfg: DictConfig) -> tuple[AnyDataset, Task, PersonCrop]:
+def build_inspected(cfg: DictConfig) -> tuple[Task, PersonCrop]:
     """What `llpp data` looks at; unlike a run's, the dataset may lack images and splits."""
     check_setting("crop.size", cfg.crop.size)
     with hydra_errors_as_config_errors():
-        dataset = instantiate_dataset(cfg.dataset)
-        return dataset, build_task(cfg, dataset), PersonCrop(cfg.crop.size, cfg.crop.padding)
+        task = build_task(cfg, instantiate_dataset(cfg.dataset))
+        return task, PersonCrop(cfg.crop.size, cfg.crop.padding)
 
 
 def build_module(

@@ -18,20 +18,8 @@ from llpp.geometry import (
     build_crop_matrix,
     build_upscale_matrix,
     build_warp_matrix,
-    move_joints,
 )
 from llpp.setting_rules import check_setting
-
-
-@dataclass(frozen=True)
-class Crop:
-    """Pixels and joints of one person."""
-
-    image: NDArray[np.uint8]  # (side, side, 3)
-    joints: NDArray[np.float32]  # (K, 2) pixels of the final crop
-    visible: NDArray[np.uint8]  # (K,)
-    matrix: Matrix  # image pixels → pixels of the final crop
-    warp: Matrix | None  # pixels of `image` → pixels of the final crop, if the device is to resample
 
 
 @dataclass(frozen=True)
@@ -99,19 +87,3 @@ class PersonCrop:
             middle = slice(self.border, self.border + self.size)
             pixels[middle, middle] = warp_image(image, place.matrix @ build_upscale_matrix(factor), self.size)
         return pixels
-
-    def __call__(
-        self,
-        image: NDArray[np.uint8],
-        box: NDArray[np.float32],
-        joints: NDArray[np.float32],
-        visible: NDArray[np.uint8],
-        warp: Warp,
-        flip_order: list[int],
-    ) -> Crop:
-        """Crop `image` (H, W, 3) around `box`, or take it whole where the box is NaN."""
-        place = self.place(box, image.shape[:2], warp)
-        joints, visible = move_joints(joints, visible, place.matrix, flip_order if warp.flip else None)
-        if self.margin is None:
-            return Crop(warp_image(image, place.matrix, self.size), joints, visible, place.matrix, None)
-        return Crop(warp_image(image, place.upright, self.side), joints, visible, place.matrix, place.turned)

@@ -5,31 +5,31 @@ from pathlib import Path
 
 import numpy as np
 
-from llpp.datasets.base import SPLITS
+from llpp.datasets.base import SPLITS, AnyDataset
 from llpp.datasets.images import is_file
-from llpp.datasets.pose import PoseDataset
 from llpp.errors import ConfigError, DataError
-from llpp.tasks.pose.pck import PCKDefinition
+from llpp.tasks.base import Task
 
 MAX_NAMED = 10  # files
 
 
-def find_problems(dataset: PoseDataset, pck: PCKDefinition, decode: bool) -> list[str]:
+def find_problems(task: Task, decode: bool) -> list[str]:
     """Return one sentence per problem; `decode` reads every image instead of only looking for its file."""
-    table = dataset.records
+    dataset = task.dataset
+    records = dataset.records
     problems = []
     for split in SPLITS:
-        if not len(table.select_rows(split)):
+        if not len(records.select_rows(split)):
             problems.append(f"there are no {split} records; a run needs at least one")
-    train = table.select_rows("train")
-    unlabelled = train[~table.visible[train].any(axis=1)]
+    train = records.select_rows("train")
+    unlabelled = train[~records.labels.is_labelled[train]]
     if len(unlabelled):
         problems.append(
-            f"{len(unlabelled):,} training records have no labelled joint, for example {table.ids[unlabelled[0]]}: "
+            f"{len(unlabelled):,} training records have {records.labels.missing}, for example {records.ids[unlabelled[0]]}: "
             "a simulated run cannot label them and refuses to start"
         )
     try:
-        dataset.get_normaliser(pck.unit)
+        task.describe_metric(train)
     except ConfigError as error:
         problems.append(str(error))
     # If the images as a whole are missing, one sentence says so; naming every file would bury it.
@@ -42,7 +42,7 @@ def find_problems(dataset: PoseDataset, pck: PCKDefinition, decode: bool) -> lis
     return problems + find_missing_files(dataset)
 
 
-def find_missing_files(dataset: PoseDataset) -> list[str]:
+def find_missing_files(dataset: AnyDataset) -> list[str]:
     """Return a sentence that names image files that do not exist; empty if all exist."""
     # Records may share an image.
     paths = dict.fromkeys(dataset.paths)
@@ -54,7 +54,7 @@ def find_missing_files(dataset: PoseDataset) -> list[str]:
     return _summarise_reasons(reasons, len(missing), f"of {len(paths):,} image files are missing")
 
 
-def find_unreadable_images(dataset: PoseDataset) -> list[str]:
+def find_unreadable_images(dataset: AnyDataset) -> list[str]:
     """Read every image, and return a sentence that names those that cannot be read; empty if all can."""
     # The first record of every image.
     _, rows = np.unique(dataset.records.images.assign_codes(), return_index=True)

@@ -1,31 +1,24 @@
-"""Contact sheets: random crops of a split, cut as in evaluation, with their joints.
+"""Contact sheets: random crops of a split, cut as in evaluation, with their labels.
 
 Coordinates are (x, y), pixel centres at integers.
 """
 
 import io
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from llpp.data.person_crop import PersonCrop
-from llpp.datasets.pose import PoseDataset
+from llpp.data.resampling import warp_image
 from llpp.errors import DataError
-from llpp.geometry import Warp
-from llpp.inspection.facts import VISIBLE
-from llpp.tasks.pose.drawing import (
-    SIDE_COLOURS,
-    Pixels,
-    Points,
-    colour_limbs,
-    draw_dot,
-    draw_limbs,
-    draw_ring,
-    get_joint_colours,
-)
+from llpp.geometry import IDENTITY_WARP, Matrix
+from llpp.tasks.base import Symbol, Task
 
+Pixels = NDArray[np.uint8]
 TARGET_TILE_SIZE = 192  # pixels of a tile, unless crops are larger
 MIN_COLUMNS = 4  # fewer would be narrower than the heading
 MAX_COLUMNS = 6
@@ -34,7 +27,6 @@ CAPTION = 16  # pixels below a tile
 HEAD = 62  # pixels above the tiles
 DPI = 100
 TRIES = 4  # images that are tried per tile, if some cannot be read
-GREY = (150, 150, 150)
 
 
 @dataclass(frozen=True)
@@ -57,8 +49,9 @@ class TextLine:
     weight: str = "normal"
 
 
-def draw_contact_sheet(dataset: PoseDataset, split: str, crop: PersonCrop, samples: int, seed: int) -> Sheet | None:
-    """Draw up to `samples` persons of a split, chosen by `seed`; None if no image that was tried can be read."""
+def draw_contact_sheet(task: Task, split: str, crop: PersonCrop, samples: int, seed: int) -> Sheet | None:
+    """Draw up to `samples` records of a split, chosen by `seed`; None if no image that was tried can be read."""
+    dataset = task.dataset
     rows = dataset.records.select_rows(split)
     rng = np.random.default_rng([seed, len(rows)])
     candidates = rng.permutation(rows)[: samples * TRIES].tolist()
@@ -68,39 +61,32 @@ def draw_contact_sheet(dataset: PoseDataset, split: str, crop: PersonCrop, sampl
         if len(tiles) == samples:
             break
         try:
-            tiles[row] = draw_tile(dataset, row, crop)
+            tiles[row] = draw_tile(task, row, crop)
         except DataError as error:
             problems.append(str(error))
     if not tiles:
         return None
-    title = f"{dataset.name} · {split} · {len(tiles):,} of {len(rows):,} persons"
+    title = f"{dataset.name} · {split} · {len(tiles):,} of {len(rows):,} {task.record_word}"
     below = f"crops of {crop.size} px, {crop.padding:g} × the box from: {dataset.records.box_source}"
     names = [dataset.records.ids[row] for row in tiles]
-    png = _compose_sheet(list(tiles.values()), names, title, below)
+    png = _compose_sheet(list(tiles.values()), names, title, below, task.list_symbols())
     return Sheet(png, shown=tuple(tiles), problems=tuple(problems))
 
 
-def draw_tile(dataset: PoseDataset, row: int, crop: PersonCrop) -> Pixels:
-    """Draw a record's crop, enlarged by a whole number, under its limbs and joints: (S, S, 3) RGB.
+def draw_tile(task: Task, row: int, crop: PersonCrop) -> Pixels:
+    """Draw a record's crop, enlarged by a whole number, under its label: (S, S, 3) RGB.
 
     Raises:
         DataError: the image cannot be read.
     """
-    table = dataset.records
-    skeleton = dataset.skeleton
-    image = dataset.load(row)
-    person = crop(image, table.boxes[row], table.joints[row], table.visible[row], Warp(), skeleton.flip_order)
+    image = task.dataset.load(row)
+    placement = crop.place(task.dataset.records.boxes[row], image.shape[:2], IDENTITY_WARP)
+    pixels = warp_image(image, placement.matrix, crop.size)
     factor = choose_enlargement(crop)
     side = crop.size * factor
-    enlarged = cv2.resize(person.image, (side, side), interpolation=cv2.INTER_CUBIC)
+    enlarged = cv2.resize(pixels, (side, side), interpolation=cv2.INTER_CUBIC)
     tile = np.asarray(enlarged, dtype=np.uint8)
-    points = enlarge_points(person.joints, factor)
-    draw_limbs(tile, points, colour_limbs(skeleton), 2)
-    for point, visible, colour in zip(points, person.visible, get_joint_colours(skeleton), strict=True):
-        if visible == VISIBLE:
-            draw_dot(tile, point, colour)
-        else:
-            draw_ring(tile, point, colour)
+    task.draw_label(tile, row, build_enlargement_matrix(factor) @ placement.matrix)
     return tile
 
 
@@ -109,10 +95,11 @@ def choose_enlargement(crop: PersonCrop) -> int:
     return max(1, round(TARGET_TILE_SIZE / crop.size))
 
 
-def enlarge_points(points: Points, factor: int) -> Points:
-    """Map points from pixels of the crop to pixels of its tile."""
+def build_enlargement_matrix(factor: int) -> Matrix:
+    """(3, 3) pixels of the crop → pixels of its tile."""
     # Pixel centres are at integers, so the upper left corner is at -0.5.
-    return (points + 0.5) * factor - 0.5
+    shift = (factor - 1) / 2
+    return np.array([[factor, 0.0, shift], [0.0, factor, shift], [0.0, 0.0, 1.0]])
 
 
 def locate_tile(place: int, side: int, columns: int) -> tuple[int, int]:
@@ -128,7 +115,7 @@ def count_columns(count: int) -> int:
     return min(max(count, MIN_COLUMNS), MAX_COLUMNS)
 
 
-def _compose_sheet(tiles: list[Pixels], names: list[str], title: str, below: str) -> bytes:
+def _compose_sheet(tiles: list[Pixels], names: list[str], title: str, below: str, symbols: Sequence[Symbol]) -> bytes:
     """Lay out the tiles side by side with their names below and a heading above; return PNG."""
     side = len(tiles[0])
     columns = count_columns(len(tiles))
@@ -137,7 +124,7 @@ def _compose_sheet(tiles: list[Pixels], names: list[str], title: str, below: str
     height = last_upper + side + CAPTION + GAP
     width = last_left + side + GAP
     canvas = np.full((height, width, 3), 255, dtype=np.uint8)
-    words = [TextLine(GAP, 20, title, 15, "bold"), TextLine(GAP, 44, below, 12), *_draw_legend(canvas)]
+    words = [TextLine(GAP, 20, title, 15, "bold"), TextLine(GAP, 44, below, 12), *_draw_legend(canvas, symbols)]
     max_length = side // 6  # characters
     for place, (tile, name) in enumerate(zip(tiles, names, strict=True)):
         x, y = locate_tile(place, side, columns)
@@ -149,21 +136,14 @@ def _compose_sheet(tiles: list[Pixels], names: list[str], title: str, below: str
     return _render_png(canvas, words)
 
 
-def _draw_legend(canvas: Pixels) -> list[TextLine]:
+def _draw_legend(canvas: Pixels, symbols: Sequence[Symbol]) -> list[TextLine]:
     """Draw the legend's symbols at the upper right, and return its words."""
     words = []
-    # From right to left; the widths have room for the symbol and the word.
     x = canvas.shape[1] - GAP
-    for text, colour, draw, width in (
-        ("middle", SIDE_COLOURS["middle"], draw_dot, 62),
-        ("right", SIDE_COLOURS["right"], draw_dot, 52),
-        ("left", SIDE_COLOURS["left"], draw_dot, 44),
-        ("occluded", GREY, draw_ring, 80),
-        ("visible", GREY, draw_dot, 60),
-    ):
-        x -= width + GAP
-        draw(canvas, np.array([x, 44.0]), colour)
-        words.append(TextLine(x + 12, 44, text, 12))
+    for symbol in reversed(symbols):
+        x -= symbol.width + GAP
+        symbol.draw(canvas, np.array([x, 44.0]))
+        words.append(TextLine(x + 12, 44, symbol.text, 12))
     return words
 
 

@@ -36,29 +36,29 @@ def job(cfg: DictConfig) -> None:
 def run_single_job(cfg: DictConfig) -> None:
     """Run a config; end the process with exit code 2 and one sentence if it fails for a known reason."""
     try:
-        run(cfg)
+        run_job(cfg)
     except LlppError as error:
         if os.environ.get("HYDRA_FULL_ERROR"):
             raise
         print(f"llpp: {error}", file=sys.stderr)
         sys.exit(2)
-    sweep.record_outcome(Path(cfg.run_dir), "done")
+    sweep.record_outcome(Path(cfg.paths.run_dir), "done")
 
 
 def run_sweep_job(cfg: DictConfig) -> None:
     """Run a config as a job of a sweep: record how it ended, and return even if it failed."""
-    run_dir = Path(cfg.run_dir)
+    run_dir = Path(cfg.paths.run_dir)
     try:
         outcome = run_unless_done(cfg)
     except LlppError as error:
         # A directory that belongs to another process or config is not this job's to write to.
         leave = not isinstance(error, OccupiedError)
         sweep.record_outcome(run_dir, "failed", str(error), leave=leave)
-        abort_torchrun_job(cfg.run_dir, error)
+        abort_torchrun_job(cfg.paths.run_dir, error)
     except Exception as error:
-        log.exception("%s failed", cfg.run_dir)
+        log.exception("%s failed", cfg.paths.run_dir)
         sweep.record_outcome(run_dir, "failed", f"{type(error).__name__}: {error}")
-        abort_torchrun_job(cfg.run_dir, error)
+        abort_torchrun_job(cfg.paths.run_dir, error)
     except SystemExit as stop_request:
         # A worker of joblib would catch this and start the next job.
         if sweep.is_sweep_worker():
@@ -89,11 +89,11 @@ def run_unless_done(cfg: DictConfig) -> str:
     if launcher.is_worker():
         from llpp.distributed import collectives
 
-        collectives.connect(on_gpu, cfg.rank_timeout)
+        collectives.connect(on_gpu, cfg.launch.rank_timeout)
         # Rank 0 decides for all: it alone reads the run directory.
         if collectives.on_rank_zero(lambda: sweep.is_done(cfg)):
             return "done before"
-        return run(cfg)
+        return run_job(cfg)
     if sweep.is_done(cfg):
         return "done before"
     if on_gpu:
@@ -103,11 +103,11 @@ def run_unless_done(cfg: DictConfig) -> str:
         # If the job wants more GPUs than there are, the launcher reports it.
         if count > 1 and wanted <= count:
             with sweep.reserve_gpus(count, wanted) as numbers:
-                return run(cfg, numbers)
-    return run(cfg)
+                return run_job(cfg, numbers)
+    return run_job(cfg)
 
 
-def run(cfg: DictConfig, gpus: list[int] | None = None) -> str:
+def run_job(cfg: DictConfig, gpus: list[int] | None = None) -> str:
     """Run a job in this process, or in one process per device; `gpus` are the numbers of the GPUs to use."""
     if launcher.count_processes(cfg) == 1 or launcher.is_worker():
         gpu = gpus[0] if gpus else None
@@ -124,7 +124,7 @@ def run_in_process(cfg: DictConfig, gpu: int | None = None) -> str:
     read_settings.read_settings(cfg)
     from llpp.config import instantiate
 
-    # Made before torch is imported, so that missing files are reported at once. In workers, `build.experiment` makes
+    # Made before torch is imported, so that missing files are reported at once. In workers, `build.build_run` makes
     # it after all of them are connected.
     data = None
     if not launcher.is_worker():
@@ -137,17 +137,17 @@ def run_in_process(cfg: DictConfig, gpu: int | None = None) -> str:
         from llpp.rounds import loop
 
     reference = report.get_reference(cfg.report.reference)
-    collectives.connect(cfg.trainer.accelerator in ("gpu", "cuda"), cfg.rank_timeout)
+    collectives.connect(cfg.trainer.accelerator in ("gpu", "cuda"), cfg.launch.rank_timeout)
     is_rank_zero = collectives.get_rank() == 0
     if not is_rank_zero:
         # Rank 0 reports the progress of all.
         logging.getLogger().setLevel(logging.WARNING)
-    experiment = build.experiment(cfg, gpu, data)
+    run = build.build_run(cfg, gpu, data)
     with out_of_memory.explain_resource_errors(cfg.data, cfg.crop.size):
-        state = loop.run(experiment)
-    log.info("%s: %d rounds done", cfg.run_dir, len(state.rounds))
+        state = loop.run_rounds(run)
+    log.info("%s: %d rounds done", cfg.paths.run_dir, len(state.rounds))
     if cfg.report.write and is_rank_zero:
-        page = report.write_report([experiment.run_dir], experiment.run_dir, lambda _: experiment.dataset, reference)
+        page = report.write_report([run.directory], run.directory, lambda _: run.data.task, reference)
         log.info("the report is %s", page)
     return "done"
 

@@ -120,7 +120,7 @@ def is_done(cfg: DictConfig) -> bool:
     # This module imports NumPy, which takes longer than the report of a wrong setting should.
     from llpp.run_dir.config_file import read_config
 
-    run_dir = Path(cfg.run_dir)
+    run_dir = Path(cfg.paths.run_dir)
     try:
         config, _ = read_config(run_dir)
         if config != redact(OmegaConf.to_container(cfg, resolve=True)):

@@ -5,7 +5,8 @@ acquisitions, rounds and reports see nothing else of it. B images of a batch, N 
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,36 @@ from llpp.types import Batch, Output, PlacedCrops
 Arrays = Mapping[str, NDArray[Any]]
 
 
+@dataclass(frozen=True)
+class Listing:
+    """A table of words with remarks below it."""
+
+    title: str
+    columns: tuple[str, ...]
+    rows: Sequence[tuple[str, ...]]
+    remarks: Sequence[str] = ()
+
+
+@dataclass(frozen=True)
+class Symbol:
+    """A sign in pictures of labels, for their legend."""
+
+    text: str
+    width: int  # pixels for sign and text
+    draw: Callable[[NDArray[np.uint8], NDArray[np.float64]], None]  # onto a canvas at a point (2,)
+
+
+def format_share(part: int, whole: int) -> str:
+    """Return a count and its percentage; only exactly none and all are shown as 0 % and 100 %."""
+    if not whole:
+        return "0"
+    percent = 100 * part / whole
+    if part in (0, whole):
+        return f"{part:,} ({percent:.0f} %)"
+    percent = min(max(percent, 0.1), 99.9)
+    return f"{part:,} ({percent:.1f} %)"
+
+
 class Task(ABC):
     """What the network is trained for: its target, its loss per image, its measure."""
 
@@ -29,6 +60,8 @@ class Task(ABC):
     metric_name: str  # how logs and columns call the measure: val/<metric_name>, test_<metric_name>
     metric_title: str  # how sentences call it
     higher_is_better: bool = True
+    part_word: str  # what the measure is broken down into: joint, class
+    record_word: str  # what a record of the dataset is, in plural: persons, images
     offers: frozenset[str] = frozenset()  # what `predict` gives: columns that an acquisition may need
     shown: frozenset[str] = frozenset()  # of these, what is kept of selected images and drawn
     uses_mirrored_images: bool = False  # whether `predict` wants the output for mirrored images, too
@@ -36,7 +69,7 @@ class Task(ABC):
     @property
     @abstractmethod
     def part_names(self) -> Sequence[str]:
-        """What the measure is broken down into: joints, classes. Columns test_<metric_name>_<part>."""
+        """Names of the joints or classes; columns test_<metric_name>_<part>."""
 
     @abstractmethod
     def check_backbone(self, backbone: Backbone) -> None:
@@ -110,6 +143,26 @@ class Task(ABC):
 
         `prediction` has the entries of `shown` for this record, in image pixels.
         """
+
+    @abstractmethod
+    def describe_labels(self) -> str:
+        """What the labels are, for a headline: 14 joints, ten classes."""
+
+    @abstractmethod
+    def tabulate_labels(self) -> list[Listing]:
+        """Tables about the labels, for `llpp data`."""
+
+    def describe_crops(self, padding: float) -> list[str]:
+        """What crops of `padding` × the box do to the labels, one fact per line."""
+        return []
+
+    def list_symbols(self) -> list[Symbol]:
+        """The signs that `draw_label` uses, from left to right."""
+        return []
+
+    @abstractmethod
+    def draw_label(self, tile: NDArray[np.uint8], row: int, matrix: NDArray[np.float64]) -> None:
+        """Draw the truth of a record on its enlarged crop; `matrix` (3, 3) maps image pixels → pixels of the tile."""
 
     def describe(self, row: int, prediction: Arrays) -> str:
         """What to write below that picture, if anything."""

@@ -25,8 +25,8 @@ from llpp.data.crop_dataset import EVALUATION, CropDataset, CropPipeline, to_ten
 from llpp.data.datamodule import LoaderSettings, PoolDataModule
 from llpp.data.person_crop import PersonCrop
 from llpp.datasets.base import Records
-from llpp.datasets.pose import LSP_SKELETON, PoseDataset
 from llpp.datasets.images import read_image
+from llpp.datasets.pose import LSP_SKELETON, PoseDataset
 from llpp.errors import ConfigError, OccupiedError, StateError
 from llpp.geometry import Warp
 from llpp.rounds import loop

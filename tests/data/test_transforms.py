@@ -15,8 +15,8 @@ from llpp.data.datamodule import EpochSampler, PoolDataModule
 from llpp.data.person_crop import PersonCrop
 from llpp.data.pixel_augmentation import PixelAugmentations
 from llpp.data.resampling import resample
-from llpp.datasets.pose import compute_torso_lengths
 from llpp.datasets.images import read_image, read_reduced
+from llpp.datasets.pose import compute_torso_lengths
 from llpp.errors import ConfigError
 from llpp.geometry import Warp, build_crop_matrix, build_warp_matrix, move_points
 from llpp.seeds import Stream, make_rng

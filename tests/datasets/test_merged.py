@@ -9,9 +9,9 @@ from helpers.lsp_folders import folder
 
 from llpp.config import build
 from llpp.datasets.base import Records
-from llpp.datasets.pose import Normaliser, PoseDataset, Skeleton
 from llpp.datasets.lsp.dataset import LeedsSportsPose
 from llpp.datasets.merged import MergedDataset
+from llpp.datasets.pose import Normaliser, PoseDataset, Skeleton
 from llpp.errors import ConfigError, DataError
 
 DATA = Path(os.environ.get("LLPP_DATA", "data"))

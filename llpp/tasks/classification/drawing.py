@@ -9,6 +9,10 @@ FRAME = 6  # pixels
 CORRECT = (120, 190, 120)  # RGB
 WRONG = (220, 90, 70)
 PADDING = (96, 96, 96)
+DARK = (20, 20, 20)
+LIGHT = (240, 240, 240)
+FONT = cv2.FONT_HERSHEY_SIMPLEX
+FONT_SCALE = 0.45
 
 
 def draw_tile(image: NDArray[np.uint8], correct: bool) -> NDArray[np.uint8]:
@@ -26,3 +30,11 @@ def draw_tile(image: NDArray[np.uint8], correct: bool) -> NDArray[np.uint8]:
     left = FRAME + (inner - size[0]) // 2
     tile[top : top + size[1], left : left + size[0]] = resized
     return tile
+
+
+def write_label(tile: NDArray[np.uint8], text: str) -> None:
+    """Write a word into the lower left corner of (H, W, 3), on a dark ground."""
+    (width, height), below = cv2.getTextSize(text, FONT, FONT_SCALE, 1)
+    top = len(tile) - height - below - 4
+    tile[top:, : width + 8] = DARK
+    cv2.putText(tile, text, (4, len(tile) - below - 2), FONT, FONT_SCALE, LIGHT, 1, cv2.LINE_AA)

@@ -15,11 +15,11 @@ from torchmetrics import Metric, MetricCollection
 from torchmetrics.classification import MulticlassAccuracy
 
 from llpp.backbones.base import Backbone
-from llpp.datasets.base import AnyDataset
+from llpp.datasets.base import SPLITS, AnyDataset
 from llpp.datasets.classes import UNKNOWN, ClassLabels
 from llpp.errors import ConfigError
-from llpp.tasks.base import Arrays, Task
-from llpp.tasks.classification.drawing import draw_tile
+from llpp.tasks.base import Arrays, Listing, Task, format_share
+from llpp.tasks.classification.drawing import draw_tile, write_label
 from llpp.types import Batch, Output, PlacedCrops
 
 MAX_PARTS = 20  # classes whose accuracy has a column of its own; more would bury the others
@@ -36,6 +36,8 @@ class ClassificationTask(Task):
     loss_name = "cross_entropy"
     metric_name = "accuracy"
     metric_title = "accuracy"
+    part_word = "class"
+    record_word = "images"
     offers = frozenset({"predicted_class", "confidence", "entropy", "margin"})
     shown = frozenset({"predicted_class", "confidence"})
 
@@ -143,3 +145,25 @@ class ClassificationTask(Task):
         true_name = "unknown" if truth == UNKNOWN else self.labels.classes[truth]
         predicted = self.labels.classes[int(prediction["predicted_class"])]
         return f"{true_name} → {predicted} ({float(prediction['confidence']):.0%})"
+
+    def describe_labels(self) -> str:
+        """See `Task.describe_labels`."""
+        return f"{len(self.labels.classes)} classes"
+
+    def tabulate_labels(self) -> list[Listing]:
+        """The images of each class by split."""
+        split = self.dataset.records.split
+        rows = []
+        for number, name in enumerate(self.labels.classes):
+            counts = []
+            for part in SPLITS:
+                inside = split == part
+                count = int((self.labels.index[inside] == number).sum())
+                counts.append(format_share(count, int(inside.sum())))
+            rows.append((name, *counts))
+        return [Listing("Classes", ("class", *SPLITS), rows)]
+
+    def draw_label(self, tile: NDArray[np.uint8], row: int, matrix: NDArray[np.float64]) -> None:
+        """The name of the class in a corner."""
+        truth = int(self.labels.index[row])
+        write_label(tile, "?" if truth == UNKNOWN else self.labels.classes[truth])

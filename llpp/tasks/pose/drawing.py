@@ -20,6 +20,8 @@ MARGIN = 1.25  # side of the square shown / longer side of box and joints
 BORDER_COLOUR = (96, 96, 96)  # outside the image
 MIN_SIDE = 8.0  # image pixels of the square, however small the box
 TRUTH_COLOUR = (255, 255, 255)
+LEGEND_GREY = (150, 150, 150)
+VISIBLE = 2  # code of a visible joint
 FRACTION_BITS = 4  # fractional bits of drawing coordinates
 Colour = tuple[int, int, int]
 Limb = tuple[int, int, Colour]
@@ -75,6 +77,16 @@ def _is_drawable(*points: Points) -> bool:
 def _to_fixed_point(point: Points) -> tuple[int, int]:
     x, y = (point * (1 << FRACTION_BITS)).round().astype(int).tolist()
     return x, y
+
+
+def draw_joints(tile: Pixels, points: Points, visible: NDArray[np.uint8], skeleton: Skeleton) -> None:
+    """Draw limbs and joints, (K, 2) pixels of the tile; occluded joints are rings."""
+    draw_limbs(tile, points, colour_limbs(skeleton), 2)
+    for point, code, colour in zip(points, visible, get_joint_colours(skeleton), strict=True):
+        if code == VISIBLE:
+            draw_dot(tile, point, colour)
+        else:
+            draw_ring(tile, point, colour)
 
 
 def draw_person(image: Pixels, true: Points, predicted: Points, box: Points, skeleton: Skeleton) -> Pixels:

@@ -5,6 +5,7 @@ B images, K joints, S stacks, h × w heatmap cells.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import cached_property, partial
 from typing import Any, cast
 
 import numpy as np
@@ -15,11 +16,19 @@ from torchmetrics import Metric, MetricCollection
 
 from llpp.backbones.base import Backbone
 from llpp.datasets.base import AnyDataset
-from llpp.datasets.pose import PoseDataset, PoseLabels
+from llpp.datasets.pose import Normaliser, PoseDataset, PoseLabels
 from llpp.errors import ConfigError, DataError
 from llpp.geometry import compute_scale, move_points
-from llpp.tasks.base import Arrays, Task
-from llpp.tasks.pose.drawing import draw_person
+from llpp.tasks.base import Arrays, Listing, Symbol, Task
+from llpp.tasks.pose.drawing import (
+    LEGEND_GREY,
+    SIDE_COLOURS,
+    draw_dot,
+    draw_joints,
+    draw_person,
+    draw_ring,
+)
+from llpp.tasks.pose.facts import describe_joints_outside, tabulate_joints, tabulate_normalisers
 from llpp.tasks.pose.heatmaps import HeatmapCodec
 from llpp.tasks.pose.losses import PoseLoss
 from llpp.tasks.pose.pck import PCK, PCKDefinition
@@ -41,6 +50,8 @@ class PoseTask(Task):
     loss_name = "pose_loss"
     metric_name = "pck"
     metric_title = "PCK"
+    part_word = "joint"
+    record_word = "persons"
     offers = frozenset({"joints"})
     shown = frozenset({"joints"})
 
@@ -58,16 +69,24 @@ class PoseTask(Task):
                 f"task=pose needs joints, and dataset {dataset.name} has none; use a dataset of poses, or "
                 "task=classification"
             )
-        self.dataset = dataset
+        self.dataset: PoseDataset = dataset
         self.labels = labels
         self.loss = loss
         self.definition = PCKDefinition(**pck)
         self.codec = HeatmapCodec(**heatmap)
         self.uses_mirrored_images = flip_test
-        self._normaliser = dataset.get_normaliser(self.definition.normaliser)
-        self._lengths = (self._normaliser.values * self.definition.factor).astype(np.float32)
         self._flip_order = np.array(labels.skeleton.flip_order)
         self._pck = self.make_metric()
+
+    @cached_property
+    def _normaliser(self) -> Normaliser:
+        """The length of each person; ConfigError where the dataset has none of this name."""
+        return self.dataset.get_normaliser(self.definition.normaliser)
+
+    @cached_property
+    def _lengths(self) -> NDArray[np.float32]:
+        """(N,) what distances are divided by, image pixels."""
+        return (self._normaliser.values * self.definition.factor).astype(np.float32)
 
     @property
     def part_names(self) -> Sequence[str]:
@@ -175,3 +194,33 @@ class PoseTask(Task):
             raise DataError(f"a prediction has {joints.size // 2} joints, the dataset {len(true)}")
         box = self.dataset.records.boxes[row]
         return draw_person(image, true, joints.reshape(true.shape), box, self.labels.skeleton)
+
+    def describe_labels(self) -> str:
+        """See `Task.describe_labels`."""
+        skeleton = self.labels.skeleton
+        return (
+            f"{len(skeleton.joints)} joints, {len(skeleton.flip_pairs)} left–right pairs, {len(skeleton.edges)} limbs"
+        )
+
+    def tabulate_labels(self) -> list[Listing]:
+        """See `Task.tabulate_labels`."""
+        return [tabulate_joints(self.labels), tabulate_normalisers(self.dataset, self.definition.normaliser)]
+
+    def describe_crops(self, padding: float) -> list[str]:
+        """See `Task.describe_crops`."""
+        return [describe_joints_outside(self.labels, self.dataset.records.boxes, padding)]
+
+    def list_symbols(self) -> list[Symbol]:
+        """See `Task.list_symbols`."""
+        return [
+            Symbol("visible", 60, partial(draw_dot, colour=LEGEND_GREY)),
+            Symbol("occluded", 80, partial(draw_ring, colour=LEGEND_GREY)),
+            Symbol("left", 44, partial(draw_dot, colour=SIDE_COLOURS["left"])),
+            Symbol("right", 52, partial(draw_dot, colour=SIDE_COLOURS["right"])),
+            Symbol("middle", 62, partial(draw_dot, colour=SIDE_COLOURS["middle"])),
+        ]
+
+    def draw_label(self, tile: NDArray[np.uint8], row: int, matrix: NDArray[np.float64]) -> None:
+        """Limbs, and a dot for each visible or a ring for each occluded joint."""
+        points = move_points(self.labels.joints[row], matrix)
+        draw_joints(tile, points, self.labels.visible[row], self.labels.skeleton)
