@@ -23,6 +23,7 @@ from llpp.errors import DataError
 from llpp.heads.base import FeatureSpec, LossHead
 from llpp.objectives.base import Objective
 from llpp.training import trainer_setup
+from llpp.training.module import RoundPart
 from llpp.types import Candidates
 
 JOINTS = 14
@@ -180,12 +181,15 @@ def test_datasets_are_stable_tables_of_persons(compose, dataset):
 
     homes = {split: {table.images[row] for row in table.select_rows(split)} for split in SPLITS}
     assert all(homes.values()) and sum(map(len, homes.values())) == len(set(table.images))
-    assert set(table.split[table.initial]) == {"train"}, "only training records are labelled before round 0"
+    assert set(table.split[table.may_start]) == {"train"}, "only training records are labelled before round 0"
 
-    assert table.joints.shape == (len(table.ids), joints, 2) and table.visible.shape == (len(table.ids), joints)
-    assert set(np.unique(table.visible)) <= {0, 1, 2}
-    assert np.array_equal(np.isnan(table.joints).all(axis=2), table.visible == 0)
-    assert np.array_equal(np.isnan(table.joints).any(axis=2), table.visible == 0)
+    assert table.labels.joints.shape == (len(table.ids), joints, 2) and table.labels.visible.shape == (
+        len(table.ids),
+        joints,
+    )
+    assert set(np.unique(table.labels.visible)) <= {0, 1, 2}
+    assert np.array_equal(np.isnan(table.labels.joints).all(axis=2), table.labels.visible == 0)
+    assert np.array_equal(np.isnan(table.labels.joints).any(axis=2), table.labels.visible == 0)
     known = table.boxes[~np.isnan(table.boxes).any(axis=1)]
     assert table.boxes.shape == (len(table.ids), 4) and (known[:, 2:] > 0).all()
 
@@ -289,7 +293,7 @@ def test_trainers_are_built(compose, trainer, tmp_path):
 def test_loggers_are_built(compose, logger, tmp_path):
     if logger in ("tensorboard", "wandb"):
         pytest.importorskip(logger)
-    cfg = compose(f"logger={logger}", f"runs={tmp_path}")
+    cfg = compose(f"logger={logger}", f"paths.runs={tmp_path}")
     assert all(isinstance(build.make(node), pl.loggers.Logger) for node in (cfg.logger or {}).values())
 
 
@@ -306,19 +310,19 @@ def test_callbacks_are_built(compose, callbacks):
 def test_presets_compose_and_build_and_judge_images(compose, preset, tmp_path):
     compose(preset)
     few = FEW.get(HydraConfig.get().runtime.choices.dataset, ())
-    cfg = compose(preset, f"runs={tmp_path}", *few)
+    cfg = compose(preset, f"paths.runs={tmp_path}", *few)
     built_dataset(cfg, images=True)
-    experiment = build.experiment(cfg)
-    assert experiment.run_dir.is_relative_to(tmp_path)
-    assert experiment.make_trainer(tmp_path / "round_00", "key", True).max_epochs == cfg.trainer.max_epochs
+    experiment = build.build_run(cfg)
+    assert experiment.directory.is_relative_to(tmp_path)
+    assert experiment.trainer.make_trainer(tmp_path / "round_00", "key", True).max_epochs == cfg.trainer.max_epochs
     batch = next(
         iter(
-            experiment.make_data(
-                experiment.dataset.records.select_rows("train")[:2].tolist(), [], 0
+            experiment.data.make_loaders(
+                experiment.data.dataset.records.select_rows("train")[:2].tolist(), [], 0
             ).train_dataloader()
         )
     )
     with torch.no_grad():
-        judged = experiment.make_module(0, "joint").eval().predict_step(batch, 0)
+        judged = experiment.trainer.make_module(RoundPart(0)).eval().predict_step(batch, 0)
     assert judged["predicted_loss"].shape == (2,) and judged["predicted_loss"].isfinite().all()
     assert judged["true_loss"].shape == (2,) and judged["joints"].shape == batch["joints"].shape

@@ -188,4 +188,4 @@ def compile_for_scoring(module: LearningLossModule, trainer: pl.Trainer, batch: 
 
 @cache
 def _warn_once(problem: str) -> None:
-    log.warning("scoring is not compiled, which takes longer (%s); set performance.compile_from=null", problem)
+    log.warning("scoring is not compiled, which takes longer (%s); set scoring.compile_from=null", problem)

@@ -128,7 +128,7 @@ def test_the_command_prints_table_1_beside_the_papers(theory, printed):
 
 @pytest.mark.slow
 def test_a_real_run(tmp_path):
-    loop.run(tiny(tmp_path / "run", "rounds=2", "trainer.max_epochs=1"))
+    loop.run_rounds(tiny(tmp_path / "run", "rounds=2", "trainer.max_epochs=1"))
     assert run_analyze_command([str(tmp_path / "run")]) == 0
     folder = tmp_path / "run/analysis"
     assert {path.name for path in folder.iterdir()} == THEORY | RUN

@@ -54,18 +54,18 @@ def test_mistakes_are_told_before_torch_is_imported(tmp_path):
         "run optimizer.lr=abc": "llpp: optimizer.lr='abc' is invalid",
         "run data.batch_size=0": "llpp: data.batch_size=0 is invalid",
         "run trainer.precision=half": "llpp: trainer.precision='half' is invalid",
-        "run init=warm": "llpp: init='warm' is not known",
+        "run training.init=warm": "llpp: training.init='warm' is not known",
         "run crop.margin=0.5": "llpp: crop.margin=0.5 is invalid",
         "run augmentation.flip=2": "llpp: augmentation.flip=2 is invalid",
         "run pck.threshold=0": "llpp: pck.threshold=0 is invalid",
-        "run performance.allocator=best": "llpp: performance.allocator='best' is not known",
+        "run launch.allocator=best": "llpp: launch.allocator='best' is not known",
         "run budget": "llpp: 'budget' cannot be read",
         "data dataset=nope": "llpp: dataset=nope is not known",
         "run data.batchsize=8": "llpp: data.batchsize is not known",
         "run +data.batchsize=8": "hydra | llpp: data.batchsize is not known",
         "run trainer.precision=16-mixed": "hydra | llpp: trainer.precision=16-mixed is very slow on CPUs",
         "run crop=3": "hydra | llpp: crop=3 is invalid",
-        "run weights=best trainer.check_val_every_n_epoch=90": "hydra | llpp: weights=best needs a validation, but",
+        "run training.weights=best trainer.check_val_every_n_epoch=90": "hydra | llpp: training.weights=best needs a validation, but",
         "run data.batch_size=7 trainer.devices=2": "hydra | llpp: data.batch_size=7, that of all devices together",
     }  # Hydra takes a quarter of a second, torch two
     asked = "\n".join(told)
@@ -102,7 +102,10 @@ def test_unknown_options_and_plugins_are_named_with_what_there_is(tmp_path):
     ("overrides", "sentence"),
     [
         (["budget=5000"], "budget=5000 exceeds the unlabelled pool (24 left after round 0"),
-        (["dataset=lspet", "data_root=/nowhere"], "no joints.mat in /nowhere/lspet; unpack the published archive"),
+        (
+            ["dataset=lspet", "paths.data_root=/nowhere"],
+            "no joints.mat in /nowhere/lspet; unpack the published archive",
+        ),
         (["dataset.size=nine"], "dataset.size"),
         (["+head.depth=3"], "unexpected keyword argument 'depth'"),
         (["+optimizer.momentum=3"], "unexpected keyword argument 'momentum'"),
@@ -159,7 +162,7 @@ def test_a_head_from_another_folder_is_used_by_name(tmp_path):
 
 @pytest.mark.slow
 def test_the_csv_log_has_every_epoch_of_every_round(tmp_path):
-    loop.run(tiny(tmp_path, "logger=csv", "trainer.log_every_n_steps=1", "rounds=2"))
+    loop.run_rounds(tiny(tmp_path, "logger=csv", "trainer.log_every_n_steps=1", "rounds=2"))
     (log,) = tmp_path.glob("logs/version_0/metrics.csv")
     header = log.read_text().splitlines()[0].split(",")
     assert {"train/pose_loss", "train/objective", "val/pck", "round/test_pck"} <= set(header)
@@ -171,7 +174,7 @@ def test_the_csv_log_has_every_epoch_of_every_round(tmp_path):
 
 def lsp_run(run_dir, root, *overrides):
     dataset = ("dataset=lsp", "dataset.val=2", "dataset.test=3", f"dataset.root={root}")
-    loop.run(tiny(run_dir, "initial=4", "budget=2", "trainer.max_epochs=1", *overrides, dataset=dataset))
+    loop.run_rounds(tiny(run_dir, "initial=4", "budget=2", "trainer.max_epochs=1", *overrides, dataset=dataset))
 
 
 @pytest.fixture
@@ -183,7 +186,9 @@ def photographs(tmp_path):
 @pytest.mark.slow
 def test_a_corrupt_image_stops_a_run_before_it_starts(photographs, tmp_path):
     (photographs / "images/im0005.jpg").write_bytes(b"\xff\xd8 broken")
-    with pytest.raises(DataError, match=r"im0005.jpg is truncated.*; mend or remove it, or set on_bad_image=skip"):
+    with pytest.raises(
+        DataError, match=r"im0005.jpg is truncated.*; mend or remove it, or set pool.on_bad_image=skip"
+    ):
         lsp_run(tmp_path / "run", photographs)
     assert not (tmp_path / "run/state.json").exists()
 
@@ -192,7 +197,7 @@ def test_a_corrupt_image_stops_a_run_before_it_starts(photographs, tmp_path):
 def test_a_skipped_image_is_listed_and_never_scored_or_selected(photographs, tmp_path):
     for name in ("im0005", "im0012", "im0015"):  # one to train on, one to validate, one to test
         (photographs / f"images/{name}.jpg").write_bytes(b"")
-    lsp_run(tmp_path / "run", photographs, "on_bad_image=skip")
+    lsp_run(tmp_path / "run", photographs, "pool.on_bad_image=skip")
     listed = (tmp_path / "run/skipped.csv").read_text()
     assert "lsp/im0005," in listed and "lsp/im0015," in listed and "is empty" in listed
     seen = [
@@ -213,7 +218,7 @@ def test_labels_that_changed_between_rounds_are_refused(photographs, tmp_path):
 
 @pytest.mark.slow
 def test_a_full_disk_is_told_and_the_last_commit_stays(tmp_path, monkeypatch):
-    loop.run(tiny(tmp_path, "rounds=2"))
+    loop.run_rounds(tiny(tmp_path, "rounds=2"))
     before = (tmp_path / "state.json").read_bytes()
     full = Path("/dev/full")
     if not full.exists():
@@ -223,14 +228,14 @@ def test_a_full_disk_is_told_and_the_last_commit_stays(tmp_path, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(files, "_write_text", lambda path, text: full.write_text(text))
         with pytest.raises(StateError, match=r"cannot write to the run directory .*: No space left on device"):
-            loop.run(tiny(tmp_path))
+            loop.run_rounds(tiny(tmp_path))
     assert (tmp_path / "state.json").read_bytes() == before
-    assert len(loop.run(tiny(tmp_path)).rounds) == 3
+    assert len(loop.run_rounds(tiny(tmp_path)).rounds) == 3
 
 
 @pytest.mark.slow
 def test_two_processes_never_share_a_run_directory(tmp_path):
-    long = [*TINY, *FIGURES, "trainer.max_epochs=400", "run_dir=shared"]
+    long = [*TINY, *FIGURES, "trainer.max_epochs=400", "paths.run_dir=shared"]
     first = Command("run", *long, cwd=tmp_path)
     try:
         deadline = time.monotonic() + 60

@@ -64,7 +64,7 @@ def test_an_unknown_unit_is_none_and_a_problem(tmp_path):
     birds = CocoKeypoints(str(coco_folders.folder(tmp_path, coco_folders.content(joints=joints))))
     assert cells(facts.tabulate_normalisers(birds, TORSO), "torso (pck.unit)") == ("none", "none", "–")
     (problem,) = find_problems(birds, TORSO, decode=False)
-    assert problem.startswith("pck.unit=torso: dataset coco has none for any person")
+    assert problem.startswith("pck.normaliser=torso: dataset coco has none for any person")
     assert find_problems(birds, PCKDefinition(unit="box"), decode=False) == []
 
 

@@ -297,19 +297,19 @@ def test_a_disk_that_is_too_small_is_told_before_anything_is_written(photographs
         ConfigError, match=r"crops of 2867200 × 2867200 pixels, .* GiB, does not fit into .*caches.*"
     ) as refused:
         huge.prepare()
-    assert "another cache_dir=…, lower crop.size or crop.margin" in str(refused.value)
+    assert "another paths.cache_dir=…, lower crop.size or crop.margin" in str(refused.value)
     assert not list((photographs.parent / "caches").rglob("crops.u8"))
 
 
 def test_a_folder_that_cannot_be_used_is_one_sentence(photographs):
     (photographs.parent / "caches").write_text("a file")
-    with pytest.raises(ConfigError, match=r"cannot be built: .*; fix that, choose another cache_dir=…"):
+    with pytest.raises(ConfigError, match=r"cannot be built: .*; fix that, choose another paths.cache_dir=…"):
         cache(photographs).prepare()
 
 
 @pytest.mark.slow
 def test_the_command_builds_lists_and_removes(tmp_path, capsys):
-    where = f"cache_dir={tmp_path / 'caches'}"
+    where = f"paths.cache_dir={tmp_path / 'caches'}"
     build = ["cache", "build", *FIGURES, where]
     assert command([*build, "crop.size=16"]) == 0
     told = capsys.readouterr().out.splitlines()
@@ -330,7 +330,7 @@ def test_the_command_builds_lists_and_removes(tmp_path, capsys):
 
 def test_a_cache_in_use_is_not_removed(photographs):
     made, _ = built(photographs)
-    where = f"cache_dir={photographs.parent / 'caches'}"
+    where = f"paths.cache_dir={photographs.parent / 'caches'}"
     with pytest.raises(StateError, match="is in use by another process; wait for it or stop it"):
         command(["cache", "remove", "all", where])
     del made
@@ -351,7 +351,7 @@ def test_a_cache_in_use_is_not_removed(photographs):
 def test_whatever_lies_in_a_caches_folder_can_be_listed_and_removed(tmp_path, capsys, content):
     (tmp_path / "caches/somebody").mkdir(parents=True)
     (tmp_path / "caches/somebody/cache.json").write_text(content)
-    where = f"cache_dir={tmp_path / 'caches'}"
+    where = f"paths.cache_dir={tmp_path / 'caches'}"
     assert command(["cache", "list", where]) == command(["cache", "remove", "some", where]) == 0
     shown = capsys.readouterr().out
     assert "0% built" in shown and "\x1b" not in shown and not list((tmp_path / "caches").iterdir())
@@ -363,7 +363,7 @@ def test_whatever_lies_in_a_caches_folder_can_be_listed_and_removed(tmp_path, ca
         (["build", "crop.margin=wide"], "crop.margin='wide' is invalid; expected null, or a factor of 1 or more"),
         (["build", "crop.margin=null"], "crop.margin=None is invalid; expected a factor of 1 or more"),
         (
-            ["remove", "abc", "cache_dir=/nowhere"],
+            ["remove", "abc", "paths.cache_dir=/nowhere"],
             r"no crop cache in /nowhere has a name that begins with 'abc' \(caches found: none\)",
         ),
     ],
@@ -377,17 +377,17 @@ def test_wrong_input_is_one_sentence(arguments, sentence):
 @pytest.mark.parametrize(
     ("overrides", "sentence"),
     [
-        (["dataset.cache=maybe"], "dataset.cache='maybe' is invalid; expected true or false"),
-        (["dataset.resident=card"], "dataset.resident='card' is invalid; expected null or device"),
-        (["dataset.resident=device"], "does not go with dataset.cache=false: set it to true"),
+        (["crop.cache=maybe"], "crop.cache='maybe' is invalid; expected true or false"),
+        (["crop.resident=card"], "crop.resident='card' is invalid; expected null or device"),
+        (["crop.resident=device"], "does not go with crop.cache=false: set it to true"),
         (
-            ["dataset.resident=device", "dataset.cache=true", "crop.resample=worker"],
+            ["crop.resident=device", "crop.cache=true", "crop.resample=worker"],
             "not go with crop.resample=worker",
         ),
         (
             [
-                "dataset.resident=device",
-                "dataset.cache=true",
+                "crop.resident=device",
+                "crop.cache=true",
                 "pixel={_target_: llpp.data.pixel_augmentation.PixelAugmentations}",
             ],
             "not go with a pixel augmentation",
@@ -399,21 +399,21 @@ def test_settings_that_do_not_go_together_are_refused(tmp_path, overrides, sente
         tiny(tmp_path, *overrides)
 
 
-CACHED = ("dataset.cache=true", "trainer.max_epochs=1", "rounds=1")
+CACHED = ("crop.cache=true", "trainer.max_epochs=1", "rounds=1")
 
 
 @pytest.fixture(scope="module")
 def kept(tmp_path_factory):
     """A finished round from the cache, resampled on the device."""
     home = tmp_path_factory.mktemp("kept")
-    loop.run(tiny(home / "run", *CACHED, "crop.resample=device", f"cache_dir={home}/caches"))
+    loop.run_rounds(tiny(home / "run", *CACHED, "crop.resample=device", f"paths.cache_dir={home}/caches"))
     return home
 
 
 @pytest.mark.slow
 def test_crops_on_the_device_give_the_same_run_bit_by_bit(kept, tmp_path):
-    resident = ("dataset.resident=device", f"cache_dir={kept}/caches")
-    loop.run(tiny(tmp_path, *CACHED, *resident))
+    resident = ("crop.resident=device", f"paths.cache_dir={kept}/caches")
+    loop.run_rounds(tiny(tmp_path, *CACHED, *resident))
     assert rows(tmp_path) == rows(kept / "run")
     one, other = (
         torch.load(path / "round_00/last.ckpt", weights_only=True)["state_dict"] for path in (tmp_path, kept / "run")
@@ -421,36 +421,38 @@ def test_crops_on_the_device_give_the_same_run_bit_by_bit(kept, tmp_path):
     assert one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
     experiment = tiny(tmp_path / "b", *CACHED, *resident)
     experiment.prepare()
-    batch = next(iter(experiment.make_data([0, 1, 2, 3], [], 0).train_dataloader()))
+    batch = next(iter(experiment.data.make_loaders([0, 1, 2, 3], [], 0).train_dataloader()))
     assert "image" not in batch and batch["warp"].shape == (4, 3, 3)
 
 
 @pytest.mark.slow
 def test_a_run_goes_on_from_the_cache_and_not_without_it(kept):
-    caches = f"cache_dir={kept}/caches"
+    caches = f"paths.cache_dir={kept}/caches"
     with pytest.raises(OccupiedError, match=r"different config \(crop.cache: True → None\)"):
-        loop.run(tiny(kept / "run", "trainer.max_epochs=1", "rounds=2", "crop.resample=device"))
-    loop.run(tiny(kept / "run", *CACHED, "rounds=2", "dataset.resident=device", caches))
+        loop.run_rounds(tiny(kept / "run", "trainer.max_epochs=1", "rounds=2", "crop.resample=device"))
+    loop.run_rounds(tiny(kept / "run", *CACHED, "rounds=2", "crop.resident=device", caches))
     assert [row["labelled"] for row in rows(kept / "run")] == ["12", "18"]
 
 
 @pytest.mark.slow
 def test_a_pool_grows_with_a_cache(tmp_path, caplog):
     caplog.set_level(logging.INFO)
-    cached = (*CACHED, f"cache_dir={tmp_path}/caches")
-    loop.run(tiny(tmp_path / "run", *cached))
-    loop.run(tiny(tmp_path / "run", *cached, "rounds=2", "dataset.pool=30", "dataset.grow=true"))
+    cached = (*CACHED, f"paths.cache_dir={tmp_path}/caches")
+    loop.run_rounds(tiny(tmp_path / "run", *cached))
+    loop.run_rounds(tiny(tmp_path / "run", *cached, "rounds=2", "dataset.pool=30", "pool.grow=true"))
     assert [row["pool"] for row in rows(tmp_path / "run")] == ["30", "24"], "round 0 selects after all, out of more"
     assert len(list((tmp_path / "caches").glob("*/cache.json"))) == 2
 
 
 @pytest.mark.slow
 def test_a_finished_run_builds_no_cache(kept, tmp_path):
-    loop.run(tiny(kept / "run", *CACHED, "rounds=2", "crop.resample=device", f"cache_dir={tmp_path}/caches"))
+    loop.run_rounds(
+        tiny(kept / "run", *CACHED, "rounds=2", "crop.resample=device", f"paths.cache_dir={tmp_path}/caches")
+    )
     assert not (tmp_path / "caches").exists()
 
 
 def test_a_cache_does_not_change_what_a_config_without_it_means(tmp_path):
-    plain = build.experiment(config(tmp_path)).science
+    plain = build.build_run(config(tmp_path)).science
     assert "crop.cache" not in plain and not any(name.startswith(("cache_dir", "dataset.cache")) for name in plain)
-    assert tiny(tmp_path, "dataset.cache=true").science == {**plain, "crop.cache": True}
+    assert tiny(tmp_path, "crop.cache=true").science == {**plain, "crop.cache": True}

@@ -75,7 +75,9 @@ def test_a_failing_rank_ends_its_job_with_its_traceback_and_the_next_job_of_the_
 
 @LONG
 def test_a_hanging_rank_ends_the_job_when_the_others_have_waited_long_enough(tmp_path):
-    code, said = finish(*RUN, "trainer.devices=2", "rank_timeout=4", "rounds=1", cwd=tmp_path, fault="hang:1:0:1")
+    code, said = finish(
+        *RUN, "trainer.devices=2", "launch.rank_timeout=4", "rounds=1", cwd=tmp_path, fault="hang:1:0:1"
+    )
     assert code == 2 and "rank 0 failed: " in said and "imed out" in said
 
 
@@ -137,7 +139,7 @@ def test_a_sweep_inside_torchrun_ends_at_its_first_failure_and_goes_on_by_the_sa
 
 @LONG
 def test_a_compiled_network_trains_on_two_ranks_as_an_uncompiled_one(undisturbed, tmp_path):
-    code, said = finish(*RUN, *TWO_RANKS, "compile=aot_eager", cwd=tmp_path)
+    code, said = finish(*RUN, *TWO_RANKS, "training.compile=aot_eager", cwd=tmp_path)
     assert code == 0, said
     for ours, theirs in zip(outcome(tmp_path / "run")[1], undisturbed[1], strict=True):
         assert float(ours["test_loss"]) == pytest.approx(float(theirs["test_loss"]), rel=1e-2)

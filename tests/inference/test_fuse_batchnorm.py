@@ -12,6 +12,7 @@ from llpp.errors import ConfigError
 from llpp.inference import fuse_batchnorm
 from llpp.inference.performance import Performance
 from llpp.inference.scorer import PoolScorer
+from llpp.training.module import RoundPart
 from llpp.types import Features, PoseOutput
 
 
@@ -96,17 +97,17 @@ def test_a_pass_is_compiled_when_it_does_enough_work():
         9, small
     )
     assert not Performance(compile_from=None).should_compile(10**9, published)
-    with pytest.raises(ConfigError, match=r"performance.compile_from=0 is invalid; expected auto, null, or"):
+    with pytest.raises(ConfigError, match=r"scoring.compile_from=0 is invalid; expected auto, null, or"):
         Performance(compile_from=0)
-    with pytest.raises(ConfigError, match=r"performance.allocator='best' is not known; use auto, keep or system"):
+    with pytest.raises(ConfigError, match=r"launch.allocator='best' is not known; use auto, keep or system"):
         Performance(allocator="best")
 
 
 def scoring(run_dir, *overrides):
     experiment = tiny(run_dir, *overrides, "data.eval_batch_size=4")
     torch.manual_seed(0)
-    data, module = experiment.make_data([0, 1], [0, 1], 0), experiment.make_module(0, "joint")
-    trainer = experiment.make_trainer(run_dir, "key", False)
+    data, module = experiment.data.make_loaders([0, 1], [0, 1], 0), experiment.trainer.make_module(RoundPart(0))
+    trainer = experiment.trainer.make_trainer(run_dir, "key", False)
     return PoolScorer(trainer, module, data, experiment.performance)
 
 
@@ -127,7 +128,7 @@ def test_where_compiling_fails_a_large_pool_is_scored_all_the_same(tmp_path, mon
     compiled_by(monkeypatch, without_compiler)
     expected = scoring(tmp_path).score(ROWS).columns["predicted_loss"]
     for _ in range(2):
-        found = scoring(tmp_path, "performance.compile_from=10").score(ROWS).columns["predicted_loss"]
+        found = scoring(tmp_path, "scoring.compile_from=10").score(ROWS).columns["predicted_loss"]
         assert np.array_equal(found, expected)
     assert caplog.text.count("scoring is not compiled") == 1 and "no C++ compiler was found" in caplog.text
 
@@ -138,7 +139,7 @@ def test_every_rounds_network_is_compiled_however_many_there_were(tmp_path, monk
     compiled_by(monkeypatch, lambda graph, _: graphs.append(graph) or graph)
     with torch._dynamo.config.patch(recompile_limit=2):  # torch's own is 8, after which it compiles no more
         for number in range(1, 5):
-            rounds = scoring(tmp_path, "performance.compile_from=10")
+            rounds = scoring(tmp_path, "scoring.compile_from=10")
             expected = rounds.score(ROWS[:4]).columns["predicted_loss"]
             found = rounds.score(ROWS).columns["predicted_loss"]
             assert len(graphs) == number
@@ -159,8 +160,8 @@ def test_a_compiled_network_scores_incomplete_batches_too(tmp_path, monkeypatch)
         return run
 
     compiled_by(monkeypatch, recording)
-    plain = scoring(tmp_path, "flip_test=true").score(ROWS)
-    compiled = scoring(tmp_path, "flip_test=true", "performance.compile_from=10")
+    plain = scoring(tmp_path, "task.flip_test=true").score(ROWS)
+    compiled = scoring(tmp_path, "task.flip_test=true", "scoring.compile_from=10")
     found = compiled.score(ROWS)
     assert isinstance(compiled.module.backbone, fuse_batchnorm.CompiledBackbone)
     assert set(sizes) == {4} and len(graphs) == 1

@@ -122,7 +122,7 @@ def test_labels_say_what_differs():
     assert build_method_labels(["x", "y"], same_module) == ["MSE", "CE"]
     weights = [settings(head_weight=1.0), settings(head_weight=0.5)]
     assert build_method_labels(["x", "y"], weights) == ["x", "y"]
-    assert build_method_labels(["x", "x"], weights)[1].endswith("(head_weight=0.5)")
+    assert build_method_labels(["x", "x"], weights)[1].endswith("(training.head_weight=0.5)")
     assert build_dataset_labels(["lsp/im1", "mpii/a#0"], [{"dataset.box": "a"}] * 2) == ["lsp", "mpii"]
     assert build_dataset_labels(["lsp/im1"] * 2, [{"dataset.box": b} for b in "ab"])[0] == "lsp (dataset.box=a)"
 
@@ -200,7 +200,7 @@ def test_too_many_selections_have_no_gallery(two_methods, tmp_path, monkeypatch)
 
 def test_joints_are_drawn_where_they_belong():
     data = Grey()
-    truth, box = data.records.joints[0], data.records.boxes[0]
+    truth, box = data.records.labels.joints[0], data.records.boxes[0]
     predicted = truth + np.array([4, -3], dtype=np.float32)
     tile = draw_person(data.load(0), truth, predicted, box, data.skeleton)
     assert tile.shape == (TILE, TILE, 3)
@@ -217,7 +217,7 @@ def test_joints_are_drawn_where_they_belong():
 
 def test_without_a_box_the_whole_image_is_shown():
     data = Grey()
-    matrix = compute_tile_matrix((80, 100), data.records.joints[0], np.full(4, np.nan, dtype=np.float32))
+    matrix = compute_tile_matrix((80, 100), data.records.labels.joints[0], np.full(4, np.nan, dtype=np.float32))
     assert matrix @ [-0.5, 39.5, 1] == pytest.approx([-0.5, TILE / 2 - 0.5])
     assert matrix @ [99.5, 39.5, 1] == pytest.approx([TILE - 0.5, TILE / 2 - 0.5])
     wild = np.full((JOINTS, 2), np.nan, dtype=np.float32)

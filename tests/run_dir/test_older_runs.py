@@ -14,7 +14,7 @@ from llpp.rounds import loop
 OLD = Path(__file__).parent / "run_before_the_move"  # two of its rounds are done
 SMALL = (
     "backbone.channels=4", "backbone.depth=1", "head=gap_fc", "head.widths=[8]", "trainer.precision=32-true",
-    "threads=1", *FIGURES,
+    "launch.threads=1", *FIGURES,
 )  # fmt: skip
 
 
@@ -25,16 +25,16 @@ def old(tmp_path):
 
 
 def test_an_older_run_resumes_to_the_numbers_that_its_own_program_reached(old):
-    state = loop.run(tiny(old, *SMALL, "rounds=3"))
+    state = loop.run_rounds(tiny(old, *SMALL, "rounds=3"))
     assert len(state.rounds) == 3
     check_recorded(old, OLD.with_suffix(".json"))
 
 
 def test_an_older_run_refuses_other_settings_by_name(old):
     with pytest.raises(OccupiedError, match=r"head_weight: 1\.0 → 2"):
-        loop.run(tiny(old, *SMALL, "rounds=3", "head_weight=2"))
+        loop.run_rounds(tiny(old, *SMALL, "rounds=3", "training.head_weight=2"))
     with pytest.raises(OccupiedError, match="ids were added to train"):
-        loop.run(tiny(old, *SMALL, "rounds=3", "dataset.pool=30"))
+        loop.run_rounds(tiny(old, *SMALL, "rounds=3", "dataset.pool=30"))
 
 
 def test_an_older_run_is_reported_with_its_gallery(old):

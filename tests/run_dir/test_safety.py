@@ -134,7 +134,7 @@ def test_a_whole_checkpoint_is_read(tmp_path):
 @pytest.mark.slow
 def test_a_checkpoint_that_has_the_key_and_nothing_else_right_is_one_sentence(tmp_path):
     once = ("rounds=1", "trainer.max_epochs=1")
-    loop.run(tiny(tmp_path, *once))
+    loop.run_rounds(tiny(tmp_path, *once))
     path = tmp_path / "round_00/last.ckpt"
     good = path.read_bytes()
 
@@ -155,10 +155,10 @@ def test_a_checkpoint_that_has_the_key_and_nothing_else_right_is_one_sentence(tm
         torch.save(content, path)
         path.with_name("last.ckpt.sha256").unlink(missing_ok=True)  # which would tell
         (tmp_path / "state.json").unlink()
-        told = sentence(StateError, lambda: loop.run(tiny(tmp_path, *once)))
+        told = sentence(StateError, lambda: loop.run_rounds(tiny(tmp_path, *once)))
         assert told.startswith(f"{path} cannot be used ("), spoil
     path.unlink()
-    assert len(loop.run(tiny(tmp_path, *once)).rounds) == 1
+    assert len(loop.run_rounds(tiny(tmp_path, *once)).rounds) == 1
 
 
 def stated(**changes):
@@ -505,7 +505,7 @@ def test_no_file_that_a_run_writes_holds_a_secret(tmp_path, capsys, as_a_process
         "+logger.csv={_target_: pytorch_lightning.loggers.CSVLogger, save_dir: '${run_dir}', name: logs}",
         f"+trackers=[{{token: {SECRETS['token']}}},{{nested: {{password: {SECRETS['password']}}}}}]",
         f"+mirror={mirror}", f"+note='api_key={SECRETS['inline']}'", f"budget=6,{mirror}",
-        "runs=runs", "run_dir=${runs}/job${hydra:job.num}", "rounds=1", "trainer.max_epochs=1", "report.write=true",
+        "paths.runs=runs", "paths.run_dir=${runs}/job${hydra:job.num}", "rounds=1", "trainer.max_epochs=1", "report.write=true",
     ]  # fmt: skip
     assert main.run(["-m", *TINY, *FIGURES, *given]) == 1
     assert "2 jobs: 1 done, 1 failed" in capsys.readouterr().err

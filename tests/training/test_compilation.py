@@ -11,6 +11,7 @@ from torch._dynamo.utils import counters
 from llpp.config import build
 from llpp.errors import ConfigError
 from llpp.training.compilation import Compilation, parse_compile_setting
+from llpp.training.module import RoundPart
 from llpp.types import Features, PoseOutput
 
 
@@ -32,8 +33,8 @@ def test_a_word_or_a_mapping_says_how_to_compile(setting, expected):
 @pytest.mark.parametrize(
     ("setting", "sentence"),
     [
-        ("fast", "compile='fast' is invalid; expected null, regional, a mode"),
-        (True, "compile=True is invalid"),
+        ("fast", "training.compile='fast' is invalid; expected null, regional, a mode"),
+        (True, "training.compile=True is invalid"),
         ({"modes": "default"}, "compile.modes is not known; use backend, mode, regional"),
         ({"mode": "fast"}, "compile.mode='fast' is invalid; expected one of default, reduce-overhead"),
         ({"regional": 1}, "compile.regional=1 is invalid; expected true or false"),
@@ -47,7 +48,7 @@ def test_a_setting_that_cannot_be_is_refused(setting, sentence):
 
 def test_graphs_that_overwrite_added_gradients_are_refused(tmp_path):
     with pytest.raises(ConfigError, match=r"gradients that trainer\.accumulate_grad_batches=2 adds up"):
-        tiny(tmp_path, "compile=reduce-overhead", "+trainer.accumulate_grad_batches=2")
+        tiny(tmp_path, "training.compile=reduce-overhead", "+trainer.accumulate_grad_batches=2")
 
 
 def test_batches_of_evaluation_are_filled_up_and_cut_again():
@@ -69,12 +70,14 @@ def compiled():
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:You are trying to `self.log")
 def test_the_second_round_and_smaller_batches_compile_nothing(tmp_path):
-    regional = "compile={backend:eager,regional:true}"
-    cfg = config(tmp_path, regional, "backbone.depth=1", "data.eval_batch_size=6", "flip_test=true")
-    experiment = build.experiment(cfg)
-    data = experiment.make_data(list(range(12)), [0], 0)
+    regional = "training.compile={backend:eager,regional:true}"
+    cfg = config(tmp_path, regional, "backbone.depth=1", "data.eval_batch_size=6", "task.flip_test=true")
+    experiment = build.build_run(cfg)
+    data = experiment.data.make_loaders(list(range(12)), [0], 0)
     batch, five = next(iter(data.train_dataloader())), next(iter(data.make_rows_loader(np.arange(5))))
-    plain = build.experiment(config(tmp_path, "backbone.depth=1", "flip_test=true")).make_module(0, "joint")
+    plain = build.build_run(config(tmp_path, "backbone.depth=1", "task.flip_test=true")).trainer.make_module(
+        RoundPart(0)
+    )
 
     def round_(number):
         before = compiled()

@@ -5,6 +5,7 @@ import pytest
 import torch
 from helpers.experiments import config, tiny
 from helpers.host_waits import Waits
+from llpp.training.known_mean import MaskedMean
 from test_contracts import options
 from torch.utils.data import DataLoader
 
@@ -14,8 +15,7 @@ from llpp.errors import TrainingError
 from llpp.inference.evaluation import evaluate
 from llpp.rounds import loop
 from llpp.training.divergence import NonFiniteLossMonitor, check_weights
-from llpp.training.known_mean import MaskedMean
-from llpp.training.module import LearningLossModule
+from llpp.training.module import LearningLossModule, RoundPart
 
 
 @pytest.mark.parametrize(
@@ -47,11 +47,11 @@ def made(tmp_path_factory):
 VARIANTS = [
     *(f"{group}={name}" for group in ("head", "objective", "pose_loss") for name in options(group)),
     "objective.pairs=all",
-    "flip_test=true",
+    "task.flip_test=true",
     "crop.resample=device",
     "pck.exclude=[neck]",
     "pck.curve=[0.1,0.3]",
-    "detach_from_epoch=0",
+    "training.detach_from_epoch=0",
     "trainer.precision=bf16-mixed",
 ]
 
@@ -98,10 +98,13 @@ def test_more_steps_of_an_epoch_or_of_a_pass_are_no_more_waiting(tmp_path):
 
     def fit(images):
         experiment = tiny(tmp_path, *overrides, "data.eval_batch_size=2")
-        data, rows = experiment.make_data(list(range(images)), [0, 1], 0), np.arange(images)
+        data, rows = experiment.data.make_loaders(list(range(images)), [0, 1], 0), np.arange(images)
         training, pool = ready(data.train_dataloader()), ready(data.make_rows_loader(rows))
         data.make_rows_loader = lambda _: pool
-        module, trainer = experiment.make_module(0, "joint"), experiment.make_trainer(tmp_path / "a", "key", False)
+        module, trainer = (
+            experiment.trainer.make_module(RoundPart(0)),
+            experiment.trainer.make_trainer(tmp_path / "a", "key", False),
+        )
         steps = waits_of(trainer.fit, module, training, ready(data.val_dataloader()))
         assert trainer.global_step == images // 4
         return steps, waits_of(evaluate, trainer, module, data, rows, frozenset({"embedding", "joints"}))
@@ -138,7 +141,7 @@ def test_nothing_is_saved_after_a_loss_that_is_not_finite(tmp_path, monkeypatch)
 
     monkeypatch.setattr(LearningLossModule, "compute_pose_losses", spoiled)
     with pytest.raises(TrainingError, match=r"round 0, epoch 1, batch 1 \(train/pose_loss nan, "):
-        loop.run(tiny(tmp_path, "trainer.log_every_n_steps=100", "rounds=1"))
+        loop.run_rounds(tiny(tmp_path, "trainer.log_every_n_steps=100", "rounds=1"))
     assert len(seen) == 6, "the epoch ends, and its end is not saved"
     kept = torch.load(tmp_path / "round_00/last.ckpt")
     assert kept["epoch"] == 0 and all(v.isfinite().all() for v in kept["state_dict"].values())

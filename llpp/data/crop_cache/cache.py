@@ -75,8 +75,8 @@ class CropCache:
             if error.errno in DISK_FULL_ERRORS:
                 problem = "the disk is full"
             raise ConfigError(
-                f"the crop cache {store.home} cannot be built: {problem}; fix that, choose another cache_dir=… or "
-                "set dataset.cache=false"
+                f"the crop cache {store.home} cannot be built: {problem}; fix that, choose another paths.cache_dir=… or "
+                "set crop.cache=false"
             ) from error
         return name
 
@@ -89,7 +89,7 @@ class CropCache:
         store = self.get_store(name)
         if not store.matches(self._describe(name)):
             raise DataError(
-                f"the crop cache {store.home} is not visible from this machine; choose a cache_dir=… on storage that "
+                f"the crop cache {store.home} is not visible from this machine; choose a paths.cache_dir=… on storage that "
                 "all machines of this job share"
             )
         self.name = name
@@ -189,7 +189,7 @@ class CropCache:
         if needed > free:
             raise ConfigError(
                 f"the {size}, does not fit into {self.root}, which has {format_bytes(free)} free; make room, choose "
-                "another cache_dir=…, lower crop.size or crop.margin, or set dataset.cache=false"
+                "another paths.cache_dir=…, lower crop.size or crop.margin, or set crop.cache=false"
             )
         return f"{size}, {format_bytes(needed)} of it to be cut with {format_bytes(free)} free"
 

@@ -34,8 +34,8 @@ class ResidentCrops:
         free = get_free_bytes(device)
         if crops.nbytes > free * (1 - RESERVED_SHARE):
             raise ConfigError(
-                f"dataset.resident=device needs {format_bytes(crops.nbytes)} for {len(crops):,} crops, but {device} "
-                f"has {format_bytes(free)} free; set dataset.resident=null, or lower crop.size or crop.margin"
+                f"crop.resident=device needs {format_bytes(crops.nbytes)} for {len(crops):,} crops, but {device} "
+                f"has {format_bytes(free)} free; set crop.resident=null, or lower crop.size or crop.margin"
             )
         pixels = torch.empty(crops.shape, dtype=torch.uint8, device=device)
         for start in range(0, len(crops), CHUNK_SIZE):
