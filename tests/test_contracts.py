@@ -64,7 +64,7 @@ def made_dataset(yaml):
 
 
 def network_and_side(cfg):
-    network = build.make(cfg.backbone, joints=JOINTS)
+    network = build.make(cfg.backbone, outputs=JOINTS)
     assert isinstance(network, Backbone)
     side = -(-64 // network.size_multiple) * network.size_multiple
     network.check_size(side)

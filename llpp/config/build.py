@@ -16,7 +16,13 @@ from pytorch_lightning.callbacks import ProgressBar
 from llpp.acquisition.base import NEEDS, Acquisition
 from llpp.backbones.base import Backbone
 from llpp.config import build_crop_cache, fingerprint, read_settings
-from llpp.config.instantiate import hydra_errors_as_config_errors, instantiate_dataset, make, make_dataset
+from llpp.config.instantiate import (
+    hydra_errors_as_config_errors,
+    instantiate_dataset,
+    make,
+    make_dataset,
+    make_task,
+)
 from llpp.data.crop_cache.cache import CropCache
 from llpp.data.crop_cache.device_cache import ResidentCrops
 from llpp.data.crop_dataset import CropPipeline
@@ -56,7 +62,7 @@ def build_run(cfg: DictConfig, gpu: int | None = None, dataset: AnyDataset | Non
     performance = _set_up_process(cfg)
 
     dataset = dataset or make_dataset(cfg)
-    task = build_task(cfg, dataset)
+    task = make_task(cfg, dataset)
     crops = build_crop_cache.build_crop_cache(cfg, dataset) if cfg.crop.cache else None
     make_loaders = _build_loader_factory(cfg, dataset, task, crops)
     data = RunData(dataset, task, crops, make_loaders)
@@ -104,18 +110,11 @@ def build_run(cfg: DictConfig, gpu: int | None = None, dataset: AnyDataset | Non
     )
 
 
-def build_task(cfg: DictConfig, dataset: AnyDataset) -> Task:
-    """The task of a config on a dataset."""
-    with hydra_errors_as_config_errors():
-        task: Task = make(cfg.task)(dataset=dataset)
-    return task
-
-
 def build_inspected(cfg: DictConfig) -> tuple[Task, PersonCrop]:
     """What `llpp data` looks at; unlike a run's, the dataset may lack images and splits."""
     check_setting("crop.size", cfg.crop.size)
     with hydra_errors_as_config_errors():
-        task = build_task(cfg, instantiate_dataset(cfg.dataset))
+        task = make_task(cfg, instantiate_dataset(cfg.dataset))
         return task, PersonCrop(cfg.crop.size, cfg.crop.padding)
 
 

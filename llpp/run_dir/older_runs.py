@@ -85,7 +85,7 @@ def update_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
     """Recorded result settings, flat, of a run that had only poses, under the names that they have now."""
     updated = dict(ADDED_SETTINGS)
     for old, value in update_targets(dict(settings)).items():
-        name = _update_name(old)
+        name = update_name(old)
         updated[name] = MOVED_VALUES.get((name, value), value) if isinstance(value, str) else value
     return updated
 
@@ -97,7 +97,7 @@ def update_state(body: dict[str, Any]) -> dict[str, Any]:
     return updated
 
 
-def _update_name(name: str) -> str:
+def update_name(name: str) -> str:
     """`codec.sigma` → `task.heatmap.sigma`."""
     for old, new in MOVED_SETTINGS.items():
         if name == old or name.startswith(f"{old}."):

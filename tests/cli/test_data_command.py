@@ -10,8 +10,8 @@ from helpers import coco_folders, lsp_folders
 from helpers.cli import llpp
 from rich.console import Console
 
-from llpp.cli.main import run_data_command as command
-from llpp.config.compose import composed
+from llpp.cli.data import run_data_command as command
+from llpp.config.compose import compose_config
 from llpp.data.person_crop import PersonCrop
 from llpp.datasets.coco.dataset import CocoKeypoints
 from llpp.datasets.lsp.dataset import LeedsSportsPose
@@ -206,11 +206,11 @@ def test_without_arguments_it_shows_the_default_dataset(tmp_path, capsys, monkey
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [
-        (["dataset=nope"], r"dataset=nope is not known; use coco, .*synthetic$"),
-        (["bugdet=3"], "bugdet is not known; did you mean budget"),
-        (["dataset.rot=here"], "dataset.rot is not known; did you mean dataset.root?"),
+        (["dataset=nope"], r"Could not find 'dataset/nope'. Available options in 'dataset': coco, .*synthetic$"),
+        (["bugdet=3"], "bugdet is not known; did you mean budget?"),
+        (["dataset=coco", "dataset.rot=here"], "dataset.rot is not known; did you mean dataset.root?"),
         (["+dataset.rot=here"], "unexpected keyword argument 'rot'"),
-        (["lspet"], "'lspet' cannot be read; expected OPTION=VALUE"),
+        (["lspet"], "'lspet' is invalid; expected OPTION=VALUE"),
         (["dataset.size=${nowhere}"], "Interpolation key 'nowhere' not found"),
         (["crop.size=big"], "crop.size='big' is invalid; expected 8 to 1024 pixels"),
         (["crop.padding=much"], "crop.padding='much' is invalid"),
@@ -226,7 +226,7 @@ def test_wrong_options_are_one_sentence(options, sentence):
 def test_own_groups_are_found_in_their_folder(tmp_path):
     (tmp_path / "dataset").mkdir()
     (tmp_path / "dataset/mine.yaml").write_text("_target_: mine.Mine\n")
-    assert composed(["dataset=mine"], tmp_path).dataset._target_ == "mine.Mine"
+    assert compose_config(["dataset=mine"], tmp_path).dataset._target_ == "mine.Mine"
 
 
 def test_a_place_that_cannot_be_written_to_is_one_sentence(tmp_path, persons):

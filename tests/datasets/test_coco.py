@@ -343,7 +343,7 @@ def test_wrong_settings_are_refused(tmp_path, settings, sentence):
 
 def test_files_of_one_dataset_share_their_joints(tmp_path):
     folder(tmp_path, name="a.json")
-    folder(tmp_path, content(joints=JOINTS[::-1]), name="b.json")
+    folder(tmp_path, content(outputs=JOINTS[::-1]), name="b.json")
     with pytest.raises(DataError, match=r"b.json names other keypoints than .*a.json"):
         CocoKeypoints(str(tmp_path), annotations=["a.json", "b.json"])
 

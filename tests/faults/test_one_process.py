@@ -69,7 +69,8 @@ def test_a_run_that_is_told_to_stop_does_so_in_order_and_names_the_command_that_
     time.sleep(0.5)  # into the second epoch
     process.send_signal(getattr(signal, name))
     assert process.wait(timeout=15) == 128 + getattr(signal, name)
-    assert f"llpp: interrupted ({name}); nothing that was finished is lost: `llpp run crop.size=32" in told(tmp_path)
+    remedy = "finished work is kept, run the same command again to resume: llpp run crop.size=32"
+    assert f"llpp: interrupted ({name}); {remedy}" in told(tmp_path)
     code, said = finish(*RUN, cwd=tmp_path)
     assert code == 0, said
     assert outcome(tmp_path / "run") == undisturbed[0]

@@ -41,7 +41,8 @@ def test_ranks_end_when_asked_to_and_with_their_launcher(undisturbed, tmp_path):
     job.send_signal(signal.SIGTERM)
     assert job.wait(timeout=40) == 128 + signal.SIGTERM
     assert sorted(processes) == [0, 1] and not any(map(alive, processes.values()))
-    assert "llpp: interrupted (SIGTERM); nothing that was finished is lost: `llpp run crop.size=32" in told(tmp_path)
+    remedy = "finished work is kept, run the same command again to resume: llpp run crop.size=32"
+    assert f"llpp: interrupted (SIGTERM); {remedy}" in told(tmp_path)
 
     job = start(*RUN, *TWO_RANKS, cwd=tmp_path, fault="hang:1:1:1")
     await_file(tmp_path / "run/round_01/last.ckpt", job)

@@ -10,7 +10,7 @@ from helpers.run_dirs import Grey, row, run_dir
 from rich.console import Console
 
 from llpp import report
-from llpp.cli.main import report as report_command
+from llpp.cli.report import run_report_command as report_command
 from llpp.errors import ConfigError
 from llpp.launch.job import job
 from llpp.report.collect import collect

@@ -24,6 +24,8 @@ from hydra.core.hydra_config import HydraConfig
 
 from llpp import hashing
 from llpp.cli import main
+from llpp.cli.report import run_report_command
+from llpp.cli.run import run_run_command
 from llpp.config import instantiate
 from llpp.datasets.coco.dataset import CocoKeypoints
 from llpp.datasets.images import read_image
@@ -351,11 +353,11 @@ def test_the_report_trusts_the_packages_that_it_is_told_of(tmp_path, marker, plu
     target = tmp_path / "precious"
     target.write_text("mine")
     (folder / ".report.html.part").symlink_to(target)  # where the report is written first
-    main.report([str(folder)])
+    run_report_command([str(folder)])
     page = (folder / "report.html").read_text()
     assert "The gallery is left out" in page and "names _target_ &#39;minefield.Mine&#39;" in page
     for spelling in ("--trusted-packages=other,minefield", "trusted_packages=[other,minefield]"):
-        main.report([str(folder), spelling])
+        run_report_command([str(folder), spelling])
         page = (folder / "report.html").read_text()
         assert "The gallery is left out" not in page and "4 val" not in page and "2 val" in page
     assert target.read_text() == "mine"
@@ -507,7 +509,7 @@ def test_no_file_that_a_run_writes_holds_a_secret(tmp_path, capsys, as_a_process
         f"+mirror={mirror}", f"+note='api_key={SECRETS['inline']}'", f"budget=6,{mirror}",
         "paths.runs=runs", "paths.run_dir=${runs}/job${hydra:job.num}", "rounds=1", "trainer.max_epochs=1", "report.write=true",
     ]  # fmt: skip
-    assert main.run(["-m", *TINY, *FIGURES, *given]) == 1
+    assert run_run_command(["-m", *TINY, *FIGURES, *given]) == 1
     assert "2 jobs: 1 done, 1 failed" in capsys.readouterr().err
     written = {str(p.relative_to(tmp_path)): p.read_bytes() for p in tmp_path.rglob("*") if p.is_file()}
     for name in ("runs/multirun.yaml", "runs/job0/config.yaml", "runs/job0/report.html", "runs/job1/failed.json"):
