@@ -132,7 +132,10 @@ def test_unknown_options_and_plugins_are_named_with_the_known_ones(tmp_path, wor
     ("overrides", "sentence"),
     [
         (["budget=5000"], "budget=5000 exceeds the unlabelled pool (24 left after round 0"),
-        (["dataset=lspet", "paths.data_root=/nowhere"], "no joints.mat in /nowhere/lspet; unpack the published archive"),
+        (
+            ["dataset=lspet", "paths.data_root=/nowhere"],
+            "no joints.mat in /nowhere/lspet; unpack the published archive",
+        ),
         (["dataset.size=nine"], "dataset.size"),
         (["+head.depth=3"], "MultiscaleConvHead.__init__() got an unexpected keyword argument 'depth'"),
         (["+optimizer.momentum=3"], "Adam.__init__() got an unexpected keyword argument 'momentum'"),
@@ -213,7 +216,9 @@ def photographs(tmp_path):
 @pytest.mark.slow
 def test_a_corrupt_image_stops_a_run_before_it_starts(photographs, tmp_path):
     (photographs / "images/im0005.jpg").write_bytes(b"\xff\xd8 broken")
-    with pytest.raises(DataError, match=r"im0005.jpg is truncated.*; mend or remove it, or set pool.on_bad_image=skip"):
+    with pytest.raises(
+        DataError, match=r"im0005.jpg is truncated.*; mend or remove it, or set pool.on_bad_image=skip"
+    ):
         lsp_run(tmp_path / "run", photographs)
     assert not (tmp_path / "run/state.json").exists()
 

@@ -1,6 +1,5 @@
 """What the tests of several ranks let them do."""
 
-from dataclasses import replace
 
 import numpy as np
 import torch
@@ -19,7 +18,7 @@ from llpp.inference.evaluation import evaluate
 from llpp.inference.scorer import PoolScorer
 from llpp.rounds import loop, records
 from llpp.rounds.preflight import create_initial_state
-from llpp.rounds.selection import score_and_select
+from llpp.rounds.selection import select_from_pool
 from llpp.rounds.stopwatch import Stopwatch
 from llpp.run_dir import state
 from llpp.training.module import RoundPart
@@ -115,7 +114,7 @@ def scored(run_dir, pools, *overrides):
     module = experiment.trainer.make_module(RoundPart(0))
     trainer = experiment.trainer.make_trainer(run_dir, "key", False)
     found = [evaluate(trainer, module, data, np.array(rows, dtype=int), frozenset({"embedding"})) for rows in pools]
-    return [({name: np.asarray(column) for name, column in f.columns.items()}, f.pck) for f in found]
+    return [({name: np.asarray(column) for name, column in f.columns.items()}, f.metric) for f in found]
 
 
 def rounds(run_dir, *overrides):
@@ -139,7 +138,7 @@ def half_precision(run_dir, *overrides):
         trainer.strategy._precision_plugin = MixedPrecision("16-mixed", "cpu", scaler)
         return trainer
 
-    object.__setattr__(experiment, "make_trainer", make_trainer)
+    object.__setattr__(experiment.trainer, "make_trainer", make_trainer)
     row = loop.run_rounds(experiment).rounds[-1].row
     adam = torch.load(run_dir / "round_00/last.ckpt", weights_only=True)["optimizer_states"][0]["state"]
     return scaler.get_scale(), int(adam[0]["step"]) if adam else 0, row["test_loss"]
@@ -148,19 +147,23 @@ def half_precision(run_dir, *overrides):
 def selections(run_dir, acquisitions, *overrides):
     """What each of some acquisitions selects after round 0, and the row of that round up to there."""
     experiment = tiny(run_dir, *overrides)
-    begun = create_initial_state(experiment.settings, experiment.result_settings, experiment.data.dataset)
-    pool = loop.current_pool(experiment, begun)
+    begun = create_initial_state(experiment.settings, experiment.result_settings, experiment.data)
+    pool = loop.build_pool(experiment, begun)
+    task = experiment.data.task
     data = experiment.data.make_loaders(pool.labelled.tolist(), experiment.data.select_rows("val", begun), 0)
     trained = experiment.trainer.train(0, begun.labelled, data, 0, "")
-    scoring = PoolScorer(trained.trainer, trained.module, data)
+    scorer = PoolScorer(trained.trainer, trained.module, data)
     found = {}
     for name in acquisitions:
-        node = OmegaConf.load(conf_dir() / f"acquisition/{name}.yaml")
-        own = replace(experiment, acquisition=build.make(node))
-        selected, measured = score_and_select(own, pool, 0, scoring, run_dir / "round_00", Stopwatch())
-        found[name] = list(selected), collectives.on_rank_zero(measured)
-    tested = scoring.score(experiment.data.select_rows("test", begun))
-    return found, collectives.on_rank_zero(lambda: records.build_test_row(0, 12, 0, tested)), trained.reused
+        acquisition = build.make(OmegaConf.load(conf_dir() / f"acquisition/{name}.yaml"))
+        selection = select_from_pool(
+            acquisition, experiment.oracle, task, experiment.settings, pool, 0, scorer, Stopwatch()
+        )
+        row = collectives.on_rank_zero(lambda made=selection: records.build_selection_row(task, made))
+        found[name] = selection.ids, row
+    tested = scorer.score(experiment.data.select_rows("test", begun))
+    row = collectives.on_rank_zero(lambda: records.build_row(0, task, 12, 0, tested))
+    return found, row, trained.reused
 
 
 def drifting_rounds(run_dir):
@@ -180,7 +183,7 @@ def drifting_rounds(run_dir):
         trainer.fit = drifting
         return trainer
 
-    object.__setattr__(experiment, "make_trainer", make_trainer)
+    object.__setattr__(experiment.trainer, "make_trainer", make_trainer)
     return loop.run_rounds(experiment)
 
 
@@ -209,5 +212,5 @@ def committed(run_dir):
 def prepared(run_dir):
     """Name of the crop cache that all ranks read, and the sum of its pixels."""
     experiment = tiny(run_dir, "crop.cache=true", f"paths.cache_dir={run_dir}/caches")
-    experiment.prepare()
-    return experiment.crops.name, int(experiment.crops.all_pixels.sum())
+    experiment.data.open_crops()
+    return experiment.data.crops.name, int(experiment.data.crops.all_pixels.sum())
