@@ -68,16 +68,6 @@ def move_points(points: NDArray[np.float32], matrix: Matrix) -> NDArray[np.float
     return (points @ linear + shift).astype(np.float32)
 
 
-def move_joints(
-    joints: NDArray[np.float32], visible: NDArray[np.uint8], matrix: Matrix, flip_order: list[int] | None
-) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
-    """Move (K, 2) joints; with `flip_order`, for a mirrored image, left and right joints change places."""
-    moved = move_points(joints, matrix)
-    if flip_order is None:
-        return moved, visible
-    return moved[flip_order], visible[flip_order]
-
-
 def compute_scale(matrix: Matrix) -> float:
     """Return the scale of a similarity: output pixels per input pixel."""
     (a, b), (c, d) = matrix[:2, :2].tolist()

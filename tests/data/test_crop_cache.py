@@ -11,18 +11,20 @@ import numpy as np
 import pytest
 import torch
 from helpers import forked
-from helpers.crops import AUGMENTED, figures, same
+from helpers.crops import AUGMENTED, crop_dataset, cut_person, evaluate, figures, same, train
 from helpers.experiments import FIGURES, config, rows, tiny
 from helpers.lsp_folders import folder
 from helpers.rank_processes import on_ranks
 from helpers.rank_work import prepared
+from helpers.run_dirs import pose_task
 
 from llpp.cli.main import run_data_command as command
 from llpp.config import build
 from llpp.data.crop_cache.blocks import ROWS_PER_BLOCK, Store
 from llpp.data.crop_cache.cache import SPOT_CHECKS, CropCache
-from llpp.data.crop_dataset import EVALUATION, CropDataset, CropPipeline, to_tensors
+from llpp.data.crop_dataset import CropPipeline, to_tensors
 from llpp.data.datamodule import LoaderSettings, PoolDataModule
+from llpp.data.image_preparation import ImagePreparation
 from llpp.data.person_crop import PersonCrop
 from llpp.datasets.base import Records
 from llpp.datasets.images import read_image
@@ -30,6 +32,7 @@ from llpp.datasets.pose import LSP_SKELETON, PoseDataset
 from llpp.errors import ConfigError, OccupiedError, StateError
 from llpp.geometry import Warp
 from llpp.rounds import loop
+from llpp.training.module import RoundPart
 
 CROP = PersonCrop(16, 1.25, 1.5)
 COUNT = 150  # three blocks, the last one short
@@ -80,7 +83,7 @@ def test_the_middle_of_a_kept_crop_is_the_crop_itself_bit_by_bit(shape, box, cro
     image = np.random.default_rng(0).integers(0, 256, (*shape, 3), dtype=np.uint8)
     box = np.array(box, dtype=np.float32)
     none = np.zeros((1, 2), np.float32), np.zeros(1, np.uint8)
-    direct = PersonCrop(crop.size, crop.padding)(image, box, *none, Warp(), [0]).image
+    direct = cut_person(PersonCrop(crop.size, crop.padding), image, box, *none, Warp(), [0]).image
     kept = crop.cut_upright(image, box)
     assert kept.shape == (crop.side, crop.side, 3)
     assert np.array_equal(kept[crop.border : crop.border + crop.size, crop.border : crop.border + crop.size], direct)
@@ -97,18 +100,18 @@ def drawn(tmp_path_factory):
 
 def crops(dataset, cut=None, margin=None, resident=False):
     cropping = CropPipeline(PersonCrop(32, 1.25, margin), AUGMENTED, None, cut, resident)
-    return CropDataset(dataset, dataset.get_normaliser("torso").values, cropping, 0, 0)
+    return crop_dataset(dataset, cropping)
 
 
 def test_evaluation_sees_the_same_with_and_without_the_cache(drawn):
     dataset, made = drawn
-    keys = [(EVALUATION, row) for row in range(len(dataset.records.ids))]
+    keys = [evaluate(row) for row in range(len(dataset.records.ids))]
     assert same(crops(dataset).__getitems__(keys), crops(dataset, made).__getitems__(keys))
 
 
 def test_augmented_crops_agree_within_the_margin(drawn):
     dataset, made = drawn
-    keys = [(epoch, row) for row in range(len(dataset.records.ids)) for epoch in range(8)]
+    keys = [train(row, epoch) for row in range(len(dataset.records.ids)) for epoch in range(8)]
     direct, kept = crops(dataset).__getitems__(keys), crops(dataset, made).__getitems__(keys)
     assert all(same({k: direct[k]}, {k: kept[k]}) for k in direct if k != "image"), "geometry is the same"
     light, twice = (batch["image"].astype(float) for batch in (direct, kept))
@@ -124,10 +127,13 @@ def test_augmented_crops_agree_within_the_margin(drawn):
 @pytest.mark.parametrize("where", ["worker", "device"])
 def test_fine_detail_survives_the_second_resampling(drawn, tmp_path, where):
     dataset, made = drawn
-    keys = [(epoch, row) for row in range(len(dataset.records.ids)) for epoch in range(8)]
+    keys = [train(row, epoch) for row in range(len(dataset.records.ids)) for epoch in range(8)]
     once = crops(dataset).__getitems__(keys)["image"]
     batch = to_tensors(crops(dataset, made, 1.5 if where == "device" else None).__getitems__(keys))
-    pixels = build.module(config(tmp_path, "backbone.channels=4"), dataset, 0, "joint").train().prepare_images(batch)
+    images = ImagePreparation(32)
+    cfg = config(tmp_path, "backbone.channels=4")
+    module = build.build_module(cfg, dataset, pose_task(dataset), images, RoundPart(0)).train()
+    pixels = module.prepare_images(batch)
     twice = ((pixels + 1) * 127.5).permute(0, 2, 3, 1).contiguous().numpy().round().astype(np.uint8)
 
     def detail(images):
@@ -141,8 +147,8 @@ def test_batches_from_the_cache_do_not_depend_on_workers(drawn):
 
     def batches(workers):
         cropping = CropPipeline(PersonCrop(32, 1.25), AUGMENTED, None, made)
-        sizes = dataset.get_normaliser("torso").values
-        data = PoolDataModule(dataset, sizes, range(9), [9, 10], cropping, LoaderSettings(4, 2, workers), 0, 0)
+        task = pose_task(dataset)
+        data = PoolDataModule(dataset, task, range(9), [9, 10], cropping, LoaderSettings(4, 2, workers), 0, 0)
         return [{k: v.numpy() for k, v in batch.items()} for batch in data.train_dataloader()]
 
     assert all(same(one, other) for one, other in zip(batches(0), batches(1), strict=True))

@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 import pytest
 import scipy.io
+from helpers.crops import cut_person
 from helpers.mpii_folders import NOTHING, crowd, form_a, form_b, people, person, rectangle, structs, write
 
 from llpp.data.person_crop import PersonCrop
@@ -197,7 +198,8 @@ def test_joints_land_on_the_pixels_they_name(tmp_path):
     (tmp_path / "images").mkdir()
     cv2.imwrite(str(tmp_path / "images/a.png"), image)
     table = data.records
-    crop = PersonCrop(100)(
+    crop = cut_person(
+        PersonCrop(100),
         data.load(row),
         table.boxes[row],
         table.labels.joints[row],
@@ -223,7 +225,8 @@ def test_the_samples_persons_fill_their_crops(box):
     table = data.records
     assert len(table.ids) == 5 and set(table.split.tolist()) == {"train", "val", "test"}
     for row, name in enumerate(table.images):
-        crop = PersonCrop(256)(
+        crop = cut_person(
+            PersonCrop(256),
             data.load(row),
             table.boxes[row],
             table.labels.joints[row],

@@ -1,6 +1,5 @@
 """What the tests of several ranks let them do."""
 
-
 import numpy as np
 import torch
 from helpers.experiments import FIGURES, TINY, composed, tiny

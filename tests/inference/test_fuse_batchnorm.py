@@ -13,7 +13,7 @@ from llpp.inference import fuse_batchnorm
 from llpp.inference.performance import Performance
 from llpp.inference.scorer import PoolScorer
 from llpp.training.module import RoundPart
-from llpp.types import Features, PoseOutput
+from llpp.types import Features, Output
 
 
 def trained(network, size=32):
@@ -45,7 +45,7 @@ def test_a_folded_hourglass_finds_the_same_with_fewer_layers_and_the_original_st
     images = torch.randn(3, 3, 32, 32)
     with torch.no_grad():
         expected, found = backbone.eval()(images), folded(images)
-    assert torch.allclose(found.heatmaps, expected.heatmaps, atol=1e-4)
+    assert torch.allclose(found.raw, expected.raw, atol=1e-4)
     assert torch.allclose(found.features.penultimate, expected.features.penultimate, atol=1e-4)
 
 
@@ -60,7 +60,7 @@ class Strange(Backbone):
 
     def forward(self, image):
         between = self.layers[0](image)
-        return PoseOutput((self.layers[1](between) + between)[:, None], Features({1: between}, between))
+        return Output((self.layers[1](between) + between)[:, None], Features({1: between}, between))
 
 
 def test_a_backbone_that_calls_its_layers_in_its_own_way_is_left_alone(caplog):
@@ -77,7 +77,7 @@ def test_what_does_not_follow_a_convolution_or_is_shared_stays():
 
         def forward(self, image):
             found = self.layers(image)
-            return PoseOutput(self.twice(found)[:, None], Features({1: found}, found))
+            return Output(self.twice(found)[:, None], Features({1: found}, found))
 
     assert norms(fuse_batchnorm.fuse_batchnorm(trained(Shared()), 32)) == 1
 

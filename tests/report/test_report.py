@@ -13,13 +13,12 @@ from llpp.cli.report import run_report_command as report_command
 from llpp.errors import ConfigError, DataError, StateError
 from llpp.report import gallery
 from llpp.report.collect import collect
-from llpp.report.gallery import TILE, compute_tile_matrix, draw_person
 from llpp.report.labels import build_dataset_labels, build_method_labels
 from llpp.report.markdown import format_markdown
 from llpp.report.page import write_report
 from llpp.report.summary import summarise_section
 from llpp.report.tables import build_main_grids, format_tidy_csv
-from llpp.tasks.pose.drawing import SIDE_COLOURS
+from llpp.tasks.pose.drawing import SIDE_COLOURS, TILE, compute_tile_matrix, draw_person
 
 pytestmark = pytest.mark.slow
 

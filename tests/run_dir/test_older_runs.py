@@ -38,7 +38,7 @@ def test_an_older_run_refuses_other_settings_by_name(old):
 
 
 def test_an_older_run_is_reported_with_its_gallery(old):
-    from llpp.config.instantiate import rebuild_run_dataset
+    from llpp.config.instantiate import rebuild_run_task
 
-    text = page.write_report([old], old, rebuild_run_dataset, None).read_text()
+    text = page.write_report([old], old, rebuild_run_task, None).read_text()
     assert "synthetic" in text and "The gallery is left out" not in text

@@ -233,7 +233,7 @@ CONFIGS = {
 def test_a_hostile_config_is_one_sentence(tmp_path, marker, name):
     folder = run_dir(tmp_path / "a", [row(0, 10, 0.5)])
     (folder / "config.yaml").write_text(CONFIGS[name].replace("{marker}", str(marker)))
-    for call in (lambda: collect([folder]), lambda: instantiate.rebuild_run_dataset(folder)):
+    for call in (lambda: collect([folder]), lambda: instantiate.rebuild_run_task(folder)):
         assert "has no readable config.yaml" in sentence(StateError, call)
 
 
@@ -274,24 +274,24 @@ def test_only_our_datasets_are_built_from_a_config(tmp_path, marker, target):
     nested = f"  more: [{{inner: {{_target_: {target!r}, _partial_: true, _args_: ['touch {marker}']}}}}]\n"
     for number, text in enumerate((f"  _target_: {target!r}\n  _args_: ['touch {marker}']\n", DRAWN + nested)):
         folder = figures(tmp_path / str(number), text)
-        told = sentence(ConfigError, instantiate.rebuild_run_dataset, folder)
+        told = sentence(ConfigError, instantiate.rebuild_run_task, folder)
         assert f"config.yaml names _target_ {target!r}, which is neither one of llpp's datasets nor in" in told
         assert "trusted_packages=…" in told
 
 
 @pytest.mark.parametrize("target", ["{a: 1}", "[os.system, 1]", "1", "null"])
 def test_a_target_that_is_no_name_is_refused(tmp_path, target):
-    told = sentence(ConfigError, instantiate.rebuild_run_dataset, figures(tmp_path, f"  _target_: {target}\n"))
+    told = sentence(ConfigError, instantiate.rebuild_run_task, figures(tmp_path, f"  _target_: {target}\n"))
     assert "trusted_packages" in told
 
 
 def test_our_own_datasets_are_built(tmp_path):
-    assert len(instantiate.rebuild_run_dataset(figures(tmp_path / "a", DRAWN)).records.ids) == 12
+    assert len(instantiate.rebuild_run_task(figures(tmp_path / "a", DRAWN)).records.ids) == 12
     merged = "  _target_: llpp.datasets.merged.MergedDataset\n  parts:\n    one:\n"
     merged += "".join(f"    {line}\n" for line in DRAWN.splitlines())
-    assert len(instantiate.rebuild_run_dataset(figures(tmp_path / "b", merged)).records.ids) == 12
+    assert len(instantiate.rebuild_run_task(figures(tmp_path / "b", merged)).records.ids) == 12
     assert "has no dataset" in sentence(
-        ConfigError, instantiate.rebuild_run_dataset, figures(tmp_path / "c", "  size: 3\n")
+        ConfigError, instantiate.rebuild_run_task, figures(tmp_path / "c", "  size: 3\n")
     )
 
 
@@ -308,7 +308,7 @@ def test_nothing_is_looked_up_for_a_config(tmp_path, monkeypatch, value):
     monkeypatch.setenv("SESAME", "open-sesame")
     for text in (DRAWN + f"  root: {value}\n", f"  _target_: {value}\n", DRAWN + f"  {value}: 1\n"):
         folder = figures(tmp_path, text)
-        told = sentence(ConfigError, instantiate.rebuild_run_dataset, folder)
+        told = sentence(ConfigError, instantiate.rebuild_run_task, folder)
         assert "has the interpolation" in told and "open-sesame" not in told
         assert "open-sesame" not in str(collect([folder]))
 
@@ -337,12 +337,12 @@ def test_a_trusted_package_builds_what_it_defines_and_not_what_it_imports(tmp_pa
     folder = figures(
         tmp_path / "a", DRAWN.replace("llpp.datasets.synthetic.dataset.SyntheticFigures", "minefield.Mine")
     )
-    assert "neither" in sentence(ConfigError, instantiate.rebuild_run_dataset, folder, trusted=["mine", "minefields"])
+    assert "neither" in sentence(ConfigError, instantiate.rebuild_run_task, folder, trusted=["mine", "minefields"])
     assert plug_in not in sys.modules  # what is not trusted is not even imported
-    assert instantiate.rebuild_run_dataset(folder, trusted=[plug_in]).name == "mine"
+    assert instantiate.rebuild_run_task(folder, trusted=[plug_in]).name == "mine"
     for target in ("minefield.system", "minefield.os.system", "minefield.Mine.__class__", "minefield.Nothing"):
         text = f"  _target_: {target}\n  _args_: ['touch {marker}']\n"
-        sentence(ConfigError, instantiate.rebuild_run_dataset, figures(tmp_path / "b", text), trusted=[plug_in])
+        sentence(ConfigError, instantiate.rebuild_run_task, figures(tmp_path / "b", text), trusted=[plug_in])
 
 
 @pytest.mark.slow

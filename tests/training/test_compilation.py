@@ -12,7 +12,7 @@ from llpp.config import build
 from llpp.errors import ConfigError
 from llpp.training.compilation import Compilation, parse_compile_setting
 from llpp.training.module import RoundPart
-from llpp.types import Features, PoseOutput
+from llpp.types import Features, Output
 
 
 @pytest.mark.parametrize(
@@ -55,11 +55,11 @@ def test_batches_of_evaluation_are_filled_up_and_cut_again():
     def network(image):
         assert len(image) == 4, "one shape, whatever the batch"
         levels = image.flatten(1).sum(dim=1)[:, None, None, None]
-        return PoseOutput(levels[:, None], Features({4: 2 * levels}, 3 * levels))
+        return Output(levels[:, None], Features({4: 2 * levels}, 3 * levels))
 
     image = torch.arange(3.0)[:, None, None, None].expand(3, 3, 2, 2)  # sums are 0, 12 and 24
     output = Compilation("eager", batch=4).evaluate(network, image)
-    found = (output.heatmaps, output.features.pyramid[4], output.features.penultimate)
+    found = (output.raw, output.features.pyramid[4], output.features.penultimate)
     assert [values.flatten().tolist() for values in found] == [[0, 12, 24], [0, 24, 48], [0, 36, 72]]
 
 

@@ -5,7 +5,6 @@ import pytest
 import torch
 from helpers.experiments import config, tiny
 from helpers.host_waits import Waits
-from llpp.training.known_mean import MaskedMean
 from test_contracts import options
 from torch.utils.data import DataLoader
 
@@ -15,6 +14,7 @@ from llpp.errors import TrainingError
 from llpp.inference.evaluation import evaluate
 from llpp.rounds import loop
 from llpp.training.divergence import NonFiniteLossMonitor, check_weights
+from llpp.training.masked_mean import MaskedMean
 from llpp.training.module import LearningLossModule, RoundPart
 
 
