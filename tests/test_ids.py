@@ -10,6 +10,7 @@ import pytest
 
 from llpp.config.fingerprint import hash_columns
 from llpp.datasets.base import Records
+from llpp.datasets.pose import PoseLabels, Skeleton
 from llpp.errors import DataError
 from llpp.ids import CHUNK_SIZE, Ids
 
@@ -110,10 +111,16 @@ def test_many_are_shown_in_short():
 def table(ids, images, split):
     """Records of people without joints."""
     count = len(ids)
+    skeleton = Skeleton(joints=(), flip_pairs=(), edges=(), torso=())
     return Records(
-        ids, images, np.array(split, dtype=np.str_), np.zeros((count, 0, 2), np.float32),
-        np.zeros((count, 0), np.uint8), np.zeros((count, 4), np.float32), "image", np.ones(count, dtype=np.bool_),
-    )  # fmt: skip
+        ids=ids,
+        images=images,
+        split=np.array(split, dtype=np.str_),
+        boxes=np.zeros((count, 4), np.float32),
+        box_source="image",
+        may_start=np.ones(count, dtype=np.bool_),
+        labels=PoseLabels(skeleton, np.zeros((count, 0, 2), np.float32), np.zeros((count, 0), np.uint8)),
+    )
 
 
 def test_records_take_any_sequence_of_strings():

@@ -29,7 +29,7 @@ def undisturbed(tmp_path_factory):
 def test_a_killed_rank_is_told_and_the_same_command_ends_as_if_nothing_had_been(undisturbed, tmp_path):
     code, said = finish(*RUN, *TWO_RANKS, cwd=tmp_path, fault="kill:1:1:1")
     assert code == 2 and "rank 1 failed: it was killed (SIGKILL), as the system does when memory runs out" in said
-    assert "The same command goes on from the last commit" in said
+    assert "Run the same command again to resume from the last commit" in said
     ends_undisturbed(undisturbed, tmp_path)
 
 

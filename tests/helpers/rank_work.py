@@ -50,7 +50,7 @@ def order(labelled, batch_size, epoch):
     """The rows that a rank is given in an epoch."""
     sampler = EpochSampler(range(labelled), batch_size, 0, 0)
     sampler.set_epoch(epoch)
-    return [row for _, row in sampler], sampler.batch
+    return [key.row for key in sampler], sampler.batch
 
 
 class Network(nn.Module):

@@ -35,7 +35,7 @@ def norms(network):
 
 @pytest.mark.parametrize("biases", [False, True])
 def test_a_folded_hourglass_finds_the_same_with_fewer_layers_and_the_original_stays_as_it_was(biases):
-    backbone = trained(StackedHourglass(joints=5, stacks=2, channels=16, depth=3, published_biases=biases))
+    backbone = trained(StackedHourglass(outputs=5, stacks=2, channels=16, depth=3, published_biases=biases))
     before = {name: value.clone() for name, value in backbone.state_dict().items()}
     folded = fuse_batchnorm.fuse_batchnorm(backbone, 32)
     # of 25 residual blocks two of three fold, the first follows a sum; and those of the stem and of two features

@@ -11,7 +11,7 @@ from helpers.cli import llpp
 from helpers.experiments import FIGURES, TINY, config, rows
 
 from llpp.launch import sweep
-from llpp.launch.job import job, run, run_unless_done
+from llpp.launch.job import job, run_job, run_unless_done
 from llpp.run_dir import lock
 
 JOBS = ("rounds=2", "seed=0,1", "crop.size=32,48", "name=s${crop.size}", "trainer.max_epochs=1")
@@ -117,7 +117,7 @@ def test_a_job_locks_the_gpus_that_it_uses_even_if_these_are_all(wanted, taken, 
     """The test needs no GPU. A job that wants more GPUs than there are fails when it begins."""
     calls = []
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
-    monkeypatch.setattr("llpp.launch.job.run", lambda cfg, gpus=None: calls.append(gpus) or "done")
+    monkeypatch.setattr("llpp.launch.job.run_job", lambda cfg, gpus=None: calls.append(gpus) or "done")
     monkeypatch.setattr(sweep.tempfile, "gettempdir", lambda: str(tmp_path))
     cfg = config(tmp_path / "run", "trainer=ddp", f"trainer.devices={wanted}", "data.batch_size=12")
     assert run_unless_done(cfg) == "done" and calls == [taken]
@@ -128,7 +128,7 @@ def test_a_job_is_done_when_its_report_is_newer_than_its_last_commit(tmp_path):
     last = ("trainer.max_epochs=1", "report.write=true")
     cfg = config(tmp_path / "run", "rounds=1", *last)
     assert not sweep.is_done(cfg)
-    run(cfg)
+    run_job(cfg)
     assert sweep.is_done(cfg) and not sweep.is_done(config(tmp_path / "run", "rounds=2", *last))
     # As if the job had been killed between its last commit and its report.
     os.utime(tmp_path / "run/report.html", (0, 0))

@@ -75,13 +75,12 @@ def test_the_second_round_and_smaller_batches_compile_nothing(tmp_path):
     experiment = build.build_run(cfg)
     data = experiment.data.make_loaders(list(range(12)), [0], 0)
     batch, five = next(iter(data.train_dataloader())), next(iter(data.make_rows_loader(np.arange(5))))
-    plain = build.build_run(config(tmp_path, "backbone.depth=1", "task.flip_test=true")).trainer.make_module(
-        RoundPart(0)
-    )
+    uncompiled = build.build_run(config(tmp_path, "backbone.depth=1", "task.flip_test=true"))
+    plain = uncompiled.trainer.make_module(RoundPart(0))
 
     def round_(number):
         before = compiled()
-        module = experiment.make_module(number, "joint")
+        module = experiment.trainer.make_module(RoundPart(number))
         assert list(module.state_dict()) == list(plain.state_dict())
         module.load_state_dict(plain.state_dict())
         with torch.inference_mode():

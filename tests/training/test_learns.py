@@ -16,7 +16,7 @@ QUIET = ("callbacks=none", "logger=none", "training.base_models=null")
 def first_round(run_dir, *overrides):
     experiment = build.build_run(config(run_dir, *QUIET, *overrides, base=(), dataset=FIGURES))
     with ExitStack() as held:
-        return loop.run_round(experiment, loop.opened(experiment, held), 0).rounds[0].row
+        return loop.run_round(experiment, loop.open_run(experiment, held), 0).rounds[0].row
 
 
 @pytest.mark.slow

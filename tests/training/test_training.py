@@ -1,19 +1,18 @@
-"""Base models that runs share, the head on a frozen pose network, and what evaluation may do with mirrors."""
+"""Base models that runs share, the head on a frozen backbone, and what evaluation may do with mirrors."""
 
 import importlib
 import time
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
 import torch
 from helpers import forked
-from helpers.experiments import config, rows, tiny
+from helpers.experiments import rows, tiny
 from helpers.lsp_folders import folder
 
-from llpp.config import build, fingerprint
+from llpp.config import fingerprint
 from llpp.datasets.lsp.dataset import LeedsSportsPose
 from llpp.errors import ConfigError
 from llpp.rounds import loop
@@ -61,17 +60,17 @@ def test_another_experiment_trains_its_own_base(tmp_path, other):
     assert rows(tmp_path / "b")[0]["base_reused"] == "0"
 
 
-def test_the_pose_network_alone_is_shared_by_all_heads_and_stays_as_it_is_under_them(tmp_path):
+def test_the_backbone_alone_is_shared_by_all_heads_and_stays_as_it_is_under_them(tmp_path):
     both = (f"training.base_models={tmp_path}/base", "training.base=backbone", "rounds=1")
     loop.run_rounds(tiny(tmp_path / "a", *both))
     loop.run_rounds(tiny(tmp_path / "b", *both, "head=gap_fc", "objective=ranking"))
     assert rows(tmp_path / "b")[0]["base_reused"] == "1"
-    pose, first, second = (weights(tmp_path / d) for d in ("a/round_00/pose", "a/round_00", "b/round_00"))
-    assert not any(name.startswith("head.") for name in pose)
+    backbone, first, second = (weights(tmp_path / d) for d in ("a/round_00/backbone", "a/round_00", "b/round_00"))
+    assert not any(name.startswith("head.") for name in backbone)
     for found in (first, second):
-        assert differing(pose, found, "backbone.") == []
-    assert any(name.endswith(BN) for name in pose), "BatchNorm statistics are compared too"
-    untrained = build.module(_cfg(tmp_path), tiny(tmp_path / "c").dataset, 0, "joint").state_dict()
+        assert differing(backbone, found, "backbone.") == []
+    assert any(name.endswith(BN) for name in backbone), "BatchNorm statistics are compared too"
+    untrained = tiny(tmp_path / "c").trainer.make_module(RoundPart(0)).state_dict()
     assert differing(untrained, first, "head.") != [], "the head has learned"
 
 
@@ -90,12 +89,8 @@ def test_writing_checkpoints_takes_a_small_share_of_the_time(seconds, epochs, tm
     assert written == epochs
 
 
-def _cfg(tmp_path, name="c", *overrides):
-    return config(tmp_path / name, *overrides)
-
-
 @pytest.mark.slow
-def test_rounds_after_a_pose_base_go_on_from_it(tmp_path):
+def test_rounds_after_a_backbone_base_start_from_it(tmp_path):
     run = (
         "training.base=backbone",
         "training.init=previous",
@@ -121,14 +116,11 @@ def test_a_base_that_was_never_finished_is_trained_again(alone, tmp_path):
     assert rows(tmp_path / "b")[0]["test_loss"] == rows(alone)[0]["test_loss"]
 
 
-def test_a_base_of_an_older_program_is_neither_taken_over_nor_passed_on(tmp_path):
+def test_a_base_of_an_older_program_is_neither_taken_over_nor_passed_on(tmp_path, monkeypatch):
     store, short = f"training.base_models={tmp_path}/base", ("rounds=1", "trainer.max_epochs=1")
-    cfg = config(tmp_path / "a", *short)
-    older = replace(
-        tiny(tmp_path / "a", store, *short),
-        code="older",
-        make_trainer=partial(build._trainer, cfg, [], None, "older"),
-    )
+    with monkeypatch.context() as patch:
+        patch.setattr(fingerprint, "hash_program", lambda _: "older")
+        older = tiny(tmp_path / "a", store, *short)
     loop.run_rounds(older)
     loop.run_rounds(tiny(tmp_path / "b", store, "rounds=1", "trainer.max_epochs=1"))
     assert rows(tmp_path / "b")[0]["base_reused"] == "0"
@@ -145,34 +137,35 @@ def test_other_pixels_under_the_same_annotations_are_another_base(tmp_path):
     one, two = (tiny(tmp_path / name) for name in "ab")
     folder(tmp_path / "lsp", extended=False)
     data = LeedsSportsPose(str(tmp_path / "lsp"), val=1, test=1)
-    one, two = (replace(e, dataset=data) for e in (one, two))
-    assert one.files([0, 1]) == two.files([0, 1]) != one.files([0, 2])
-    before = one.files([0, 1])
+    one, two = (replace(run.data, dataset=data) for run in (one, two))
+    assert one.hash_files([0, 1]) == two.hash_files([0, 1]) != one.hash_files([0, 2])
+    before, unchanged = one.hash_files([0, 1]), one.hash_files([0, 2])
     (tmp_path / "lsp/images/im0002.jpg").write_bytes(b"another picture")
-    assert one.files([0, 1]) != before and one.files([0, 2]) == replace(one).files([0, 2])
+    assert one.hash_files([0, 1]) != before and one.hash_files([0, 2]) == unchanged
 
 
 def test_a_folder_of_base_models_that_cannot_be_used_stops_nothing(tmp_path, caplog):
     (tmp_path / "base").write_text("a file")
     loop.run_rounds(tiny(tmp_path / "a", f"training.base_models={tmp_path}/base", "rounds=1", "trainer.max_epochs=1"))
-    assert "base models are not shared" in caplog.text and "set base_models to another folder, or null" in caplog.text
+    assert "base models are not shared" in caplog.text
+    assert "set training.base_models to another folder, or null" in caplog.text
 
 
-def science(tmp_path, *overrides):
-    return tiny(tmp_path, *overrides).science
+def result_settings(tmp_path, *overrides):
+    return tiny(tmp_path, *overrides).result_settings
 
 
-def test_what_only_shows_is_no_science_and_what_trains_is(tmp_path):
-    plain = science(tmp_path)
-    assert science(tmp_path, "callbacks=default", "logger=csv", "launch.threads=1") == plain
+def test_what_only_shows_is_no_result_setting_and_what_trains_is(tmp_path):
+    plain = result_settings(tmp_path)
+    assert result_settings(tmp_path, "callbacks=default", "logger=csv", "launch.threads=1") == plain
     stops = ("+callbacks.stop._target_=pytorch_lightning.callbacks.EarlyStopping", "+callbacks.stop.monitor=val/pck")
-    assert science(tmp_path, *stops) != plain
-    assert science(tmp_path, "crop.resample=device") != plain == science(tmp_path, "crop.resample=worker")
-    assert science(tmp_path, "trainer.devices=2") == plain, "the global batch is the same"
-    local = science(tmp_path, "training.pairs=local", "trainer.devices=2")
-    assert local != science(tmp_path, "training.pairs=local", "trainer.devices=4"), (
-        "other images meet in the objective"
-    )
+    assert result_settings(tmp_path, *stops) != plain
+    assert result_settings(tmp_path, "crop.resample=device") != plain
+    assert result_settings(tmp_path, "crop.resample=worker") == plain
+    assert result_settings(tmp_path, "trainer.devices=2") == plain, "the global batch is the same"
+    on_two = result_settings(tmp_path, "training.pairs=local", "trainer.devices=2")
+    on_four = result_settings(tmp_path, "training.pairs=local", "trainer.devices=4")
+    assert on_two != on_four, "other images meet in the objective"
 
 
 def test_the_programs_digest_sees_plug_ins_in_lists(tmp_path, monkeypatch):
@@ -220,9 +213,8 @@ def test_a_subset_bounds_what_is_scored_and_selected(tmp_path):
 
 
 def test_a_subset_below_the_budget_is_refused(tmp_path):
-    with pytest.raises(
-        ConfigError, match="scoring.subset=5 is invalid; expected null, or a whole number, budget or more"
-    ):
+    expected = r"scoring\.subset=5 is invalid; expected null, or a whole number, budget or more"
+    with pytest.raises(ConfigError, match=expected):
         tiny(tmp_path, "scoring.subset=5")
 
 
@@ -233,11 +225,11 @@ def test_with_mirrored_images_averaged_a_mirror_image_gets_mirrored_joints(tmp_p
 
     def joints(pixels):
         with torch.no_grad():
-            return module.decode_joints(module.backbone(pixels).heatmaps, pixels)
+            return module.predict(module.backbone(pixels), pixels)["joints"]
 
     upright, mirrored = joints(image), joints(image.flip(-1))
     mirrored = mirrored[:, experiment.data.dataset.skeleton.flip_order]
     assert torch.allclose(upright[..., 0], 31 - mirrored[..., 0], atol=1e-3)
     assert torch.allclose(upright[..., 1], mirrored[..., 1], atol=1e-3)
-    module.flip_order = None
+    module.task.uses_mirrored_images = False
     assert not torch.allclose(joints(image), upright), "the average differs from the image's own heatmaps"
