@@ -47,8 +47,9 @@ def collect_result_settings(
 ) -> dict[str, Any]:
     """The settings that decide results, flat, with a digest of the labels in place of the path to the data.
 
-    `linked` names settings that repeat another section. `metric.test` and `metric.train` are what tables call the metric
-    on the test images and on the pool, `metric.name` is what columns call it, `metric.normaliser` what it divides by.
+    `linked` names settings that repeat another section. `metric.test` and `metric.train` are what tables call the
+    metric on the test images and on the pool, `metric.name` is what columns call it, `metric.normaliser` what it
+    divides by.
     """
     display = []
     for name, callback in (settings.get("callbacks") or {}).items():

@@ -1,4 +1,4 @@
-"""What a run directory from another person may make this process do: show its numbers, and build datasets and tasks of llpp.
+"""What a run directory from another person may make this process do: show its numbers, and build parts of llpp.
 
 A run writes its config.yaml resolved and without aliases. So no `${…}` in it is ever looked up, least of all in the
 environment, and an alias, with which a few lines can become gigabytes, is damage.
@@ -14,12 +14,12 @@ from llpp.datasets.base import ImageDataset
 from llpp.errors import ConfigError
 
 DATASETS = "llpp.datasets."
-TASKS = "llpp.tasks."
+PARTS = (DATASETS, "llpp.tasks.", "llpp.backbones.", "llpp.heads.")  # whose classes do nothing but compute
 MAX_SHOWN_CHARACTERS = 80  # of a value from a file of another person
 
 
 def check_targets(node: Any, run_dir: Path, trusted: Sequence[str]) -> None:
-    """Refuse part of a run's config that names anything but datasets and tasks of llpp and what `trusted` packages define.
+    """Refuse part of a run's config that names anything but parts of llpp and what `trusted` packages define.
 
     Nothing is imported from other packages, and what a trusted package has merely imported is not trusted.
 
@@ -37,8 +37,8 @@ def check_targets(node: Any, run_dir: Path, trusted: Sequence[str]) -> None:
             shown = str(value)[:MAX_SHOWN_CHARACTERS]
             packages = ", ".join(trusted) or "none"
             raise ConfigError(
-                f"{path} names _target_ {shown!r}, which is neither one of llpp's datasets or tasks nor in trusted_packages "
-                f"({packages}); if you trust it, name its package in trusted_packages=…"
+                f"{path} names _target_ {shown!r}, which is neither one of llpp's datasets or tasks nor in "
+                f"trusted_packages ({packages}); if you trust it, name its package in trusted_packages=…"
             )
 
 
@@ -69,14 +69,14 @@ def _is_trusted(target: object, trusted: Sequence[str]) -> bool:
         return False
     if not all(part.isidentifier() for part in target.split(".")):
         return False
-    if target.startswith((DATASETS, TASKS)):
-        # other objects in these modules, such as a function that writes files, are no datasets or parts of a task
+    if target.startswith(PARTS):
+        # other objects in these modules, such as a function that writes files, are not parts of a run
         value = _import_target(target)
         if not isinstance(value, type):
             return False
         if target.startswith(DATASETS):
             return issubclass(value, ImageDataset) and value.__module__.startswith("llpp.")
-        return value.__module__.startswith(TASKS)
+        return value.__module__.startswith(PARTS)
     # the name first: nothing is imported from a package that is not trusted
     if not _is_in_packages(target, trusted):
         return False

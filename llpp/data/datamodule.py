@@ -1,7 +1,7 @@
 """Loaders of batches of crops.
 
-Neither the number of workers nor a restart changes a crop: the sampler hands its whole key to the workers, so they need
-no state of their own.
+Neither the number of workers nor a restart changes a crop: the sampler hands its whole key to the workers, so they
+need no state of their own.
 
 With several ranks each has its share of every global batch in training, and whole batches in evaluation: the batches
 that the network sees there are those of a single process, and so are its scores, bit by bit.

@@ -110,7 +110,10 @@ def evaluate(
     rows: Rows,
     keep: frozenset[str] = frozenset(),
 ) -> Evaluation:
-    """Pass over `rows`; `keep` adds `embedding` or predictions of the task to the columns. All ranks call it together."""
+    """Pass over `rows`.
+
+    `keep` adds `embedding` or predictions of the task to the columns. All ranks call it together.
+    """
     if not len(rows):
         return Evaluation({name: np.zeros(0, dtype=np.float32) for name in PER_IMAGE}, {})
     batch_size = data.loading.eval_batch_size

@@ -25,8 +25,8 @@ def find_problems(task: Task, decode: bool) -> list[str]:
     unlabelled = train[~records.labels.is_labelled[train]]
     if len(unlabelled):
         problems.append(
-            f"{len(unlabelled):,} training records have {records.labels.missing}, for example {records.ids[unlabelled[0]]}: "
-            "a simulated run cannot label them and refuses to start"
+            f"{len(unlabelled):,} training records have {records.labels.missing}, for example "
+            f"{records.ids[unlabelled[0]]}: a simulated run cannot label them and refuses to start"
         )
     try:
         task.describe_metric(train)

@@ -14,7 +14,7 @@ class Oracle(ABC):
 
     @abstractmethod
     def check(self, rows: NDArray[np.int64]) -> None:
-        """Raise ConfigError if it can never label some of these rows (n,) of the dataset, a run's training records."""
+        """Raise ConfigError if it can never label some of a run's training records, rows (n,) of the dataset."""
 
     @abstractmethod
     def ask(self, ids: Sequence[str]) -> None:

@@ -108,7 +108,10 @@ def open_run(run: Run, held: ExitStack) -> RunState:
 
 
 def find_added_rows(run: Run, state: RunState) -> NDArray[np.int64] | None:
-    """Rows by which the data has grown since the last start; None if nothing has changed, an error if anything else."""
+    """Rows by which the data has grown since the last start.
+
+    None if nothing has changed, an error if anything else.
+    """
     return pool_growth.find_added_rows(run.directory, state, run.result_settings, run.data, run.settings.grow)
 
 

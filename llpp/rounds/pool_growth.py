@@ -187,7 +187,7 @@ def grow_pool(
 
 
 def write_records(run_dir: Path, state: RunState, data: RunData, changed: bool) -> None:
-    """Write the dataset's records down, before the state that knows of them, if they are not there or have changed."""
+    """Write the records down, before the state that knows of them, if they are not there or have changed."""
     path = run_dir / "records.parquet"
     if path.exists() and not changed:
         return

@@ -106,24 +106,37 @@ def update_name(name: str) -> str:
 
 
 def update_config(config: Mapping[str, Any]) -> dict[str, Any]:
-    """A config.yaml of a run that had only poses, as far as reports read it: with its task as a node."""
+    """A config.yaml of a run that had only poses, with the sections that it would have now."""
     updated: dict[str, Any] = update_targets(dict(config))
     if "task" in updated or "pose_loss" not in updated:
         return updated
-    pck = dict(updated.get("pck") or {})
-    if "unit" in pck:
-        pck["normaliser"] = pck.pop("unit")
-    updated["pck"] = pck
-    updated["task"] = {
-        "_target_": ADDED_SETTINGS["task._target_"],
-        "_partial_": True,
-        "loss": updated["pose_loss"],
-        "pck": pck,
-        "heatmap": updated.get("codec"),
-        "flip_test": updated.get("flip_test", False),
-    }
-    dataset = updated.get("dataset")
-    if isinstance(dataset, dict):
-        # These stood among the dataset's settings, and are about the run.
-        updated["dataset"] = {name: dataset[name] for name in dataset if name not in ("grow", "cache", "resident")}
+    for old, new in MOVED_SETTINGS.items():
+        _move_setting(updated, old, new)
+    for (name, old_value), new_value in MOVED_VALUES.items():
+        section, _, key = name.partition(".")
+        if isinstance(updated.get(section), dict) and updated[section].get(key) == old_value:
+            updated[section][key] = new_value
+    task = updated.setdefault("task", {})
+    task["_target_"] = ADDED_SETTINGS["task._target_"]
+    task["_partial_"] = True
+    task["loss"] = updated["pose_loss"]
+    task["pck"] = updated.get("pck")
     return updated
+
+
+def _move_setting(config: dict[str, Any], old: str, new: str) -> None:
+    """Move what is at the dotted path `old` of nested mappings to `new`; nothing happens where it is not there."""
+    *sections, key = old.split(".")
+    source: Any = config
+    for section in sections:
+        source = source.get(section) if isinstance(source, dict) else None
+    if not isinstance(source, dict) or key not in source:
+        return
+    value = source.pop(key)
+    *sections, key = new.split(".")
+    target = config
+    for section in sections:
+        target = target.setdefault(section, {})
+        if not isinstance(target, dict):
+            return
+    target[key] = value

@@ -138,6 +138,10 @@ class Task(ABC):
         return dict(predictions)
 
     @abstractmethod
+    def present(self, prediction: Arrays) -> dict[str, Any]:
+        """What a user gets of one image's prediction, in image pixels, by name."""
+
+    @abstractmethod
     def draw(self, image: NDArray[np.uint8], row: int, prediction: Arrays) -> NDArray[np.uint8]:
         """A picture for the gallery: truth and prediction of one record on its image (H, W, 3).
 

@@ -1,7 +1,7 @@
 """First models that the runs of a comparison share.
 
-What decides the weights of round 0 is the same for all acquisitions of a seed. So the first run that trains such a model
-leaves it in a common folder for the others.
+What decides the weights of round 0 is the same for all acquisitions of a seed. So the first run that trains such a
+model leaves it in a common folder for the others.
 """
 
 import fcntl
@@ -33,8 +33,8 @@ class BaseModels:
     def share(self, directory: Path, key: str, files: str) -> Iterator[bool]:
         """Bring a finished model of this key into `directory`, or publish the one that is trained meanwhile.
 
-        Yields whether there is one. Other runs that want it wait, so that it is trained once; if its trainer dies, the
-        next one trains it. Where the folder cannot be used, nothing is shared. All ranks call it together.
+        Yields whether there is one. Other runs that want it wait, so that it is trained once; if its trainer dies,
+        the next one trains it. Where the folder cannot be used, nothing is shared. All ranks call it together.
 
         Args:
             directory: where the round keeps its checkpoints.

@@ -39,8 +39,8 @@ class RoundPart:
 class LearningLossModule(pl.LightningModule):
     """backbone × head × objective × task; composed, never subclassed.
 
-    Its checkpoints hold weights only, no hyperparameters: the config is in the run directory. In the phase `backbone` it
-    has no head.
+    Its checkpoints hold weights only, no hyperparameters: the config is in the run directory. In the phase `backbone`
+    it has no head.
     """
 
     def __init__(
@@ -144,8 +144,8 @@ class LearningLossModule(pl.LightningModule):
     def _compute_objective(self, predicted: Tensor, losses: Tensor, losses_all_ranks: Tensor) -> Tensor:
         """The objective over (B,) predictions and losses of this rank, or over those of all ranks.
 
-        Every rank computes the same value over all, but its gradient reaches the rank's own predictions alone, and DDP
-        divides by the number of ranks: so it is multiplied by that before.
+        Every rank computes the same value over all, but its gradient reaches the rank's own predictions alone, and
+        DDP divides by the number of ranks: so it is multiplied by that before.
         """
         ranks = collectives.get_world_size()
         if ranks == 1 or self.head_training.pairs == "local":
@@ -198,8 +198,8 @@ class LearningLossModule(pl.LightningModule):
         """Score a batch; all on the device.
 
         Returns:
-            `row` (B,); `predicted_loss` (B,); `true_loss` (B,), NaN where nothing can be compared; `quality` (B,), NaN
-            where it is unknown; `embedding` (B, C), the penultimate map averaged over its cells; and the task's
+            `row` (B,); `predicted_loss` (B,); `true_loss` (B,), NaN where nothing can be compared; `quality` (B,),
+            NaN where it is unknown; `embedding` (B, C), the penultimate map averaged over its cells; and the task's
             predictions (B, …).
         """
         if self.head is None:

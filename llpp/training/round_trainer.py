@@ -1,8 +1,8 @@
 """The training of one round.
 
-What decides a round's weights is the result settings without those that select, and the labelled ids in their order. In
-round 0 these are the same for all acquisitions of a seed; with training.base=backbone the backbone alone is shared by
-all heads and objectives as well.
+What decides a round's weights is the result settings without those that select, and the labelled ids in their order.
+In round 0 these are the same for all acquisitions of a seed; with training.base=backbone the backbone alone is shared
+by all heads and objectives as well.
 """
 
 import hashlib

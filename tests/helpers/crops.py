@@ -28,7 +28,10 @@ Cut = namedtuple("Cut", "image joints visible matrix warp")
 
 
 def cut_person(crop, image, box, joints, visible, warp, flip_order):
-    """Pixels and joints of one person, in the steps of a crop dataset; `warp` of a crop with a margin is left to do."""
+    """Pixels and joints of one person, in the steps of a crop dataset.
+
+    `warp` of a crop with a margin is left to do.
+    """
     place = crop.place(box, image.shape[:2], warp)
     moved = move_points(joints, place.matrix)
     if warp.flip:

@@ -22,8 +22,8 @@ RUNS = {
     "two_ranks": (*FIGURES, EXACT, "trainer=ddp_cpu", "trainer.max_epochs=2", "trainer.check_val_every_n_epoch=1"),
     "crop_cache": (*FIGURES, EXACT, "crop.cache=true"),
     "base_pose": (
-        *FIGURES, EXACT, "training.base=backbone", "training.init=previous", "training.weights=best", "training.best_by=loss", "scheduler=plateau",
-        "training.detach_from_epoch=0", "acquisition=loss_proportional",
+        *FIGURES, EXACT, "training.base=backbone", "training.init=previous", "training.weights=best",
+        "training.best_by=loss", "scheduler=plateau", "training.detach_from_epoch=0", "acquisition=loss_proportional",
     ),
 }  # fmt: skip
 

@@ -75,8 +75,8 @@ class CropCache:
             if error.errno in DISK_FULL_ERRORS:
                 problem = "the disk is full"
             raise ConfigError(
-                f"the crop cache {store.home} cannot be built: {problem}; fix that, choose another paths.cache_dir=… or "
-                "set crop.cache=false"
+                f"the crop cache {store.home} cannot be built: {problem}; fix that, choose another "
+                "paths.cache_dir=… or set crop.cache=false"
             ) from error
         return name
 
@@ -89,8 +89,8 @@ class CropCache:
         store = self.get_store(name)
         if not store.matches(self._describe(name)):
             raise DataError(
-                f"the crop cache {store.home} is not visible from this machine; choose a paths.cache_dir=… on storage that "
-                "all machines of this job share"
+                f"the crop cache {store.home} is not visible from this machine; choose a paths.cache_dir=… on storage "
+                "that all machines of this job share"
             )
         self.name = name
         self._mark = store.mark_in_use()

@@ -134,6 +134,11 @@ class ClassificationTask(Task):
         """See `Task.describe_metric`."""
         return "accuracy"
 
+    def present(self, prediction: Arrays) -> dict[str, Any]:
+        """`class_name` and its `confidence`, 0 to 1."""
+        name = self.labels.classes[int(prediction["predicted_class"])]
+        return {"class_name": name, "confidence": float(prediction["confidence"])}
+
     def draw(self, image: NDArray[np.uint8], row: int, prediction: Arrays) -> NDArray[np.uint8]:
         """The image, framed by whether its class was recognised."""
         correct = int(prediction["predicted_class"]) == int(self.labels.index[row])

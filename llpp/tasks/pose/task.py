@@ -186,6 +186,10 @@ class PoseTask(Task):
             mapped["joints"] = move_points(mapped["joints"], np.asarray(np.linalg.inv(matrices)))
         return mapped
 
+    def present(self, prediction: Arrays) -> dict[str, Any]:
+        """`joints` (K, 2), image pixels."""
+        return {"joints": prediction["joints"]}
+
     def draw(self, image: NDArray[np.uint8], row: int, prediction: Arrays) -> NDArray[np.uint8]:
         """The person's surroundings with labelled and predicted limbs."""
         true = self.labels.joints[row]
