@@ -19,7 +19,7 @@ def annotation(number, image, **changes):
     return {**entry, "keypoints": list(STANDING), **changes}
 
 
-def content(count=10, outputs=JOINTS, edges=EDGES):
+def content(count=10, joints=JOINTS, edges=EDGES):
     """One person in each of `count` images."""
     return {
         "images": [{"id": n, "file_name": f"{n:04d}.png", "width": 90, "height": 70} for n in range(1, count + 1)],

@@ -4,7 +4,7 @@ import pytest
 import torch
 from helpers.experiments import rows, tiny
 from helpers.interruptions import Stopped, flip_a_bit, stop_in, stopped
-from helpers.run_dirs import Grey
+from helpers.run_dirs import pose_task
 
 from llpp import hashing
 from llpp.analysis import measured
@@ -165,8 +165,8 @@ def test_a_damaged_base_model_is_not_taken_over_but_replaced(tmp_path, caplog):
     shared.write_bytes(raw)
     flip_a_bit(shared)
     second = row("b")
-    (told,) = warnings(caplog)
-    assert "is damaged; it is trained anew and replaced" in told
+    (warning,) = warnings(caplog)
+    assert "is damaged; it is trained again and replaced" in warning
     assert second == first and second["base_reused"] == "0"
     assert checkpoints.verified_digest(shared) and row("c")["base_reused"] == "1"
     assert checkpoints.verified_digest(tmp_path / "c/round_00/last.ckpt")
@@ -175,19 +175,19 @@ def test_a_damaged_base_model_is_not_taken_over_but_replaced(tmp_path, caplog):
 @pytest.mark.slow
 def test_a_round_says_what_it_left(undisturbed):
     first, last = state.load_state(undisturbed / "state.json").rounds
-    tables = {"test.parquet", "scores.parquet", "selected.csv", "poses.parquet"}
+    tables = {"test.parquet", "scores.parquet", "selected.csv", "predictions.parquet"}
     assert set(first.files) == {"last.ckpt", "best.ckpt", *tables}
     assert set(last.files) == {"last.ckpt", "best.ckpt", "test.parquet"}
     assert not any(layout.is_damaged(undisturbed, r, name) for r in (first, last) for name in r.files)
 
 
-@pytest.mark.parametrize("name", ["test.parquet", "scores.parquet", "poses.parquet"])
+@pytest.mark.parametrize("name", ["test.parquet", "scores.parquet", "predictions.parquet"])
 def test_a_damaged_table_is_left_out_of_the_report_by_name(name, undisturbed, tmp_path):
     path, held = undisturbed / "round_00" / name, (undisturbed / "round_00" / name).read_bytes()
 
     def shown():
         (section,) = collect([undisturbed]).sections
-        (selection,) = gallery.build_galleries(section, Grey(), 4)[0].selections
+        (selection,) = gallery.build_galleries(section, pose_task(), 4)[0].selections
         losses = figures.read_test_losses(section.first_run, 0)
         return selection.problem or "", list(page.describe_damage(section)), losses
 
