@@ -17,7 +17,7 @@ import numpy as np
 import torch
 
 from benchmarks import figures
-from benchmarks.bookkeeping import measure_rounds
+from benchmarks.bookkeeping import HELD_OUT, measure_rounds
 from benchmarks.core_set import draw_points
 from benchmarks.measure import make_parser, print_result, read_lines, read_peak_bytes, run_in_process, time_rounds
 from benchmarks.nets import make_module, make_noise_data, make_trainer
@@ -41,7 +41,7 @@ Cost = tuple[float, int]  # seconds, bytes
 
 def measure_bookkeeping(pool: int, labelled: int = LABELLED) -> Cost:
     """Measure a round without its network, from reading the state to committing it."""
-    costs = measure_rounds(pool, labelled, BUDGET)
+    costs = measure_rounds(pool + 2 * HELD_OUT, labelled, BUDGET)
     return costs.rounds.best, costs.memory - costs.libraries
 
 

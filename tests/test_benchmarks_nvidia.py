@@ -1,4 +1,4 @@
-"""The measurements of a GPU, rehearsed on the CPU, so that their code still runs when somebody has a GPU."""
+"""The measurements of a GPU, rehearsed on the CPU, so that their code still runs when there is a GPU."""
 
 import json
 import sys
