@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from scipy.stats import spearmanr
 
 from benchmarks.measure import print_result
-from benchmarks.nets import make_autocast, make_experiment
+from benchmarks.nets import make_autocast, make_run
 from llpp.data.datamodule import PoolDataModule
 from llpp.training.module import LearningLossModule
 
@@ -31,12 +31,12 @@ SHORT = (
 def train_briefly(overrides: Sequence[str]) -> tuple[LearningLossModule, PoolDataModule, NDArray[np.int64]]:
     """Return the module of a short round, its data, and the unlabelled rows."""
     with tempfile.TemporaryDirectory() as folder:
-        experiment = make_experiment(f"run_dir={folder}", *SHORT, *overrides)
-        records = experiment.dataset.records
+        run = make_run(f"paths.run_dir={folder}", *SHORT, *overrides)
+        records = run.data.dataset.records
         rows = records.select_rows("train")
-        data = experiment.make_data(rows[:LABELLED].tolist(), records.select_rows("val").tolist(), 0)
+        data = run.data.make_loaders(rows[:LABELLED].tolist(), records.select_rows("val").tolist(), 0)
         ids = tuple(records.ids.take(rows[:LABELLED]))
-        module = experiment.training.train(0, ids, data, 0, "").module
+        module = run.trainer.train(0, ids, data, 0, "").module
     return module.eval(), data, rows[LABELLED:]
 
 

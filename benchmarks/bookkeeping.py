@@ -17,6 +17,7 @@ from benchmarks.nets import JOINTS
 from llpp.acquisition.predicted_loss import PredictedLossAcquisition
 from llpp.config.fingerprint import hash_columns
 from llpp.datasets.base import Records
+from llpp.datasets.pose import LSP_SKELETON, PoseLabels
 from llpp.ids import TEXT, Ids
 from llpp.inference.evaluation import PER_IMAGE, Evaluation
 from llpp.rounds.pool import Pool
@@ -63,7 +64,7 @@ def _join(before: str, texts: pa.Array, after: str) -> Ids:
     return Ids(pc.binary_join_element_wise(pa.scalar(before, TEXT), texts, pa.scalar(after, TEXT), separator))
 
 
-def make_records(ids: Ids) -> Records:
+def make_records(ids: Ids) -> Records[PoseLabels]:
     """Put one person into each image; the joints are all the same and take no memory."""
     count = len(ids)
     split = np.full(count, "train")
@@ -73,15 +74,20 @@ def make_records(ids: Ids) -> Records:
         ids=ids,
         images=_join("", ids.array, ".jpg"),
         split=split,
-        joints=np.broadcast_to(np.float32(0), (count, JOINTS, 2)),
-        visible=np.broadcast_to(np.uint8(2), (count, JOINTS)),
+        labels=PoseLabels(
+            LSP_SKELETON,
+            np.broadcast_to(np.float32(0), (count, JOINTS, 2)),
+            np.broadcast_to(np.uint8(2), (count, JOINTS)),
+        ),
         boxes=np.broadcast_to(np.float32(1), (count, 4)),
         box_source="annotation",
-        initial=np.broadcast_to(np.True_, (count,)),
+        may_start=np.broadcast_to(np.True_, (count,)),
     )
 
 
-def run_round(records: Records, folder: Path, budget: int, rng: np.random.Generator, costs: Costs) -> None:
+def run_round(
+    records: Records[PoseLabels], folder: Path, budget: int, rng: np.random.Generator, costs: Costs
+) -> None:
     """Do what `llpp.rounds.loop` does around training and scoring; random scores replace the network's.
 
     The state is read as a resumed run reads it. Raises RuntimeError if the wrong ids are selected.

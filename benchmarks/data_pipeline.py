@@ -15,9 +15,9 @@ from torch import Tensor
 
 from benchmarks.codec import draw_gaussians
 from benchmarks.measure import for_each, make_parser, print_result, time_variants
-from benchmarks.nets import AUGMENTATION
+from benchmarks.nets import AUGMENTATION, make_pose_task
 from llpp.data.crop_cache.cache import CropCache
-from llpp.data.crop_dataset import CropDataset, CropPipeline, to_tensors
+from llpp.data.crop_dataset import CropDataset, CropKey, CropPipeline, Mode, to_tensors
 from llpp.data.person_crop import PersonCrop
 from llpp.data.resampling import warp_image
 from llpp.datasets.lsp.dataset import LeedsSportsPose
@@ -56,7 +56,7 @@ class PlainPipeline:
         matrix = cv2.getRotationMatrix2D(centre.tolist(), rotation, scale)
         matrix[:, 2] += shift + SIZE / 2 - centre
         crop = cv2.warpAffine(image, matrix, (SIZE, SIZE), flags=cv2.INTER_LINEAR)
-        joints = self.records.joints[row] @ matrix[:, :2].T + matrix[:, 2]
+        joints = self.records.labels.joints[row] @ matrix[:, :2].T + matrix[:, 2]
         if self.rng.random() < 0.5:
             crop = crop[:, ::-1]
             joints = joints[self.flip_order] * (-1, 1) + (SIZE - 1, 0)
@@ -107,16 +107,19 @@ def enlarge_people(dataset: LeedsSportsPose, rows: Sequence[int]) -> Iterable[tu
     for row in rows:
         image = dataset.load(row)
         joints = np.zeros((14, 3))
-        joints[:, :2] = np.nan_to_num(dataset.records.joints[row]) * (1280 / image.shape[1], 720 / image.shape[0])
-        joints[:, 2] = dataset.records.visible[row] > 0
+        joints[:, :2] = np.nan_to_num(dataset.records.labels.joints[row]) * (
+            1280 / image.shape[1],
+            720 / image.shape[0],
+        )
+        joints[:, 2] = dataset.records.labels.visible[row] > 0
         yield np.asarray(cv2.resize(image, (1280, 720), interpolation=cv2.INTER_CUBIC)), joints
 
 
 def make_batch_loader(dataset: LeedsSportsPose, cache: CropCache | None = None) -> Callable[[Sequence[int]], Batch]:
     """Return what a worker of llpp does for a batch of rows: uint8 crops, joints, matrices."""
     cropping = CropPipeline(PersonCrop(SIZE, PADDING), AUGMENTATION, cut=cache)
-    data = CropDataset(dataset, dataset.get_normaliser("torso").values, cropping, 0, 0)
-    return lambda rows: to_tensors(data.__getitems__([(0, row) for row in rows]))
+    data = CropDataset(dataset, make_pose_task(dataset), cropping, 0, 0)
+    return lambda rows: to_tensors(data.__getitems__([CropKey(row, Mode.TRAIN) for row in rows]))
 
 
 def finish_batch(batch: Batch) -> tuple[Tensor, Tensor]:

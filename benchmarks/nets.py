@@ -18,21 +18,25 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from llpp.config import build
 from llpp.config.compose import conf_dir
+from llpp.config.instantiate import make_task
 from llpp.data.augmentation import Augmentation
 from llpp.data.crop_dataset import CropPipeline
 from llpp.data.datamodule import PoolDataModule
+from llpp.data.image_preparation import ImagePreparation
 from llpp.data.person_crop import PersonCrop
 from llpp.datasets.base import Records
-from llpp.datasets.pose import PoseDataset, Skeleton
+from llpp.datasets.pose import PoseDataset, PoseLabels, Skeleton
 from llpp.ids import Ids
-from llpp.rounds.experiment import Experiment
+from llpp.rounds.run import Run
 from llpp.settings import LoaderSettings
-from llpp.training.module import LearningLossModule
+from llpp.tasks.pose.losses import HeatmapMSE
+from llpp.tasks.pose.task import PoseTask
+from llpp.training.module import LearningLossModule, RoundPart
 from llpp.types import Batch
 
 JOINTS = 16
 METHOD = ("head=multiscale_conv", "objective=kl", "pose_loss=mse", "optimizer=adam")  # LearningLoss++
-QUIET = ("logger=none", "callbacks=none", "base_models=null")  # a run that shows and shares nothing
+QUIET = ("logger=none", "callbacks=none", "training.base_models=null")  # a run that shows and shares nothing
 AUGMENTATION = Augmentation(rotation=20.0, scale=0.2, shift=0.05, flip=0.5)  # that of conf/run.yaml
 
 
@@ -43,16 +47,18 @@ def compose_config(*overrides: str) -> DictConfig:
         return hydra.compose("run", overrides=list(overrides))
 
 
-def make_experiment(*overrides: str) -> Experiment:
+def make_run(*overrides: str) -> Run:
     """Build everything that a run needs; it writes no log."""
-    return build.experiment(compose_config("name=benchmark", *QUIET, *overrides))
+    return build.build_run(compose_config("name=benchmark", *QUIET, *overrides))
 
 
 def make_module(*overrides: str, size: int) -> LearningLossModule:
     """Build the module of a run for 16 joints; equal overrides give equal weights."""
     cfg = compose_config(*overrides, f"crop.size={size}")
     torch.manual_seed(0)
-    return build.module(cfg, NoiseDataset(1, size), 0, "joint")
+    dataset = NoiseDataset(1, size)
+    task = make_task(cfg, dataset)
+    return build.build_module(cfg, dataset, task, ImagePreparation(size), RoundPart(0))
 
 
 def make_trainer(
@@ -134,23 +140,27 @@ class NoiseDataset(PoseDataset):
             ids=ids,
             images=ids,
             split=np.full(count, "train"),
-            joints=joints,
-            visible=np.full((count, JOINTS), 2, dtype=np.uint8),
+            labels=PoseLabels(self.skeleton, joints, np.full((count, JOINTS), 2, dtype=np.uint8)),
             boxes=np.full((count, 4), np.nan, dtype=np.float32),
             box_source="image",
-            initial=np.ones(count, dtype=np.bool_),
+            may_start=np.ones(count, dtype=np.bool_),
         )
 
     def load(self, row: int) -> NDArray[np.uint8]:
-        """See `PoseDataset.load`."""
+        """See `ImageDataset.load`."""
         return np.random.default_rng(row).integers(0, 256, (self.size, self.size, 3), dtype=np.uint8)
 
 
 def make_noise_data(count: int, size: int, loading: LoaderSettings, margin: float | None = None) -> PoolDataModule:
     """Put noise behind a datamodule, all of it labelled; with a margin the device resamples the crops."""
-    cropping = CropPipeline(PersonCrop(size, padding=1.0, margin=margin), AUGMENTATION)
-    normalisers = np.ones(count, np.float32)
-    return PoolDataModule(NoiseDataset(count, size), normalisers, range(count), range(1), cropping, loading, 0, 0)
+    pipeline = CropPipeline(PersonCrop(size, padding=1.0, margin=margin), AUGMENTATION)
+    dataset = NoiseDataset(count, size)
+    return PoolDataModule(dataset, make_pose_task(dataset), range(count), range(1), pipeline, loading, 0, 0)
+
+
+def make_pose_task(dataset: PoseDataset) -> PoseTask:
+    """Build the task of poses with the usual settings."""
+    return PoseTask(dataset, HeatmapMSE(), pck={}, heatmap={"sigma": 1.0, "peak": 10.0})
 
 
 def make_batch(count: int, size: int) -> Batch:

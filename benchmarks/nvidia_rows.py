@@ -104,7 +104,13 @@ def make_module(sizes: Sizes, setting: str | None, batch: int) -> LearningLossMo
     parse_compile_setting(setting, batch, 1)
     used = "null" if sizes.rehearsal or setting is None else setting
     shape = [f"backbone.{name}={getattr(sizes, name)}" for name in ("stacks", "channels", "depth")]
-    options = ("backbone=hourglass", *shape, *nets.METHOD, f"data.eval_batch_size={batch}", f"compile={used}")
+    options = (
+        "backbone=hourglass",
+        *shape,
+        *nets.METHOD,
+        f"data.eval_batch_size={batch}",
+        f"training.compile={used}",
+    )
     module = nets.make_module(*options, size=sizes.size)
     module.compilation.begin_job()
     return module.to(sizes.device)
@@ -177,7 +183,7 @@ def measure_training(sizes: Sizes, variant: str) -> None:
         # All variants have the same first loss, but for roundings.
         detail = {"first_step_s": first_seconds, "first_loss": float(loss)}
         print_rate(sizes, "training", variant, batch, step, limits, **detail)
-        module.watch.check()
+        module.loss_monitor.check()
         del module, step  # so that the next batch has the memory
 
 

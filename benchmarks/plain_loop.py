@@ -2,6 +2,7 @@
 
 import copy
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any, cast
 
 import torch
@@ -11,6 +12,7 @@ from torch.nn import functional
 from benchmarks.measure import Timing, print_result, time_variants
 from benchmarks.nets import Net, count_parameters
 from llpp.inference.performance import keep_memory
+from llpp.tasks.pose.task import PoseTask
 from llpp.training.module import LearningLossModule
 from llpp.types import Batch
 
@@ -29,15 +31,17 @@ class PlainLoop:
         for parameter in self.net.parameters():
             parameter.data = parameter.data.contiguous()
         self.image = ours.prepare_images(batch).contiguous()
-        side = self.image.shape[-1] // ours.backbone.heatmap_stride
-        self.target = ours.codec.encode(batch["joints"], batch["visible"], (side, side))
+        stride = cast(int, ours.backbone.heatmap_stride)
+        side = self.image.shape[-1] // stride
+        codec = replace(cast(PoseTask, ours.task).codec, stride=stride)
+        self.target = codec.encode(batch["joints"], batch["visible"], (side, side))
         self.optimizer = torch.optim.RMSprop(self.net.parameters(), lr=2.5e-4)
 
     def step(self) -> float:
         """Take one training step: squared error of both stacks, and LearningLoss++ on pairs of halves."""
         backbone, head = self.net
         output = backbone(self.image)
-        per_image = (output.heatmaps - self.target[:, None]).square().mean(dim=(1, 2, 3, 4))
+        per_image = (output.raw - self.target[:, None]).square().mean(dim=(1, 2, 3, 4))
         predicted = head(output.features)
         half = len(predicted) // 2
         true = per_image.detach()
@@ -55,7 +59,7 @@ class PlainLoop:
         """Return predicted losses, and joints as the highest cells."""
         backbone, head = self.net.eval()
         output = backbone(self.image)
-        cells = output.heatmaps[:, -1].flatten(2).argmax(dim=2)
+        cells = output.raw[:, -1].flatten(2).argmax(dim=2)
         return head(output.features), cells
 
 

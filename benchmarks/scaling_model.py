@@ -218,7 +218,7 @@ def find_limits(fits: Mapping[str, Fit]) -> list[tuple[str, float, str]]:
     return [
         ("state", ids, "labelled ids above which state.json is written but not read again"),
         ("coco", persons, "persons above which an annotation file is refused"),
-        ("core_set", images, f"images above which core-set selects for more than rank_timeout={RANK_TIMEOUT}"),
+        ("core_set", images, f"images above which core-set selects for more than launch.rank_timeout={RANK_TIMEOUT}"),
     ]
 
 

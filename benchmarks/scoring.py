@@ -6,12 +6,13 @@ from dataclasses import replace
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from benchmarks.measure import parse_net_options, print_result
 from benchmarks.nets import PUBLISHED, Net, make_batch, make_trainer
 from benchmarks.plain_loop import PRECISIONS, PlainLoop, measure_conv_limits, measure_over_plain
 from llpp.inference import fuse_batchnorm
-from llpp.training.module import ImageScores, LearningLossModule
+from llpp.training.module import LearningLossModule
 from llpp.types import Batch
 
 MAX_DIFFERENCE = {"fp32": 1e-3, "bf16": 3e-2}  # of predicted losses, as a share of the largest
@@ -21,11 +22,13 @@ def warm_up_batchnorm(module: LearningLossModule) -> LearningLossModule:
     """Give BatchNorm running statistics such as a little training leaves, and switch to evaluation."""
     module.train()
     with torch.no_grad():
-        module.backbone(module.prepare_images(make_batch(8, module.crop_size)))
+        module.backbone(module.prepare_images(make_batch(8, module.images.size)))
     return module.eval()
 
 
-def make_scorer(net: Net, batch: Batch, precision: str, compiled: bool) -> tuple[Callable[[], ImageScores], float]:
+def make_scorer(
+    net: Net, batch: Batch, precision: str, compiled: bool
+) -> tuple[Callable[[], dict[str, Tensor]], float]:
     """Return the work of a scoring pass for one batch, and the seconds that preparing it took."""
     trainer = make_trainer("bf16-mixed" if precision == "bf16" else "32-true")
     module = warm_up_batchnorm(net.make_module())
@@ -40,7 +43,7 @@ def make_scorer(net: Net, batch: Batch, precision: str, compiled: bool) -> tuple
     # Compiling another network forgets this one, which is then compiled again: with constant weights only inside
     # this setting, and once only if the precision is set as Lightning sets it.
     @torch.inference_mode()
-    def score() -> ImageScores:
+    def score() -> dict[str, Tensor]:
         with torch._inductor.config.patch(freezing=compiled), trainer.precision_plugin.forward_context():
             return module.predict_step(batch, 0)
 

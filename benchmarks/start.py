@@ -21,7 +21,7 @@ COMMANDS: dict[str, tuple[Sequence[str], int, str]] = {
     "help": (("-m", "llpp", "--help"), 0, "llpp run"),
     "config_error": (("-m", "llpp", "run", "data.batch_size=0"), 2, "data.batch_size=0 is invalid"),
     "config_error_composed": (
-        ("-m", "llpp", "run", "weights=best", "trainer.max_epochs=5"), 2, "weights=best needs a",
+        ("-m", "llpp", "run", "training.weights=best", "trainer.max_epochs=5"), 2, "training.weights=best needs a",
     ),
 }  # fmt: skip
 

@@ -26,7 +26,7 @@ def undisturbed(tmp_path_factory):
     return outcome(run_dir)
 
 
-def test_a_killed_rank_is_told_and_the_same_command_ends_as_if_nothing_had_been(undisturbed, tmp_path):
+def test_a_killed_rank_is_reported_and_the_same_command_ends_as_if_nothing_had_happened(undisturbed, tmp_path):
     code, said = finish(*RUN, *TWO_RANKS, cwd=tmp_path, fault="kill:1:1:1")
     assert code == 2 and "rank 1 failed: it was killed (SIGKILL), as the system does when memory runs out" in said
     assert "Run the same command again to resume from the last commit" in said
