@@ -31,7 +31,9 @@ def draw_splits(
     if order and remaining < 1:
         settings = ", ".join(f"dataset.{split}={number}" for split, number in wanted.items())
         raise ConfigError(f"{settings} leave no image to train on, of {len(order)} with labelled joints; lower them")
-    counts["train"] = remaining if train is None else min(train, remaining)
+    counts["train"] = remaining
+    if train is not None:
+        counts["train"] = min(train, remaining)
 
     splits: list[str] = []
     for split, count in counts.items():

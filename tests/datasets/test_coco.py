@@ -99,7 +99,7 @@ def test_splits_may_have_files_and_folders_of_their_own(tmp_path, compose):
     assert data.records.images[row] == "val2017/90001.png" and data.load(row).shape == (70, 90, 3)
     for image in (tmp_path / "val2017").iterdir():
         image.unlink()
-    with pytest.raises(DataError, match=r"none of the test images was found, for example .*val2017/90001.png; put"):
+    with pytest.raises(DataError, match=r"none of the test images is there, for example .*val2017/90001.png; put"):
         data.check()
 
 
@@ -313,7 +313,7 @@ def test_missing_files_say_where_they_were_expected(tmp_path):
     with pytest.raises(DataError, match=r"folder.json cannot be read"):
         CocoKeypoints(str(tmp_path), annotations="folder.json")
     data = CocoKeypoints(written(tmp_path, content()))
-    with pytest.raises(DataError, match=r"none of the train images was found, .*; see docs/datasets.md$"):
+    with pytest.raises(DataError, match=r"none of the train images is there, .*; see docs/datasets.md$"):
         data.check()
 
 

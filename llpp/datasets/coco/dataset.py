@@ -124,9 +124,9 @@ class CocoKeypoints(PoseDataset):
         """See `PoseDataset.check`; every split that has records must have at least one image file."""
         for split in SPLITS:
             paths = [self.paths[row] for row in self.records.select_rows(split)]
-            if paths and not any(is_file(path) for path in paths):
+            if paths and not any(map(is_file, paths)):
                 raise DataError(
-                    f"none of the {split} images was found, for example {paths[0]}; put them there or set "
+                    f"none of the {split} images is there, for example {paths[0]}; put them there or set "
                     "dataset.root=… or dataset.images=…; see docs/datasets.md"
                 )
 
@@ -145,7 +145,8 @@ def _list_annotation_files(root: Path, annotations: Files | Mapping[str, Files])
         names = _list_names(files)
         if not names or not all(isinstance(name, str) for name in names):
             raise ConfigError(f"dataset.annotations: {split} is {files!r}; expected a file or a list of files")
-        result += [(split, root / name) for name in names]
+        for name in names:
+            result.append((split, root / name))
     return result
 
 
@@ -191,8 +192,16 @@ def _build_rows(source: Source, unlabelled: bool, folder_in_id: bool) -> list[Ro
 
 def _assign_splits(rows: list[Row], wanted: Mapping[str, float | None], train: int | None, seed: int) -> list[Row]:
     """Draw the `wanted` splits from the training images that have labelled joints; append the unlabelled images."""
-    persons = [row for row in rows if row.joints]
-    training_images = (row.image for row in persons if row.split == "train")
+    persons = []
+    annotated = set()
+    training_images = []
+    for row in rows:
+        if row.joints:
+            persons.append(row)
+            annotated.add(row.image)
+            if row.split == "train":
+                training_images.append(row.image)
+
     split_by_image = draw_splits(training_images, wanted, train, seed)
     result = []
     for row in persons:
@@ -205,7 +214,6 @@ def _assign_splits(rows: list[Row], wanted: Mapping[str, float | None], train: i
             result.append(row)
 
     # Several files may list an image; it is unlabelled only if none of them annotates it.
-    annotated = {row.image for row in persons}
     unlabelled = {row.image: row for row in rows if row.image not in annotated}
     return [*result, *unlabelled.values()]
 
@@ -226,7 +234,13 @@ def _build_records(rows: list[Row], joint_count: int, box: str, notes: Sequence[
     joints = np.full((len(rows), joint_count, 2), np.nan, dtype=np.float32)
     visible = np.zeros((len(rows), joint_count), dtype=np.uint8)
     boxes = np.full((len(rows), 4), np.nan, dtype=np.float32)
+    ids = []
+    images = []
+    splits = []
     for n, row in enumerate(rows):
+        ids.append(row.id)
+        images.append(row.image)
+        splits.append(row.split)
         for j, (x, y, code) in enumerate(row.joints):
             if code:
                 joints[n, j] = (x, y)
@@ -235,12 +249,12 @@ def _build_records(rows: list[Row], joint_count: int, box: str, notes: Sequence[
             boxes[n] = row.box
     if box == "joints":
         boxes = compute_joint_boxes(joints, visible)
-    split = np.array([row.split for row in rows], dtype=np.str_)
+    split = np.array(splits, dtype=np.str_)
     if box == "image":
-        notes = [*notes, *_describe_shared_images(rows)]
+        notes = [*notes, *_describe_shared_images(images)]
     return Records(
-        ids=Ids(row.id for row in rows),
-        images=Ids(row.image for row in rows),
+        ids=Ids(ids),
+        images=Ids(images),
         split=split,
         joints=joints,
         visible=visible,
@@ -252,10 +266,9 @@ def _build_records(rows: list[Row], joint_count: int, box: str, notes: Sequence[
     )
 
 
-def _describe_shared_images(rows: Sequence[Row]) -> list[str]:
-    """Note how many images show several persons, whose crops are the same with box=image."""
-    persons_by_image = Counter(row.image for row in rows)
-    count = sum(persons > 1 for persons in persons_by_image.values())
+def _describe_shared_images(images: Sequence[str]) -> list[str]:
+    """Note how many of the persons' images occur more than once: with box=image their crops are the same."""
+    count = sum(persons > 1 for persons in Counter(images).values())
     if count == 0:
         return []
     return [f"{count} images show several persons, whom box=image does not distinguish"]
@@ -273,7 +286,9 @@ def _describe_left_out(sources: Sequence[Source], flat_count: int, unlabelled: b
             image_count += len(content.images) - len(content.annotated)
     if flat_count:
         reasons["whose labelled joints span no box (box=joints)"] = flat_count
-    notes = [f"{count} annotations {reason} are left out" for reason, count in sorted(reasons.items())]
+    notes = []
+    for reason, count in sorted(reasons.items()):
+        notes.append(f"{count} annotations {reason} are left out")
     if image_count:
         notes.append(f"{image_count} images without annotations are left out")
     return notes

@@ -125,7 +125,9 @@ def _read_json(path: Path) -> Entry:
 
 def _get_entries(path: Path, content: Entry, key: str) -> list[Entry]:
     """Return the objects listed under a key; only annotations may be missing."""
-    entries = content.get(key, [] if key == "annotations" else None)
+    if key == "annotations" and key not in content:
+        return []
+    entries = content.get(key)
     if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
         raise DataError(f"{path}: {key!r} is missing or no list of objects; expected COCO keypoints JSON: {REMEDY}")
     return entries
@@ -133,16 +135,18 @@ def _get_entries(path: Path, content: Entry, key: str) -> list[Entry]:
 
 def _choose_category(path: Path, entries: list[Entry], wanted: Id | None) -> Category:
     """Return the wanted category, or the only one that has keypoints."""
-    candidates = [entry for entry in entries if entry.get("keypoints")]
-    if not candidates:
-        raise DataError(f"{path} has no category with keypoints; expected a file like person_keypoints_val2017.json")
-    names = [_check_name(path, "a category", entry.get("name")) for entry in candidates]
+    names = []
     chosen = []
-    for entry, name in zip(candidates, names, strict=True):
-        if wanted is None or wanted in (name, entry.get("id")):
-            chosen.append((entry, name))
+    for entry in entries:
+        if entry.get("keypoints"):
+            name = _check_name(path, "a category", entry.get("name"))
+            names.append(name)
+            if wanted is None or wanted in (name, entry.get("id")):
+                chosen.append((entry, name))
+    if not names:
+        raise DataError(f"{path} has no category with keypoints; expected a file like person_keypoints_val2017.json")
     if len(chosen) != 1:
-        choices = ", ".join(repr(name) for name in names)
+        choices = ", ".join(map(repr, names))
         raise ConfigError(
             f"dataset.category={wanted!r} does not choose one of the categories with "
             f"keypoints in {path}; set it to one of {choices}"
@@ -163,20 +167,21 @@ def _parse_category(path: Path, entry: Entry, name: str) -> Category:
 
 def _parse_edges(listed: Any, count: int) -> tuple[tuple[tuple[int, int], ...], int]:
     """Return the edges as positions of `count` joints, and how many listed ones do not connect two joints."""
-    pairs = listed if isinstance(listed, list) else []
+    if not isinstance(listed, list):
+        return (), 0
     # COCO counts joints from 1, some tools from 0: a single 0 gives these away.
     first = 1
-    for pair in pairs:
-        if isinstance(pair, list) and any(end == 0 for end in pair):
+    for pair in listed:
+        if isinstance(pair, list) and 0 in pair:
             first = 0
     edges = []
-    for pair in pairs:
+    for pair in listed:
         if not isinstance(pair, list) or len(pair) != 2:
             continue
         start, end = pair
         if _is_position(start, first, count) and _is_position(end, first, count) and start != end:
             edges.append((start - first, end - first))
-    return tuple(edges), len(pairs) - len(edges)
+    return tuple(edges), len(listed) - len(edges)
 
 
 def _is_position(value: Any, first: int, count: int) -> bool:
@@ -191,8 +196,8 @@ def _parse_joints(path: Path, number: Id, values: Any, count: int) -> list[tuple
     if not isinstance(values, list) or len(values) != 3 * count:
         length = f"{len(values)} numbers" if isinstance(values, list) else "none"
         raise DataError(f"{path}: keypoints of annotation {number!r}: {length}; expected 3 × {count}; {REMEDY}")
-    joints = list(zip(values[::3], values[1::3], values[2::3], strict=True))
-    for x, y, visible in joints:
+    joints = []
+    for x, y, visible in zip(values[::3], values[1::3], values[2::3], strict=True):
         if type(visible) not in (int, float) or visible not in (0, 1, 2):
             raise DataError(
                 f"{path}: annotation {number!r} has the visibility {_format_value(visible)}; "
@@ -204,7 +209,8 @@ def _parse_joints(path: Path, number: Id, values: Any, count: int) -> list[tuple
                 f"{path}: annotation {number!r} has a labelled joint at ({_format_value(x)}, {_format_value(y)}); "
                 f"expected image pixels; {REMEDY}"
             )
-    return [(x, y, int(visible)) for x, y, visible in joints]
+        joints.append((x, y, int(visible)))
+    return joints
 
 
 def _parse_box(path: Path, number: Id, entry: Entry) -> list[float]:

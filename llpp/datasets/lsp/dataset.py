@@ -53,11 +53,18 @@ class LeedsSportsPose(PoseDataset):
         boxes = compute_joint_boxes(joints, visible)
         if box == "image":
             boxes = np.full_like(boxes, np.nan)
-        names = [f"im{row + 1:0{digits}d}" for row in rows.tolist()]
+        names = []
+        ids = []
+        file_names = []
+        for row in rows.tolist():
+            name = f"im{row + 1:0{digits}d}"
+            names.append(name)
+            ids.append(f"{prefix}/{name}")
+            file_names.append(f"{name}.jpg")
         self.folder = Path(root) / "images"
-        self.paths = ImageFiles(self.folder, (f"{name}.jpg" for name in names))
+        self.paths = ImageFiles(self.folder, file_names)
         self.records = Records(
-            ids=Ids(f"{prefix}/{name}" for name in names),
+            ids=Ids(ids),
             images=Ids(names),
             split=split,
             joints=joints,

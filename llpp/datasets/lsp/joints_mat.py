@@ -23,26 +23,24 @@ def read_joints(path: Path) -> tuple[NDArray[np.float32], NDArray[np.uint8], int
             possible coordinates.
     """
     table = _load_table(path)
-    is_extended = table.shape[0] == 14
-    axes = (2, 0, 1) if is_extended else (2, 1, 0)
-    people = np.asarray(table, dtype=np.float64).transpose(axes)
-    joints = people[..., :2]
-    flag = people[..., 2] != 0
-    if is_extended:
+    if table.shape[0] == 14:
         # LSPET's flag means labelled.
-        visible = np.where(flag, 2, 0)
+        people = table.transpose(2, 0, 1)
+        visible = np.where(people[..., 2] != 0, 2, 0)
         digits = 5
     else:
         # LSP's flag means occluded; all joints are labelled.
-        visible = np.where(flag, 1, 2)
+        people = table.transpose(2, 1, 0)
+        visible = np.where(people[..., 2] != 0, 1, 2)
         digits = 4
+    joints = people[..., :2]
     labelled = visible > 0
     _check_coordinates(path, joints, labelled)
     joints = np.where(labelled[..., None], joints, np.nan)
     return joints.astype(np.float32), visible.astype(np.uint8), digits
 
 
-def _load_table(path: Path) -> NDArray[np.generic]:
+def _load_table(path: Path) -> NDArray[np.float64]:
     """Load the variable `joints`, (3, 14, N) or (14, 3, N)."""
     if not path.is_file():
         raise DataError(f"no joints.mat in {path.parent.absolute()}; {REMEDY}")
@@ -55,14 +53,13 @@ def _load_table(path: Path) -> NDArray[np.generic]:
         # loadmat raises whatever its parser meets in a damaged file.
         raise DataError(f"{path} cannot be read ({error}); it is truncated or no MATLAB 5 file: {REMEDY}") from error
     table = content.get("joints")
-    shape = None if table is None else table.shape
+    shape = getattr(table, "shape", None)
     has_shape = shape is not None and len(shape) == 3 and sorted(shape[:2]) == [3, 14]
     if not has_shape or not np.issubdtype(table.dtype, np.number):
         raise DataError(
             f"{path} holds joints of shape {shape}; expected (3, 14, N) for LSP or (14, 3, N) for LSPET: {REMEDY}"
         )
-    result: NDArray[np.generic] = table
-    return result
+    return np.asarray(table, dtype=np.float64)
 
 
 def _check_coordinates(path: Path, joints: NDArray[np.float64], labelled: NDArray[np.bool_]) -> None:

@@ -144,14 +144,17 @@ def _read_standard_split(persons: Persons, folder: Path, validation_list: str | 
 
 def _check_flag_per_image(images: Sequence[str], is_test: NDArray[np.bool_]) -> None:
     """Raise DataError if the persons of one image have different flags (N,)."""
-    train_images = {image for image, flag in zip(images, is_test.tolist(), strict=True) if not flag}
-    test_images = {image for image, flag in zip(images, is_test.tolist(), strict=True) if flag}
-    in_both = train_images & test_images
+    in_both = _select_images(images, is_test) & _select_images(images, ~is_test)
     if in_both:
         raise DataError(
             f"MPII's annotations put image {min(in_both)!r} into training and validation; expected one of "
             "them: take them from their source again, or name the test images by dataset.validation_list=…"
         )
+
+
+def _select_images(images: Sequence[str], mask: NDArray[np.bool_]) -> set[str]:
+    """Return the different images of the persons marked in `mask` (N,)."""
+    return {images[row] for row in np.flatnonzero(mask).tolist()}
 
 
 def _read_validation_list(path: Path) -> set[str]:
@@ -209,7 +212,7 @@ def _assign_splits(
     if is_test is None:
         test, order = _take_images(order, count_by_image, val)
     else:
-        test = {image for image, flag in zip(images, is_test.tolist(), strict=True) if flag}
+        test = _select_images(images, is_test)
         order = [image for image in order if image not in test]
     validation, order = _take_images(order, count_by_image, val)
     validation_count = sum(count_by_image[image] for image in validation)

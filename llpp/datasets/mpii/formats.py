@@ -84,9 +84,12 @@ def read_annotations(paths: Sequence[Path]) -> tuple[Persons, list[str]]:
     head_path = paths[1].parent / "gt_valid.mat"
     if head_path.is_file():
         test_persons = add_head_sizes(test_persons, head_path)
-    persons = [person._replace(test=False) for person in first.persons]
-    persons += [person._replace(test=True) for person in test_persons]
+    persons = [*_mark_split(first.persons, test=False), *_mark_split(test_persons, test=True)]
     return build_persons(persons, f"{paths[0]} with {paths[1].name}"), first.notes
+
+
+def _mark_split(persons: Sequence[Person], test: bool) -> list[Person]:
+    return [person._replace(test=test) for person in persons]
 
 
 def _read_content(path: Path) -> Content:

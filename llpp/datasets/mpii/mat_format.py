@@ -132,7 +132,7 @@ def add_head_sizes(persons: Sequence[Person], path: Path) -> list[Person]:
     """
     boxes, truth, missing = read_in_subprocess(read_head_boxes, path)
     count = len(persons)
-    shapes = [table.shape for table in (boxes, truth, missing)]
+    shapes = [boxes.shape, truth.shape, missing.shape]
     if shapes != [(2, 2, count), (len(JOINTS), 2, count), (len(JOINTS), count)]:
         raise DataError(
             f"{path} holds headboxes_src, pos_gt_src and jnt_missing of shapes {shapes}; expected those of the "
@@ -155,9 +155,12 @@ def add_head_sizes(persons: Sequence[Person], path: Path) -> list[Person]:
     return [person._replace(head=float(head)) for person, head in zip(persons, heads, strict=True)]
 
 
-def read_head_boxes(path: Path) -> tuple[NDArray[np.float64], ...]:
+def read_head_boxes(path: Path) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
     """Read (2, 2, N) corners, (16, 2, N) joints and (16, N) flags of missing ones from `gt_valid.mat`."""
-    return tuple(_load_array(path, name) for name in ("headboxes_src", "pos_gt_src", "jnt_missing"))
+    boxes = _load_array(path, "headboxes_src")
+    joints = _load_array(path, "pos_gt_src")
+    missing = _load_array(path, "jnt_missing")
+    return boxes, joints, missing
 
 
 def _load_array(path: Path, name: str) -> NDArray[np.float64]:

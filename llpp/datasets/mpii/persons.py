@@ -53,15 +53,19 @@ class Persons(NamedTuple):
 
     def keep_rows(self, kept: NDArray[np.bool_]) -> "Persons":
         """Return only the persons marked in `kept` (N,)."""
+        images = tuple(self.images[row] for row in np.flatnonzero(kept).tolist())
+        test = self.test
+        if test is not None:
+            test = test[kept]
         return Persons(
-            images=tuple(self.images[row] for row in np.flatnonzero(kept).tolist()),
+            images=images,
             numbers=self.numbers[kept],
             joints=self.joints[kept],
             visible=self.visible[kept],
             centre=self.centre[kept],
             scale=self.scale[kept],
             head=self.head[kept],
-            test=None if self.test is None else self.test[kept],
+            test=test,
         )
 
 
@@ -73,17 +77,18 @@ def build_persons(persons: Sequence[Person], source: str) -> Persons:
     """
     if not persons:
         raise DataError(f"{source} holds no persons; {REMEDY}")
-    joints = np.stack([person.joints for person in persons])
-    visible = np.stack([person.visible for person in persons])
-    centre = np.array([person.centre or (np.nan, np.nan) for person in persons])
-    scale = np.array([np.nan if person.scale is None else person.scale for person in persons])
-    head = np.array([person.head for person in persons])
+    # Each field of the persons as a column of N values.
+    _, images, numbers, joint_rows, visible_rows, centres, scales, heads, tests = zip(*persons, strict=True)
+    joints = np.stack(joint_rows)
+    visible = np.stack(visible_rows)
+    centre = np.array([point or (np.nan, np.nan) for point in centres])
+    scale = np.array(scales, dtype=np.float64)  # None becomes NaN
+    head = np.array(heads)
     labelled = visible > 0
     _check_values(persons, joints, labelled, centre, scale, head)
-    tests = [person.test for person in persons]
     return Persons(
-        images=tuple(person.image for person in persons),
-        numbers=np.array([person.number for person in persons], dtype=np.int64),
+        images=images,
+        numbers=np.array(numbers, dtype=np.int64),
         joints=np.where(labelled[..., None], joints - 1, np.nan),
         visible=visible,
         centre=centre - 1,

@@ -149,17 +149,25 @@ def _build_figures(
 
 def _build_records(figures: list[Figure], size: int, box: str) -> Records:
     group_names = tuple(GROUPS)
-    groups = []
     names = []
+    splits = []
+    is_initial = []
+    point_rows = []
+    box_rows = []
+    difficulties = []
     for figure in figures:
         _, group_number, number = figure.key
         group = group_names[group_number]
-        groups.append(group)
         names.append(f"synthetic/{group}-{number:05d}")
+        splits.append(GROUPS[group])
+        is_initial.append(group == "initial")
+        point_rows.append(figure.points)
+        box_rows.append(figure.box)
+        difficulties.append(figure.difficulty)
     ids = Ids(names)
 
     # Reshaped, because an array of no figures has a single dimension.
-    points = np.array([figure.points for figure in figures]).reshape(-1, len(body.INDEX), 2)
+    points = np.array(point_rows).reshape(-1, len(body.INDEX), 2)
     points = points[:, : len(LSP_JOINTS)]
     hidden = np.zeros(points.shape[:2], dtype=bool)
     for row, figure in enumerate(figures):
@@ -168,7 +176,7 @@ def _build_records(figures: list[Figure], size: int, box: str) -> Records:
     joints = (points * size - 0.5).astype(np.float32)
     visible = np.where(hidden, 1, 2).astype(np.uint8)
     if box == "annotation":
-        shares = np.array([figure.box for figure in figures]).reshape(-1, 4)
+        shares = np.array(box_rows).reshape(-1, 4)
         boxes = (shares * size - np.array([0.5, 0.5, 0.0, 0.0])).astype(np.float32)
     elif box == "joints":
         boxes = compute_joint_boxes(joints, visible)
@@ -177,13 +185,13 @@ def _build_records(figures: list[Figure], size: int, box: str) -> Records:
     return Records(
         ids=ids,
         images=ids,
-        split=np.array([GROUPS[group] for group in groups], dtype=np.str_),
+        split=np.array(splits, dtype=np.str_),
         joints=joints,
         visible=visible,
         boxes=boxes,
         box_source=box,
-        initial=np.array([group == "initial" for group in groups], dtype=np.bool_),
-        difficulty=np.array([figure.difficulty for figure in figures], dtype=np.float32),
+        initial=np.array(is_initial, dtype=np.bool_),
+        difficulty=np.array(difficulties, dtype=np.float32),
         ground_truth_boxes=box != "image",
     )
 
