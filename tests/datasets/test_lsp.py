@@ -73,7 +73,9 @@ def test_images_are_rgb(tmp_path):
 
 
 def test_a_missing_folder_says_where_it_looked_and_what_to_do(tmp_path):
-    with pytest.raises(DataError, match=r"no joints.mat in .*nowhere; unpack the published archive there or set "):
+    with pytest.raises(
+        DataError, match=r"no joints.mat in .*nowhere; unpack the published archive .*see docs/datasets.md$"
+    ):
         LeedsSportsPose(str(tmp_path / "nowhere"), 1, 1)
 
 

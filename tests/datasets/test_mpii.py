@@ -475,13 +475,17 @@ def test_a_file_that_crashes_its_reader_is_refused(tmp_path, monkeypatch):
 
 
 def test_missing_annotations_say_what_is_looked_for(tmp_path):
-    refused(tmp_path, "no MPII annotations in", "train.json with valid.json", "dataset.root=…")
+    refused(
+        tmp_path, "no MPII annotations in", "train.json with valid.json", "dataset.root=…", "see docs/datasets.md"
+    )
     refused(tmp_path, "no MPII annotations at", "mine.json", annotations="mine.json")
 
 
 def test_annotations_alone_are_built_and_the_images_asked_for(tmp_path):
     data = dataset(write(tmp_path, "B"))
-    with pytest.raises(DataError, match=r"none of its images in .*images, only annotations"):
+    with pytest.raises(
+        DataError, match=r"no MPII images in .*images, only annotations next to it.*see docs/datasets.md$"
+    ):
         data.check()
     (tmp_path / "images").mkdir()
     cv2.imwrite(str(tmp_path / "images/c.png"), np.zeros((4, 4, 3), dtype=np.uint8))

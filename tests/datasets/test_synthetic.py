@@ -192,14 +192,14 @@ def test_boxes():
 @pytest.mark.parametrize(
     ("settings", "sentence"),
     [
-        ({"pool": -1}, "dataset.pool is -1; expected a whole number, 0 or more"),
-        ({"val": 2.5}, "dataset.val is 2.5; expected a whole number, 0 or more"),
-        ({"seed": -3}, "dataset.seed is -3; expected a whole number, 0 or more"),
-        ({"hard_pool": 1.2}, "dataset.hard_pool is 1.2; expected a share from 0 to 1"),
-        ({"hard_test": -0.1}, "dataset.hard_test is -0.1; expected a share from 0 to 1"),
-        ({"hard_val": float("nan")}, "dataset.hard_val is nan; expected a share from 0 to 1"),
-        ({"size": 32}, "dataset.size is 32; expected an image side of 48 to 256 pixels"),
-        ({"box": "hull"}, "dataset.box is 'hull'; expected one of annotation, joints, image"),
+        ({"pool": -1}, "dataset.pool=-1 is invalid; expected a whole number, 0 or more"),
+        ({"val": 2.5}, "dataset.val=2.5 is invalid; expected a whole number, 0 or more"),
+        ({"seed": -3}, "dataset.seed=-3 is invalid; expected a whole number, 0 or more"),
+        ({"hard_pool": 1.2}, "dataset.hard_pool=1.2 is invalid; expected a share from 0 to 1"),
+        ({"hard_test": -0.1}, "dataset.hard_test=-0.1 is invalid; expected a share from 0 to 1"),
+        ({"hard_val": float("nan")}, "dataset.hard_val=nan is invalid; expected a share from 0 to 1"),
+        ({"size": 32}, "dataset.size=32 is invalid; expected an image side of 48 to 256 pixels"),
+        ({"box": "hull"}, "dataset.box='hull' is not known; use annotation, joints, image"),
     ],
 )
 def test_bad_settings_are_one_sentence(settings, sentence):
