@@ -93,7 +93,7 @@ def read_measured_run(folder: Path) -> MeasuredRun:
             f"no round of {folder} has test images with different finite losses above 0 (test.parquet of "
             f"{len(state.rounds)} committed rounds); let a round finish, or test on more images"
         )
-    target = str(state.science.get("objective._target_", "an unknown objective"))
+    target = str(state.result_settings.get("objective._target_", "an unknown objective"))
     class_name = target.rpartition(".")[2]
     return MeasuredRun(folder, class_name, calibrated=".kl." in target, rounds=tuple(rounds))
 

@@ -21,8 +21,8 @@ class Performance:
     compile_from: int | Literal["auto"] | None = "auto"
 
     def __post_init__(self) -> None:
-        check_setting("performance.allocator", self.allocator)
-        check_setting("performance.compile_from", self.compile_from)
+        check_setting("launch.allocator", self.allocator)
+        check_setting("scoring.compile_from", self.compile_from)
 
     def should_keep_memory(self, accelerator: str) -> bool:
         """Return whether this process should keep the memory that it frees."""

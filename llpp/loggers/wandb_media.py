@@ -18,7 +18,7 @@ MAX_IMAGES = 8  # per round, some 8 kB each
 
 def build_media(run_dir: Path, state: RunState, number: int, task: Task) -> dict[str, Any]:
     """Build round `number` of a run as values for `wandb.log`."""
-    media = {f"round/{task.metric_name}_per_part": build_metric_table(state, number, task)}
+    media = {f"round/{task.metric_name}_per_{task.part_word}": build_metric_table(state, number, task)}
     scatter = draw_loss_scatter(run_dir, state, number, task)
     if scatter is not None:
         media["round/predicted_vs_true"] = scatter

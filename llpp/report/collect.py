@@ -53,12 +53,12 @@ class Run:
 
     def get_plug_in(self, group: str) -> str:
         """Return the module that a group's choice comes from: `gap_fc` for llpp.heads.gap_fc.GapFCHead."""
-        return get_module_name(str(self.state.science.get(f"{group}._target_", "none")))
+        return get_module_name(str(self.state.result_settings.get(f"{group}._target_", "none")))
 
     @property
     def metric(self) -> str:
         """What the columns of this run call its task's metric."""
-        return str(self.state.science.get("metric.name", DEFAULT_NAME))
+        return str(self.state.result_settings.get("metric.name", DEFAULT_NAME))
 
     def get_value(self, committed: Round, quantity: str) -> float | None:
         """Return a quantity of one of this run's rounds; None where it is unknown."""
@@ -202,7 +202,7 @@ class Section:
         """The name of the dataset itself, without the settings that `dataset` may add to it."""
         state = self.first_run.state
         prefix = state.initial[0].partition("/")[0]
-        return str(state.science.get("dataset.name", prefix))
+        return str(state.result_settings.get("dataset.name", prefix))
 
     @property
     def metric(self) -> str:
@@ -216,7 +216,7 @@ class Section:
 
     def get_metric_name(self, images: Literal["train", "test"]) -> str:
         """Return name and threshold of the metric on the training pool's or on the test images: `PCKh@0.5`."""
-        name = self.first_run.state.science.get(f"metric.{images}")
+        name = self.first_run.state.result_settings.get(f"metric.{images}")
         if name:
             return str(name)
         # Runs of older versions recorded the threshold only.
@@ -228,7 +228,7 @@ class Section:
     @property
     def normaliser(self) -> str:
         """The length by which the metric divides distances, in words."""
-        return str(self.first_run.state.science.get("metric.normaliser", "the torso's diagonal"))
+        return str(self.first_run.state.result_settings.get("metric.normaliser", "the torso's diagonal"))
 
     def list_label_counts(self, quantity: str) -> list[int]:
         """Return the numbers of labelled images at which any method knows `quantity`, smallest first."""
@@ -270,7 +270,7 @@ def collect(folders: Sequence[Path]) -> Collection:
     settings = []
     for group in groups:
         state = group[0].state
-        ids.append(str(state.science.get("dataset.name", state.initial[0])))
+        ids.append(str(state.result_settings.get("dataset.name", state.initial[0])))
         settings.append(_get_comparable_settings(group[0]))
     labels = build_dataset_labels(ids, settings)
     sections = []
@@ -284,7 +284,7 @@ def _leave_out_copies(runs: Iterable[Run]) -> tuple[list[Run], list[Path]]:
     longest: dict[str, Run] = {}
     copies = []
     for run in runs:
-        key = encode_settings({**run.state.science, "seed": run.seed})
+        key = encode_settings({**run.state.result_settings, "seed": run.seed})
         previous = longest.get(key)
         if previous is None:
             longest[key] = run
@@ -350,13 +350,13 @@ def _read_run(folder: Path) -> Run:
 
 def _get_comparable_settings(run: Run) -> FlatSettings:
     """Return the settings that runs of one section have in common."""
-    return {key: value for key, value in run.state.science.items() if key.startswith(COMPARABLE_PREFIXES)}
+    return {key: value for key, value in run.state.result_settings.items() if key.startswith(COMPARABLE_PREFIXES)}
 
 
 def _get_method_settings(run: Run) -> FlatSettings:
     """Return the settings that runs of one method have in common, apart from those of its section."""
     settings = {}
-    for key, value in run.state.science.items():
+    for key, value in run.state.result_settings.items():
         if key != "seed" and not key.startswith(COMPARABLE_PREFIXES):
             settings[key] = value
     return settings

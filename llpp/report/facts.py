@@ -1,5 +1,6 @@
 """The facts behind the numbers: settings, progress, skipped images and time."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from llpp.datasets.base import SPLITS, AnyDataset
@@ -10,8 +11,8 @@ COMMON_SETTINGS = {
     "rounds": "rounds",
     "initial": "labelled at the start",
     "budget": "selected per round",
-    "init": "weights a round starts from",
-    "weights": "weights that are tested",
+    "training.init": "weights a round starts from",
+    "training.weights": "weights that are tested",
     "seed": "seeds",
 }
 BOX_SOURCES = {"joints": "joints", "annotation": "annotated boxes"}  # others are annotations of another kind
@@ -49,10 +50,18 @@ def _describe_common_settings(section: Section) -> Facts:
     """Return each of COMMON_SETTINGS with all values that it has in the section."""
     facts = []
     for key, name in COMMON_SETTINGS.items():
-        values = {run.config.get(key) for run in section.runs}
+        values = {_look_up(run.config, key) for run in section.runs}
         words = map(str, sorted(values, key=_sort_key))
         facts.append((name, ", ".join(words)))
     return facts
+
+
+def _look_up(config: Mapping[str, Any], name: str) -> Any:
+    """Return the setting `name`, as training.init, of a nested config; None where it is not there."""
+    *sections, key = name.split(".")
+    for section in sections:
+        config = config.get(section) or {}
+    return config.get(key)
 
 
 def _describe_metrics(section: Section) -> Facts:
@@ -62,14 +71,14 @@ def _describe_metrics(section: Section) -> Facts:
     facts = [("measure", _mark_estimate(test))]
     if train != test:
         facts.append(("measure of selected images", _mark_estimate(train)))
-    facts.append(("its unit", section.normaliser))
+    facts.append(("its normaliser", section.normaliser))
     return facts
 
 
 def _mark_estimate(name: str) -> str:
     if "~" not in name:
         return name
-    return f"{name} (~: its unit is an estimate)"
+    return f"{name} (~: its normaliser is an estimate)"
 
 
 def _describe_label_counts(section: Section) -> Facts:
@@ -77,7 +86,7 @@ def _describe_label_counts(section: Section) -> Facts:
     facts = []
     undefined = [int(committed.row.get("test_undefined") or 0) for committed in section.rounds]
     if undefined:
-        facts.append(("test images without that unit", f"{max(undefined):,} (left out of {section.metric_title})"))
+        facts.append(("test images without that normaliser", f"{max(undefined):,} (left out of {section.metric_title})"))
     validation_counts = list_validation_counts(section)
     if validation_counts:
         facts.append(("labels spent on validation", ", ".join(format_counts(validation_counts))))

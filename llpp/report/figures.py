@@ -147,7 +147,7 @@ def plot_predicted_vs_true(collection: Collection, theme: Theme, number: int = 0
         for axes, (section, method, columns) in zip(panels, contents, strict=True):
             state = method.started_runs[0].state
             # KL compares predictions with log losses, so only there a log scale makes the relation straight.
-            log = ".kl." in str(state.science.get("objective._target_", ""))
+            log = ".kl." in str(state.result_settings.get("objective._target_", ""))
             _plot_losses(axes, columns, log, theme, theme.get_colour(positions[method.label]))
             title = _wrap_label(method.label, 34)
             if len(collection.sections) > 1:

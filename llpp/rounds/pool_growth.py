@@ -180,10 +180,10 @@ def grow_pool(
     if state.rounds and not state.rounds[-1].selected:
         # If the run is ever extended, its last round selects after all.
         number -= 1
-    before = {name: value for name, value in state.science.items() if name.startswith("dataset.")}
+    before = {name: value for name, value in state.result_settings.items() if name.startswith("dataset.")}
     growth = Growth(number, len(rows) - len(bad), before)
     log.info("the pool has grown by %d images before round %d", growth.added, number)
-    return replace(state, science=dict(result_settings), skipped=skipped, grown=(*state.grown, growth))
+    return replace(state, result_settings=dict(result_settings), skipped=skipped, grown=(*state.grown, growth))
 
 
 def write_records(run_dir: Path, state: RunState, data: RunData, changed: bool) -> None:

@@ -44,14 +44,14 @@ class Growth:
 
     round: int  # the first one that can select them
     added: int
-    before: Mapping[str, Any]  # the settings of the dataset until then, as in `RunState.science`
+    before: Mapping[str, Any]  # the settings of the dataset until then, as in `RunState.result_settings`
 
 
 @dataclass(frozen=True)
 class RunState:
     """Everything that a run needs in order to resume."""
 
-    science: Mapping[str, Any]  # the settings that decide its results, flat
+    result_settings: Mapping[str, Any]  # the settings that decide its results, flat
     initial: tuple[str, ...]  # ids labelled before round 0
     skipped: Mapping[str, str]  # ids whose image cannot be read → reason
     rounds: tuple[Round, ...] = ()
@@ -76,9 +76,9 @@ class RunState:
         """Return the settings, with the dataset from which the ids were selected that round `number` trains on."""
         for growth in self.grown:
             if growth.round >= number:
-                others = {key: value for key, value in self.science.items() if not key.startswith("dataset.")}
+                others = {key: value for key, value in self.result_settings.items() if not key.startswith("dataset.")}
                 return others | dict(growth.before)
-        return dict(self.science)
+        return dict(self.result_settings)
 
     def commit(self, finished: Round) -> "RunState":
         """Return the state with one more round."""
@@ -90,6 +90,8 @@ class RunState:
 def save_state(state: RunState, path: Path) -> None:
     """Replace the state file; called by rank 0 only."""
     body = asdict(state)
+    # The key under which the file has had them from the first version on.
+    body["science"] = body.pop("result_settings")
     content = {"llpp_state": VERSION, "sha256": hash_json(body), **body}
     replace_text(path, json.dumps(content, indent=1))
 
@@ -200,20 +202,20 @@ def _make_damage_error(path: Path, reason: str) -> StateError:
     )
 
 
-def find_changed_settings(state: RunState, science: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
+def find_changed_settings(state: RunState, result_settings: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
     """Return the settings that are not those a run was started with: name → (then, now)."""
     changed = {}
-    for name in sorted({*state.science, *science}):
-        old = state.science.get(name)
-        new = science.get(name)
+    for name in sorted({*state.result_settings, *result_settings}):
+        old = state.result_settings.get(name)
+        new = result_settings.get(name)
         if old != new:
             changed[name] = (old, new)
     return changed
 
 
-def check_same_settings(state: RunState, science: Mapping[str, Any], run_dir: Path) -> None:
+def check_same_settings(state: RunState, result_settings: Mapping[str, Any], run_dir: Path) -> None:
     """Raise OccupiedError, naming what differs, if a run was started with other settings."""
-    changed = find_changed_settings(state, science)
+    changed = find_changed_settings(state, result_settings)
     if not changed:
         return
     shown = ", ".join(f"{name}: {old!r} → {new!r}" for name, (old, new) in list(changed.items())[:5])

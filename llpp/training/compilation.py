@@ -35,12 +35,12 @@ class Compilation:
 
     def __post_init__(self) -> None:
         if self.backend is not None:
-            expect(self.backend in _list_backends(), "compile.backend", self.backend, "a backend of torch.compile")
-        expect(self.mode in MODES, "compile.mode", self.mode, f"one of {', '.join(MODES)}")
-        expect(isinstance(self.regional, bool), "compile.regional", self.regional, "true or false")
+            expect(self.backend in _list_backends(), "training.compile.backend", self.backend, "a backend of torch.compile")
+        expect(self.mode in MODES, "training.compile.mode", self.mode, f"one of {', '.join(MODES)}")
+        expect(isinstance(self.regional, bool), "training.compile.regional", self.regional, "true or false")
         if self.mode != "default" and self.backend != "inductor":
             raise ConfigError(
-                f"compile.mode={self.mode!r} is one of inductor's, not of backend {self.backend!r}; leave one out"
+                f"training.compile.mode={self.mode!r} is one of inductor's, not of backend {self.backend!r}; leave one out"
             )
 
     @property
@@ -95,7 +95,7 @@ def parse_compile_setting(compile: object, batch: int, accumulated: int) -> Comp
     chosen = Compilation(**_parse_options(compile), batch=batch)
     if chosen.graphs and accumulated > 1:
         raise ConfigError(
-            f"compile.mode={chosen.mode!r} overwrites the gradients that trainer.accumulate_grad_batches="
+            f"training.compile.mode={chosen.mode!r} overwrites the gradients that trainer.accumulate_grad_batches="
             f"{accumulated} adds up; use default or max-autotune-no-cudagraphs, or do not accumulate"
         )
     return chosen
@@ -107,10 +107,10 @@ def _parse_options(setting: object) -> dict[str, Any]:
     if isinstance(setting, Mapping):
         known = ("backend", "mode", "regional")
         if strangers := sorted(str(key) for key in setting if key not in known):
-            raise ConfigError(f"compile.{strangers[0]} is not known; use {', '.join(known)}")
+            raise ConfigError(f"training.compile.{strangers[0]} is not known; use {', '.join(known)}")
         return {str(key): value for key, value in setting.items()}
     expected = f"null, regional, a mode ({', '.join(MODES)}), a backend of torch.compile, or a mapping of these"
-    expect(setting in (REGIONAL, *MODES, *_list_backends()), "compile", setting, expected)
+    expect(setting in (REGIONAL, *MODES, *_list_backends()), "training.compile", setting, expected)
     if setting == REGIONAL:
         return {"regional": True}
     return {"mode": setting} if setting in MODES else {"backend": setting}

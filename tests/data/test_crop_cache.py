@@ -28,7 +28,7 @@ from llpp.data.image_preparation import ImagePreparation
 from llpp.data.person_crop import PersonCrop
 from llpp.datasets.base import Records
 from llpp.datasets.images import read_image
-from llpp.datasets.pose import LSP_SKELETON, PoseDataset
+from llpp.datasets.pose import LSP_SKELETON, PoseDataset, PoseLabels
 from llpp.errors import ConfigError, OccupiedError, StateError
 from llpp.geometry import Warp
 from llpp.rounds import loop
@@ -50,7 +50,8 @@ class Photographs(PoseDataset):
         joints, visible = np.full((COUNT, 14, 2), 20, np.float32), np.full((COUNT, 14), 2, np.uint8)
         boxes[: whole * COUNT] = np.nan
         starts = np.ones(COUNT, dtype=bool)
-        self.records = Records(ids, ids, np.array(splits), joints, visible, boxes, "annotation", starts)
+        labels = PoseLabels(LSP_SKELETON, joints, visible)
+        self.records = Records(ids, ids, np.array(splits), boxes, "annotation", starts, labels)
 
     def load(self, row):
         with (self.root / "read").open("a") as file:
@@ -425,9 +426,9 @@ def test_crops_on_the_device_give_the_same_run_bit_by_bit(kept, tmp_path):
         torch.load(path / "round_00/last.ckpt", weights_only=True)["state_dict"] for path in (tmp_path, kept / "run")
     )
     assert one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
-    experiment = tiny(tmp_path / "b", *CACHED, *resident)
-    experiment.prepare()
-    batch = next(iter(experiment.data.make_loaders([0, 1, 2, 3], [], 0).train_dataloader()))
+    data = tiny(tmp_path / "b", *CACHED, *resident).data
+    data.open_crops()
+    batch = next(iter(data.make_loaders([0, 1, 2, 3], [], 0).train_dataloader()))
     assert "image" not in batch and batch["warp"].shape == (4, 3, 3)
 
 
@@ -459,6 +460,6 @@ def test_a_finished_run_builds_no_cache(kept, tmp_path):
 
 
 def test_a_cache_does_not_change_what_a_config_without_it_means(tmp_path):
-    plain = build.build_run(config(tmp_path)).science
-    assert "crop.cache" not in plain and not any(name.startswith(("cache_dir", "dataset.cache")) for name in plain)
-    assert tiny(tmp_path, "crop.cache=true").science == {**plain, "crop.cache": True}
+    plain = build.build_run(config(tmp_path)).result_settings
+    assert not any(name.startswith(("crop.cache", "crop.resident", "paths.")) for name in plain)
+    assert tiny(tmp_path, "crop.cache=true").result_settings == {**plain, "crop.cache": True}

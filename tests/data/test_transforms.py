@@ -207,7 +207,7 @@ def test_unlabelled_joints_stay_unknown_and_inputs_stay_as_they_are(warp):
     joints = np.array([[np.nan, np.nan], [50, 40]], dtype=np.float32)
     visible, image = np.array([0, 2], dtype=np.uint8), dot(50, 40)
     before = joints.copy(), visible.copy(), image.copy()
-    found = WORKER(image, BOX, joints, visible, warp, [1, 0])
+    found = cut_person(WORKER, image, BOX, joints, visible, warp, [1, 0])
     assert np.isnan(found.joints).all(axis=1).tolist() == (found.visible == 0).tolist()
     assert np.isfinite(found.joints).all(axis=1).sum() == 1
     for now, then in zip((joints, visible, image), before, strict=True):
@@ -341,23 +341,23 @@ def order(rows=range(20), seed=0, round_number=0, epoch=0):
 def test_an_epoch_has_its_own_order_and_keeps_it():
     first = order(epoch=3)
     assert first == order(epoch=3)
-    assert sorted(first) == [(3, row) for row in range(20)]
-    rows = [
-        [row for _, row in keys] for keys in (first, order(epoch=4), order(epoch=3, round_number=1), order(seed=1))
-    ]
-    assert len({tuple(r) for r in rows}) == 4
+    assert sorted(first) == [train(row, epoch=3) for row in range(20)]
+    rows = set()
+    for keys in (first, order(epoch=4), order(epoch=3, round_number=1), order(seed=1)):
+        rows.add(tuple(key.row for key in keys))
+    assert len(rows) == 4
 
 
 def test_pixel_augmentation_is_seeded_by_its_sample():
-    one, again, other_epoch = crops(pixel=noise())[0, 3], crops(pixel=noise())[0, 3], crops(pixel=noise())[1, 3]
+    one, again, other_epoch = (crops(pixel=noise())[train(3, epoch)] for epoch in (0, 0, 1))
     assert same(one, again)
     image = np.full((16, 16, 3), 128, dtype=np.uint8)
     augment = noise()
     first, second = (augment(image, np.random.default_rng(seed)) for seed in (0, 1))
     assert not np.array_equal(first, second) and (image == 128).all()
     assert np.array_equal(first, augment(image, np.random.default_rng(0))), "whatever was drawn in between"
-    assert not np.array_equal(one["image"], crops()[0, 3]["image"])
-    assert np.array_equal(one["joints"], crops()[0, 3]["joints"]), "pixels change, geometry does not"
+    assert not np.array_equal(one["image"], crops()[train(3)]["image"])
+    assert np.array_equal(one["joints"], crops()[train(3)]["joints"]), "pixels change, geometry does not"
     assert not np.array_equal(one["image"], other_epoch["image"])
 
 

@@ -83,7 +83,7 @@ def test_persons_of_one_image_share_a_split_which_the_files_order_does_not_chang
     assert dict(zip(other.ids, other.split.tolist(), strict=True)) != homes
     few = CocoKeypoints(written(tmp_path, table), val=3, test=5, train=4).records
     assert [(few.split == s).sum() for s in ("train", "val", "test")] == [8, 6, 10]
-    assert set(few.split[few.initial]) == {"train"}
+    assert set(few.split[few.may_start]) == {"train"}
 
 
 def test_splits_may_have_files_and_folders_of_their_own(tmp_path, compose):
@@ -124,8 +124,8 @@ def test_images_without_annotations_are_listed_on_demand(tmp_path):
     found = CocoKeypoints(root, unlabelled=True).records
     rows = [found.ids.index(f"coco/{n:04d}") for n in (10, 11)]
     assert len(found.ids) == 11 and (found.split[rows] == "train").all()
-    assert not found.initial[rows].any() and not found.visible[rows].any()
-    assert np.isnan(found.joints[rows]).all() and np.isnan(found.boxes[rows]).all()
+    assert not found.may_start[rows].any() and not found.labels.visible[rows].any()
+    assert np.isnan(found.labels.joints[rows]).all() and np.isnan(found.boxes[rows]).all()
 
 
 def test_an_image_is_unlabelled_only_if_no_file_annotates_it(tmp_path):
@@ -343,7 +343,7 @@ def test_wrong_settings_are_refused(tmp_path, settings, sentence):
 
 def test_files_of_one_dataset_share_their_joints(tmp_path):
     folder(tmp_path, name="a.json")
-    folder(tmp_path, content(outputs=JOINTS[::-1]), name="b.json")
+    folder(tmp_path, content(joints=JOINTS[::-1]), name="b.json")
     with pytest.raises(DataError, match=r"b.json names other keypoints than .*a.json"):
         CocoKeypoints(str(tmp_path), annotations=["a.json", "b.json"])
 

@@ -11,7 +11,7 @@ from llpp.config import build
 from llpp.datasets.base import Records
 from llpp.datasets.lsp.dataset import LeedsSportsPose
 from llpp.datasets.merged import MergedDataset
-from llpp.datasets.pose import Normaliser, PoseDataset, Skeleton
+from llpp.datasets.pose import Normaliser, PoseDataset, PoseLabels, Skeleton
 from llpp.errors import ConfigError, DataError
 
 DATA = Path(os.environ.get("LLPP_DATA", "data"))
@@ -27,18 +27,19 @@ class Few(PoseDataset):
         pairs = ((at["l_hip"], at["r_hip"]),) if "l_hip" in at else ()
         self.skeleton = Skeleton(tuple(joints), pairs, ((0, 1), (1, 2)), ())
         grid = np.stack(np.broadcast_arrays(np.arange(len(joints)), np.arange(count)[:, None]), axis=-1)
+        lengths = {}
+        for size in sizes:
+            lengths[size] = Normaliser(np.full(3, shade, np.float32), np.full(3, size == "head"), f"{size} of {name}")
         self.records = Records(
             ids=tuple(f"{name}/{r}" for r in range(count)),
             images=("one", "two", "three"),
             split=np.array(["train", "val", "test"]),
-            joints=grid.astype(np.float32),
-            visible=np.full((count, len(joints)), 2, dtype=np.uint8),
             boxes=np.full((count, 4), shade, dtype=np.float32),
             box_source="image",
-            initial=np.array([True, False, False]),
-            sizes={
-                u: Normaliser(np.full(3, shade, np.float32), np.full(3, u == "head"), f"{u} of {name}") for u in sizes
-            },
+            may_start=np.array([True, False, False]),
+            labels=PoseLabels(
+                self.skeleton, grid.astype(np.float32), np.full((count, len(joints)), 2, dtype=np.uint8), lengths
+            ),
         )
 
     def load(self, row):

@@ -170,7 +170,7 @@ def test_validation_takes_whole_images_out_of_training_and_train_is_limited(tmp_
     assert all(split[i] == s for i, s in zip(few.ids, few.split, strict=True))
     assert set(all_of_it.images) == {p["image"] for p in crowd()}
     assert split != dict(zip(other.ids, other.split.tolist(), strict=True))
-    assert (all_of_it.initial == (all_of_it.split == "train")).all()
+    assert (all_of_it.may_start == (all_of_it.split == "train")).all()
 
 
 def test_a_list_that_is_named_wins_over_the_forms_flag(tmp_path):

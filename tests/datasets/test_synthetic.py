@@ -181,7 +181,7 @@ def test_boxes():
     assert (annotation.box_source, joints.box_source, image.box_source) == ("annotation", "joints", "image")
     assert annotation.ground_truth_boxes and joints.ground_truth_boxes and not image.ground_truth_boxes
     assert np.isnan(image.boxes).all()
-    assert np.allclose(joints.boxes[:, :2], joints.joints.min(axis=1))
+    assert np.allclose(joints.boxes[:, :2], joints.labels.joints.min(axis=1))
     assert (annotation.boxes[:, :2] < joints.boxes[:, :2] + 1e-3).all()
     assert (annotation.boxes[:, 2:] > joints.boxes[:, 2:] - 1e-3).all()
     assert (annotation.boxes[:, :2] >= 0).all()

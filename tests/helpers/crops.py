@@ -1,15 +1,17 @@
 """Crops of drawn figures."""
 
 from collections import namedtuple
+from dataclasses import dataclass
 
 import numpy as np
 from helpers.run_dirs import pose_task
 
 from llpp.data.augmentation import Augmentation
-from llpp.data.crop_dataset import CropDataset, CropKey, Mode
-from llpp.data.resampling import warp_image
+from llpp.data.crop_dataset import CropDataset, CropKey, CropPipeline, Mode
+from llpp.datasets.base import Records
+from llpp.datasets.pose import Normaliser, PoseDataset, PoseLabels, Skeleton
 from llpp.datasets.synthetic.dataset import SyntheticFigures
-from llpp.geometry import move_points
+from llpp.geometry import Warp
 
 AUGMENTED = Augmentation(rotation=30.0, scale=0.25, shift=0.05, flip=0.5)
 
@@ -27,18 +29,49 @@ def same(one, other):
 Cut = namedtuple("Cut", "image joints visible matrix warp")
 
 
+class OnePerson(PoseDataset):
+    """A person on an image in memory; left and right joints change places as `flip_order` says."""
+
+    name = "one"
+
+    def __init__(self, image, box, joints, visible, flip_order):
+        names = tuple(f"joint_{number}" for number in range(len(flip_order)))
+        pairs = tuple((joint, other) for joint, other in enumerate(flip_order) if joint < other)
+        self.image, self.skeleton = image, Skeleton(names, pairs, edges=(), torso=())
+        one = Normaliser(np.ones(1, dtype=np.float32), np.zeros(1, dtype=bool), "one pixel")
+        self.records = Records(
+            ids=["one"],
+            images=["one"],
+            split=np.array(["train"]),
+            boxes=np.asarray(box)[None],
+            box_source="annotation",
+            may_start=np.ones(1, dtype=bool),
+            labels=PoseLabels(self.skeleton, joints[None], visible[None], {"one": one}),
+        )
+
+    def load(self, row):
+        return self.image
+
+
+@dataclass(frozen=True)
+class Fixed:
+    """In place of an augmentation: the same warp each time."""
+
+    warp: Warp
+
+    def draw(self, rng):
+        return self.warp
+
+
 def cut_person(crop, image, box, joints, visible, warp, flip_order):
-    """Pixels and joints of one person, in the steps of a crop dataset.
+    """Pixels and joints of one person, as a crop dataset and the pose task make them.
 
     `warp` of a crop with a margin is left to do.
     """
-    place = crop.place(box, image.shape[:2], warp)
-    moved = move_points(joints, place.matrix)
-    if warp.flip:
-        moved, visible = moved[flip_order], visible[flip_order]
-    if crop.margin is None:
-        return Cut(warp_image(image, place.matrix, crop.size), moved, visible, place.matrix, None)
-    return Cut(warp_image(image, place.upright, crop.side), moved, visible, place.matrix, place.turned)
+    person = OnePerson(image, box, joints, visible, flip_order)
+    task = pose_task(person, normaliser="one")
+    item = CropDataset(person, task, CropPipeline(crop, Fixed(warp)), seed=0, round_number=0)[train(0)]
+    return Cut(item["image"], item["joints"], item["visible"], item["matrix"], item.get("warp"))
 
 
 def crop_dataset(dataset, pipeline, seed=0, round_number=0):

@@ -77,6 +77,6 @@ def scores(folder):
     write_scores(folder / "predictions.parquet", ["grey/1", "grey/0"], Evaluation({**columns, "joints": joints}, {}))
 
 
-def pose_task(dataset=None):
-    """The task of a default run on a dataset, Grey's by default."""
-    return PoseTask(dataset or Grey(), SpatialCrossEntropy(), pck={}, heatmap={"sigma": 1.0, "peak": 10.0})
+def pose_task(dataset=None, **pck):
+    """The task of a default run on a dataset, Grey's by default; `pck` says how PCK is measured."""
+    return PoseTask(dataset or Grey(), SpatialCrossEntropy(), pck=pck, heatmap={"sigma": 1.0, "peak": 10.0})

@@ -93,7 +93,7 @@ def test_a_run_stands_in_its_sweep_with_its_method_and_config_but_no_secret(fini
 def test_a_round_brings_its_table_and_pictures(finished):
     (run,) = offline_runs(finished)
     first, second, last = rounds_in([run])
-    table = json.loads((run.files / last["round/pck_per_part"]["path"]).read_text())
+    table = json.loads((run.files / last["round/pck_per_joint"]["path"]).read_text())
     assert table["columns"][:4] == ["round", "labelled", "mean", "r_ankle"] and len(table["columns"]) == 3 + 14
     expected = [[int(r["round"]), int(r["labelled"]), float(r["test_pck"])] for r in rows(finished)]
     assert [row[:3] for row in table["data"]] == expected
@@ -130,7 +130,7 @@ def test_a_failed_run_is_closed_as_failed_and_goes_on_under_its_id(tmp_path, mon
     first, second = offline_runs(tmp_path)
     assert first.id == second.id and second.exit_code == 0
     assert [row["round/labelled"] for row in rounds_in([first, second])] == [12, 18]
-    assert not any("round/pck_per_part" in row for row in rounds_in([first, second]))
+    assert not any("round/pck_per_joint" in row for row in rounds_in([first, second]))
 
 
 @pytest.mark.slow

@@ -8,14 +8,16 @@ import pyarrow.parquet as pq
 import pytest
 from helpers.experiments import rows, tiny
 from helpers.interruptions import Stopped, flip_a_bit, stop_in, stopped
-from helpers.run_dirs import Grey
+from helpers.run_dirs import Grey, pose_task
 
+from llpp.datasets.classes import UNKNOWN, ClassLabels
 from llpp.datasets.synthetic.dataset import SyntheticFigures
 from llpp.errors import ConfigError, DataError
 from llpp.report.collect import collect
 from llpp.report.facts import list_settings
 from llpp.rounds import loop, pool_growth, records
 from llpp.run_dir import state
+from llpp.tasks.classification.task import ClassificationTask
 
 SHORT = ("trainer.max_epochs=1", "rounds=2")
 GROW = ("pool.grow=true",)
@@ -62,16 +64,16 @@ def test_ids_that_were_added_are_counted_and_the_remedy_told(begun):
 
 
 @pytest.mark.parametrize(
-    ("override", "told"),
+    ("override", "difference"),
     [
         ("dataset.pool=20", "4 of 48 ids vanished ('synthetic/pool-00020' among them)"),
         ("dataset.val=5", "1 ids were added to val ('synthetic/val-00004' among them)"),
         ("dataset.box=joints", "48 of 48 records changed ('synthetic/initial-00000' among them)"),
     ],
 )
-def test_what_does_not_only_add_to_the_pool_is_refused_even_if_it_may_grow(override, told, begun):
+def test_what_does_not_only_add_to_the_pool_is_refused_even_if_it_may_grow(override, difference, begun):
     found = refusal(begun, override, *GROW)
-    assert told in found and "a run goes on only with what it began with and more training records" in found
+    assert difference in found and "a run resumes only with what it began with and more training records" in found
 
 
 def test_settings_beside_the_data_are_told_as_ever(begun):
@@ -86,7 +88,7 @@ def test_a_grown_pool_is_selected_from_and_the_run_says_so(begun, tmp_path):
     loop.run_rounds(tiny(run_dir, *SHORT, MORE, "rounds=3"))  # nothing new: it needs no permission
     found = state.load_state(run_dir / "state.json")
     (grew,) = found.grown
-    assert (grew.round, grew.added) == (0, 6) and found.science["dataset.pool"] == 30
+    assert (grew.round, grew.added) == (0, 6) and found.result_settings["dataset.pool"] == 30
     # 36 training figures of which 12 are labelled; six came before the first selection
     assert pools(run_dir) == ["30", "24", "18"]
     scored = pq.read_table(run_dir / "round_00/scores.parquet")["id"].to_pylist()
@@ -117,7 +119,7 @@ def test_new_images_are_looked_at_before_they_join(begun, tmp_path, monkeypatch)
 
     loop.run_rounds(tiny(tmp_path, "trainer.max_epochs=1", "rounds=1", skip))
     monkeypatch.setattr(SyntheticFigures, "load", load_or_not)
-    with pytest.raises(DataError, match=r"pool-00025 is no image; mend or remove it, or set pool.on_bad_image=skip"):
+    with pytest.raises(DataError, match=r"pool-00025 is no image; fix or remove it, or set pool.on_bad_image=skip"):
         loop.run_rounds(tiny(begun, *SHORT, MORE, *GROW))
     found = loop.run_rounds(tiny(tmp_path, *SHORT, MORE, *GROW, skip))
     assert found.skipped == {"synthetic/pool-00025": "pool-00025 is no image"} and found.grown[0].added == 5
@@ -151,10 +153,10 @@ def test_a_crash_while_the_pool_grows_leaves_a_run_that_goes_on(moment, begun, t
 
 def listing(**changes):
     """Of Grey's six persons: four to train with, one each to validate and test."""
-    table = Grey().records
-    return pool_growth.RecordTable.from_records(
-        replace(table, **changes), np.ones(len(changes.get("ids", table.ids)), dtype=np.float32)
-    )
+    data = Grey()
+    labels = {name: changes.pop(name) for name in ("joints", "visible") if name in changes}
+    data.records = replace(data.records, labels=replace(data.records.labels, **labels), **changes)
+    return pool_growth.RecordTable.from_records(data.records, pose_task(data))
 
 
 def test_a_difference_names_every_kind_of_change():
@@ -167,20 +169,42 @@ def test_a_difference_names_every_kind_of_change():
     joints[0, 0, 1] = np.nextafter(joints[0, 0, 1], np.float32(99))
     visible[1, 2], boxes[2, 3], split[3] = 1, 41, "val"
     for changes in ({"joints": joints}, {"visible": visible}, {"boxes": boxes}, {"split": split}):
-        (told,) = pool_growth.compare_records(before, listing(**changes)).describe()
-        assert told.startswith("1 of 6 records changed ('grey/"), changes
-    initial = np.zeros(6, dtype=bool)
-    assert (
-        pool_growth.compare_records(before, listing(initial=initial))
-        .describe()[0]
-        .startswith("6 of 6 records changed")
-    )
+        (sentence,) = pool_growth.compare_records(before, listing(**changes)).describe()
+        assert sentence.startswith("1 of 6 records changed ('grey/"), changes
+    (sentence,) = pool_growth.compare_records(before, listing(may_start=np.zeros(6, dtype=bool))).describe()
+    assert sentence.startswith("6 of 6 records changed")
     others = [f"grey/{i}" for i in (0, 1, 2, 9, 4, 8)]
     assert pool_growth.compare_records(before, listing(ids=others, images=others)).describe() == [
         "2 of 6 ids vanished ('grey/3' among them)",
         "1 ids were added to train ('grey/9' among them)",
         "1 ids were added to test ('grey/8' among them)",
     ]
+
+
+def test_another_normaliser_is_another_record_and_a_task_without_one_has_none():
+    """What PCK divides by is part of a person's record; a class has nothing of the kind."""
+    data = Grey()
+    by_torso = pool_growth.RecordTable.from_records(data.records, pose_task(data))
+    by_box = pool_growth.RecordTable.from_records(data.records, pose_task(data, normaliser="box"))
+    (sentence,) = pool_growth.compare_records(by_torso, by_box).describe()
+    assert sentence.startswith("6 of 6 records changed")
+
+    labels = ClassLabels(("cat", "dog"), np.array([0, 1, 0, 1, 0, UNKNOWN]))
+    images = GreyClasses(labels)
+    before = pool_growth.RecordTable.from_records(images.records, ClassificationTask(images))
+    others = GreyClasses(replace(labels, index=np.array([0, 1, 1, 1, 0, UNKNOWN])))
+    after = pool_growth.RecordTable.from_records(others.records, ClassificationTask(others))
+    assert pool_growth.compare_records(before, after).describe() == [
+        "1 of 6 records changed ('grey/2' among them)",
+    ]
+
+
+class GreyClasses(Grey):
+    """The same images with classes."""
+
+    def __init__(self, labels):
+        super().__init__()
+        self.records = replace(self.records, labels=labels)
 
 
 def test_a_row_has_a_digest_of_its_own_content_and_place():

@@ -15,6 +15,7 @@ from llpp.datasets.pose import LSP_JOINTS
 from llpp.errors import ConfigError, StateError, TrainingError
 from llpp.rounds import loop
 from llpp.run_dir import lock, state
+from llpp.tasks.pose.task import PoseTask
 from llpp.training.module import LearningLossModule
 
 
@@ -125,7 +126,7 @@ def test_a_killed_run_forgets_neither_its_best_epoch_nor_its_learning_rate(momen
     (tmp_path / "there").rename(tmp_path / "here")  # and it may be moved meanwhile
     loop.run_rounds(tiny(tmp_path / "here", *PAPER))
     assert rows(tmp_path / "here") == rows(as_published)
-    for name, which in itertools.product(("round_00/pose", "round_01"), ("best", "last")):
+    for name, which in itertools.product(("round_00/backbone", "round_01"), ("best", "last")):
         undisturbed, resumed = (weights(folder / name, which) for folder in (as_published, tmp_path / "here"))
         assert [key for key, value in undisturbed.items() if not torch.equal(value, resumed[key])] == [], (
             name,
@@ -144,7 +145,7 @@ def test_a_checkpoint_of_another_experiment_is_not_resumed(finished, tmp_path):
 def test_another_config_is_refused_by_name_of_what_differs(finished, tmp_path):
     before = (finished / "state.json").read_bytes()
     with pytest.raises(
-        ConfigError, match=r"different config \(head_weight: 1.0 → 0.5\); choose another name=… or delete"
+        ConfigError, match=r"different config \(training.head_weight: 1.0 → 0.5\); choose another name=… or delete"
     ):
         loop.run_rounds(tiny(finished, "training.head_weight=0.5"))
     assert (finished / "state.json").read_bytes() == before
@@ -170,7 +171,7 @@ def test_a_directory_in_use_says_who_has_it(finished):
         (lambda text: text[: len(text) // 2], "not a complete state file"),
         (lambda text: text.replace("pool-0001", "pool-0002", 1), "its checksum does not fit its content"),
         (lambda text: "", "not a complete state file"),
-        (lambda text: text.replace('"llpp_state": 1', '"llpp_state": 2'), "has version 2, this llpp reads 1"),
+        (lambda text: text.replace('"llpp_state": 2', '"llpp_state": 3'), "has version 3, this llpp reads up to 2"),
         (lambda text: "[1]", "not a complete state file"),
     ],
 )
@@ -184,14 +185,20 @@ def test_a_damaged_state_is_never_read_as_something_else(finished, tmp_path, dam
 
 @pytest.mark.slow
 def test_a_loss_that_is_not_finite_stops_with_its_place_and_keeps_the_last_commit(finished, tmp_path, monkeypatch):
-    losses = LearningLossModule.compute_pose_losses
+    compute_losses, step = PoseTask.compute_losses, LearningLossModule.training_step
 
-    def spoiled(self, heatmaps, batch):
-        per_image, drawn = losses(self, heatmaps, batch)
-        return per_image * (torch.nan if self.training and self.round_number == 1 else 1.0), drawn
+    def compute_spoiled_losses(self, output, batch):
+        losses, has_target = compute_losses(self, output, batch)
+        return losses * torch.nan, has_target
+
+    def training_step(self, batch, index):
+        with monkeypatch.context() as patch:
+            if self.round_number == 1:
+                patch.setattr(PoseTask, "compute_losses", compute_spoiled_losses)
+            return step(self, batch, index)
 
     with monkeypatch.context() as patch:
-        patch.setattr(LearningLossModule, "compute_pose_losses", spoiled)
+        patch.setattr(LearningLossModule, "training_step", training_step)
         with pytest.raises(TrainingError, match=r"the loss is not finite in round 1, epoch 0, batch 0 "):
             loop.run_rounds(tiny(tmp_path))
     assert len(selections(tmp_path)) == 1
@@ -329,6 +336,6 @@ def test_device_resampling_runs_the_same_rounds(tmp_path):
 
 def test_the_state_lists_ids_and_settings_in_the_open(finished):
     content = json.loads((finished / "state.json").read_text())
-    assert content["llpp_state"] == 1 and content["science"]["objective._target_"].endswith("KLObjective")
+    assert content["llpp_state"] == 2 and content["science"]["objective._target_"].endswith("KLObjective")
     assert (finished / "config.yaml").read_text().count("run_dir:") == 1
     assert config(finished).seed == 0

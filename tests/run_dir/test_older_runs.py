@@ -71,9 +71,9 @@ def test_tables_of_an_older_run_are_read_under_the_names_that_they_had(old):
 
 
 def test_settings_of_an_older_run_have_their_present_names(old):
-    science = load_state(old / "state.json").science
+    settings = load_state(old / "state.json").result_settings
     for name in ("pck.normaliser", "metric.normaliser", "task.heatmap.sigma", "training.head_weight", "scoring.subset"):
-        assert name in science, name
-    assert not {"pck.unit", "metric.unit", "codec.sigma", "head_weight", "subset"} & set(science)
-    assert science["metric.name"] == "pck" and science["task._target_"] == "llpp.tasks.pose.task.PoseTask"
-    assert science["oracle._target_"] == "llpp.oracles.simulated.SimulatedOracle"
+        assert name in settings, name
+    assert not {"pck.unit", "metric.unit", "codec.sigma", "head_weight", "subset"} & set(settings)
+    assert settings["metric.name"] == "pck" and settings["task._target_"] == "llpp.tasks.pose.task.PoseTask"
+    assert settings["oracle._target_"] == "llpp.oracles.simulated.SimulatedOracle"

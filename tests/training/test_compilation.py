@@ -35,9 +35,9 @@ def test_a_word_or_a_mapping_says_how_to_compile(setting, expected):
     [
         ("fast", "training.compile='fast' is invalid; expected null, regional, a mode"),
         (True, "training.compile=True is invalid"),
-        ({"modes": "default"}, "compile.modes is not known; use backend, mode, regional"),
-        ({"mode": "fast"}, "compile.mode='fast' is invalid; expected one of default, reduce-overhead"),
-        ({"regional": 1}, "compile.regional=1 is invalid; expected true or false"),
+        ({"modes": "default"}, "training.compile.modes is not known; use backend, mode, regional"),
+        ({"mode": "fast"}, "training.compile.mode='fast' is invalid; expected one of default, reduce-overhead"),
+        ({"regional": 1}, "training.compile.regional=1 is invalid; expected true or false"),
         ({"backend": "cudagraphs", "mode": "max-autotune"}, "is one of inductor's, not of backend 'cudagraphs'"),
     ],
 )

@@ -36,7 +36,7 @@ def test_a_run_goes_on_in_the_precision_it_began_with_or_not_at_all(monkeypatch,
     short = ("trainer.max_epochs=1", "rounds=1")
     with caplog.at_level("INFO"):
         begun = loop.run_rounds(tiny(tmp_path, *short))
-    assert begun.science["trainer.precision"] == "bf16-mixed"
+    assert begun.result_settings["trainer.precision"] == "bf16-mixed"
     assert "trainer.precision=bf16-mixed, which is fastest here" in caplog.text
     cpu(monkeypatch)  # another machine
     with pytest.raises(OccupiedError, match=r"'bf16-mixed' → '32-true'\); go on with trainer.precision=bf16-mixed"):

@@ -89,8 +89,8 @@ class CropCache:
         store = self.get_store(name)
         if not store.matches(self._describe(name)):
             raise DataError(
-                f"the crop cache {store.home} is not visible from this machine; choose a paths.cache_dir=… on storage "
-                "that all machines of this job share"
+                f"the crop cache {store.home} is not visible from this machine; choose a paths.cache_dir=… on "
+                "storage that all machines of this job share"
             )
         self.name = name
         self._mark = store.mark_in_use()
