@@ -86,7 +86,9 @@ def _describe_label_counts(section: Section) -> Facts:
     facts = []
     undefined = [int(committed.row.get("test_undefined") or 0) for committed in section.rounds]
     if undefined:
-        facts.append(("test images without that normaliser", f"{max(undefined):,} (left out of {section.metric_title})"))
+        facts.append(
+            ("test images without that normaliser", f"{max(undefined):,} (left out of {section.metric_title})")
+        )
     validation_counts = list_validation_counts(section)
     if validation_counts:
         facts.append(("labels spent on validation", ", ".join(format_counts(validation_counts))))

@@ -5,7 +5,7 @@ import logging
 import socket
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 
 from llpp.distributed import collectives
 from llpp.errors import StateError
-from llpp.hashing import hash_json
 from llpp.inference.evaluation import Evaluation
 from llpp.inference.scorer import PoolScorer
 from llpp.rounds import pool_growth, records
@@ -24,7 +23,7 @@ from llpp.rounds.selection import Selection, select_from_pool
 from llpp.rounds.stopwatch import Stopwatch
 from llpp.run_dir import layout
 from llpp.run_dir.lock import check_lock_held, lock_run_dir
-from llpp.run_dir.state import Round, RunState, load_state, save_state
+from llpp.run_dir.state import Round, RunState, compute_digest, load_state, save_state
 from llpp.training.round_trainer import TrainedRound
 
 log = logging.getLogger(__name__)
@@ -97,7 +96,7 @@ def open_run(run: Run, held: ExitStack) -> RunState:
     run.oracle.check(training_rows)
     check_sizes(run.settings, len(opened.initial), len(training_rows))
     collectives.on_rank_zero(lambda: _write_opened_run(run, opened, records_changed))
-    check_state_visible(run.directory, hash_json(asdict(opened)))
+    check_state_visible(run.directory, compute_digest(opened))
 
     if opened.rounds:
         log.info("%s: %d of %d rounds are done", run.directory, len(opened.rounds), run.settings.rounds)

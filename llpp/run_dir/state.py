@@ -89,11 +89,20 @@ class RunState:
 
 def save_state(state: RunState, path: Path) -> None:
     """Replace the state file; called by rank 0 only."""
-    body = asdict(state)
-    # The key under which the file has had them from the first version on.
-    body["science"] = body.pop("result_settings")
-    content = {"llpp_state": VERSION, "sha256": hash_json(body), **body}
+    content = {"llpp_state": VERSION, "sha256": compute_digest(state), **_list_content(state)}
     replace_text(path, json.dumps(content, indent=1))
+
+
+def compute_digest(state: RunState) -> str:
+    """Return the SHA-256 that is written into the state file."""
+    return hash_json(_list_content(state))
+
+
+def _list_content(state: RunState) -> dict[str, Any]:
+    content = asdict(state)
+    # The key that the file has had from its first version on.
+    settings = content.pop("result_settings")
+    return {"science": settings, **content}
 
 
 def load_state(path: Path) -> RunState | None:
@@ -132,7 +141,7 @@ def load_state(path: Path) -> RunState | None:
         raise _make_damage_error(path, "its content is not what llpp writes") from error
 
 
-def _parse_state(science: Any, initial: Any, skipped: Any, rounds: Any, grown: Any = ()) -> RunState:
+def _parse_state(*, science: Any, initial: Any, skipped: Any, rounds: Any, grown: Any = ()) -> RunState:
     """Check and convert a state from JSON; ValueError, KeyError or TypeError if a value is of another kind."""
     _require_type(science, dict)
     _require_type(skipped, dict)

@@ -35,12 +35,18 @@ class Compilation:
 
     def __post_init__(self) -> None:
         if self.backend is not None:
-            expect(self.backend in _list_backends(), "training.compile.backend", self.backend, "a backend of torch.compile")
+            expect(
+                self.backend in _list_backends(),
+                "training.compile.backend",
+                self.backend,
+                "a backend of torch.compile",
+            )
         expect(self.mode in MODES, "training.compile.mode", self.mode, f"one of {', '.join(MODES)}")
         expect(isinstance(self.regional, bool), "training.compile.regional", self.regional, "true or false")
         if self.mode != "default" and self.backend != "inductor":
             raise ConfigError(
-                f"training.compile.mode={self.mode!r} is one of inductor's, not of backend {self.backend!r}; leave one out"
+                f"training.compile.mode={self.mode!r} is one of inductor's, not of backend {self.backend!r}; leave "
+                "one out"
             )
 
     @property

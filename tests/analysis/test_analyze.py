@@ -49,7 +49,7 @@ def run_of(folder, predicted, true, objective=KL, rounds=1):
     save_state(RunState({"objective._target_": objective}, ("a/0",), {}, done), folder / "state.json")
     for number in range(rounds):
         last = number == rounds - 1
-        columns = {"predicted_loss": predicted, "true_loss": true, "pck": np.ones(len(true))}
+        columns = {"predicted_loss": predicted, "true_loss": true, "quality": np.ones(len(true))}
         count = len(true) if last else 1
         scores = {name: np.asarray(values, dtype=np.float32)[:count] for name, values in columns.items()}
         ids = [f"a/{i}" for i in range(count)]

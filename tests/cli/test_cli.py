@@ -61,7 +61,7 @@ MISTAKES = {  # command line → what it begins with, after the names of the mod
     "run trainer.precision=16-mixed": "hydra | llpp: trainer.precision=16-mixed is very slow on CPUs",
     "run crop=3": "hydra | llpp: crop=3 is invalid",
     "run training.weights=best trainer.check_val_every_n_epoch=90": "hydra | llpp: training.weights=best needs a validation, but",
-    "run data.batch_size=7 trainer.devices=2": "hydra | llpp: data.batch_size=7, that of all devices together",
+    "run data.batch_size=7 trainer.devices=2": "hydra | llpp: data.batch_size=7 is that of all devices together and cannot be divided by 2",
 }
 
 
@@ -192,7 +192,7 @@ def test_a_head_from_another_folder_is_used_by_name(tmp_path):
 
 @pytest.mark.slow
 def test_the_csv_log_has_every_epoch_of_every_round(tmp_path):
-    loop.run(tiny(tmp_path, "logger=csv", "trainer.log_every_n_steps=1", "rounds=2"))
+    loop.run_rounds(tiny(tmp_path, "logger=csv", "trainer.log_every_n_steps=1", "rounds=2"))
     (log,) = tmp_path.glob("logs/version_0/metrics.csv")
     header = log.read_text().splitlines()[0].split(",")
     assert {"train/pose_loss", "train/objective", "val/pck", "round/test_pck"} <= set(header)
@@ -204,7 +204,7 @@ def test_the_csv_log_has_every_epoch_of_every_round(tmp_path):
 
 def lsp_run(run_dir, root, *overrides):
     dataset = ("dataset=lsp", "dataset.val=2", "dataset.test=3", f"dataset.root={root}")
-    loop.run(tiny(run_dir, "initial=4", "budget=2", "trainer.max_epochs=1", *overrides, dataset=dataset))
+    loop.run_rounds(tiny(run_dir, "initial=4", "budget=2", "trainer.max_epochs=1", *overrides, dataset=dataset))
 
 
 @pytest.fixture
@@ -217,7 +217,7 @@ def photographs(tmp_path):
 def test_a_corrupt_image_stops_a_run_before_it_starts(photographs, tmp_path):
     (photographs / "images/im0005.jpg").write_bytes(b"\xff\xd8 broken")
     with pytest.raises(
-        DataError, match=r"im0005.jpg is truncated.*; mend or remove it, or set pool.on_bad_image=skip"
+        DataError, match=r"im0005.jpg is truncated.*; fix or remove it, or set pool.on_bad_image=skip"
     ):
         lsp_run(tmp_path / "run", photographs)
     assert not (tmp_path / "run/state.json").exists()
@@ -248,7 +248,7 @@ def test_labels_that_changed_between_rounds_are_refused(photographs, tmp_path):
 
 @pytest.mark.slow
 def test_a_full_disk_is_told_and_the_last_commit_stays(tmp_path, monkeypatch):
-    loop.run(tiny(tmp_path, "rounds=2"))
+    loop.run_rounds(tiny(tmp_path, "rounds=2"))
     before = (tmp_path / "state.json").read_bytes()
     full = Path("/dev/full")
     if not full.exists():
@@ -258,9 +258,9 @@ def test_a_full_disk_is_told_and_the_last_commit_stays(tmp_path, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(files, "_write_text", lambda path, text: full.write_text(text))
         with pytest.raises(StateError, match=r"cannot write to the run directory .*: No space left on device"):
-            loop.run(tiny(tmp_path))
+            loop.run_rounds(tiny(tmp_path))
     assert (tmp_path / "state.json").read_bytes() == before
-    assert len(loop.run(tiny(tmp_path)).rounds) == 3
+    assert len(loop.run_rounds(tiny(tmp_path)).rounds) == 3
 
 
 @pytest.mark.slow

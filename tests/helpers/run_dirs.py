@@ -1,12 +1,16 @@
 """Run directories with hand-made numbers, and a dataset to go with them."""
 
+from dataclasses import replace
+
 import numpy as np
 
 from llpp.datasets.base import Records
+from llpp.datasets.classes import UNKNOWN, ClassLabels
 from llpp.datasets.pose import LSP_SKELETON, PoseDataset, PoseLabels
 from llpp.inference.evaluation import Evaluation
 from llpp.rounds.records import write_scores
 from llpp.run_dir.state import Round, RunState, save_state
+from llpp.tasks.classification.task import ClassificationTask
 from llpp.tasks.pose.losses import SpatialCrossEntropy
 from llpp.tasks.pose.task import PoseTask
 
@@ -38,6 +42,20 @@ class Grey(PoseDataset):
 
     def load(self, row):
         return np.full((80, 100, 3), 128, dtype=np.uint8)
+
+
+CLASSES = ClassLabels(("cat", "dog"), np.array([0, 1, 0, 1, 0, UNKNOWN]))
+
+
+class GreyClasses(Grey):
+    """The same images, whole, with classes."""
+
+    def __init__(self, labels=CLASSES):
+        super().__init__()
+        boxes = np.full((6, 4), np.nan, dtype=np.float32)
+        self.records = replace(
+            self.records, labels=labels, boxes=boxes, box_source="image", ground_truth_boxes=False
+        )
 
 
 def row(number, labelled, test, selected=None, pool=None, **more):
@@ -80,3 +98,8 @@ def scores(folder):
 def pose_task(dataset=None, **pck):
     """The task of a default run on a dataset, Grey's by default; `pck` says how PCK is measured."""
     return PoseTask(dataset or Grey(), SpatialCrossEntropy(), pck=pck, heatmap={"sigma": 1.0, "peak": 10.0})
+
+
+def class_task(dataset=None):
+    """Classification of a dataset, GreyClasses by default."""
+    return ClassificationTask(dataset or GreyClasses())

@@ -6,7 +6,7 @@ import json
 
 import pytest
 from helpers.experiments import config
-from helpers.run_dirs import Grey, row, run_dir
+from helpers.run_dirs import pose_task, row, run_dir
 from rich.console import Console
 
 from llpp import report
@@ -60,7 +60,7 @@ def test_differences_are_paired_by_seed_and_taken_to_random(three_seeds):
 def test_differences_reach_every_output(three_seeds, tmp_path):
     console = Console(file=io.StringIO(), width=100)
     report.print_tables([three_seeds], console)
-    page = write_report([three_seeds], tmp_path / "out", lambda _: Grey())
+    page = write_report([three_seeds], tmp_path / "out", lambda _: pose_task())
     for text in (console.file.getvalue(), page.read_text()):
         assert "difference to random" in text and "−0.300 to −0.100" in text
     text = (page.parent / "table.md").read_text()
@@ -177,7 +177,7 @@ def test_a_reference_reaches_every_output(tmp_path, capsys):
 
 
 def test_a_dataset_without_published_numbers_gets_a_sentence(three_seeds, tmp_path):
-    page = write_report([three_seeds], tmp_path / "out", lambda _: Grey(), get_reference("paper"))
+    page = write_report([three_seeds], tmp_path / "out", lambda _: pose_task(), get_reference("paper"))
     for text in (page.read_text(), (page.parent / "table.md").read_text()):
         assert "has no numbers for the dataset grey" in text and "(paper)" not in text
 
@@ -201,7 +201,7 @@ def test_a_run_refuses_them_before_training(tmp_path, capsys, override, sentence
     assert sentence in capsys.readouterr().err and not (tmp_path / "run").exists()
 
 
-METRICS = {"metric.test": "PCKh~@0.5", "metric.train": "PCK@0.2", "metric.unit": "the longest rib"}
+METRICS = {"metric.test": "PCKh~@0.5", "metric.train": "PCK@0.2", "metric.normaliser": "the longest rib"}
 MORE = {"test_pck_auc": 0.4, "test_pck_at_0.1": 0.2, "test_pck_at_0.05": 0.1, "test_pck_head_top": 0.9}
 
 
@@ -215,9 +215,9 @@ def test_the_metrics_own_names_are_used(tmp_path):
         section
     )
     rows = dict(list_settings(section, None, 0))
-    assert rows["measure"] == "PCKh~@0.5 (~: its unit is an estimate)" and rows["its unit"] == "the longest rib"
+    assert rows["measure"] == "PCKh~@0.5 (~: its normaliser is an estimate)" and rows["its normaliser"] == "the longest rib"
     assert rows["measure of selected images"] == "PCK@0.2"
-    assert rows["test images without that unit"] == "3 (left out of PCK)"
+    assert rows["test images without that normaliser"] == "3 (left out of PCK)"
     assert "labels spent on validation" not in rows
 
 
@@ -239,7 +239,7 @@ def test_further_thresholds_and_the_area_are_tables_and_joints_are_not(tmp_path)
     ]
     text = format_markdown(collection)
     assert "| 0.400 | 0.400 | 1 |" in text and "head_top" not in text and "0.900" not in text
-    assert "More measures" in write_report([tmp_path], tmp_path / "out", lambda _: Grey()).read_text()
+    assert "More measures" in write_report([tmp_path], tmp_path / "out", lambda _: pose_task()).read_text()
 
 
 def test_labels_spent_on_validation_are_shown(tmp_path):
@@ -266,7 +266,7 @@ def test_failed_jobs_are_shown_with_and_without_a_state(three_seeds, tmp_path):
     fail(three_seeds / "wide" / "0", "crop.size=48 does not fit")
     (three_seeds / "odd").mkdir()
     (three_seeds / "odd" / "failed.json").write_text("{")
-    html = write_report([three_seeds], tmp_path / "out", lambda _: Grey()).read_text()
+    html = write_report([three_seeds], tmp_path / "out", lambda _: pose_task()).read_text()
     assert "1 of 2 (unfinished); failed: no space left | on &lt;device&gt;" in html
     assert "failed: crop.size=48 does not fit" in html and "2026-01-02T03:04:05" in html
     text = (tmp_path / "out" / "table.md").read_text()

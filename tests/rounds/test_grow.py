@@ -8,16 +8,15 @@ import pyarrow.parquet as pq
 import pytest
 from helpers.experiments import rows, tiny
 from helpers.interruptions import Stopped, flip_a_bit, stop_in, stopped
-from helpers.run_dirs import Grey, pose_task
+from helpers.run_dirs import CLASSES, Grey, GreyClasses, class_task, pose_task
 
-from llpp.datasets.classes import UNKNOWN, ClassLabels
+from llpp.datasets.classes import UNKNOWN
 from llpp.datasets.synthetic.dataset import SyntheticFigures
 from llpp.errors import ConfigError, DataError
 from llpp.report.collect import collect
 from llpp.report.facts import list_settings
 from llpp.rounds import loop, pool_growth, records
 from llpp.run_dir import state
-from llpp.tasks.classification.task import ClassificationTask
 
 SHORT = ("trainer.max_epochs=1", "rounds=2")
 GROW = ("pool.grow=true",)
@@ -189,22 +188,10 @@ def test_another_normaliser_is_another_record_and_a_task_without_one_has_none():
     (sentence,) = pool_growth.compare_records(by_torso, by_box).describe()
     assert sentence.startswith("6 of 6 records changed")
 
-    labels = ClassLabels(("cat", "dog"), np.array([0, 1, 0, 1, 0, UNKNOWN]))
-    images = GreyClasses(labels)
-    before = pool_growth.RecordTable.from_records(images.records, ClassificationTask(images))
-    others = GreyClasses(replace(labels, index=np.array([0, 1, 1, 1, 0, UNKNOWN])))
-    after = pool_growth.RecordTable.from_records(others.records, ClassificationTask(others))
-    assert pool_growth.compare_records(before, after).describe() == [
-        "1 of 6 records changed ('grey/2' among them)",
-    ]
-
-
-class GreyClasses(Grey):
-    """The same images with classes."""
-
-    def __init__(self, labels):
-        super().__init__()
-        self.records = replace(self.records, labels=labels)
+    before = pool_growth.RecordTable.from_records(GreyClasses().records, class_task())
+    others = GreyClasses(replace(CLASSES, index=np.array([0, 1, 1, 1, 0, UNKNOWN])))
+    after = pool_growth.RecordTable.from_records(others.records, class_task(others))
+    assert pool_growth.compare_records(before, after).describe() == ["1 of 6 records changed ('grey/2' among them)"]
 
 
 def test_a_row_has_a_digest_of_its_own_content_and_place():
