@@ -7,7 +7,7 @@ from llpp.types import Candidates
 
 
 class TrueLossAcquisition(Acquisition):
-    """Label what the pose network gets most wrong; only where the pool's labels are already known."""
+    """Label what the network gets most wrong; only where the pool's labels are already known."""
 
     needs = frozenset({"true_loss"})
 

@@ -1,7 +1,7 @@
 """Person crops by one affine matrix that composes crop, rotation, scale, shift and mirroring.
 
-Joints move by the very matrix that moves the pixels, whether those are resampled in the worker (`warp_image`) or on
-the device (`resample`).
+Labels that lie in the image, as joints do, are moved by the very matrix that moves the pixels, whether those are
+resampled in the worker (`warp_image`) or on the device (`resample`).
 """
 
 import math
@@ -24,7 +24,7 @@ from llpp.setting_rules import check_setting
 
 @dataclass(frozen=True)
 class Placement:
-    """Where the pixels of one person come from and where they go."""
+    """Where the pixels of one crop come from and where they go."""
 
     matrix: Matrix  # image pixels → pixels of the final crop
     upright: Matrix  # image pixels → pixels of the upright crop with its border
@@ -33,7 +33,7 @@ class Placement:
 
 @dataclass(frozen=True)
 class PersonCrop:
-    """Cut a square person crop and move its joints along.
+    """How square crops are cut around boxes.
 
     `margin` None resamples once, here. A number cuts an upright crop larger by that factor, which `resample`
     turns into the final one on the device; beyond the margin the result is black.
@@ -68,10 +68,12 @@ class PersonCrop:
         """Around `box` in an image of `shape` (height, width), which is taken whole where the box is NaN."""
         if np.isnan(box).any():
             box = np.array([-0.5, -0.5, shape[1], shape[0]], dtype=np.float32)
-        upright, turned = build_crop_matrix(box, self.size, self.padding), build_warp_matrix(warp, self.size)
+        upright = build_crop_matrix(box, self.size, self.padding)
+        turned = build_warp_matrix(warp, self.size)
         matrix = turned @ upright
         if self.border:
-            upright, turned = upright.copy(), turned.copy()
+            upright = upright.copy()
+            turned = turned.copy()
             upright[:2, 2] += self.border
             turned[:2, 2] -= turned[:2, :2].sum(axis=1) * self.border
         return Placement(matrix, upright, turned)
@@ -83,7 +85,9 @@ class PersonCrop:
         """
         place = self.place(box, image.shape[:2], IDENTITY_WARP)
         pixels = warp_image(image, place.upright @ build_upscale_matrix(factor), self.side)
-        if self.border:  # sampling places are rounded to 1/32 pixel, otherwise where the origin lies elsewhere
+        if self.border:
+            # Sampling places are rounded to 1/32 of a pixel, which depends on where the crop begins: so the middle
+            # is sampled once more, from where a crop without a margin would begin.
             middle = slice(self.border, self.border + self.size)
             pixels[middle, middle] = warp_image(image, place.matrix @ build_upscale_matrix(factor), self.size)
         return pixels

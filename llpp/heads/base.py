@@ -1,4 +1,4 @@
-"""The contract of loss heads: features of the pose network → one predicted loss per image."""
+"""The contract of loss heads: features of the network → one predicted loss per image."""
 
 import math
 from abc import ABC, abstractmethod
@@ -26,7 +26,7 @@ class FeatureSpec:
 
 
 class LossHead(nn.Module, ABC):
-    """Predicts how wrong the pose will be. Works at B = 1; has no BatchNorm, so scores do not depend on the batch."""
+    """Predicts how wrong the network's output will be. Works at B = 1; has no BatchNorm, so scores do not depend on the batch."""
 
     @abstractmethod
     def forward(self, features: Features) -> Tensor:

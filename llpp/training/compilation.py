@@ -1,4 +1,4 @@
-"""torch.compile for the pose network: what of it is compiled, and batches of one size so that it is compiled once.
+"""torch.compile for the network: what of it is compiled, and batches of one size so that it is compiled once.
 
 Compiled code belongs to the source of `forward`, not to a network: the next round's network, which is new, finds that
 of the first round.
@@ -22,7 +22,7 @@ REGIONAL = "regional"  # a word for {regional: true}
 
 @dataclass(frozen=True)
 class Compilation:
-    """How the pose network is compiled; `batch` is the number of images that batches of evaluation are filled up to.
+    """How the network is compiled; `batch` is the number of images that batches of evaluation are filled up to.
 
     A batch of another size would be compiled anew, and cuDNN would time its algorithms for it.
     `regional` compiles the regions that a network names, those of one kind once, which takes a fraction of the time.
