@@ -80,7 +80,7 @@ def build_run(cfg: DictConfig, gpu: int | None = None, dataset: AnyDataset | Non
         log.info("%s: trainer.precision=%s, which is fastest here", cfg.paths.run_dir, chosen)
     config = redact(plain)
     code = fingerprint.hash_program(plain)
-    result_settings = fingerprint.collect_result_settings(config | decided, _list_linked(cfg), dataset, task)
+    result_settings = fingerprint.collect_result_settings(config | decided, dataset, task)
 
     loggers = [make(node) for node in (cfg.logger or {}).values()]
     base_models = Path(cfg.training.base_models) if cfg.training.base_models else None
@@ -191,18 +191,6 @@ def _collect_decided_settings(cfg: DictConfig) -> dict[str, Any]:
     trainer = to_plain(cfg.trainer)
     trainer["precision"] = trainer_setup.resolve_precision(cfg.trainer.precision, cfg.trainer.accelerator)
     return {"trainer": trainer, "crop": build_crop_cache.collect_crop_result_settings(cfg)}
-
-
-def _list_linked(cfg: DictConfig) -> list[str]:
-    """Settings that are another section of the config, as task.pck is ${pck}: they are recorded there."""
-    linked = []
-    for section, node in cfg.items():
-        if not isinstance(node, DictConfig):
-            continue
-        for name in map(str, node):
-            if OmegaConf.is_interpolation(node, name) and isinstance(node[name], DictConfig):
-                linked.append(f"{section!s}.{name}")
-    return linked
 
 
 def _build_compilation(cfg: DictConfig) -> compilation.Compilation:

@@ -27,27 +27,25 @@ NON_RESULT_SETTINGS = (
     "trainer.enable_model_summary", "trainer.profiler", "trainer.benchmark",
 )  # fmt: skip
 # Callbacks that only show; any other may change what is trained.
-DISPLAY_CALLBACKS = tuple(
-    f"{module}.{name}"
-    for module, names in (
-        ("llpp.loggers", ("epoch_lines",)),
-        (
-            "pytorch_lightning.callbacks",
-            ("RichProgressBar", "TQDMProgressBar", "RichModelSummary", "ModelSummary", "LearningRateMonitor"),
-        ),
-    )
-    for name in names
+DISPLAY_CALLBACKS = (
+    "llpp.loggers.epoch_lines",
+    "pytorch_lightning.callbacks.RichProgressBar",
+    "pytorch_lightning.callbacks.TQDMProgressBar",
+    "pytorch_lightning.callbacks.RichModelSummary",
+    "pytorch_lightning.callbacks.ModelSummary",
+    "pytorch_lightning.callbacks.LearningRateMonitor",
 )
-# Parts of llpp that show what the others have found.
-NON_TRAINING_MODULES = ("analysis", "cli", "inspection", "launch", "loggers", "report", "tasks/pose/drawing.py")
+# Parts of llpp that train nothing: they read and show what the others have found.
+NON_TRAINING_MODULES = (
+    "analysis", "cli", "config/load_run.py", "config/trusted_targets.py", "inspection", "launch", "loggers", "report",
+    "tasks/classification/drawing.py", "tasks/pose/drawing.py", "tasks/pose/facts.py",
+)  # fmt: skip
 
 
-def collect_result_settings(
-    settings: Mapping[str, Any], linked: Sequence[str], dataset: AnyDataset, task: Task
-) -> dict[str, Any]:
+def collect_result_settings(settings: Mapping[str, Any], dataset: AnyDataset, task: Task) -> dict[str, Any]:
     """The settings that decide results, flat, with a digest of the labels in place of the path to the data.
 
-    `linked` names settings that repeat another section. `metric.test` and `metric.train` are what tables call the
+    `metric.test` and `metric.train` are what tables call the
     metric on the test images and on the pool, `metric.name` is what columns call it, `metric.normaliser` what it
     divides by.
     """
@@ -55,7 +53,7 @@ def collect_result_settings(
     for name, callback in (settings.get("callbacks") or {}).items():
         if str(callback.get("_target_")).startswith(DISPLAY_CALLBACKS):
             display.append(f"callbacks.{name}")
-    left_out = (*NON_RESULT_SETTINGS, *linked, *display)
+    left_out = (*NON_RESULT_SETTINGS, *_list_repeated_settings(settings), *display)
     flat = flatten(settings)
     collected = {}
     for name, value in flat.items():
@@ -78,6 +76,22 @@ def collect_result_settings(
     return collected
 
 
+def _list_repeated_settings(settings: Mapping[str, Any]) -> list[str]:
+    """Names of settings that repeat a section of their own, as task.pck is ${pck}; they are recorded there.
+
+    They are found by their values: the ranks of a job get a config in which such links are resolved already.
+    """
+    sections = [node for node in settings.values() if isinstance(node, dict)]
+    repeated = []
+    for name, section in settings.items():
+        if not isinstance(section, dict):
+            continue
+        for key, value in section.items():
+            if isinstance(value, dict) and value in sections:
+                repeated.append(f"{name}.{key}")
+    return repeated
+
+
 def _hash_records(records: Records[Any], task: Task) -> str:
     """Digest of ids, splits, labels and boxes."""
     arrays = [*task.label_arrays, records.boxes, records.may_start]
@@ -90,7 +104,7 @@ def _hash_records(records: Records[Any], task: Task) -> str:
 
 
 def hash_columns(*columns: Sequence[str] | NDArray[np.str_]) -> str:
-    """What `digest` gives for a list of these as lists, without ever holding one."""
+    """What `hash_json` gives for a list of these as lists, without ever holding one."""
     found = hashlib.sha256(b"[")
     for place, column in enumerate(columns):
         found.update(b", [" if place else b"[")

@@ -26,7 +26,10 @@ class FeatureSpec:
 
 
 class LossHead(nn.Module, ABC):
-    """Predicts how wrong the network's output will be. Works at B = 1; has no BatchNorm, so scores do not depend on the batch."""
+    """Predicts how wrong the network's output will be.
+
+    It works at B = 1, and has no BatchNorm: a score must not depend on the other images of its batch.
+    """
 
     @abstractmethod
     def forward(self, features: Features) -> Tensor:

@@ -90,6 +90,24 @@ def update_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
     return updated
 
 
+def restore_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The reverse of `update_settings`: present settings under the names that version 1 had for them.
+
+    Checkpoints carry a digest of the settings of their round, and those of older runs have it of these names.
+    """
+    old_names = {new: old for old, new in MOVED_SETTINGS.items()}
+    old_targets = {new: old for old, new in MOVED_TARGETS.items()}
+    old_values = {(name, new): old for (name, old), new in MOVED_VALUES.items()}
+    restored = {}
+    for name, value in settings.items():
+        if name in ADDED_SETTINGS:
+            continue
+        if isinstance(value, str):
+            value = old_values.get((name, value), old_targets.get(value, value))
+        restored[_move_name(name, old_names)] = value
+    return restored
+
+
 def update_state(body: dict[str, Any]) -> dict[str, Any]:
     """The content of a state file of version 1 as version 2 has it."""
     updated: dict[str, Any] = update_targets(body)
@@ -99,9 +117,13 @@ def update_state(body: dict[str, Any]) -> dict[str, Any]:
 
 def update_name(name: str) -> str:
     """`codec.sigma` → `task.heatmap.sigma`."""
-    for old, new in MOVED_SETTINGS.items():
-        if name == old or name.startswith(f"{old}."):
-            return new + name.removeprefix(old)
+    return _move_name(name, MOVED_SETTINGS)
+
+
+def _move_name(name: str, moves: Mapping[str, str]) -> str:
+    for source, target in moves.items():
+        if name == source or name.startswith(f"{source}."):
+            return target + name.removeprefix(source)
     return name
 
 

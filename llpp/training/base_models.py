@@ -9,7 +9,7 @@ import logging
 import os
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -72,7 +72,7 @@ class BaseModels:
             home.mkdir(parents=True, exist_ok=True)
             lock = held.enter_context((home / "lock").open("a", encoding="utf-8"))
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if not (home / "last.ckpt").exists() or can_resume(directory, key):
+            if not (home / "last.ckpt").exists() or can_resume(directory, (key,)):
                 return False
             if not _link_checkpoints(home, directory):
                 log.warning("the base model in %s is damaged; it is trained again and replaced", home)
@@ -96,15 +96,15 @@ class BaseModels:
             log.warning("the base model could not be left in %s: %s", home, error)
 
 
-def can_resume(directory: Path, key: str) -> bool:
-    """Whether the round with this key resumes from its own checkpoint; a damaged one is reported, and not used."""
+def can_resume(directory: Path, keys: Collection[str | None]) -> bool:
+    """Whether the round with one of these keys resumes from its own checkpoint; a damaged one is reported, and not used."""
     last = layout.get_checkpoint_path(directory, "last")
     best = layout.get_checkpoint_path(directory, "best")
     if not last.exists():
         return False
     damaged = last
     if checkpoints.verified_digest(last):
-        if not layout.matches_round(last, key):
+        if not any(layout.matches_round(last, key) for key in keys if key is not None):
             return False
         if not checkpoints.has_best(last) or checkpoints.verified_digest(best):
             return True

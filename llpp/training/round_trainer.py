@@ -18,6 +18,7 @@ from llpp.data.datamodule import PoolDataModule
 from llpp.distributed import collectives, sync_batchnorm
 from llpp.hashing import hash_json
 from llpp.run_dir import layout
+from llpp.run_dir.older_runs import restore_settings
 from llpp.seeds import Stream, make_rng
 from llpp.settings import Settings
 from llpp.training.base_models import BaseModels, can_resume
@@ -80,19 +81,20 @@ class RoundTrainer:
             files: digest of the images, so that no base model of others is taken over.
         """
         key = self.compute_key(number, labelled)
+        older_key = self.compute_older_key(number, labelled)
         directory = layout.get_round_dir(self.run_dir, number)
         if number == 0:
-            return self._train_first(directory, key, labelled, data, files)
+            return self._train_first(directory, key, older_key, labelled, data, files)
         start = self.read_weights(number - 1) if self.settings.init == "previous" else None
-        return self._fit(RoundPart(number), directory, key, data, _make_loader(start), steps)
+        return self._fit(RoundPart(number), directory, key, data, _make_loader(start), steps, older_key)
 
     def _train_first(
-        self, directory: Path, key: str, labelled: Sequence[str], data: PoolDataModule, files: str
+        self, directory: Path, key: str, older_key: str, labelled: Sequence[str], data: PoolDataModule, files: str
     ) -> TrainedRound:
         """Train round 0, or take it over from another run."""
         if self.settings.base == "joint":
             with self.base_models.share(directory, key, files) as reused:
-                trained = self._fit(RoundPart(0), directory, key, data)
+                trained = self._fit(RoundPart(0), directory, key, data, older_key=older_key)
             return replace(trained, reused=reused)
 
         # The backbone first, which all heads and objectives share, then the head on it.
@@ -110,11 +112,20 @@ class RoundTrainer:
 
     def compute_key(self, number: int, labelled: Sequence[str], without: Sequence[str] = SELECTION_SETTINGS) -> str:
         """Digest of what decides a round's weights."""
+        deciding = self._list_deciding_settings(without)
+        return hash_json([deciding, number, list(labelled)])
+
+    def compute_older_key(self, number: int, labelled: Sequence[str]) -> str:
+        """The key that the checkpoints of this round have in a run directory of version 1."""
+        deciding = restore_settings(self._list_deciding_settings(SELECTION_SETTINGS))
+        return hash_json([deciding, number, list(labelled)])
+
+    def _list_deciding_settings(self, without: Sequence[str]) -> dict[str, Any]:
         deciding = {}
         for name, value in self.result_settings.items():
             if not any(name == left_out or name.startswith(f"{left_out}.") for left_out in without):
                 deciding[name] = value
-        return hash_json([deciding, number, list(labelled)])
+        return deciding
 
     def read_weights(self, number: int) -> Weights:
         """The weights that round `number` was tested with."""
@@ -135,8 +146,12 @@ class RoundTrainer:
         data: PoolDataModule,
         prepare: Prepare | None = None,
         steps: int = 0,
+        older_key: str | None = None,
     ) -> TrainedRound:
-        """Make a module, train it to the end of the round or resume that, and load the weights to test."""
+        """Make a module, train it to the end of the round or resume that, and load the weights to test.
+
+        New checkpoints carry `key`; one that carries `older_key` is resumed, too.
+        """
         torch.manual_seed(int(make_rng(Stream.WEIGHTS, self.settings.seed, part.number).integers(2**63)))
         module = self.make_module(part)
         if prepare is not None:
@@ -147,7 +162,7 @@ class RoundTrainer:
         if several:
             sync_batchnorm.synchronise(module, trainer.strategy.root_device.type == "cuda")
         set_logged_step(trainer, steps)
-        resumes = collectives.on_rank_zero(lambda: can_resume(directory, key))
+        resumes = collectives.on_rank_zero(lambda: can_resume(directory, (key, older_key)))
         last = layout.get_checkpoint_path(directory, "last")
         trainer.fit(module, data, ckpt_path=last if resumes else None)
         if keep_best:

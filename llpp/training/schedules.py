@@ -31,7 +31,7 @@ def step_decay(optimizer: Optimizer, steps: int, at: Sequence[float], factor: fl
 def plateau(
     optimizer: Optimizer, steps: int, factor: float, patience: int, cooldown: int, min_lr: float, head: bool
 ) -> ReduceLROnPlateau:
-    """Multiply by `factor` when the task's loss on the validation images stops falling; advances with every validation.
+    """Multiply by `factor` when the validation loss of the task stops falling; advances with every validation.
 
     `head` False leaves the learning rate of all but the first parameter group, the backbone's, as it is.
     """

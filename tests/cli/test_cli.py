@@ -60,8 +60,12 @@ MISTAKES = {  # command line → what it begins with, after the names of the mod
     "run +data.batchsize=8": "hydra | llpp: data.batchsize is not known",
     "run trainer.precision=16-mixed": "hydra | llpp: trainer.precision=16-mixed is very slow on CPUs",
     "run crop=3": "hydra | llpp: crop=3 is invalid",
-    "run training.weights=best trainer.check_val_every_n_epoch=90": "hydra | llpp: training.weights=best needs a validation, but",
-    "run data.batch_size=7 trainer.devices=2": "hydra | llpp: data.batch_size=7 is that of all devices together and cannot be divided by 2",
+    "run training.weights=best trainer.check_val_every_n_epoch=90": (
+        "hydra | llpp: training.weights=best needs a validation, but"
+    ),
+    "run data.batch_size=7 trainer.devices=2": (
+        "hydra | llpp: data.batch_size=7 is that of all devices together and cannot be divided by 2"
+    ),
 }
 
 

@@ -149,7 +149,9 @@ def test_sheets_show_the_crops_of_evaluation_with_their_joints(persons):
     picture = cv2.imdecode(np.frombuffer(sheet.png, np.uint8), cv2.IMREAD_COLOR_RGB)
     # the box 30, 5, 40 × 60.5 has its centre at 50, 35.25; the crop is 75.625 px wide and 64 px of the result,
     # each of which is 3 px of the sheet
-    assert choose_enlargement(CROP) == 3 and set(sheet.shown) <= set(persons.dataset.records.select_rows("train").tolist())
+    assert choose_enlargement(CROP) == 3 and set(sheet.shown) <= set(
+        persons.dataset.records.select_rows("train").tolist()
+    )
     for place in range(4):
         x0, y0 = locate_tile(place, 192, count_columns(4))
 
@@ -238,7 +240,10 @@ def test_without_arguments_it_shows_the_default_dataset(tmp_path, capsys, monkey
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [
-        (["dataset=nope"], r"Could not find 'dataset/nope'. Available options in 'dataset': cifar10, coco, .*synthetic$"),
+        (
+            ["dataset=nope"],
+            r"Could not find 'dataset/nope'. Available options in 'dataset': cifar10, coco, .*synthetic$",
+        ),
         (["bugdet=3"], "bugdet is not known; did you mean budget?"),
         (["dataset=coco", "dataset.rot=here"], "dataset.rot is not known; did you mean dataset.root?"),
         (["+dataset.rot=here"], "unexpected keyword argument 'rot'"),

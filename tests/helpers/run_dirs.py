@@ -53,9 +53,7 @@ class GreyClasses(Grey):
     def __init__(self, labels=CLASSES):
         super().__init__()
         boxes = np.full((6, 4), np.nan, dtype=np.float32)
-        self.records = replace(
-            self.records, labels=labels, boxes=boxes, box_source="image", ground_truth_boxes=False
-        )
+        self.records = replace(self.records, labels=labels, boxes=boxes, box_source="image", ground_truth_boxes=False)
 
 
 def row(number, labelled, test, selected=None, pool=None, **more):

@@ -242,7 +242,10 @@ def test_missing_score_files_and_unknown_ids_are_named(two_methods, tmp_path, mo
 
 def test_too_many_selections_have_no_gallery(two_methods, tmp_path, monkeypatch):
     monkeypatch.setattr(gallery, "TILES_PER_PAGE", 6)
-    assert "would not fit on one page" in write_report([two_methods], tmp_path / "out", lambda _: pose_task()).read_text()
+    assert (
+        "would not fit on one page"
+        in write_report([two_methods], tmp_path / "out", lambda _: pose_task()).read_text()
+    )
 
 
 def test_joints_are_drawn_where_they_belong():

@@ -100,8 +100,8 @@ def test_a_killed_run_ends_where_an_undisturbed_one_does(moment, finished, tmp_p
 
 
 PAPER = (
-    "rounds=2", "training.base=backbone", "training.init=previous", "training.weights=best", "training.best_by=loss", "trainer.max_epochs=4",
-    "scheduler=plateau", "scheduler.patience=0", "scheduler.cooldown=0", "optimizer.lr=0.02",
+    "rounds=2", "training.base=backbone", "training.init=previous", "training.weights=best", "training.best_by=loss",
+    "trainer.max_epochs=4", "scheduler=plateau", "scheduler.patience=0", "scheduler.cooldown=0", "optimizer.lr=0.02",
 )  # fmt: skip
 
 

@@ -31,8 +31,11 @@ def old(tmp_path):
 
 
 def test_an_older_run_resumes_to_the_numbers_that_its_own_program_reached(old):
+    left_by_older_program = (old / "round_01/last.ckpt").read_bytes()
     state = loop.run_rounds(tiny(old, *SMALL, "rounds=3"))
     assert len(state.rounds) == 3
+    # Round 1 had not selected. It goes on from the weights that it left, and is not trained again.
+    assert (old / "round_01/last.ckpt").read_bytes() == left_by_older_program
     assert json.loads((old / "state.json").read_text())["llpp_state"] == 2
     check_recorded(old, OLD.with_suffix(".json"))
 
@@ -72,7 +75,13 @@ def test_tables_of_an_older_run_are_read_under_the_names_that_they_had(old):
 
 def test_settings_of_an_older_run_have_their_present_names(old):
     settings = load_state(old / "state.json").result_settings
-    for name in ("pck.normaliser", "metric.normaliser", "task.heatmap.sigma", "training.head_weight", "scoring.subset"):
+    for name in (
+        "pck.normaliser",
+        "metric.normaliser",
+        "task.heatmap.sigma",
+        "training.head_weight",
+        "scoring.subset",
+    ):
         assert name in settings, name
     assert not {"pck.unit", "metric.unit", "codec.sigma", "head_weight", "subset"} & set(settings)
     assert settings["metric.name"] == "pck" and settings["task._target_"] == "llpp.tasks.pose.task.PoseTask"

@@ -297,7 +297,9 @@ def test_only_our_datasets_and_tasks_are_built_from_a_config(tmp_path, marker, t
 
 
 def test_a_loss_of_an_older_config_is_checked_like_a_task(tmp_path, marker):
-    older = f"pose_loss: {{_target_: os.system, _args_: ['touch {marker}']}}\npck: {{}}\ncodec: {{sigma: 1, peak: 1}}\n"
+    older = (
+        f"pose_loss: {{_target_: os.system, _args_: ['touch {marker}']}}\npck: {{}}\ncodec: {{sigma: 1, peak: 1}}\n"
+    )
     folder = figures(tmp_path, DRAWN)
     text = (folder / "config.yaml").read_text()
     (folder / "config.yaml").write_text(text.partition("task:")[0] + older)
@@ -350,8 +352,9 @@ def test_our_own_datasets_are_built_with_their_task(tmp_path):
 )
 def test_nothing_is_looked_up_for_a_config(tmp_path, monkeypatch, value):
     monkeypatch.setenv("SESAME", "open-sesame")
-    hostile = [(text, POSE) for text in (DRAWN + f"  root: {value}\n", f"  _target_: {value}\n", DRAWN + f"  {value}: 1\n")]
-    hostile += [(DRAWN, text) for text in (POSE + f"  root: {value}\n", f"  _target_: {value}\n", POSE + f"  {value}: 1\n")]
+    hostile = [(f"  _target_: {value}\n", POSE), (DRAWN, f"  _target_: {value}\n")]
+    for more in (f"  root: {value}\n", f"  {value}: 1\n"):
+        hostile += [(DRAWN + more, POSE), (DRAWN, POSE + more)]
     for dataset, task in hostile:
         folder = figures(tmp_path, dataset, task)
         message = sentence(ConfigError, instantiate.rebuild_run_task, folder)
@@ -553,7 +556,8 @@ def test_no_file_that_a_run_writes_holds_a_secret(tmp_path, capsys, as_a_process
         "+logger.csv={_target_: pytorch_lightning.loggers.CSVLogger, save_dir: '${paths.run_dir}', name: logs}",
         f"+trackers=[{{token: {SECRETS['token']}}},{{nested: {{password: {SECRETS['password']}}}}}]",
         f"+mirror={mirror}", f"+note='api_key={SECRETS['inline']}'", f"budget=6,{mirror}",
-        "paths.runs=runs", "paths.run_dir=${paths.runs}/job${hydra:job.num}", "rounds=1", "trainer.max_epochs=1", "report.write=true",
+        "paths.runs=runs", "paths.run_dir=${paths.runs}/job${hydra:job.num}", "rounds=1", "trainer.max_epochs=1",
+        "report.write=true",
     ]  # fmt: skip
     assert run_run_command(["-m", *TINY, *FIGURES, *given]) == 1
     assert "2 jobs: 1 done, 1 failed" in capsys.readouterr().err
