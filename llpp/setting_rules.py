@@ -97,5 +97,6 @@ def check_setting(name: str, value: object) -> None:
     if name in RULES:
         fits, expected = RULES[name]
         expect(fits(value), name, value, expected)
-    if value not in (known := CHOICES.get(name, (value,))):
+    known = CHOICES.get(name)
+    if known is not None and value not in known:
         raise ConfigError(f"{name}={value!r} is not known; use {', '.join(known[:-1])} or {known[-1]}")

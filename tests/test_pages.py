@@ -15,6 +15,7 @@ from omegaconf import OmegaConf
 
 from llpp.config.compose import compose_config, groups
 from llpp.rounds import loop
+from llpp.setting_rules import CHOICES
 
 ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"
@@ -67,9 +68,11 @@ def test_every_setting_that_a_page_names_exists():
     for page in PAGES:
         text = page.read_text(encoding="utf-8")
         text = text.split("## Old names")[0]
-        for name in re.findall(r"`([a-z_]+(?:\.[a-z_]+)+)(?:=[^`]*)?`", text):
+        for name, value in re.findall(r"`([a-z_]+(?:\.[a-z_]+)+)(?:=([^`]*))?`", text):
             if name.split(".")[0] in sections and name not in known and not name.endswith(".html"):
                 unknown.append(f"{page.name}: {name}")
+            if value and value not in CHOICES.get(name, (value,)):
+                unknown.append(f"{page.name}: {name}={value}")
     assert not unknown
 
 

@@ -13,5 +13,8 @@ class EntropyAcquisition(Acquisition):
 
     def select(self, candidates: Candidates, budget: int, rng: np.random.Generator) -> list[str]:
         """See `Acquisition.select`."""
-        rows = select_highest(candidates.columns["entropy"], budget, rng)
+        entropy = candidates.columns.get("entropy")
+        if entropy is None:
+            raise ValueError("entropy needs candidates with the entropy of their predicted classes")
+        rows = select_highest(entropy, budget, rng)
         return [candidates.ids[row] for row in rows]

@@ -13,5 +13,8 @@ class MarginAcquisition(Acquisition):
 
     def select(self, candidates: Candidates, budget: int, rng: np.random.Generator) -> list[str]:
         """See `Acquisition.select`."""
-        rows = select_highest(-candidates.columns["margin"], budget, rng)
+        margin = candidates.columns.get("margin")
+        if margin is None:
+            raise ValueError("margin needs candidates with the margin of their predicted classes")
+        rows = select_highest(-margin, budget, rng)
         return [candidates.ids[row] for row in rows]

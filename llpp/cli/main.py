@@ -17,12 +17,12 @@ from llpp.cli.run import run_run_command
 from llpp.errors import Interrupted, LlppError
 
 USAGE = """\
-llpp: which images should we label next, and where will our pose model fail?
+llpp: which images should we label next, and where will our model fail?
 
 usage: llpp run [OPTION=VALUE ...]     train, score, select, round by round; the same command resumes
        llpp run -m OPTION=A,B ...      the same for every combination (a sweep)
        llpp report DIR [DIR ...]       tables, curves and a gallery from runs or folders of runs
-       llpp data [OPTION=VALUE ...]    contents of a dataset: tables, problems, contact sheets of crops with joints
+       llpp data [OPTION=VALUE ...]    contents of a dataset: tables, problems, contact sheets of labelled crops
        llpp data cache build|list|remove   crops that are cut once and kept on disk
        llpp analyze [RUN_DIR]          the mathematics of the objectives, and how a run's losses compare with it
        llpp --version

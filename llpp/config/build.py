@@ -35,6 +35,7 @@ from llpp.errors import ConfigError
 from llpp.heads.base import FeatureSpec
 from llpp.inference.performance import Performance, keep_memory
 from llpp.loggers.wandb_logger import WandbRun
+from llpp.oracles.base import Oracle
 from llpp.redaction import redact
 from llpp.rounds.run import Publisher, Run, RunData
 from llpp.run_dir.checkpoints import AtomicCheckpointIO
@@ -69,7 +70,8 @@ def build_run(cfg: DictConfig, gpu: int | None = None, dataset: AnyDataset | Non
     images = ImagePreparation(cfg.crop.size, ResidentCrops(crops) if crops and cfg.crop.resident else None)
 
     acquisition: Acquisition = make(cfg.acquisition)
-    _check_needs(acquisition, task)
+    oracle: Oracle = make(cfg.oracle)(dataset=dataset)
+    _check_needs(acquisition, task, oracle)
     make_module = partial(build_module, cfg, dataset, task, images)
     _check_training(cfg, make_module, task, gpu)
 
@@ -102,7 +104,7 @@ def build_run(cfg: DictConfig, gpu: int | None = None, dataset: AnyDataset | Non
         ),
         performance=performance,
         acquisition=acquisition,
-        oracle=make(cfg.oracle)(dataset=dataset),
+        oracle=oracle,
         publisher=Publisher(
             loggers=[logger for logger in loggers if not isinstance(logger, WandbRun)],
             observers=[logger for logger in loggers if isinstance(logger, WandbRun)],
@@ -161,8 +163,14 @@ def _set_up_process(cfg: DictConfig) -> Performance:
     return performance
 
 
-def _check_needs(acquisition: Acquisition, task: Task) -> None:
-    """Raise ConfigError if an acquisition needs predictions that the task does not give."""
+def _check_needs(acquisition: Acquisition, task: Task, oracle: Oracle) -> None:
+    """Raise ConfigError if an acquisition needs what the task does not predict, or losses that nobody can know."""
+    if "true_loss" in acquisition.needs and not oracle.knows_pool:
+        raise ConfigError(
+            f"acquisition {type(acquisition).__name__} needs the labels of all images, and oracle "
+            f"{type(oracle).__name__} knows only those that it was asked for; use oracle=simulated, or another "
+            "acquisition"
+        )
     missing = sorted(acquisition.needs - NEEDS - task.offers)
     if missing:
         offered = ", ".join(sorted(task.offers)) or "none of its own"

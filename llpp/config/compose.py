@@ -220,6 +220,9 @@ def explain_compose_error(error: Exception) -> str:
         return _explain_unknown_choice(error, str(error.missing_cfg_file), error.options)
     if type(error) is ValueError:
         return f"{join_lines(str(error))}; expected the name of one of its files, as in logger=none"
+    group = re.search(r"Could not override '([\w/]+)'. No match in the defaults list", str(error))
+    if group is not None:
+        return _explain_absent_group(error, group[1])
     cause = error.__cause__
     name = re.match("Could not override '(.+)'", str(error))
     if name is not None and isinstance(cause, ConfigKeyError | ConfigAttributeError):
@@ -248,6 +251,24 @@ def _explain_unknown_choice(error: Exception, path: str, options: Sequence[str])
     similar = difflib.get_close_matches(choice, options, 1)
     question = f"; did you mean {similar[0]}?" if similar else "."
     return f"{place}Could not find '{path}'{question} Available options in '{group}': {', '.join(options)}"
+
+
+def _explain_absent_group(error: Exception, group: str) -> str:
+    """Explain that a group is chosen which the chosen task does not have."""
+    import yaml
+
+    # The file whose defaults list overrides the group, if it is not the command line.
+    parent = re.match("In '(.+?)': ", str(error))
+    place = f"{parent[1].replace('/', '=')} sets {group}" if parent is not None else f"{group} is set"
+    tasks = []
+    for path in sorted((conf_dir() / "task").glob("*.yaml")):
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        brought = [name for entry in content.get("defaults", []) for name in entry]
+        if f"/{group}" in brought:
+            tasks.append(f"task={path.stem}")
+    if not tasks:
+        return f"{place}, which is no group of settings; `llpp run --help` lists them"
+    return f"{place}, which only {' and '.join(tasks)} has; choose that task, or leave it out"
 
 
 def explain_unknown_setting(name: str, names: Sequence[str] = ()) -> str:

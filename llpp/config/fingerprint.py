@@ -69,6 +69,8 @@ def collect_result_settings(settings: Mapping[str, Any], dataset: AnyDataset, ta
     for split in ("train", "test"):
         collected[f"metric.{split}"] = task.describe_metric(np.flatnonzero(records.split == split))
     collected["metric.name"] = task.metric_name
+    collected["metric.title"] = task.metric_title
+    collected["metric.higher_is_better"] = task.higher_is_better
     if task.normaliser_source is not None:
         collected["metric.normaliser"] = task.normaliser_source
     collected["dataset.name"] = dataset.name

@@ -17,7 +17,7 @@ from llpp.data.image_preparation import ImagePreparation
 from llpp.data.person_crop import PersonCrop
 from llpp.data.resampling import warp_image
 from llpp.datasets.images import read_image
-from llpp.errors import DataError, StateError
+from llpp.errors import ConfigError, DataError, StateError
 from llpp.geometry import IDENTITY_WARP
 from llpp.heads.base import FeatureSpec, LossHead
 from llpp.run_dir import layout
@@ -25,9 +25,9 @@ from llpp.run_dir.config_file import read_config
 from llpp.run_dir.state import load_state
 from llpp.tasks.base import Task
 
-PARTS = ("dataset", "task", "backbone", "head")  # of a run's config that are built again
+PARTS = ("dataset", "task", "backbone", "head", "crop")  # of a run's config that are built again
 Image = str | Path | NDArray[np.uint8]
-Box = Sequence[float] | None
+Box = Sequence[float] | NDArray[Any] | None
 
 
 class Prediction(SimpleNamespace):
@@ -47,8 +47,10 @@ class LoadedRun:
         folder = Path(run_dir)
         config, _ = read_config(folder)
         for name in PARTS:
-            check_targets(config.get(name), folder, trusted_packages)
-        cfg = OmegaConf.create({name: config.get(name) for name in (*PARTS, "crop")})
+            if not isinstance(config.get(name), dict):
+                raise StateError(f"{folder / 'config.yaml'} has no section {name}; restore the file from a backup")
+            check_targets(config[name], folder, trusted_packages)
+        cfg = OmegaConf.create({name: config[name] for name in PARTS})
         weights = layout.read_weights(_find_weights(folder, config))
 
         dataset = instantiate_dataset(cfg.dataset)
@@ -60,15 +62,21 @@ class LoadedRun:
         for name, part in (("backbone", self.backbone), ("head", self.head)):
             prefix = f"{name}."
             own = {key.removeprefix(prefix): value for key, value in weights.items() if key.startswith(prefix)}
-            part.load_state_dict(own)
+            try:
+                part.load_state_dict(own)
+            except RuntimeError as error:
+                raise StateError(
+                    f"the weights of {folder} do not fit the {name} in its config.yaml; restore that file from a "
+                    "backup"
+                ) from error
             part.to(device, memory_format=torch.channels_last).eval()
         self.images = ImagePreparation(cfg.crop.size)
         self.device = device
 
     def predict(
-        self, images: Sequence[Image], boxes: Sequence[Box] | None = None, batch_size: int = 32
+        self, images: Sequence[Image], boxes: Sequence[Box] | NDArray[Any] | None = None, batch_size: int = 32
     ) -> Iterator[Prediction]:
-        """Predict images in their order, batch by batch.
+        """Return an iterator over the predictions of images in their order; they are made batch by batch.
 
         Args:
             images: paths, or RGB pixels (H, W, 3) uint8.
@@ -76,13 +84,23 @@ class LoadedRun:
             batch_size: images that the network sees at once.
 
         Raises:
-            DataError: an image cannot be read, or is no such array; another number of boxes than of images.
+            ConfigError: a batch size below 1.
+            DataError: another number of boxes than of images; and, when its batch is predicted, an image that cannot
+                be read or is no such array.
         """
         if boxes is not None and len(boxes) != len(images):
             raise DataError(f"got {len(boxes)} boxes for {len(images)} images; expected one for each, or None")
+        if batch_size < 1:
+            raise ConfigError(f"batch_size={batch_size} is invalid; expected 1 or more")
+        given = [None] * len(images) if boxes is None else boxes
+        return self._predict_batches(images, given, batch_size)
+
+    def _predict_batches(
+        self, images: Sequence[Image], boxes: Sequence[Box] | NDArray[Any], batch_size: int
+    ) -> Iterator[Prediction]:
         for start in range(0, len(images), batch_size):
             rows = range(start, min(start + batch_size, len(images)))
-            crops = [self._cut(images[row], boxes[row] if boxes else None) for row in rows]
+            crops = [self._cut(images[row], boxes[row]) for row in rows]
             yield from self._predict_batch(crops)
 
     def _cut(self, image: Image, box: Box) -> tuple[NDArray[np.uint8], NDArray[np.float64]]:

@@ -37,7 +37,7 @@ def check_targets(node: Any, run_dir: Path, trusted: Sequence[str]) -> None:
             shown = str(value)[:MAX_SHOWN_CHARACTERS]
             packages = ", ".join(trusted) or "none"
             raise ConfigError(
-                f"{path} names _target_ {shown!r}, which is neither one of llpp's datasets or tasks nor in "
+                f"{path} names _target_ {shown!r}, which is neither a part of llpp that such a file may name nor in "
                 f"trusted_packages ({packages}); if you trust it, name its package in trusted_packages=…"
             )
 

@@ -92,7 +92,7 @@ class Records(Generic[LabelsT]):
                 row = int(outside.argmax())
                 raise DataError(
                     f"{kind} {group[row]!r} stands in the splits {self.split[row]} and {split}; "
-                    "splits never share one"
+                    f"expected each {kind} in one split only: change the annotations, or `group`, if it is too wide"
                 )
 
     def select_rows(self, split: str, skipped: Iterable[str] = ()) -> NDArray[np.int64]:
@@ -107,6 +107,7 @@ class ImageDataset(ABC, Generic[LabelsT]):
     name: str
     records: Records[LabelsT]
     paths: Sequence[Path] = ()  # (N,) image file of every record, where images are files
+    pixel_digest: str = ""  # of all pixels, where they come from a file of many images
 
     @abstractmethod
     def load(self, row: int) -> NDArray[np.uint8]:

@@ -4,6 +4,7 @@ The batches are pickles, which can run anything when they are loaded. They are r
 nothing but the arrays and texts that they consist of.
 """
 
+import hashlib
 import io
 import pickle
 from pathlib import Path
@@ -15,7 +16,7 @@ from numpy.typing import NDArray
 from llpp.datasets.base import ImageDataset, Records
 from llpp.datasets.classes import ClassLabels
 from llpp.datasets.splits import draw_splits
-from llpp.errors import DataError
+from llpp.errors import DataError, expect
 from llpp.files import read_bytes
 from llpp.ids import Ids
 
@@ -60,6 +61,8 @@ class Cifar10(ImageDataset[ClassLabels]):
     def __init__(
         self, root: str, val: int = 1000, train: int | None = None, test: int | None = None, split_seed: int = 0
     ) -> None:
+        is_valid = test is None or (type(test) is int and test >= 1)
+        expect(is_valid, "dataset.test", test, "null, or 1 or more")
         folder = Path(root)
         images: list[NDArray[np.uint8]] = []
         labels: list[NDArray[np.int64]] = []
@@ -78,6 +81,7 @@ class Cifar10(ImageDataset[ClassLabels]):
         splits = ["test" if name.startswith("test") else chosen.get(name, "") for name in names]
         rows = np.array([row for row, split in enumerate(splits) if split], dtype=np.int64)
         self._images = np.concatenate(images)[rows]
+        self.pixel_digest = hashlib.sha256(self._images.data).hexdigest()
         split = np.array(splits, dtype=np.str_)[rows]
         ids = Ids(f"cifar10/{names[row]}" for row in rows.tolist())
         self.records = Records(
@@ -103,7 +107,7 @@ def _read_batch(path: Path) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
     except FileNotFoundError as error:
         raise DataError(f"CIFAR-10 has no {path.name} in {path.parent}; {REMEDY}") from error
     except OSError as error:
-        raise DataError(f"{path} cannot be read: {error.strerror}") from error
+        raise DataError(f"{path} cannot be read ({error.strerror}); {REMEDY}") from error
     except Exception as error:  # a damaged pickle raises whatever its opcodes meet
         reason = " ".join(str(error).split())[:200]
         raise DataError(f"{path} is no batch of CIFAR-10 ({reason or type(error).__name__}); {REMEDY}") from error

@@ -4,6 +4,7 @@ A small real data set for classification that needs no download of its own.
 """
 
 import gzip
+import hashlib
 import importlib.util
 from pathlib import Path
 
@@ -44,6 +45,7 @@ class HandwrittenDigits(ImageDataset[ClassLabels]):
         rows = np.array([row for row, name in enumerate(names) if name in chosen], dtype=np.int64)
         split = np.array([chosen[names[row]] for row in rows.tolist()], dtype=np.str_)
         self._pixels = table[rows, :-1].reshape(-1, SIDE, SIDE)
+        self.pixel_digest = hashlib.sha256(self._pixels.data).hexdigest()
         ids = Ids(names[row] for row in rows.tolist())
         self.records = Records(
             ids=ids,

@@ -53,7 +53,10 @@ class ImageFolder(ImageDataset[ClassLabels]):
                 if path.suffix.lower() in ENDINGS:
                     files.append((split, path.relative_to(self.root), folder.name))
         if not files:
-            raise DataError(f"{self.root} has no images in its sub-folders (looked for {', '.join(ENDINGS)})")
+            raise DataError(
+                f"{self.root} has no images in its sub-folders; expected files that end in {', '.join(ENDINGS)}, in "
+                "one sub-folder per class"
+            )
         published = {split for split, _, _ in files}
         wanted = {name: share for name, share in (("val", val), ("test", test)) if name not in published}
         candidates = (str(path) for split, path, _ in files if split == "train")
@@ -90,13 +93,18 @@ def _list_class_folders(root: Path) -> list[tuple[str, Path]]:
     """(split, folder) of every class; all are train where the root has no folders of splits."""
     below = sorted(path for path in root.iterdir() if path.is_dir() and not path.name.startswith("."))
     names = {path.name for path in below}
+    if names and names <= {"val", "test"}:
+        raise DataError(
+            f"{root} has folders for {' and '.join(sorted(names))}, but none for train; put the training images into "
+            f"{root / 'train'}, one sub-folder per class"
+        )
     if "train" not in names:
         return [("train", path) for path in below]
     strangers = sorted(names - set(SPLITS))
     if strangers:
         raise DataError(
             f"{root} has a folder train and a folder {strangers[0]}; expected either folders of splits "
-            f"({', '.join(SPLITS)}) or folders of classes"
+            f"({', '.join(SPLITS)}) or folders of classes: move one of them, or rename a class that is called train"
         )
     folders = []
     for split in below:

@@ -30,7 +30,7 @@ def draw_splits(
     remaining = len(order) - sum(counts.values())
     if order and remaining < 1:
         settings = ", ".join(f"dataset.{split}={number}" for split, number in wanted.items())
-        raise ConfigError(f"{settings} leave no image to train on, of {len(order)} with labelled joints; lower them")
+        raise ConfigError(f"{settings} leave no image to train on, of {len(order)} labelled ones; lower them")
     counts["train"] = remaining
     if train is not None:
         counts["train"] = min(train, remaining)

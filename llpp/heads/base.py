@@ -33,7 +33,7 @@ class LossHead(nn.Module, ABC):
 
     @abstractmethod
     def forward(self, features: Features) -> Tensor:
-        """Map features to (B,) predicted losses; higher means a worse expected pose."""
+        """Map features to (B,) predicted losses; higher means that a worse output is expected."""
 
 
 def check_strides(spec: FeatureSpec, strides: Sequence[int]) -> None:

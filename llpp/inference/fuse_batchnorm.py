@@ -25,7 +25,7 @@ from llpp.types import Output
 
 log = logging.getLogger(__name__)
 MAX_MESSAGE_LENGTH = 200  # characters of a compiler's error message
-FUSION_TOLERANCE = 1e-3  # of the largest heatmap value, between a network and its fused copy
+FUSION_TOLERANCE = 1e-3  # of the largest output value, between a network and its fused copy
 
 
 def fuse_batchnorm(backbone: Backbone, size: int) -> Backbone:

@@ -6,8 +6,7 @@ from scipy import stats
 
 Scores = NDArray[np.floating]
 
-
-FAILURE_PCK = 0.5  # an image with a lower PCK is a failure
+FAILURE_QUALITY = 0.5  # an image whose prediction has a lower quality, as PCK or accuracy, is a failure
 
 
 def spearman(predicted: Scores, true: Scores) -> float:
@@ -56,14 +55,14 @@ def auroc(score: Scores, positive: NDArray[np.bool_]) -> float:
     return float(u / (positives * negatives))
 
 
-def compute_ranking_metrics(predicted: Scores, true: Scores, pck: Scores) -> dict[str, float]:
+def compute_ranking_metrics(predicted: Scores, true: Scores, quality: Scores) -> dict[str, float]:
     """Return `spearman`, `pair_accuracy` and `auroc` of (N,) arrays.
 
-    `auroc` is of failures: a PCK below one half. Images whose PCK is NaN are left out of it.
+    `auroc` is of failures: a quality below one half. Images whose quality is NaN are left out of it.
     """
-    has_pck = np.isfinite(pck)
+    has_quality = np.isfinite(quality)
     return {
         "spearman": spearman(predicted, true),
         "pair_accuracy": pair_accuracy(predicted, true),
-        "auroc": auroc(predicted[has_pck], pck[has_pck] < FAILURE_PCK),
+        "auroc": auroc(predicted[has_quality], quality[has_quality] < FAILURE_QUALITY),
     }

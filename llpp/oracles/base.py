@@ -8,7 +8,10 @@ from numpy.typing import NDArray
 
 
 class Oracle(ABC):
-    """Is asked for labels, and says which it has. Only rank 0 talks to it."""
+    """Is asked for labels, and says which of them it has. Only rank 0 talks to it.
+
+    A round trains on the ids that were asked for and answered; those that wait for an answer are not asked again.
+    """
 
     knows_pool: bool = False  # whether the labels of images that nobody has asked for are known as well
 

@@ -22,7 +22,7 @@ from llpp.report.labels import (
     encode_settings,
     get_module_name,
 )
-from llpp.report.metric import DEFAULT_NAME, METRIC_SETTINGS, format_title, resolve_column
+from llpp.report.metric import DEFAULT_NAME, DEFAULT_TITLE, METRIC_SETTINGS, resolve_column
 from llpp.run_dir.config_file import read_config
 from llpp.run_dir.older_runs import MOVED_COLUMNS, MOVED_FILES
 from llpp.run_dir.state import Round, RunState, load_state
@@ -59,6 +59,16 @@ class Run:
     def metric(self) -> str:
         """What the columns of this run call its task's metric."""
         return str(self.state.result_settings.get("metric.name", DEFAULT_NAME))
+
+    @property
+    def metric_title(self) -> str:
+        """What sentences call it."""
+        return str(self.state.result_settings.get("metric.title", DEFAULT_TITLE))
+
+    @property
+    def higher_is_better(self) -> bool:
+        """Whether a higher value of it is a better one."""
+        return bool(self.state.result_settings.get("metric.higher_is_better", True))
 
     def get_value(self, committed: Round, quantity: str) -> float | None:
         """Return a quantity of one of this run's rounds; None where it is unknown."""
@@ -212,7 +222,12 @@ class Section:
     @property
     def metric_title(self) -> str:
         """What sentences call it, where they name no threshold."""
-        return format_title(self.metric)
+        return self.first_run.metric_title
+
+    @property
+    def higher_is_better(self) -> bool:
+        """Whether a higher value of the metric is a better one."""
+        return self.first_run.higher_is_better
 
     def get_metric_name(self, images: Literal["train", "test"]) -> str:
         """Return name and threshold of the metric on the training pool's or on the test images: `PCKh@0.5`."""
@@ -226,9 +241,13 @@ class Section:
         return f"{self.metric_title}@{threshold}"
 
     @property
-    def normaliser(self) -> str:
-        """The length by which the metric divides distances, in words."""
-        return str(self.first_run.state.result_settings.get("metric.normaliser", "the torso's diagonal"))
+    def normaliser(self) -> str | None:
+        """What the metric divides by, in words; None for a metric that divides by nothing."""
+        settings = self.first_run.state.result_settings
+        # Runs of older versions did not record it.
+        default = "the torso's diagonal" if self.metric == DEFAULT_NAME else None
+        recorded = settings.get("metric.normaliser", default)
+        return None if recorded is None else str(recorded)
 
     def list_label_counts(self, quantity: str) -> list[int]:
         """Return the numbers of labelled images at which any method knows `quantity`, smallest first."""

@@ -6,6 +6,7 @@ from typing import Any
 from llpp.datasets.base import SPLITS, AnyDataset
 from llpp.report.collect import Method, Run, Section
 from llpp.report.tables import format_counts, format_number_of, list_validation_counts
+from llpp.tasks.base import Task
 
 COMMON_SETTINGS = {
     "rounds": "rounds",
@@ -20,12 +21,13 @@ SECONDS_PREFIX = "seconds_"  # followed by a phase of a round
 Facts = list[tuple[str, str]]  # names and values, as they are shown
 
 
-def list_settings(section: Section, dataset: AnyDataset | None, skipped: int) -> Facts:
+def list_settings(section: Section, task: Task | None, skipped: int) -> Facts:
     """Return name and value of the settings that a reader should know first."""
+    dataset = task.dataset if task else None
     crop = section.first_run.config.get("crop") or {}
     return [
         ("dataset", section.dataset),
-        *_describe_dataset(dataset),
+        *_describe_dataset(task),
         *_describe_common_settings(section),
         *_describe_metrics(section),
         ("crop", f"{crop.get('size', 'unknown')} px"),
@@ -36,14 +38,15 @@ def list_settings(section: Section, dataset: AnyDataset | None, skipped: int) ->
     ]
 
 
-def _describe_dataset(dataset: AnyDataset | None) -> Facts:
-    if dataset is None:
+def _describe_dataset(task: Task | None) -> Facts:
+    if task is None:
         return []
+    records = task.dataset.records
     sizes = []
     for split in SPLITS:
-        rows = dataset.records.select_rows(split)
+        rows = records.select_rows(split)
         sizes.append(f"{len(rows):,} {split}")
-    return [("persons", ", ".join(sizes)), ("boxes from", dataset.records.box_source)]
+    return [(task.record_word, ", ".join(sizes)), ("boxes from", records.box_source)]
 
 
 def _describe_common_settings(section: Section) -> Facts:
@@ -71,7 +74,8 @@ def _describe_metrics(section: Section) -> Facts:
     facts = [("measure", _mark_estimate(test))]
     if train != test:
         facts.append(("measure of selected images", _mark_estimate(train)))
-    facts.append(("its normaliser", section.normaliser))
+    if section.normaliser is not None:
+        facts.append(("its normaliser", section.normaliser))
     return facts
 
 
@@ -85,7 +89,7 @@ def _describe_label_counts(section: Section) -> Facts:
     """Return the number of test images that the metric leaves out, and the labels spent on validation."""
     facts = []
     undefined = [int(committed.row.get("test_undefined") or 0) for committed in section.rounds]
-    if undefined:
+    if undefined and section.normaliser is not None:
         facts.append(
             ("test images without that normaliser", f"{max(undefined):,} (left out of {section.metric_title})")
         )

@@ -87,7 +87,10 @@ def _plot_learning_line(axes: "Axes", method: Method, colour: str, marker: str) 
 
 def plot_failure_finding(collection: Collection, theme: Theme) -> bytes:
     """Plot the metric of each selection as bars, seeds as dots, and the pool's as a dashed line over each bar."""
-    title = "Failure finding: lower is better"
+    directions = {section.higher_is_better for section in collection.sections}
+    title = "Failure finding"
+    if len(directions) == 1:
+        title += ": lower is better" if directions == {True} else ": higher is better"
     return _plot_sections(collection, theme, SELECTED_METRIC, title, _plot_selection_panel)
 
 

@@ -3,8 +3,9 @@
 A quantity is a column of a round's row; `{metric}` in it stands for the name that the task gives its metric.
 """
 
-METRIC_SETTINGS = "pck"  # group of config.yaml that says how it is measured, where a task has such a group
+METRIC_SETTINGS = "pck"  # section of config.yaml that says how pose measures it; other tasks have no such section
 DEFAULT_NAME = "pck"  # of runs that recorded none, which had only poses
+DEFAULT_TITLE = "PCK"
 
 TEST_METRIC = "test_{metric}"  # on the test images
 TEST_METRIC_AREA = f"{TEST_METRIC}_auc"  # area under its curve over all thresholds
@@ -19,8 +20,3 @@ IMAGE_METRIC = "quality"
 def resolve_column(quantity: str, metric: str) -> str:
     """Return the column of a quantity: `test_{metric}` → test_pck."""
     return quantity.replace("{metric}", metric)
-
-
-def format_title(metric: str) -> str:
-    """Return what sentences call a metric: abbreviations are written in capitals."""
-    return metric.upper() if len(metric) <= 4 else metric

@@ -16,7 +16,7 @@ from llpp.report.markdown import format_markdown
 from llpp.report.reference import Comparison, Reference, compare_with_reference
 from llpp.report.summary import summarise_section
 from llpp.report.tables import Grid, build_main_grids, build_ranking_grids, build_threshold_grids, format_tidy_csv
-from llpp.tasks.base import Task
+from llpp.tasks.base import Colour, Task
 
 LoadTask = Callable[[Path], Task]  # run directory → its task, with its dataset
 TEST_FILE = "test.parquet"  # scores of the test images after a round
@@ -66,6 +66,7 @@ class Part:
     settings: list[tuple[str, str]]
     warnings: list[str]
     galleries: list[Gallery]
+    colours: list[tuple[Colour, str]]  # of the gallery, with their meaning
     gallery_note: str | None
     times: tuple[list[str], list[tuple[str, list[str]]]]
     progress: list[tuple[str, list[tuple[str, str, str]]]]
@@ -185,9 +186,10 @@ def _build_part(section: Section, load_task: LoadTask, tiles: int, reference: Re
         comparison=comparison,
         more=build_threshold_grids(section),
         ranking=build_ranking_grids(section),
-        settings=list_settings(section, dataset, len(skipped)),
+        settings=list_settings(section, task, len(skipped)),
         warnings=[*list_box_warnings(dataset), *describe_damage(section)],
         galleries=galleries,
+        colours=task.explain_colours() if task else [],
         gallery_note=gallery_note,
         times=tabulate_times(section),
         progress=progress,

@@ -47,10 +47,12 @@ def _describe_first_selection(section: Section) -> str:
         pool = method.compute_cell(POOL_METRIC, counts[0])
         if pool:
             pool_means.append(pool.mean)
-    (lowest, first), *others = sorted(means)
+    # The method that found the most failures comes first.
+    means.sort(reverse=not section.higher_is_better)
+    (worst, first), *others = means
 
     metric = section.get_metric_name("train")
-    sentence = f"In the first selection, {first} chose images with a {metric} of {lowest:.2f}"
+    sentence = f"In the first selection, {first} chose images with a {metric} of {worst:.2f}"
     if others:
         words = [f"those of {label} had {mean:.2f}" for mean, label in others]
         sentence += f" where {_join_words(words)}"
@@ -58,11 +60,14 @@ def _describe_first_selection(section: Section) -> str:
         sentence += f" (the pool: {_format_range(pool_means)})"
     # A single method can only be compared with the pool.
     if pool_means and not others:
-        if lowest < min(pool_means):
+        (pool_mean,) = pool_means
+        is_harder = worst < pool_mean if section.higher_is_better else worst > pool_mean
+        if is_harder:
             sentence += ", so it found images harder than the average"
         else:
             sentence += ", no harder than average"
-    return sentence + "; a lower value means that it found more of the model's failures."
+    direction = "lower" if section.higher_is_better else "higher"
+    return f"{sentence}; a {direction} value means that it found more of the model's failures."
 
 
 def _format_range(values: Sequence[float]) -> str:
@@ -79,7 +84,7 @@ def _describe_learning(section: Section) -> str:
     if count is None:
         return ""
     cells = _compute_cells(section, TEST_METRIC, count)
-    cells.sort(key=_get_mean, reverse=True)
+    cells.sort(key=_get_mean, reverse=section.higher_is_better)
     words = []
     spreads = []
     for cell, label in cells:
@@ -90,7 +95,7 @@ def _describe_learning(section: Section) -> str:
     sentence = f"With {count:,} labelled images, the test {metric} is {_join_words(words)}"
     # One method without a spread, or no second one, and there is nothing to judge the difference by.
     if len(cells) > 1 and len(spreads) == len(cells):
-        gap = cells[0][0].mean - cells[1][0].mean
+        gap = abs(cells[0][0].mean - cells[1][0].mean)
         spread = max(spreads)
         relation = "no more than" if gap <= spread else "more than"
         sentence += f"; the two best differ by {gap:.3f}, {relation} the seeds of one method do (std {spread:.3f})"

@@ -45,7 +45,7 @@ class Grid:
     last: str = "seeds"
 
 
-def build_grid(section: Section, quantity: str, title: str, best: Best | None, beside: str | None = None) -> Grid:
+def build_grid(section: Section, quantity: str, title: str, best: Best | None, pool: str | None = None) -> Grid:
     """Build the grid of one quantity of a section.
 
     Args:
@@ -53,7 +53,7 @@ def build_grid(section: Section, quantity: str, title: str, best: Best | None, b
         quantity: what the cells show.
         title: of the grid.
         best: which mean of a column is printed bold; None for none.
-        beside: another quantity, whose mean is shown as that of the pool.
+        pool: the same quantity of the whole pool, whose mean is shown with each cell; None to leave it out.
     """
     counts = section.list_label_counts(quantity)
     if best is None:
@@ -63,7 +63,7 @@ def build_grid(section: Section, quantity: str, title: str, best: Best | None, b
     for count in counts:
         cells = [method.compute_cell(quantity, count) for method in section.methods]
         best_means[count] = find_best(cells, best)
-    rows = [_build_row(method, quantity, beside, best_means) for method in section.methods]
+    rows = [_build_row(method, quantity, pool, best_means) for method in section.methods]
     return Grid(title, describe_spread(section), format_counts(counts), tuple(rows))
 
 
@@ -142,16 +142,13 @@ def describe_spread(section: Section) -> str:
 
 def build_main_grids(section: Section) -> list[Grid]:
     """Build the two parts of LearningLoss++'s Table 3."""
-    selected = build_grid(
-        section,
-        SELECTED_METRIC,
-        f"(a) {section.get_metric_name('train')} of the selected images: lower finds more failures",
-        "lowest",
-        beside=POOL_METRIC,
-    )
-    tested = build_grid(
-        section, TEST_METRIC, f"(b) {section.get_metric_name('test')} on the test images: higher is better", "highest"
-    )
+    better, worse = ("higher", "lower") if section.higher_is_better else ("lower", "higher")
+    best: Best = "highest" if section.higher_is_better else "lowest"
+    worst: Best = "lowest" if section.higher_is_better else "highest"
+    selected_title = f"(a) {section.get_metric_name('train')} of the selected images: {worse} finds more failures"
+    selected = build_grid(section, SELECTED_METRIC, selected_title, worst, pool=POOL_METRIC)
+    test_title = f"(b) {section.get_metric_name('test')} on the test images: {better} is better"
+    tested = build_grid(section, TEST_METRIC, test_title, best)
     validation_counts = list_validation_counts(section)
     # A 0 means that no labels were spent on validation.
     if any(validation_counts):

@@ -27,6 +27,7 @@ from llpp.run_dir.state import Round, RunState, compute_digest, load_state, save
 from llpp.training.round_trainer import TrainedRound
 
 log = logging.getLogger(__name__)
+MIN_LABELLED = 2  # images that an objective can compare
 STORAGE_ERRORS = {
     errno.ENOSPC,
     errno.EDQUOT,
@@ -151,6 +152,7 @@ def run_round(run: Run, state: RunState, number: int) -> RunState:
     """Train on the labelled ids, test, score the unlabelled pool, select from it, commit."""
     stopwatch = Stopwatch()
     pool = build_pool(run, state)
+    labelled = tuple(pool.ids.take(pool.labelled))
     validation = run.data.select_rows("val", state)
     loaders = run.data.make_loaders(pool.labelled.tolist(), validation.tolist(), number)
 
@@ -158,7 +160,7 @@ def run_round(run: Run, state: RunState, number: int) -> RunState:
     files = run.data.hash_files([*pool.labelled.tolist(), *validation.tolist()]) if number == 0 else ""
     # A round trains with the settings of the dataset that its ids were chosen from, whatever has joined since.
     trainer = replace(run.trainer, result_settings=state.get_result_settings(number))
-    trained = trainer.train(number, state.labelled, loaders, state.steps, files)
+    trained = trainer.train(number, labelled, loaders, state.steps, files)
     stopwatch.record_lap("train")
 
     scorer = PoolScorer(trained.trainer, trained.module, loaders, run.performance)
@@ -180,8 +182,10 @@ def run_round(run: Run, state: RunState, number: int) -> RunState:
 
 
 def build_pool(run: Run, state: RunState) -> Pool:
-    """The pool after all committed rounds, without skipped images."""
-    return Pool.build(run.data.dataset.records.ids, run.data.select_rows("train", state), state.labelled)
+    """The pool after all committed rounds, without skipped images and without what still waits for a label."""
+    asked = Pool.build(run.data.dataset.records.ids, run.data.select_rows("train", state), state.labelled)
+    answered = collectives.on_rank_zero(lambda: _ask_oracle(run, state))
+    return replace(asked, labelled=asked.labelled[answered])
 
 
 def commit_round(run: Run, state: RunState, result: RoundResult) -> RunState:
@@ -227,6 +231,20 @@ def _check_same_on_all_ranks(run: Run) -> None:
     }
     remedy = "start all of them with one command, code and dataset"
     collectives.check_equal_across_ranks("settings, data and program", facts, remedy)
+
+
+def _ask_oracle(run: Run, state: RunState) -> NDArray[np.bool_]:
+    """Whether each id that was asked for so far has its label; StateError if too few have for training."""
+    # Asking again changes nothing, and a run that was killed before it had asked does it now.
+    run.oracle.ask(state.labelled)
+    answered = run.oracle.find_answered(state.labelled)
+    count = int(answered.sum())
+    if count < MIN_LABELLED:
+        raise StateError(
+            f"{count} of the {len(answered)} images that were selected for labelling have labels; round "
+            f"{len(state.rounds)} needs {MIN_LABELLED} at least: label some of them, then run the same command again"
+        )
+    return answered
 
 
 def _lock_and_load(run_dir: Path, held: ExitStack) -> RunState | None:

@@ -1,6 +1,6 @@
 """Which of the training records are labelled.
 
-Apart from `state`, which reads and writes what a run remembers, so that the command line needs no arrays.
+Apart from `run_dir.state`, which reads and writes what a run remembers, so that the command line needs no arrays.
 """
 
 from collections.abc import Sequence

@@ -1,6 +1,6 @@
 """What has become of a run's data between two starts, and pools that grow.
 
-`records.parquet` lists the records a run knows: id, split, a 64-bit digest of what is known about the person, and
+`records.parquet` lists the records a run knows: id, split, a 64-bit digest of its labels and box, and
 `since`: 0 for those that it began with, n for those that came with the n-th growth of its pool. It is written before
 `state.json`, which decides: what came with a growth that the state does not know of is not the run's yet.
 """
@@ -86,7 +86,7 @@ class Difference:
 
 
 def hash_rows(*columns: NDArray[Any]) -> NDArray[np.uint64]:
-    """(N,) 64 bits of each row of some arrays (N, …), which tell changes apart but keep out no forger."""
+    """(N,) 64 bits of each row of some arrays (N, …), which show any change, but can be forged."""
     digests = np.full(len(columns[0]), SEED)
     for start in range(0, len(digests), CHUNK_SIZE):
         chunk = slice(start, start + CHUNK_SIZE)

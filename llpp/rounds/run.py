@@ -62,12 +62,14 @@ class RunData:
         return {row: bad[row] for row in rows if row in bad}
 
     def hash_files(self, rows: Sequence[int]) -> str:
-        """Digest of the image files of some rows, by name and size; a missing one is found when it is read."""
-        files = []
+        """Digest of the images of some rows, of files by name and size; a missing one is found when it is read."""
+        files: list[Any] = []
         for row in rows if self.dataset.paths else ():
             path = self.dataset.paths[row]
             size = path.stat().st_size if path.exists() else None
             files.append([path.name, size])
+        if self.dataset.pixel_digest:
+            files.append(self.dataset.pixel_digest)
         return hash_json([list(rows), *files])
 
 

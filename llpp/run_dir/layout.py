@@ -36,7 +36,10 @@ def collect_digests(directory: Path) -> dict[str, str]:
 
 
 def is_damaged(run_dir: Path, committed: Round, name: str) -> bool:
-    """Whether a file that a committed round left is missing or not what it was; of older runs nobody knows."""
+    """Whether a file that a committed round left is missing or has changed.
+
+    False where the round recorded no digest of it.
+    """
     path = get_round_dir(run_dir, committed.number) / name
     expected = committed.files.get(name)
     return expected is not None and not (path.is_file() and compute_sha256(path) == expected)

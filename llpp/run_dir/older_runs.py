@@ -67,6 +67,8 @@ ADDED_SETTINGS = {
     "oracle._target_": "llpp.oracles.simulated.SimulatedOracle",
     "oracle._partial_": True,
     "metric.name": "pck",
+    "metric.title": "PCK",
+    "metric.higher_is_better": True,
 }
 
 

@@ -234,5 +234,5 @@ def check_same_settings(state: RunState, result_settings: Mapping[str, Any], run
     if list(changed) == [PRECISION]:
         # On another machine, `auto` may stand for another precision.
         old_precision, _ = changed[PRECISION]
-        remedy = f"go on with {PRECISION}={old_precision}, or {remedy}"
+        remedy = f"resume with {PRECISION}={old_precision}, or {remedy}"
     raise OccupiedError(f"{run_dir} was started with a different config ({shown}); {remedy}")

@@ -19,6 +19,7 @@ from llpp.datasets.base import AnyDataset
 from llpp.types import Batch, Output, PlacedCrops
 
 Arrays = Mapping[str, NDArray[Any]]
+Colour = tuple[int, int, int]  # RGB, 0 to 255
 
 
 @dataclass(frozen=True)
@@ -169,5 +170,9 @@ class Task(ABC):
         """Draw the truth of a record on its enlarged crop; `matrix` (3, 3) maps image pixels → pixels of the tile."""
 
     def describe(self, row: int, prediction: Arrays) -> str:
-        """What to write below that picture, if anything."""
+        """What to write below the picture that `draw` makes, if anything."""
         return ""
+
+    def explain_colours(self) -> list[tuple[Colour, str]]:
+        """The colours that `draw` uses, with what they mean, for the gallery's legend."""
+        return []

@@ -97,7 +97,10 @@ class BaseModels:
 
 
 def can_resume(directory: Path, keys: Collection[str | None]) -> bool:
-    """Whether the round with one of these keys resumes from its own checkpoint; a damaged one is reported, and not used."""
+    """Whether the round with one of these keys resumes from its own checkpoint.
+
+    A damaged one is reported, and not used.
+    """
     last = layout.get_checkpoint_path(directory, "last")
     best = layout.get_checkpoint_path(directory, "best")
     if not last.exists():

@@ -58,7 +58,7 @@ class RoundKey(pl.Callback):
 
 
 class MovableCheckpoint(ModelCheckpoint):
-    """Goes on with its best score in whatever directory the files lie now."""
+    """Keeps its best score when the run directory has been moved."""
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Restore, with all files in the present directory."""
@@ -102,7 +102,10 @@ def _is_last_epoch(trainer: pl.Trainer) -> bool:
 
 
 def _has_new_best(trainer: pl.Trainer) -> bool:
-    """Whether this epoch is kept as the best one: `last.ckpt` must know of it, or would go on with an older best."""
+    """Whether this epoch is kept as the best one.
+
+    `last.ckpt` must know of it, or a resumed training would compare with an older best.
+    """
     kept = (c for c in trainer.checkpoint_callbacks if isinstance(c, ModelCheckpoint))
     return any(callback._last_global_step_saved == trainer.global_step for callback in kept)
 

@@ -24,7 +24,7 @@ REGIONAL = "regional"  # a word for {regional: true}
 class Compilation:
     """How the network is compiled; `batch` is the number of images that batches of evaluation are filled up to.
 
-    A batch of another size would be compiled anew, and cuDNN would time its algorithms for it.
+    A batch of another size would be compiled again, and cuDNN would time its algorithms for it.
     `regional` compiles the regions that a network names, those of one kind once, which takes a fraction of the time.
     """
 

@@ -95,7 +95,7 @@ class LearningLossModule(pl.LightningModule):
         """Losses are checked as often as they are logged."""
         every: int = self.trainer.log_every_n_steps  # type: ignore[attr-defined]  # the stub lacks it
         if every:
-            self.loss_monitor.every = every
+            self.loss_monitor.steps_between_checks = every
 
     def on_train_epoch_start(self) -> None:
         """A frozen backbone keeps its BatchNorm statistics too."""

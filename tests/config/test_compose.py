@@ -23,6 +23,8 @@ from llpp.run_dir import older_runs
         ("crop.size.x=1", "crop.size.x is not known; `llpp run --help` lists all settings"),
         ("pixel.x=1", "pixel.x is not known; `llpp run --help` lists all settings"),
         ("head=gap", "Could not find 'head/gap'; did you mean gap_fc? Available options in 'head': gap_fc, "),
+        ("task=classification pose_loss=mse", "pose_loss is set, which only task=pose has; choose that task"),
+        ("task=classification dataset=mpii", "dataset=mpii sets pck, which only task=pose has; choose that task"),
         ("logger=null", "Config group override must be a string or a list. Got NoneType; expected the name of one"),
         ("budget", "'budget' is invalid; expected OPTION=VALUE, as in dataset=lspet"),
         ("name=a=b", "'name=a=b' is invalid: mismatched input '=' expecting <EOF>; put quotes around special"),
@@ -34,7 +36,7 @@ from llpp.run_dir import older_runs
 )
 def test_wrong_overrides_are_one_sentence(override, sentence):
     with pytest.raises(ConfigError) as refused:
-        compose.compose_config([override])
+        compose.compose_config(override.split())
     assert str(refused.value).startswith(sentence)
     text = str(refused.value)
     assert "\n" not in text and "full_key" not in text and "provider=" not in text and "See https" not in text

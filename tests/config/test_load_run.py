@@ -84,6 +84,35 @@ def test_nothing_of_a_strangers_run_is_executed(finished, tmp_path):
 
 
 @pytest.mark.slow
+def test_boxes_may_be_an_array(finished):
+    data = figures()
+    boxes = data.records.boxes[:2]
+    images = [data.load(0), data.load(1)]
+    run = llpp.load(finished)
+    from_array = [found.predicted_loss for found in run.predict(images, boxes)]
+    assert from_array == [found.predicted_loss for found in run.predict(images, [tuple(box) for box in boxes])]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("old", "new", "sentence"),
+    [
+        ("\nhead:", "\nhad:", "has no section head"),
+        ("padding: 1.25", "padding: ${oc.env:HOME}", "has the interpolation"),
+        ("channels: 8", "channels: 16", "the weights of .* do not fit the backbone"),
+    ],
+)
+def test_a_config_that_does_not_fit_is_a_sentence(finished, tmp_path, old, new, sentence):
+    shutil.copytree(finished, tmp_path / "run")
+    path = tmp_path / "run/config.yaml"
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new))
+    with pytest.raises((StateError, ConfigError), match=sentence):
+        llpp.load(tmp_path / "run")
+
+
+@pytest.mark.slow
 def test_a_damaged_checkpoint_is_a_sentence(finished, tmp_path):
     shutil.copytree(finished, tmp_path / "run")
     path = tmp_path / "run/round_00/last.ckpt"

@@ -116,6 +116,7 @@ def test_other_images_change_no_split(tmp_path):
     [
         ([], "has no images in its sub-folders"),
         (["only/1.png", "only/2.png", "only/3.png"], "classification needs two classes or more; got .*only"),
+        (["val/a/1.png", "test/b/2.png"], "has folders for test and val, but none for train; put the training"),
         (["train/a/1.png", "cats/2.png"], "has a folder train and a folder cats; expected either folders of splits"),
     ],
 )

@@ -9,7 +9,7 @@ from helpers.run_dirs import CLASSES, Grey, GreyClasses
 
 from llpp.config import build, instantiate
 from llpp.datasets.classes import UNKNOWN
-from llpp.errors import ConfigError
+from llpp.errors import ConfigError, StateError
 from llpp.oracles.base import Oracle
 from llpp.oracles.simulated import SimulatedOracle
 from llpp.rounds import loop
@@ -58,20 +58,21 @@ def test_a_run_with_unlabelled_training_records_is_refused_before_anything_is_wr
 
 
 class Annotators(Oracle):
-    """Write down what they are asked for, and answer when they feel like it."""
+    """Answer the first `answers` of the ids that they are asked for; the others wait."""
 
-    def __init__(self, answered):
-        self.answered = answered
-        self.asked = []
+    def __init__(self, answers):
+        self.answers = answers
+        self.asked = {}
 
     def check(self, rows):
         self.checked = len(rows)
 
     def ask(self, ids):
-        self.asked.append(list(ids))
+        self.asked.update(dict.fromkeys(ids))
 
     def find_answered(self, ids):
-        return np.full(len(ids), self.answered)
+        known = list(self.asked)[: self.answers]
+        return np.isin(ids, known)
 
 
 SHORT = ("rounds=2", "trainer.max_epochs=1")
@@ -80,9 +81,9 @@ SHORT = ("rounds=2", "trainer.max_epochs=1")
 @pytest.mark.slow
 @pytest.mark.parametrize("answered", [True, False])
 def test_a_round_measures_what_its_oracle_knows(answered, tmp_path):
-    oracle = Annotators(answered)
+    oracle = Annotators(answers=100 if answered else 12)
     state = loop.run_rounds(replace(tiny(tmp_path, *SHORT), oracle=oracle))
-    assert oracle.checked == 36 and oracle.asked == [list(state.rounds[0].selected)]
+    assert oracle.checked == 36 and list(oracle.asked) == [*state.initial, *state.rounds[0].selected]
     first = rows(tmp_path)[0]
     for column in ("selected_pck", "selected_loss_mean", "selected_loss_std"):
         assert (first[column] != "") == answered, column
@@ -91,10 +92,39 @@ def test_a_round_measures_what_its_oracle_knows(answered, tmp_path):
 
 
 @pytest.mark.slow
+def test_the_next_round_trains_on_the_answered_images_and_selects_none_that_wait(tmp_path):
+    state = loop.run_rounds(
+        replace(tiny(tmp_path, "rounds=3", "trainer.max_epochs=1"), oracle=Annotators(answers=15))
+    )
+    initial, first, second = state.initial, state.rounds[0].selected, state.rounds[1].selected
+    assert [row["labelled"] for row in rows(tmp_path)] == ["12", "15", "15"], "12 at the start, and 3 of 6 selected"
+    assert len({*initial, *first, *second}) == 24, "what waits for its label is not selected again"
+    assert [row["pool"] for row in rows(tmp_path)] == ["24", "18", "12"]
+
+
+def test_a_round_without_enough_labels_is_one_sentence(tmp_path):
+    with pytest.raises(StateError, match=r"1 of the 12 images that were selected for labelling have labels; round 0"):
+        loop.run_rounds(replace(tiny(tmp_path, *SHORT), oracle=Annotators(answers=1)))
+
+
+class Strangers(SimulatedOracle):
+    """Know only what they were asked for."""
+
+    knows_pool = False
+
+
+def test_true_losses_of_a_pool_that_nobody_has_labelled_are_refused(tmp_path):
+    cfg = config(tmp_path, "acquisition=true_loss", dataset=FIGURES)
+    cfg.oracle._target_ = f"{__name__}.Strangers"
+    with pytest.raises(ConfigError, match="needs the labels of all images, and oracle Strangers knows only those"):
+        build.build_run(cfg)
+
+
+@pytest.mark.slow
 def test_a_pool_whose_labels_nobody_knows_is_not_scored_to_measure_it(tmp_path):
     run = tiny(tmp_path, *SHORT, "acquisition=random")
     assert run.settings.evaluate_pool
-    loop.run_rounds(replace(run, oracle=Annotators(True)))
+    loop.run_rounds(replace(run, oracle=Annotators(answers=100)))
     assert not (tmp_path / "round_00/scores.parquet").exists()
     assert (tmp_path / "round_00/predictions.parquet").exists() and rows(tmp_path)[0]["selected_pck"] != ""
 

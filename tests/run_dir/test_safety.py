@@ -291,7 +291,9 @@ def test_only_our_datasets_and_tasks_are_built_from_a_config(tmp_path, marker, t
     for number, (dataset, task) in enumerate(hostile):
         folder = figures(tmp_path / str(number), dataset, task)
         message = sentence(ConfigError, instantiate.rebuild_run_task, folder)
-        expected = f"config.yaml names _target_ {target!r}, which is neither one of llpp's datasets or tasks nor in"
+        expected = (
+            f"config.yaml names _target_ {target!r}, which is neither a part of llpp that such a file may name nor in"
+        )
         assert expected in message
         assert "trusted_packages=…" in message
 

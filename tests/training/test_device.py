@@ -120,7 +120,7 @@ def test_more_steps_of_an_epoch_or_of_a_pass_are_no_more_waiting(tmp_path):
 
 def test_losses_are_looked_at_now_and_then_and_the_first_bad_step_is_named():
     watch = NonFiniteLossMonitor(round_number=3)
-    watch.every = 4
+    watch.steps_between_checks = 4
     good, bad = torch.tensor(1.0), torch.tensor(torch.nan)
     watch.add(0, 7, good, {"train/pose_loss": good})
     watch.add(1, 0, bad, {"train/pose_loss": torch.tensor(0.25)})

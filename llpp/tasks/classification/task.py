@@ -12,16 +12,17 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 from torchmetrics import Metric, MetricCollection
-from torchmetrics.classification import MulticlassAccuracy
+from torchmetrics.classification import MulticlassAccuracy, MulticlassStatScores
 
 from llpp.backbones.base import Backbone
 from llpp.datasets.base import SPLITS, AnyDataset
 from llpp.datasets.classes import UNKNOWN, ClassLabels
 from llpp.errors import ConfigError
-from llpp.tasks.base import Arrays, Listing, Task, format_share
-from llpp.tasks.classification.drawing import draw_tile, write_label
+from llpp.tasks.base import Arrays, Colour, Listing, Task, format_share
+from llpp.tasks.classification.drawing import CORRECT, WRONG, draw_tile, write_label
 from llpp.types import Batch, Output, PlacedCrops
 
+SUPPORT = 4  # column of torchmetrics' counts: the number of images that show a class
 MAX_PARTS = 20  # classes whose accuracy has a column of its own; more would bury the others
 
 
@@ -112,6 +113,7 @@ class ClassificationTask(Task):
             {
                 "all": MulticlassAccuracy(average="micro", **options),
                 "by_class": MulticlassAccuracy(average="none", **options),
+                "counts": MulticlassStatScores(average="none", **options),
             },
             compute_groups=False,
         )
@@ -123,10 +125,17 @@ class ClassificationTask(Task):
         metric.update(predictions["predicted_class"], batch["label"])
 
     def summarise_metric(self, metric: Metric | MetricCollection) -> dict[str, Tensor]:
-        """`accuracy`, and for few classes `accuracy_<class>`, the share of its images that are recognised."""
+        """`accuracy`, and for few classes `accuracy_<class>`, the share of its images that are recognised.
+
+        NaN without any image.
+        """
         values = cast(dict[str, Tensor], metric.compute())
-        summary = {"accuracy": values["all"]}
-        for name, value in zip(self.part_names, values["by_class"], strict=False):
+        # torchmetrics calls the accuracy of no images 0; of a class that no image shows, it is unknown.
+        images = values["counts"][:, SUPPORT]
+        accuracy = values["all"].where(images.sum() > 0, torch.nan)
+        by_class = values["by_class"].where(images > 0, torch.nan)
+        summary = {"accuracy": accuracy}
+        for name, value in zip(self.part_names, by_class, strict=False):
             summary[f"accuracy_{name}"] = value
         return summary
 
@@ -143,6 +152,10 @@ class ClassificationTask(Task):
         """The image, framed by whether its class was recognised."""
         correct = int(prediction["predicted_class"]) == int(self.labels.index[row])
         return draw_tile(image, correct)
+
+    def explain_colours(self) -> list[tuple[Colour, str]]:
+        """See `Task.explain_colours`."""
+        return [(CORRECT, "right class"), (WRONG, "wrong class")]
 
     def describe(self, row: int, prediction: Arrays) -> str:
         """True and predicted class."""

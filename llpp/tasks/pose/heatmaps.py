@@ -42,18 +42,18 @@ class HeatmapCodec:
         """Targets for (B, K, 2) joints in input pixels.
 
         Returns:
-            (B, K, h, w) with a Gaussian for every drawn joint and zeros for the others.
+            (B, K, h, w) with a Gaussian for every joint that has a target and zeros for the others.
         """
         height, width = shape
-        drawn = self.has_target(joints, visible, shape)
-        cells = torch.where(drawn[..., None], self.to_cells(joints), torch.zeros_like(joints))
+        has_target = self.has_target(joints, visible, shape)
+        cells = torch.where(has_target[..., None], self.to_cells(joints), torch.zeros_like(joints))
 
         def sample_gaussian(centre: Tensor, length: int) -> Tensor:
             steps = torch.arange(length, device=joints.device, dtype=joints.dtype)
             return torch.exp(-((steps - centre[..., None]) ** 2) / (2 * self.sigma**2))
 
         columns, rows = sample_gaussian(cells[..., 0], width), sample_gaussian(cells[..., 1], height)
-        rows = rows * (drawn * self.peak)[..., None].to(rows.dtype)
+        rows = rows * (has_target * self.peak)[..., None].to(rows.dtype)
         return rows[..., :, None] * columns[..., None, :]
 
     def decode(self, heatmaps: Tensor) -> tuple[Tensor, Tensor]:

@@ -19,10 +19,11 @@ from llpp.datasets.base import AnyDataset
 from llpp.datasets.pose import Normaliser, PoseDataset, PoseLabels
 from llpp.errors import ConfigError, DataError
 from llpp.geometry import compute_scale, move_points
-from llpp.tasks.base import Arrays, Listing, Symbol, Task
+from llpp.tasks.base import Arrays, Colour, Listing, Symbol, Task
 from llpp.tasks.pose.drawing import (
     LEGEND_GREY,
     SIDE_COLOURS,
+    TRUTH_COLOUR,
     draw_dot,
     draw_joints,
     draw_person,
@@ -222,6 +223,15 @@ class PoseTask(Task):
             Symbol("left", 44, partial(draw_dot, colour=SIDE_COLOURS["left"])),
             Symbol("right", 52, partial(draw_dot, colour=SIDE_COLOURS["right"])),
             Symbol("middle", 62, partial(draw_dot, colour=SIDE_COLOURS["middle"])),
+        ]
+
+    def explain_colours(self) -> list[tuple[Colour, str]]:
+        """See `Task.explain_colours`."""
+        return [
+            (TRUTH_COLOUR, "truth"),
+            (SIDE_COLOURS["left"], "predicted, person's left"),
+            (SIDE_COLOURS["right"], "predicted, person's right"),
+            (SIDE_COLOURS["middle"], "predicted, middle"),
         ]
 
     def draw_label(self, tile: NDArray[np.uint8], row: int, matrix: NDArray[np.float64]) -> None:

@@ -90,6 +90,19 @@ def test_accuracy_counts_labelled_images_only_and_breaks_down_by_class():
     assert [summary[f"accuracy_{name}"] for name in ("cat", "dog", "eel")] == [1.0, 0.0, 1.0]
 
 
+def test_the_accuracy_of_no_images_is_unknown():
+    task = ClassificationTask(Squares())
+    metric = task.make_metric()
+    only_cats = {"label": torch.tensor([0, UNKNOWN])}
+    task.update_metric(metric, {"predicted_class": torch.tensor([0, 1])}, only_cats)
+    summary = {name: float(value) for name, value in task.summarise_metric(metric).items()}
+    assert summary["accuracy"] == summary["accuracy_cat"] == 1.0
+    assert np.isnan(summary["accuracy_dog"]) and np.isnan(summary["accuracy_eel"])
+    metric.reset()
+    task.update_metric(metric, {"predicted_class": torch.tensor([1])}, {"label": torch.tensor([UNKNOWN])})
+    assert np.isnan(float(task.summarise_metric(metric)["accuracy"]))
+
+
 def test_an_idle_crop_has_no_class():
     crops = PlacedCrops(np.array([0]), np.eye(3)[None], np.zeros(1, bool), np.ones(1, bool))
     assert ClassificationTask(Squares()).crop_labels(crops)["label"].tolist() == [UNKNOWN]

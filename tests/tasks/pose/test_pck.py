@@ -234,15 +234,6 @@ def test_two_processes_measure_what_one_does(tmp_path):
         assert result == {name: value for name, value in expected.items() if name != "auc"}
 
 
-def test_a_fresh_pck_is_empty_and_measures_the_same():
-    used = pck(0.2, exclude=["elbow"])
-    used.update(*example())
-    fresh = used.make_empty()
-    assert math.isnan(float(fresh.compute()["mean"]))
-    fresh.update(*example())
-    assert float(fresh.compute()["mean"]) == float(used.compute()["mean"])
-
-
 def test_the_torso_is_the_longest_diagonal_with_two_labelled_ends():
     joints = np.array([[[0, 0], [3, 4], [10, 0], [10, 12]]], dtype=np.float32)  # diagonals of 5 and 12
     diagonals = ((0, 1), (2, 3))
