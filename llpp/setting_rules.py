@@ -38,6 +38,8 @@ def _make_optional_rule(rule: Rule) -> Rule:
 
 RULES: Mapping[str, Rule] = {  # of single values, wherever they come from
     "seed": _make_integer_rule(0),
+    "name": (lambda value: isinstance(value, str | int) and value != "", "a text"),
+    "paths.runs": (lambda value: isinstance(value, str) and value != "", "a folder"),
     "rounds": _make_integer_rule(1),
     "initial": _make_integer_rule(2),
     "budget": _make_integer_rule(1),
@@ -61,6 +63,7 @@ RULES: Mapping[str, Rule] = {  # of single values, wherever they come from
         "a list of thresholds above 0, as in [0.1,0.2]",
     ),
     "pck.exclude": (_is_list, "a list of joints, as in [pelvis,thorax]"),
+    "pose_loss.background": (_make_minimum(0.0), "a weight, 0 or more"),
     "scoring.compile_from": (
         lambda value: value in (None, "auto") or (type(value) is int and value >= 1),
         "auto, null, or a number of images, 1 or more",
@@ -72,7 +75,7 @@ RULES: Mapping[str, Rule] = {  # of single values, wherever they come from
     "data.eval_batch_size": _make_integer_rule(1),
     "data.workers": _make_integer_rule(0),
     "trainer.max_epochs": (lambda value: type(value) is int and value >= 1, "1 or more"),
-    "trainer.accelerator": (lambda value: value != "auto", "cpu, gpu or mps"),
+    "trainer.accelerator": (lambda value: value in ("cpu", "gpu", "cuda", "mps"), "cpu, gpu or mps"),
     "trainer.precision": (
         lambda value: str(value) in PRECISIONS + OTHER_PRECISIONS,
         f"one of {', '.join(PRECISIONS)}",
@@ -89,6 +92,7 @@ CHOICES = {
     "crop.resample": ("auto", "worker", "device"),
     "launch.allocator": ("auto", "keep", "system"),
     "pck.joints": ("labelled", "visible"),
+    "pose_loss.mask": ("labelled", "all"),
 }
 
 

@@ -28,7 +28,7 @@ class Settings:
         for field in dataclasses.fields(self):
             check_setting(SECTIONS.get(field.name, "") + field.name, getattr(self, field.name))
         enough = self.subset is None or (isinstance(self.subset, int) and self.subset >= self.budget)
-        expect(enough, "scoring.subset", self.subset, "null, or a whole number, budget or more")
+        expect(enough, "scoring.subset", self.subset, f"null, or a whole number, {self.budget} (budget) or more")
 
 
 # Where run.yaml has the settings above that do not stand at its top.

@@ -525,6 +525,8 @@ def test_labels_are_described_tabulated_and_drawn(task, samples):
         assert listing.title and listing.rows
         for row in listing.rows:
             assert len(row) == len(listing.columns) and all(isinstance(cell, str) for cell in row)
+    for colour, meaning in made.explain_colours():
+        assert len(colour) == 3 and all(0 <= level <= 255 for level in colour) and meaning
     tile = np.full((192, 192, 3), 128, dtype=np.uint8)
     for symbol in made.list_symbols():
         before = tile.copy()

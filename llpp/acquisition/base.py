@@ -16,7 +16,7 @@ NEEDS = frozenset({"predicted_loss", "true_loss", "embedding", "labelled_embeddi
 class Acquisition(ABC):
     """Ranks the unlabelled pool and selects from it."""
 
-    needs: frozenset[str] = frozenset()  # columns of Candidates that a scoring pass must fill, of NEEDS
+    needs: frozenset[str] = frozenset()  # columns of Candidates to fill: of NEEDS, or what the task offers
 
     @abstractmethod
     def select(self, candidates: Candidates, budget: int, rng: np.random.Generator) -> list[str]:

@@ -45,7 +45,7 @@ class CoreSetAcquisition(Acquisition):
         first = None
         if centres is None or len(centres) == 0:
             first = int(rng.integers(max(1, len(candidates.ids))))
-        gpu = find_gpu_with_room(points)
+        gpu = find_gpu_with_room(points, centres)
         if gpu is None:
             picks = k_centre_greedy(points, centres, budget, first)
         else:

@@ -20,14 +20,16 @@ UNCHECKED_PICKS = 64  # picks that are queued before the host checks whether the
 VALUES_AT_ONCE = 2**25  # of a product or a copy, 256 MiB in double precision
 
 
-def find_gpu_with_room(points: Points) -> torch.device | None:
-    """Return the GPU that this process already works with, if it has room for (N, D) points; otherwise None."""
+def find_gpu_with_room(points: Points, centres: Points | None) -> torch.device | None:
+    """Return the GPU that this process already works with, if it has room for (N, D) points and (L, D) centres."""
     if not torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
         return None
     # Training keeps memory for its next step, which counts as used until it is given back.
     torch.cuda.empty_cache()
     free, _ = torch.cuda.mem_get_info()
-    needed = points.nbytes + 32 * len(points) + 6 * 8 * VALUES_AT_ONCE
+    # Centres are copied once more when picks join them.
+    centre_bytes = 0 if centres is None else centres.nbytes
+    needed = points.nbytes + 2 * centre_bytes + 32 * len(points) + 6 * 8 * VALUES_AT_ONCE
     if needed >= free:
         return None
     return torch.device("cuda", torch.cuda.current_device())

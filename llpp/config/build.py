@@ -17,6 +17,7 @@ from llpp.acquisition.base import NEEDS, Acquisition
 from llpp.backbones.base import Backbone
 from llpp.config import build_crop_cache, fingerprint, read_settings
 from llpp.config.instantiate import (
+    check_kind,
     hydra_errors_as_config_errors,
     instantiate_dataset,
     make,
@@ -31,8 +32,8 @@ from llpp.data.image_preparation import ImagePreparation
 from llpp.data.person_crop import PersonCrop
 from llpp.datasets.base import AnyDataset
 from llpp.distributed import collectives
-from llpp.errors import ConfigError
-from llpp.heads.base import FeatureSpec
+from llpp.errors import ConfigError, expect
+from llpp.heads.base import FeatureSpec, LossHead
 from llpp.inference.performance import Performance, keep_memory
 from llpp.loggers.wandb_logger import WandbRun
 from llpp.oracles.base import Oracle
@@ -70,7 +71,9 @@ def build_run(cfg: DictConfig, gpu: int | None = None, dataset: AnyDataset | Non
     images = ImagePreparation(cfg.crop.size, ResidentCrops(crops) if crops and cfg.crop.resident else None)
 
     acquisition: Acquisition = make(cfg.acquisition)
+    check_kind(acquisition, Acquisition, "acquisition")
     oracle: Oracle = make(cfg.oracle)(dataset=dataset)
+    check_kind(oracle, Oracle, "oracle")
     _check_needs(acquisition, task, oracle)
     make_module = partial(build_module, cfg, dataset, task, images)
     _check_training(cfg, make_module, task, gpu)
@@ -125,6 +128,7 @@ def build_module(
 ) -> LearningLossModule:
     """A fresh module; the backbone is made first, so one seed gives it the same weights under any head."""
     backbone: Backbone = make(cfg.backbone, outputs=dataset.records.labels.outputs)
+    check_kind(backbone, Backbone, "backbone")
     task.check_backbone(backbone)
     backbone.check_size(cfg.crop.size)
     spec = FeatureSpec(backbone.feature_channels, backbone.penultimate_channels, cfg.crop.size)
@@ -132,6 +136,7 @@ def build_module(
     if part.phase != "backbone":
         with hydra_errors_as_config_errors():
             head = make(cfg.head)(spec=spec)
+        check_kind(head, LossHead, "head")
     compiled = _build_compilation(cfg)
     compiled.prepare(backbone)
     return LearningLossModule(
@@ -173,7 +178,7 @@ def _check_needs(acquisition: Acquisition, task: Task, oracle: Oracle) -> None:
         )
     missing = sorted(acquisition.needs - NEEDS - task.offers)
     if missing:
-        offered = ", ".join(sorted(task.offers)) or "none of its own"
+        offered = ", ".join(sorted(NEEDS | task.offers))
         raise ConfigError(
             f"acquisition {type(acquisition).__name__} needs {', '.join(missing)}, which task={task.name} does not "
             f"predict (it offers {offered}); choose another acquisition or task"
@@ -183,11 +188,19 @@ def _check_needs(acquisition: Acquisition, task: Task, oracle: Oracle) -> None:
 def _check_training(
     cfg: DictConfig, make_module: Callable[[RoundPart], LearningLossModule], task: Task, gpu: int | None
 ) -> None:
-    """Make a module, its optimiser and a trainer once, so that their mistakes end the run before it begins."""
+    """Make a module, optimiser, schedule and trainer once, so that their mistakes end the run before it begins."""
+    has_gpu = torch.cuda.is_available() or torch.backends.mps.is_available()
+    if cfg.trainer.accelerator in ("gpu", "cuda") and not has_gpu:
+        raise ConfigError(
+            f"trainer.accelerator={cfg.trainer.accelerator!r}, but torch finds no GPU here; use trainer=cpu, or "
+            "install a CUDA build of torch"
+        )
     module = make_module(RoundPart(0))
     module.compilation.begin_job()
     with hydra_errors_as_config_errors():
-        module.optimizer_factory(module.parameters())
+        optimizer = module.optimizer_factory([{"params": list(module.parameters())}])
+        if module.scheduler_factory is not None:
+            module.scheduler_factory(optimizer, 100)
         try:
             _build_trainer(cfg, task, [], gpu, "", Path(cfg.paths.run_dir), "", True)
         except MisconfigurationException as error:
@@ -204,9 +217,8 @@ def _collect_decided_settings(cfg: DictConfig) -> dict[str, Any]:
 def _build_compilation(cfg: DictConfig) -> compilation.Compilation:
     # Batches of one size are compiled once, and cuDNN times its algorithms once for them.
     filled = cfg.training.compile is not None or cfg.trainer.accelerator in ("gpu", "cuda")
-    setting = OmegaConf.masked_copy(cfg.training, "compile")
     return compilation.parse_compile_setting(
-        **to_plain(setting),
+        to_plain(cfg.training)["compile"],
         batch=cfg.data.eval_batch_size if filled else 0,
         accumulated=cfg.trainer.get("accumulate_grad_batches", 1),
     )
@@ -217,7 +229,11 @@ def _build_loader_factory(
 ) -> Callable[[Sequence[int], Sequence[int], int], PoolDataModule]:
     margin = cfg.crop.margin if read_settings.resolve_resampling(cfg) == "device" else None
     crop = PersonCrop(cfg.crop.size, cfg.crop.padding, margin)
-    pixel = make(cfg.pixel) if cfg.pixel else None
+    pixel = None
+    if cfg.pixel:
+        is_node = isinstance(cfg.pixel, DictConfig) and "_target_" in cfg.pixel
+        expect(is_node, "pixel", cfg.pixel, "null, or a mapping with _target_ as in conf/run.yaml")
+        pixel = make(cfg.pixel)
     pipeline = CropPipeline(crop, make(cfg.augmentation), pixel, crops, bool(cfg.crop.resident))
     loading = read_settings.read_loader_settings(cfg)
 

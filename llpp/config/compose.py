@@ -220,6 +220,13 @@ def explain_compose_error(error: Exception) -> str:
         return _explain_unknown_choice(error, str(error.missing_cfg_file), error.options)
     if type(error) is ValueError:
         return f"{join_lines(str(error))}; expected the name of one of its files, as in logger=none"
+    several = re.match("Ambiguous value for argument '(.+)'", str(error))
+    if several is not None:
+        name, _, values = several[1].partition("=")
+        return (
+            f"{several[1]} has several values, and this is a single run; add -m to run each of them, or write "
+            f"{name}=[{values}] for a list"
+        )
     group = re.search(r"Could not override '([\w/]+)'. No match in the defaults list", str(error))
     if group is not None:
         return _explain_absent_group(error, group[1])

@@ -137,9 +137,14 @@ def hash_program(settings: Mapping[str, Any]) -> str:
 
 def _find_targets(tree: Any) -> Iterator[str]:
     """Every `_target_`, in lists too."""
+    values: list[Any] = []
     if isinstance(tree, Mapping):
-        yield from (str(value) for key, value in tree.items() if key == "_target_")
-    for value in tree.values() if isinstance(tree, Mapping) else tree if isinstance(tree, list) else ():
+        if "_target_" in tree:
+            yield str(tree["_target_"])
+        values = list(tree.values())
+    elif isinstance(tree, list):
+        values = tree
+    for value in values:
         yield from _find_targets(value)
 
 

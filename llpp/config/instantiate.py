@@ -22,7 +22,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from llpp.config.compose import drop_origin, join_lines
 from llpp.config.trusted_targets import check_targets
-from llpp.datasets.base import AnyDataset
+from llpp.datasets.base import AnyDataset, ImageDataset
 from llpp.errors import ConfigError, LlppError
 from llpp.run_dir.config_file import read_config
 
@@ -40,6 +40,19 @@ def make(node: Any, **extra: Any) -> Any:
     """Instantiate a node of a config; only plain containers reach the objects."""
     with hydra_errors_as_config_errors():
         return instantiate(node, **extra, _convert_="all")
+
+
+def check_kind(part: Any, kind: type, group: str) -> None:
+    """Raise ConfigError unless a part of a run, made from the YAML file of a group, is what that group is for."""
+    if isinstance(part, kind):
+        return
+    if isinstance(part, dict):
+        raise ConfigError(f"{group} has no _target_; write `_target_: module.Class` into its YAML file")
+    found = f"{type(part).__module__}.{type(part).__qualname__}"
+    raise ConfigError(
+        f"{group}: {found} is no {kind.__name__}; derive it from {kind.__module__}.{kind.__qualname__}, or name "
+        "another class in its YAML file"
+    )
 
 
 @contextmanager
@@ -166,6 +179,7 @@ def make_dataset(cfg: DictConfig) -> AnyDataset:
 def instantiate_dataset(node: DictConfig) -> AnyDataset:
     """Build the dataset of a config's node."""
     dataset: AnyDataset = make(node)
+    check_kind(dataset, ImageDataset, "dataset")
     return dataset
 
 

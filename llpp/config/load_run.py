@@ -45,6 +45,8 @@ class LoadedRun:
 
     def __init__(self, run_dir: str | Path, device: str = "cpu", trusted_packages: Sequence[str] = ()) -> None:
         folder = Path(run_dir)
+        if not folder.is_dir():
+            raise StateError(f"{folder} is not a folder; give a run directory, as in runs/demo/predicted_loss/seed0")
         config, _ = read_config(folder)
         for name in PARTS:
             if not isinstance(config.get(name), dict):

@@ -10,7 +10,7 @@ from llpp.settings import SECTIONS, HeadTraining, LoaderSettings, Settings
 
 
 def read_settings(cfg: Any) -> Settings:
-    """The shape of the run that a config asks for; ConfigError about what takes neither data nor torch to judge."""
+    """Return a run's settings; ConfigError about values that can be judged without data and torch."""
     for name in (*RULES, *CHOICES):
         _check_value(cfg, name)
     read_loader_settings(cfg)

@@ -15,7 +15,7 @@ COMPILE_BREAK_EVEN = 40e9
 
 @dataclass(frozen=True)
 class Performance:
-    """See conf/run.yaml."""
+    """`launch.allocator` and `scoring.compile_from`; see conf/run.yaml."""
 
     allocator: Literal["auto", "keep", "system"] = "auto"
     compile_from: int | Literal["auto"] | None = "auto"

@@ -24,7 +24,7 @@ from llpp.errors import ConfigError, Interrupted, LlppError, RankError, expect
 # Environment variable with the job that workers run. It is not a file, because a config may hold secrets.
 JOB = "LLPP_JOB"
 PARENT = "LLPP_LAUNCHER"  # environment variable with the launcher's process id
-STOP_SIGNALS = ("SIGTERM", "SIGINT", "SIGHUP", "SIGUSR1")  # the last is what Slurm sends before it ends a job
+STOP_SIGNALS = ("SIGTERM", "SIGINT", "SIGHUP", "SIGUSR1")  # the last is what Slurm can be asked to send first
 CONNECTION_WORDS = ("connection", "gloo", "nccl", "socket", "timed out")  # in errors of ranks that lost another rank
 
 

@@ -8,7 +8,7 @@ import torch
 
 from llpp.errors import TrainingError
 
-RESUME_HINT = "then run the same command again to resume from the last checkpoint"
+RESUME_HINT = "and run the same command again to resume from the last checkpoint"
 
 
 @contextmanager
@@ -24,9 +24,10 @@ def explain_resource_errors(data: Mapping[str, Any], crop_size: int) -> Iterator
     except torch.OutOfMemoryError as error:
         cause = _get_first_sentence(error)
         raise TrainingError(
-            f"the GPU's memory ran out ({cause}); lower data.batch_size={data['batch_size']} in "
-            f"training or data.eval_batch_size={data['eval_batch_size']} in scoring, crop.size={crop_size}, or the "
-            f"backbone's width, {RESUME_HINT}"
+            f"the GPU's memory ran out ({cause}); if that was in scoring, lower data.eval_batch_size="
+            f"{data['eval_batch_size']} {RESUME_HINT}; if it was in training, lower data.batch_size="
+            f"{data['batch_size']}, crop.size={crop_size} or the backbone's width, which is another experiment: give "
+            "it another name=…"
         ) from error
     except RuntimeError as error:
         if "DataLoader worker" not in str(error):
@@ -34,7 +35,7 @@ def explain_resource_errors(data: Mapping[str, Any], crop_size: int) -> Iterator
         cause = _get_first_sentence(error)
         raise TrainingError(
             f"a process that loads images has ended ({cause}), as the system does when memory or /dev/shm runs out; "
-            f"lower data.workers={data['workers']} or data.batch_size={data['batch_size']}, {RESUME_HINT}"
+            f"lower data.workers={data['workers']} {RESUME_HINT}"
         ) from error
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from llpp.report.bootstrap import MIN_PAIRS, Difference, compute_paired_difference
 from llpp.report.collect import Collection, Method, Section
-from llpp.report.metric import SELECTED_METRIC, TEST_METRIC
+from llpp.report.metric import SELECTED_METRIC, TEST_METRIC, resolve_column
 from llpp.report.tables import Entry, Grid, GridRow, format_counts, format_number_of
 
 CSV_COLUMNS = (
@@ -207,7 +207,8 @@ def format_differences_csv(collection: Collection) -> str:
                 for count, cell in zip((*table.counts, ""), row.cells, strict=True):
                     if cell is None:
                         continue
-                    key = (section.dataset, table.quantity, row.method, table.baseline, count)
+                    quantity = resolve_column(table.quantity, section.metric)
+                    key = (section.dataset, quantity, row.method, table.baseline, count)
                     writer.writerow((*key, *_format_csv_values(cell)))
     return text.getvalue()
 

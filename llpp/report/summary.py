@@ -52,7 +52,7 @@ def _describe_first_selection(section: Section) -> str:
     (worst, first), *others = means
 
     metric = section.get_metric_name("train")
-    sentence = f"In the first selection, {first} chose images with a {metric} of {worst:.2f}"
+    sentence = f"In the first selection, {first} chose images with a mean {metric} of {worst:.2f}"
     if others:
         words = [f"those of {label} had {mean:.2f}" for mean, label in others]
         sentence += f" where {_join_words(words)}"

@@ -248,7 +248,12 @@ def _ask_oracle(run: Run, state: RunState) -> NDArray[np.bool_]:
 
 
 def _lock_and_load(run_dir: Path, held: ExitStack) -> RunState | None:
-    run_dir.mkdir(parents=True, exist_ok=True)
+    try:
+        run_dir.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StateError(
+            f"the run directory {run_dir} cannot be made ({error.strerror}); choose another paths.runs=…"
+        ) from error
     held.enter_context(lock_run_dir(run_dir))
     return load_state(run_dir / "state.json")
 

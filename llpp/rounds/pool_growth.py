@@ -41,7 +41,7 @@ class RecordTable:
     ids: Ids
     split: NDArray[np.uint8]  # (N,) position in SPLITS
     digest: NDArray[np.uint64]  # (N,)
-    since: NDArray[np.int32]  # (N,) growths before they came
+    since: NDArray[np.int32]  # (N,) number of the growth that they came with; 0: there from the start
 
     @classmethod
     def from_records(cls, records: Records[Any], task: Task) -> "RecordTable":

@@ -1,11 +1,12 @@
-"""What a run writes, file by file.
+"""What a run writes in its rounds, file by file.
 
 config.yaml   the resolved config           rounds.csv   one row per committed round
 state.json    the commit point               skipped.csv  ids whose image cannot be read, if any
 records.parquet  what was known about every record at the start; see `pool_growth`
 wandb.json    id of the W&B run, if any, and how far it has been sent
-round_NN/     last.ckpt with its digest in last.ckpt.sha256, test.parquet, and if the round selected: scores.parquet,
-              selected.csv, predictions.parquet
+round_NN/     last.ckpt, with training.weights=best also best.ckpt, each with its digest (last.ckpt.sha256);
+              in round 0 with training.base=backbone also backbone/, with the same; test.parquet;
+              if the round selected, scores.parquet, selected.csv, predictions.parquet
 """
 
 import csv
@@ -121,7 +122,7 @@ def evaluate_loss_ranking(scores: Evaluation) -> dict[str, float]:
 
 
 def build_selection_row(task: Task, selection: Selection) -> Row:
-    """The columns of a round that selects: the selected images and the whole unlabelled pool, as far as known."""
+    """The columns of a round that selects: the selected images and all that was scored, as far as known."""
     chosen = selection.scores if selection.answered else None
     pool = selection.pool_scores if selection.pool_is_known else None
     return {

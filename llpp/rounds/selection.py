@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from llpp.acquisition.base import Acquisition
 from llpp.distributed import collectives
+from llpp.errors import ConfigError
 from llpp.ids import Ids
 from llpp.inference.evaluation import PER_IMAGE, Evaluation
 from llpp.inference.scorer import PoolScorer
@@ -30,7 +31,7 @@ class Selection:
     answered: bool  # whether the labels of all of them are known
     pool_ids: Ids  # what could have been selected
     pool_scores: Evaluation | None  # of these; None where nothing was scored
-    pool_is_known: bool  # whether metric and true losses of the whole pool mean anything
+    pool_is_known: bool  # whether metric and true losses of all that was scored mean anything
 
 
 def select_from_pool(
@@ -64,7 +65,7 @@ def select_from_pool(
     def choose_ids() -> list[str]:
         candidates = _build_candidates(ids, needs, pool_scores, labelled_embedding)
         chosen = acquisition.select(candidates, settings.budget, rng)
-        pool.label(chosen)  # refuses strangers and repeats of a plug-in before anything is written
+        _check_chosen(acquisition, chosen, ids, settings.budget)
         oracle.ask(chosen)
         return chosen
 
@@ -82,6 +83,25 @@ def _draw_subset(rows: NDArray[np.int64], size: int | None, rng: np.random.Gener
     if size is None or size >= len(rows):
         return rows
     return rows[np.sort(rng.choice(len(rows), size, replace=False))]
+
+
+def _check_chosen(acquisition: Acquisition, chosen: list[str], ids: Ids, budget: int) -> None:
+    """Raise ConfigError unless a plug-in has selected what it was asked for, before anything is written."""
+    expected = min(budget, len(ids))
+    names = Ids(chosen)
+    strangers = np.flatnonzero(ids.find_rows(names) < 0)
+    if len(strangers):
+        found = f"{chosen[strangers[0]]!r}, which is none of the candidates"
+    elif names.find_duplicate() is not None:
+        found = f"{names.find_duplicate()!r} twice"
+    elif len(chosen) != expected:
+        found = f"{len(chosen)} ids"
+    else:
+        return
+    raise ConfigError(
+        f"acquisition {type(acquisition).__name__} selected {found}; expected {expected} distinct ids of its "
+        f"{len(ids)} candidates: fix its select()"
+    )
 
 
 def _build_candidates(

@@ -85,6 +85,8 @@ def update_targets(tree: Any) -> Any:
 
 def update_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
     """Recorded result settings, flat, of a run that had only poses, under the names that they have now."""
+    if not isinstance(settings, dict):
+        raise TypeError(f"settings are {type(settings).__name__}; expected an object")
     updated = dict(ADDED_SETTINGS)
     for old, value in update_targets(dict(settings)).items():
         name = update_name(old)

@@ -53,15 +53,15 @@ def format_share(part: int, whole: int) -> str:
 
 
 class Task(ABC):
-    """What the network is trained for: its target, its loss per image, its measure."""
+    """What the network is trained for: its target, its loss per image, its metric."""
 
     name: str
     dataset: AnyDataset  # whose records it reads
     loss_name: str  # how logs call the loss: train/<loss_name>
-    metric_name: str  # how logs and columns call the measure: val/<metric_name>, test_<metric_name>
+    metric_name: str  # how logs and columns call the metric: val/<metric_name>, test_<metric_name>
     metric_title: str  # how sentences call it
     higher_is_better: bool = True
-    part_word: str  # what the measure is broken down into: joint, class
+    part_word: str  # what the metric is broken down into: joint, class
     record_word: str  # what a record of the dataset is, in plural: persons, images
     offers: frozenset[str] = frozenset()  # what `predict` gives: columns that an acquisition may need
     shown: frozenset[str] = frozenset()  # of these, what is kept of selected images and drawn
@@ -127,7 +127,7 @@ class Task(ABC):
 
     @abstractmethod
     def describe_metric(self, rows: NDArray[np.int64]) -> str:
-        """The measure over some rows as tables call it, as in PCK@0.2."""
+        """The metric over some rows as tables call it, as in PCK@0.2."""
 
     @property
     def normaliser_source(self) -> str | None:

@@ -39,7 +39,7 @@ class BaseModels:
         Args:
             directory: where the round keeps its checkpoints.
             key: what decides the weights.
-            files: digest of the images, so that no model of others is taken over.
+            files: digest of the images, so that no model is taken over that was trained on other images.
         """
         if self.folder is None:
             yield False

@@ -37,17 +37,17 @@ class RoundKey(pl.Callback):
     def on_save_checkpoint(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        """Add both."""
+        """Add key and program digest."""
         checkpoint |= {"llpp_round": self.key, "llpp_code": self.code}
 
     def on_load_checkpoint(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        """Stay with the program that began."""
+        """Keep the digest of the program that began the round."""
         self.code = str(checkpoint["llpp_code"])
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Everything that a checkpoint holds has found its place."""
+        """The checkpoint has been restored completely."""
         self.resumed = True
 
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
@@ -75,14 +75,15 @@ class MovableCheckpoint(ModelCheckpoint):
 
 
 class LastCheckpoint(MovableCheckpoint):
-    """`last.ckpt` after the first and the last epoch, and in between as often as takes a small share of the time.
+    """`last.ckpt` after the first and the last epoch, and in between so rarely that writing takes 5 % of the time.
 
-    An epoch of a first round lasts as long as writing a checkpoint, on a GPU. What a crash can cost is that share's
-    inverse: twenty times as long as it takes to write one.
+    On a GPU, an epoch of a first round lasts no longer than writing a checkpoint. A crash can cost twenty times as
+    long as it takes to write one.
     """
 
-    share = 0.05
-    saved, cost = -math.inf, 0.0  # when the last one was complete, and the seconds that it took
+    share = 0.05  # of the time
+    saved = -math.inf  # when the last one was complete
+    cost = 0.0  # seconds that it took
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Save, if it is time."""

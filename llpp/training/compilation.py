@@ -73,7 +73,7 @@ class Compilation:
             torch.compiler.cudagraph_mark_step_begin()  # type: ignore[no-untyped-call]
 
     def evaluate(self, backbone: Backbone, image: Tensor) -> Output:
-        """The network's output for (B, 3, H, W); it meets `batch` images at least, whatever B is."""
+        """The network's output for (B, 3, H, W); a smaller batch is filled up to `batch` images."""
         count, missing = len(image), self.batch - len(image)
         if missing <= 0:
             whole: Output = backbone(image)
@@ -89,8 +89,8 @@ def _list_backends() -> list[str]:
     return torch.compiler.list_backends(None)  # None: those for debugging, too
 
 
-def parse_compile_setting(compile: object, batch: int, accumulated: int) -> Compilation:
-    """What `compile` asks for: null, a backend, a mode of inductor, regional, or a mapping of these.
+def parse_compile_setting(setting: object, batch: int, accumulated: int) -> Compilation:
+    """What training.compile asks for: null, a backend, a mode of inductor, regional, or a mapping of these.
 
     `batch` is that of evaluation, 0 to leave its batches as they are; `accumulated` the number of batches that a step
     of the optimiser adds up.
@@ -98,7 +98,7 @@ def parse_compile_setting(compile: object, batch: int, accumulated: int) -> Comp
     Raises:
         ConfigError: it is none of these, or does not go together with adding up.
     """
-    chosen = Compilation(**_parse_options(compile), batch=batch)
+    chosen = Compilation(**_parse_options(setting), batch=batch)
     if chosen.graphs and accumulated > 1:
         raise ConfigError(
             f"training.compile.mode={chosen.mode!r} overwrites the gradients that trainer.accumulate_grad_batches="

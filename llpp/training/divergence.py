@@ -12,7 +12,7 @@ from torch import Tensor
 
 from llpp.errors import TrainingError
 
-REMEDY = "lower optimizer.lr or set trainer.gradient_clip_val, and start the same command again"
+REMEDY = "lower optimizer.lr or set trainer.gradient_clip_val; that is another experiment: give it another name=…"
 STEPS_BETWEEN_CHECKS = 10
 
 

@@ -78,7 +78,7 @@ class RoundTrainer:
             labelled: ids in order of acquisition, which `data` holds.
             data: loaders over the labelled and the validation rows.
             steps: training steps of the rounds before, after which metrics are logged.
-            files: digest of the images, so that no base model of others is taken over.
+            files: digest of the images, so that no base model is taken over that was trained on other images.
         """
         key = self.compute_key(number, labelled)
         older_key = self.compute_older_key(number, labelled)

@@ -29,7 +29,7 @@ from llpp.run_dir import older_runs
         ("budget", "'budget' is invalid; expected OPTION=VALUE, as in dataset=lspet"),
         ("name=a=b", "'name=a=b' is invalid: mismatched input '=' expecting <EOF>; put quotes around special"),
         ("+seed=3", "Could not append to config. An item is already at 'seed'. Either remove + prefix: 'seed=3'"),
-        ("seed=0,1", "Ambiguous value for argument 'seed=0,1'; 1. To use it as a list, use key=[value1,value2]; 2."),
+        ("seed=0,1", "seed=0,1 has several values, and this is a single run; add -m to run each of them"),
         ("~nothing", "Could not delete from config. 'nothing' does not exist."),
         ("crop=[1]", "Error merging override crop=[1]: Cannot merge DictConfig with ListConfig"),
     ],

@@ -171,7 +171,8 @@ def test_the_page_is_whole_and_needs_nothing_from_outside(two_methods, tmp_path)
 @pytest.fixture
 def classes(tmp_path):
     """Two methods that classified."""
-    measured = {"metric.name": "accuracy", "metric.test": "accuracy", "metric.train": "accuracy"}
+    measured = {f"metric.{name}": "accuracy" for name in ("name", "title", "test", "train")}
+    measured["metric.higher_is_better"] = True
     found = {name: np.array(values, dtype=np.float32) for name, values in CLASSIFIED.items()}
     for acquisition, selected in (("learned", 0.2), ("random", 0.6)):
         folder = tmp_path / "runs" / acquisition
@@ -212,12 +213,13 @@ def test_a_report_about_classes_speaks_of_no_joints(classes, tmp_path):
     visible = re.sub(r"<style.*?</style>|<details.*?</details>|<[^>]+>", " ", html, flags=re.DOTALL)
     for words in ("PCK", "torso", "joint", "normaliser", "person"):
         assert words not in visible, words
+    assert "4 train, 1 val, 1 test" in visible and "right class" in visible
 
 
 def test_summary_speaks_of_the_numbers(two_methods):
     (section,) = collect([two_methods]).sections
     text = summarise_section(section)
-    assert "learned chose images with a PCK@0.2 of 0.15 where those of random had 0.50" in text
+    assert "learned chose images with a mean PCK@0.2 of 0.15 where those of random had 0.50" in text
     assert "With 12 labelled images, the test PCK@0.2 is 0.750 for learned and 0.600 for random" in text
     assert "Means over 1 to 2 seeds" in text
 

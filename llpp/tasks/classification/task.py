@@ -46,8 +46,8 @@ class ClassificationTask(Task):
         labels = dataset.records.labels
         if not isinstance(labels, ClassLabels):
             raise ConfigError(
-                f"task=classification needs classes, and dataset {dataset.name} has none; use dataset=cifar10 or "
-                "dataset=image_folder, or task=pose"
+                f"task=classification needs classes, and dataset {dataset.name} has none; use dataset=digits, "
+                "cifar10 or image_folder, or task=pose"
             )
         self.dataset = dataset
         self.labels = labels

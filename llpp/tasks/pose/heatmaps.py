@@ -14,7 +14,7 @@ from llpp.setting_rules import check_setting
 
 @dataclass(frozen=True)
 class HeatmapCodec:
-    """Gaussian targets of a given width and height, and their inverse."""
+    """Gaussian targets with spread `sigma` and maximum `peak`, and their inverse."""
 
     sigma: float = 1.5  # cells
     peak: float = 1.0  # value at a joint on a cell's centre

@@ -10,6 +10,8 @@ from typing import Literal, Protocol
 import torch
 from torch import Tensor
 
+from llpp.setting_rules import check_setting
+
 Mask = Literal["labelled", "all"]
 
 
@@ -44,6 +46,9 @@ class HeatmapMSE:
 
     mask: Mask = "labelled"
 
+    def __post_init__(self) -> None:
+        check_setting("pose_loss.mask", self.mask)
+
     def __call__(self, heatmaps: Tensor, target: Tensor, has_target: Tensor) -> Tensor:
         """See `PoseLoss`."""
         error = (heatmaps.float() - target[:, None]).square().mean(dim=(1, 3, 4))
@@ -64,6 +69,10 @@ class ForegroundMSE:
 
     mask: Mask = "labelled"
     background: float = 0.05  # weight of a cell far from the joint, relative to the joint's own
+
+    def __post_init__(self) -> None:
+        check_setting("pose_loss.mask", self.mask)
+        check_setting("pose_loss.background", self.background)
 
     def __call__(self, heatmaps: Tensor, target: Tensor, has_target: Tensor) -> Tensor:
         """See `PoseLoss`."""
