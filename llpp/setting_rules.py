@@ -38,7 +38,6 @@ def _make_optional_rule(rule: Rule) -> Rule:
 
 RULES: Mapping[str, Rule] = {  # of single values, wherever they come from
     "seed": _make_integer_rule(0),
-    "name": (lambda value: isinstance(value, str | int) and value != "", "a text"),
     "paths.runs": (lambda value: isinstance(value, str) and value != "", "a folder"),
     "rounds": _make_integer_rule(1),
     "initial": _make_integer_rule(2),

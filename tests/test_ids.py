@@ -136,7 +136,9 @@ def test_records_name_an_id_that_occurs_twice():
 
 
 def test_records_name_an_image_that_stands_in_two_splits():
-    with pytest.raises(DataError, match="image 'two' stands in the splits train and val; splits never share one"):
+    with pytest.raises(
+        DataError, match="image 'two' stands in the splits train and val; expected each image in one split only"
+    ):
         table("abcde", ["one", "two", "one", "two", "two"], ["test", "train", "test", "val", "train"])
     with pytest.raises(DataError, match="image 'one' stands in the splits test and val"):
         table("abc", ["one", "two", "one"], ["test", "train", "val"])

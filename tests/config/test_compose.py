@@ -1,5 +1,7 @@
 """Hydra composes; what it refuses becomes one sentence that names the setting and what to use instead."""
 
+import logging
+
 import pytest
 from hydra.errors import HydraException
 
@@ -102,6 +104,17 @@ def test_hydras_own_error_and_traceback_can_be_had(monkeypatch):
 
 # what a job logs with would outlive the test
 SILENT = ("hydra/job_logging=disabled", "hydra/hydra_logging=disabled")
+
+
+@pytest.fixture(autouse=True)
+def _loggers_as_before():
+    """Hydra's `disabled` switches every logger of this process off, for all later tests as well."""
+    level = logging.root.level
+    yield
+    logging.root.setLevel(level)
+    for logger in logging.root.manager.loggerDict.values():
+        if isinstance(logger, logging.Logger):
+            logger.disabled = False
 
 
 def test_a_bug_in_a_job_keeps_its_type():

@@ -211,9 +211,9 @@ def test_the_metrics_own_names_are_used(tmp_path):
     assert [table.title.partition(":")[0] for table in build_main_grids(section)] == [
         "(a) PCK@0.2 of the selected images", "(b) PCKh~@0.5 on the test images",
     ]  # fmt: skip
-    assert "a PCK@0.2 of 0.10" in summarise_section(section) and "the test PCKh~@0.5 is 0.700" in summarise_section(
+    assert "a mean PCK@0.2 of 0.10" in summarise_section(
         section
-    )
+    ) and "the test PCKh~@0.5 is 0.700" in summarise_section(section)
     rows = dict(list_settings(section, None, 0))
     assert (
         rows["measure"] == "PCKh~@0.5 (~: its normaliser is an estimate)"

@@ -39,7 +39,7 @@ def test_a_run_goes_on_in_the_precision_it_began_with_or_not_at_all(monkeypatch,
     assert begun.result_settings["trainer.precision"] == "bf16-mixed"
     assert "trainer.precision=bf16-mixed, which is fastest here" in caplog.text
     cpu(monkeypatch)  # another machine
-    with pytest.raises(OccupiedError, match=r"'bf16-mixed' → '32-true'\); go on with trainer.precision=bf16-mixed"):
+    with pytest.raises(OccupiedError, match=r"'bf16-mixed' → '32-true'\); resume with trainer.precision=bf16-mixed"):
         loop.run_rounds(tiny(tmp_path, *short))
     assert loop.run_rounds(tiny(tmp_path, *short, "trainer.precision=bf16-mixed")) == begun
 

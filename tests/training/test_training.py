@@ -213,7 +213,7 @@ def test_a_subset_bounds_what_is_scored_and_selected(tmp_path):
 
 
 def test_a_subset_below_the_budget_is_refused(tmp_path):
-    expected = r"scoring\.subset=5 is invalid; expected null, or a whole number, budget or more"
+    expected = r"scoring\.subset=5 is invalid; expected null, or a whole number, 6 \(budget\) or more"
     with pytest.raises(ConfigError, match=expected):
         tiny(tmp_path, "scoring.subset=5")
 
