@@ -63,7 +63,8 @@ class Run:
     @property
     def metric_title(self) -> str:
         """What sentences call it."""
-        return str(self.state.result_settings.get("metric.title", DEFAULT_TITLE))
+        default = DEFAULT_TITLE if self.metric == DEFAULT_NAME else self.metric
+        return str(self.state.result_settings.get("metric.title", default))
 
     @property
     def higher_is_better(self) -> bool:
