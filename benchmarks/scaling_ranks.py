@@ -1,6 +1,6 @@
 """What two or four processes of one thread each send each other, with gloo between them.
 
-Bytes are those that the kernel has received on these processes' own connections (TCP_INFO), so nobody else's count.
+Bytes are those that the kernel has received on these processes' own connections (TCP_INFO), of no other process.
 """
 
 import os

@@ -96,7 +96,7 @@ CHOICES = {
 
 
 def check_setting(name: str, value: object) -> None:
-    """Raise ConfigError unless a setting's value fits, as far as it alone can tell."""
+    """Raise ConfigError unless a setting's value fits its own rule."""
     if name in RULES:
         fits, expected = RULES[name]
         expect(fits(value), name, value, expected)

@@ -169,7 +169,7 @@ def _set_up_process(cfg: DictConfig) -> Performance:
 
 
 def _check_needs(acquisition: Acquisition, task: Task, oracle: Oracle) -> None:
-    """Raise ConfigError if an acquisition needs what the task does not predict, or losses that nobody can know."""
+    """Raise ConfigError if an acquisition needs what the task does not predict, or losses that are not known."""
     if "true_loss" in acquisition.needs and not oracle.knows_pool:
         raise ConfigError(
             f"acquisition {type(acquisition).__name__} needs the labels of all images, and oracle "

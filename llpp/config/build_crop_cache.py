@@ -34,7 +34,7 @@ def build_crop_cache(cfg: DictConfig, data: AnyDataset) -> CropCache:
     expect(isinstance(folder, str), "paths.cache_dir", folder, "a folder, with crop.cache=true")
     source = ""
     if not data.paths:
-        # No file for each image tells one from another: the program, its settings and a digest of all pixels do.
+        # Images without files of their own are identified by the program, its settings and a digest of all pixels.
         settings = cast(dict[str, Any], OmegaConf.to_container(cfg.dataset, resolve=True))
         source = hash_json([settings, fingerprint.hash_program({"dataset": settings}), data.pixel_digest])
     return CropCache(Path(folder), data, PersonCrop(cfg.crop.size, cfg.crop.padding, cfg.crop.margin), source)

@@ -176,7 +176,7 @@ def _initialise_hydra() -> "Iterator[Hydra]":
 
 def _is_sweep(hydra: "Hydra", overrides: Sequence[str]) -> bool:
     """Whether settings ask for a sweep without -m: `hydra.mode=MULTIRUN`, or a file of the user that sets it."""
-    # Only a complete config tells, and composing it takes as long again: not unless something of Hydra is set.
+    # Only a complete config shows it, and composing it takes as long again: not unless something of Hydra is set.
     if not any(word.startswith("hydra.") for word in overrides):
         return False
     from hydra.types import RunMode
@@ -320,7 +320,7 @@ def _list_names(node: Any, missing: str) -> list[str]:
         for key, value in values.items():
             name = f"{prefix}.{key}" if prefix else str(key)
             names.append(name)
-            # below hydra are hundreds of settings that nobody means
+            # below hydra are hundreds of settings, which are not meant
             if isinstance(value, dict) and name != "hydra":
                 remaining.append((name, value))
     return names

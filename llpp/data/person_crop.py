@@ -1,6 +1,6 @@
 """Person crops by one affine matrix that composes crop, rotation, scale, shift and mirroring.
 
-Labels that lie in the image, as joints do, are moved by the very matrix that moves the pixels, whether those are
+Labels with a position, such as joints, are moved by the very matrix that moves the pixels, whether those are
 resampled in the worker (`warp_image`) or on the device (`resample`).
 """
 

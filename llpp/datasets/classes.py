@@ -17,7 +17,7 @@ class ClassLabels(Labels):
     """The class of each of N images, as a position in `classes`."""
 
     classes: tuple[str, ...]
-    index: NDArray[np.int64]  # (N,) UNKNOWN where nobody has said it
+    index: NDArray[np.int64]  # (N,) UNKNOWN where there is no label
     missing = "no class"
 
     def __post_init__(self) -> None:

@@ -84,7 +84,7 @@ class PoseDataset(ImageDataset[PoseLabels]):
     def get_normaliser(self, name: str) -> Normaliser:
         """The length of each person that PCK divides by: `torso`, `box`, or one of the dataset's own.
 
-        Raises ConfigError if this dataset has it for nobody.
+        Raises ConfigError if this dataset has it for no person.
         """
         labels = self.records.labels
         measured = np.zeros(len(labels.joints), dtype=bool)

@@ -13,7 +13,7 @@ class Oracle(ABC):
     A round trains on the ids that were asked for and answered; those that wait for an answer are not asked again.
     """
 
-    knows_pool: bool = False  # whether the labels of images that nobody has asked for are known as well
+    knows_pool: bool = False  # whether labels are known without asking for them
 
     @abstractmethod
     def check(self, rows: NDArray[np.int64]) -> None:

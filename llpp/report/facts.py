@@ -71,9 +71,9 @@ def _describe_metrics(section: Section) -> Facts:
     """Return the names of the metrics on test and on selected images, which may be one, and the normaliser."""
     test = section.get_metric_name("test")
     train = section.get_metric_name("train")
-    facts = [("measure", _mark_estimate(test))]
+    facts = [("metric", _mark_estimate(test))]
     if train != test:
-        facts.append(("measure of selected images", _mark_estimate(train)))
+        facts.append(("metric of selected images", _mark_estimate(train)))
     if section.normaliser is not None:
         facts.append(("its normaliser", section.normaliser))
     return facts

@@ -168,7 +168,7 @@ def run_round(run: Run, state: RunState, number: int) -> RunState:
     test_scores = scorer.score(test_rows)
     stopwatch.record_lap("test")
 
-    # The last round's model is only tested: nobody would train on what it selects.
+    # The last round's model is only tested: no later round trains on what it selects.
     selection = None
     if number < run.settings.rounds - 1:
         selection = select_from_pool(

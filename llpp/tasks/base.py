@@ -107,7 +107,7 @@ class Task(ABC):
 
     @abstractmethod
     def compute_quality(self, predictions: Mapping[str, Tensor], batch: Batch) -> Tensor:
-        """(B,) how good each prediction is, 0 to 1; NaN where nobody knows. Below one half it is a failure."""
+        """(B,) how good each prediction is, 0 to 1; NaN where it is unknown. Below one half it is a failure."""
 
     @abstractmethod
     def make_metric(self) -> Metric | MetricCollection:

@@ -216,10 +216,10 @@ def test_the_metrics_own_names_are_used(tmp_path):
     ) and "the test PCKh~@0.5 is 0.700" in summarise_section(section)
     rows = dict(list_settings(section, None, 0))
     assert (
-        rows["measure"] == "PCKh~@0.5 (~: its normaliser is an estimate)"
+        rows["metric"] == "PCKh~@0.5 (~: its normaliser is an estimate)"
         and rows["its normaliser"] == "the longest rib"
     )
-    assert rows["measure of selected images"] == "PCK@0.2"
+    assert rows["metric of selected images"] == "PCK@0.2"
     assert rows["test images without that normaliser"] == "3 (left out of PCK)"
     assert "labels spent on validation" not in rows
 

@@ -60,7 +60,7 @@ class HeatmapCodec:
         """Joints of (B, K, h, w) heatmaps with h, w >= 3.
 
         The maximum is refined on each axis by the parabola through three log-values, which is exact for a
-        Gaussian; at the border the three cells lie inside the map.
+        Gaussian; at the border the three cells are moved inside the map.
 
         Returns:
             (B, K, 2) joints in input pixels and (B, K) the height of each maximum.
