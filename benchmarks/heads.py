@@ -1,45 +1,35 @@
-"""Time of each loss head beside that of the pose network whose features it reads, 2 stacks × 256 channels."""
+"""Time of the convolutional loss head, as a share of the pose network's whose features it reads."""
 
-from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from typing import cast
 
 import torch
 
-from benchmarks.measure import make_parser, print_result, time_variants
-from benchmarks.nets import METHOD, PUBLISHED, make_batch, make_module
+from benchmarks.measure import parse_net_options, print_result, time_variants
+from benchmarks.nets import PUBLISHED, make_autocast
 from llpp.heads.base import LossHead
 
-HEADS = {"multiscale_conv": 0.05, "gap_fc": 0.01, "gap_multilevel": 0.02}  # share that it may take
-PRECISIONS = ("fp32", "bf16")
+MAX_PERCENT = 5  # the claim
 
 
 def main() -> None:
-    """Measure all heads on the same features, forward only."""
-    parser = make_parser(__doc__, rounds=9)
-    parser.add_argument("--size", type=int, default=256, help="pixels, a multiple of 64; the claim is about 256")
-    parser.add_argument("--batch", type=int, default=8, help="images")
-    given = parser.parse_args()
-    made = {
-        name: make_module(*PUBLISHED.overrides, *METHOD, f"head={name}", size=given.size).eval() for name in HEADS
-    }
-    pose = made["gap_fc"]
-    batch = make_batch(given.batch, given.size)
-    image = pose.prepare_images(batch)
-    for precision in PRECISIONS:
-        with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16"):
-            features = pose.backbone(image).features
-            variants: dict[str, Callable[[], object]] = {"pose": partial(pose.backbone, image)}
-            variants |= {name: partial(cast(LossHead, net.head), features) for name, net in made.items()}
-            times = time_variants(variants, given.rounds, warm_up=2)
-        for name, most in HEADS.items():
-            share = times[name].seconds / times["pose"].seconds
-            print_result(
-                f"head_{name}_{precision}", 100 * share, "% of the pose network's time", at_most=100 * most,
-                head_ms_per_image=1e3 * times[name].seconds / given.batch, batch=given.batch, size=given.size,
-                pose_ms_per_image=1e3 * times["pose"].seconds / given.batch, threads=torch.get_num_threads(),
-                **times[name].notes,
-            )  # fmt: skip
+    """Measure the head forward only, in both precisions."""
+    options = parse_net_options(__doc__, rounds=9)
+    net = replace(PUBLISHED, size=options.size, batch=options.batch)
+    module = net.make_module().eval()
+    head = cast(LossHead, module.head)
+    image = module.prepare_images(net.make_batch())
+    for precision in ("fp32", "bf16"):
+        with torch.inference_mode(), make_autocast("cpu", precision == "bf16"):
+            features = module.backbone(image).features
+            variants = {"pose": partial(module.backbone, image), "head": partial(head, features)}
+            times = time_variants(variants, options.rounds, warm_up=2)
+        share = times["head"].seconds / times["pose"].seconds
+        print_result(
+            f"head_multiscale_conv_{precision}", 100 * share, "% of the pose network's time", at_most=MAX_PERCENT,
+            batch=net.batch, size=net.size, threads=torch.get_num_threads(), **times["head"].notes,
+        )  # fmt: skip
 
 
 if __name__ == "__main__":

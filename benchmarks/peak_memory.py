@@ -1,74 +1,58 @@
-"""Peak memory of training and of scoring with the published network, each in a process of its own."""
+"""Peak memory of training and of scoring with the published network, each in a fresh process."""
 
-import os
-import subprocess
-import sys
+from collections.abc import Callable
+from functools import partial
 
 import torch
 
-from benchmarks.measure import make_parser, print_result, read_peak_bytes
-from benchmarks.nets import PLAIN, PUBLISHED, PlainLoop, make_batch, make_optimizer
+from benchmarks.measure import make_parser, print_result, read_peak_bytes, run_in_process
+from benchmarks.nets import PUBLISHED, make_autocast, make_batch, make_training_step
+from benchmarks.plain_loop import PLAIN, PlainLoop
 from llpp.inference import fuse_batchnorm
 from llpp.inference.performance import keep_memory
 
 STEPS = 3
-CELLS = (("training", 4), ("training", 16), ("scoring", 16))  # and images in a batch
-WAYS = ("plain", "fp32", "bf16", "bf16_kept")  # the last with the allocator of a run on CPUs
+BATCH = 16
+# `bf16_kept` has the allocator of a run on CPUs.
+WAYS = {"training": ("fp32", "bf16", "bf16_kept"), "scoring": ("fp32",)}
 
 
-def measure_peak(what: str, way: str, batch_size: int, size: int) -> int:
-    """Bytes that this process needs at most for some steps, network and batch included."""
+def measure_peak(what: str, way: str, size: int) -> int:
+    """Return the most bytes that this process needs for some steps, network and batch included."""
     if way.endswith("_kept") and not keep_memory():
         raise RuntimeError("the C library is not glibc, whose allocator this is about")
     before = read_peak_bytes()
-    batch, net = make_batch(batch_size, size), PUBLISHED.make_module()
+    batch = make_batch(BATCH, size)
+    module = PUBLISHED.make_module()
+    autocast = make_autocast("cpu", way.startswith("bf16"))
+    training = what == "training"
     if way == "plain":
-        plain = PlainLoop(net.train(what == "training"), batch)
-        del net
-        for _ in range(STEPS):
-            (plain.step if what == "training" else plain.score)()
-        return read_peak_bytes() - before
-    bf16 = torch.autocast("cpu", torch.bfloat16, enabled=way.startswith("bf16"))
-    if what == "training":
-        adam = make_optimizer(net.train())
-        for _ in range(STEPS):
-            with bf16:
-                loss = net.training_step(batch, 0)
-            adam.zero_grad()
-            torch.autograd.backward(loss)
-            adam.step()
-        return read_peak_bytes() - before
-    net.eval().backbone = fuse_batchnorm.fuse_batchnorm(net.backbone, size)
+        plain = PlainLoop(module.train(training), batch)
+        del module
+        run: Callable[[], object] = plain.step if training else plain.score
+    elif training:
+        run = make_training_step(module, batch, autocast)
+    else:
+        module.eval()
+        module.backbone = fuse_batchnorm.fuse_batchnorm(module.backbone, size)
+        run = torch.inference_mode()(partial(module.predict_step, batch, 0))
     for _ in range(STEPS):
-        with torch.inference_mode(), bf16:
-            net.predict_step(batch, 0)
+        run()
     return read_peak_bytes() - before
 
 
 def main() -> None:
-    """Start a process for each cell, or be one of them."""
+    """Measure each way of training and scoring over the plain loop."""
     parser = make_parser(__doc__, rounds=1)
     parser.add_argument("--size", type=int, default=256, help="pixels, a multiple of 64; the claim is about 256")
-    parser.add_argument("--cell", nargs=3, help="only measure one: training or scoring, how, and images in a batch")
-    given = parser.parse_args()
-    if given.cell:
-        what, way, batch = given.cell
-        print(measure_peak(what, way, int(batch), given.size))
-        return
-    command = [sys.executable, "-m", "benchmarks.peak_memory", "--size", str(given.size), "--cell"]
-    environment = {k: v for k, v in os.environ.items() if not k.startswith("MALLOC_")}
-    for what, batch in CELLS:
-        peaks = {}
-        for way in WAYS:
-            done = subprocess.run(
-                [*command, what, way, str(batch)], env=environment, stdout=subprocess.PIPE, text=True, check=True
-            )
-            peaks[way] = int(done.stdout.split()[-1])
-        for way in WAYS[1:]:
+    size = parser.parse_args().size
+    for what, ways in WAYS.items():
+        plain = run_in_process(measure_peak, what, "plain", size)
+        for way in ways:
+            peak = run_in_process(measure_peak, what, way, size)
             print_result(
-                f"peak_memory_{what}_{batch}_{way}", peaks[way] / 2**20, "MiB above imports", PLAIN,
-                peaks["plain"] / peaks[way], share_of_plain=peaks[way] / peaks["plain"],
-                plain_mib=peaks["plain"] / 2**20, batch=batch, size=given.size, steps=STEPS,
+                f"peak_memory_{what}_{BATCH}_{way}", peak / 2**20, "MiB above imports", PLAIN, plain / peak,
+                batch=BATCH, size=size, steps=STEPS,
             )  # fmt: skip
 
 

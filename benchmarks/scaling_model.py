@@ -1,72 +1,74 @@
-"""From measured sizes to others: linear models of what grows, and what they say about a whole round.
+"""From measured sizes to others: linear models of what grows, and the whole round that they amount to.
 
 N images of the pool, L labelled, k selected, D values of an embedding, R ranks.
 """
 
-import itertools
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from scipy.optimize import nnls
 
+from benchmarks.core_set import DIMENSIONS
+from benchmarks.nets import JOINTS
 from llpp.datasets.coco import keypoints_json
 from llpp.run_dir import state
 from llpp.training.checkpoint_callbacks import LastCheckpoint
 
 Sizes = Mapping[str, float]
 Term = Callable[[Sizes], float]
-JOINTS = 16
-PARAMETERS, BUFFERS, LAYERS, CHANNELS = 7_655_649, 126_720, 96, 15_744  # of the published network with its head
+# Of the published network with its head.
+PARAMETERS = 7_655_649
+BUFFERS = 126_720
+BATCH_NORM_LAYERS = 96
+BATCH_NORM_CHANNELS = 15_744
 COLUMNS = 3  # scores of an image: predicted loss, true loss, PCK
-RANK_TIMEOUT = 1800  # the default
+RANK_TIMEOUT = 1800  # seconds, the default
 PASSES = 3  # over test, pool and selected images
+BYTES_OF_ANNOTATIONS = JOINTS * (2 * 4 + 1) + 4 * 4 + 1 + 4  # joints, visible, boxes, initial, sizes; of an image
+BOOKKEEPING = ("pool", "candidates", "select", "label", "write_scores", "commit")  # of every round
 
 
-def _make_product(*names: str) -> Term:
+def _multiply(*names: str) -> Term:
     return lambda sizes: float(np.prod([sizes[name] for name in names]))
 
 
-def _make_centre_product(*names: str) -> Term:
+def _multiply_by_centres(*names: str) -> Term:
     return lambda sizes: (sizes["L"] + sizes["k"]) * float(np.prod([sizes[name] for name in names]))
 
 
-# What each part grows with, beside a constant.
+# What each part grows with, in addition to a constant.
 TERMS: dict[str, dict[str, Term]] = {
-    **{part: {"N": _make_product("N")} for part in ("records", "digest", "pool", "candidates", "select", "label")},
-    "write_scores": {"N": _make_product("N")},
-    "load_state": {"L": _make_product("L")},
-    "commit": {"L": _make_product("L")},
-    "memory": {"N": _make_product("N")},
-    "state_file": {"L": _make_product("L")},
-    "scores_file": {"N": _make_product("N")},
-    "places": {"N": _make_product("N")},
+    "commit": {"L": _multiply("L")},
+    "state_file": {"L": _multiply("L")},
     "core_set": {
-        "N·D": _make_product("N", "D"),
-        "N·(L+k)·D": _make_centre_product("N", "D"),
-        "k·(L+k)·D": _make_centre_product("k", "D"),
+        "N·D": _multiply("N", "D"),
+        "N·(L+k)·D": _multiply_by_centres("N", "D"),
+        "k·(L+k)·D": _multiply_by_centres("k", "D"),
     },
-    "hand_over": {"bytes": _make_product("bytes")},
-    "tell_bytes": {"ids·(R-1)": _make_product("ids", "copies")},
-    "coco_read": {"N": _make_product("N")},
-    "coco_file": {"N": _make_product("N")},
-    "coco_peak": {"N": _make_product("N")},
-    "coco_records": {"N": _make_product("N")},
+    "hand_over": {"bytes": _multiply("bytes")},
+    "tell_bytes": {"ids·(R-1)": _multiply("ids", "copies")},
 }
+LINEAR_IN_POOL = (
+    "records", "digest", "pool", "candidates", "select", "label", "write_scores", "memory", "scores_file", "places",
+    "coco_read", "coco_file", "coco_peak",
+)  # fmt: skip
+for _part in LINEAR_IN_POOL:
+    TERMS[_part] = {"N": _multiply("N")}
 
 
 @dataclass(frozen=True)
 class Fit:
-    """A part's model: not negative, least squares of relative errors."""
+    """A part's model: factors that are not negative, least squares of relative errors."""
 
     terms: Mapping[str, Term]
     factors: Sequence[float]  # the constant first
-    error: float  # of the model without the largest size, there, relative
+    error: float  # relative, at the largest size, of the model that was fitted without it
     samples: Sequence[tuple[Sizes, float]]
 
     def __call__(self, **sizes: float) -> float:
-        """The value at any sizes."""
+        """Return the value at any sizes."""
         return float(_make_row(self.terms, sizes) @ np.asarray(self.factors))
 
 
@@ -81,41 +83,29 @@ def _fit_factors(terms: Mapping[str, Term], samples: Sequence[tuple[Sizes, float
 
 
 def fit_models(lines: Sequence[Mapping[str, Any]]) -> dict[str, Fit]:
-    """Models of all parts from the script's own lines."""
-    found = {}
+    """Fit the models of all parts to the script's own lines."""
+    fits = {}
     for part, terms in TERMS.items():
         samples = [(line["detail"], line["value"]) for line in lines if line["name"] == f"scaling_{part}"]
-        first = next(iter(terms.values()))
-        samples.sort(key=lambda sample: first(sample[0]))
-        *smaller, (sizes, value) = samples
-        error = float(_make_row(terms, sizes) @ _fit_factors(terms, smaller)) / value - 1
-        found[part] = Fit(terms, _fit_factors(terms, samples).tolist(), error, samples)
-    return found
-
-
-@dataclass(frozen=True)
-class Assumptions:
-    """What nobody has measured."""
-
-    train_rate: float  # images/s of one GPU
-    score_rate: float
-    cores: float  # of a machine, per GPU
-    epochs: float
-    batch: float  # images per GPU and step
-    dimensions: float
+        first_term = next(iter(terms.values()))
+        samples.sort(key=lambda sample, term=first_term: term(sample[0]))  # type: ignore[misc]
+        sizes, value = samples[-1]
+        predicted = float(_make_row(terms, sizes) @ _fit_factors(terms, samples[:-1]))
+        fits[part] = Fit(terms, _fit_factors(terms, samples).tolist(), predicted / value - 1, samples)
+    return fits
 
 
 @dataclass(frozen=True)
 class Projection:
-    """One round at one size, with core-set beside it where that differs."""
+    """One round at one size, and what core-set adds to it."""
 
     images: int
     gpus: int
     labelled: int
     budget: int
     seconds: dict[str, float] = field(default_factory=dict)
-    core_set: dict[str, float] = field(default_factory=dict)  # what core-set adds
-    once: dict[str, float] = field(default_factory=dict)  # before round 0
+    core_set: dict[str, float] = field(default_factory=dict)  # seconds that core-set adds
+    once: dict[str, float] = field(default_factory=dict)  # seconds before round 0
     network: dict[str, float] = field(default_factory=dict)  # bytes, all ranks together
     memory: dict[str, float] = field(default_factory=dict)  # bytes
     disk: dict[str, float] = field(default_factory=dict)  # bytes
@@ -127,97 +117,114 @@ class Projection:
 
 
 def project(
-    fits: Mapping[str, Fit], one: Mapping[str, float], assumed: Assumptions, images: int, gpus: int
+    fits: Mapping[str, Fit], single: Mapping[str, float], assumed: Mapping[str, float], images: int, gpus: int
 ) -> Projection:
-    """A round with 1 % of the pool labelled (1,000 at least) and 0.1 % selected (100 at least).
+    """Work out a round with 1 % of the pool labelled (1,000 at least) and 0.1 % selected (100 at least).
 
-    `one` holds the parts that are measured at one size only, by name.
+    `single` holds the parts that are measured at one size only, by name; `assumed` are options of
+    `benchmarks.scaling`.
     """
-    labelled, budget = max(1000, images // 100), max(100, images // 1000)
-    at = {"N": images, "L": labelled, "k": budget, "D": assumed.dimensions, "R": gpus}
-    here = Projection(images, gpus, labelled, budget)
-    step = min(assumed.batch * gpus, labelled) // gpus * gpus  # images
-    steps = assumed.epochs * (labelled // step)
-    here.seconds.update(
-        train=(train := steps * step / (gpus * assumed.train_rate)),
-        checkpoints=_estimate_checkpoint_time(assumed.epochs, train, one["checkpoint_published"]),
-        score=images / (gpus * assumed.score_rate),
-        places=fits["places"](**at),
-        hand_over=_estimate_hand_over(fits, images, COLUMNS, gpus),
-        bookkeeping=sum(
-            fits[part](**at) for part in ("pool", "candidates", "select", "label", "write_scores", "commit")
-        ),
+    labelled = max(1000, images // 100)
+    budget = max(100, images // 1000)
+    sizes = {"N": images, "L": labelled, "k": budget, "D": DIMENSIONS, "R": gpus}
+    images_per_step = min(assumed["batch"] * gpus, labelled) // gpus * gpus
+    steps = assumed["epochs"] * (labelled // images_per_step)
+    train = steps * images_per_step / (gpus * assumed["train_rate"])
+
+    # Checkpoints: those of the first and the last epoch, and others as far as that is a small share of training.
+    checkpoint = single["checkpoint_published"]
+    checkpoints = min(assumed["epochs"] * checkpoint, 2 * checkpoint + LastCheckpoint.share * train)
+    column = 4.0 * images * DIMENSIONS
+    return Projection(
+        images,
+        gpus,
+        labelled,
+        budget,
+        seconds={
+            "train": train,
+            "checkpoints": checkpoints,
+            "score": images / (gpus * assumed["score_rate"]),
+            "places": fits["places"](**sizes),
+            "hand_over": _estimate_hand_over(fits, images, COLUMNS, gpus),
+            "bookkeeping": sum(fits[part](**sizes) for part in BOOKKEEPING),
+        },
+        core_set={
+            "select": fits["core_set"](**sizes),
+            "hand_over": _estimate_hand_over(fits, images + labelled, DIMENSIONS, gpus),
+        },
+        once={
+            "check": images * single["check_image"] / (gpus * assumed["cores"]),
+            "records": fits["records"](**sizes) + fits["digest"](**sizes),
+            "reader": fits["coco_read"](**sizes),
+        },
+        network=_estimate_network_bytes(fits, sizes, steps, images_per_step),
+        memory=_estimate_memory(fits, sizes),
+        disk={
+            "scores": fits["scores_file"](**sizes),
+            "state": fits["state_file"](**sizes),
+            "checkpoint": single["checkpoint_file_published"],
+            "column": column if gpus > 1 else 0.0,
+        },
     )
-    here.core_set.update(
-        select=fits["core_set"](**at),
-        hand_over=_estimate_hand_over(fits, images + labelled, assumed.dimensions, gpus),
-    )
-    here.once.update(
-        check=images * one["check_image"] / (gpus * assumed.cores),
-        records=fits["records"](**at) + fits["digest"](**at),
-        reader=fits["coco_read"](**at),
-    )
-    here.network.update(_estimate_network_bytes(fits, at, steps, step))
-    here.memory.update(_estimate_memory(fits, one, at))
-    here.disk.update(
-        scores=fits["scores_file"](**at), state=fits["state_file"](**at), checkpoint=one["checkpoint_file_published"],
-        column=4.0 * images * assumed.dimensions if gpus > 1 else 0.0,
-    )  # fmt: skip
-    return here
-
-
-def _estimate_checkpoint_time(epochs: float, train: float, each: float) -> float:
-    """Seconds for those of the first and the last epoch, and for others as far as that is a small share."""
-    return min(epochs * each, 2 * each + LastCheckpoint.share * train)
-
-
-def find_limits(fits: Mapping[str, Fit]) -> list[tuple[str, float, str]]:
-    """Sizes at which something ends."""
-    ids = next(n for n in _generate_sizes() if fits["state_file"](L=n) > state.MAX_BYTES)
-    persons = next(n for n in _generate_sizes() if fits["coco_file"](N=n) > keypoints_json.MAX_BYTES)
-    waiting = next(n for n in _generate_sizes() if fits["core_set"](N=n, L=n / 100, k=n / 1000, D=256) > RANK_TIMEOUT)
-    return [
-        ("state", ids, "labelled ids above which state.json is written but not read again"),
-        ("coco", persons, "persons above which an annotation file is refused"),
-        ("core_set", waiting, f"images above which core-set selects for more than rank_timeout={RANK_TIMEOUT}"),
-    ]
-
-
-def _generate_sizes() -> Iterator[int]:
-    return (int(10 ** (exponent / 200)) for exponent in itertools.count(800))
 
 
 def _estimate_hand_over(fits: Mapping[str, Fit], rows: float, width: float, gpus: int) -> float:
-    return fits["hand_over"](bytes=4 * rows * width * (gpus - 1) / gpus) if gpus > 1 else 0.0
+    """Return the seconds in which the first rank gets the others' rows."""
+    if gpus == 1:
+        return 0.0
+    return fits["hand_over"](bytes=4 * rows * width * (gpus - 1) / gpus)
 
 
-def _estimate_network_bytes(fits: Mapping[str, Fit], at: Sizes, steps: float, step: float) -> dict[str, float]:
-    """Bytes that all ranks together send, on GPUs: the formulas of docs/scaling.md."""
-    ranks, others = at["R"], at["R"] - 1
-    weights = 4 * PARAMETERS + BUFFERS
+def _estimate_network_bytes(
+    fits: Mapping[str, Fit], sizes: Sizes, steps: float, images_per_step: float
+) -> dict[str, float]:
+    """Return the bytes that all ranks together send, on GPUs: the formulas of docs/scaling.md."""
+    ranks = sizes["R"]
+    others = ranks - 1
+    gathered_statistics = ranks * others * (2 * BATCH_NORM_CHANNELS + BATCH_NORM_LAYERS)
+    summed_gradients = 2 * others * 2 * BATCH_NORM_CHANNELS
     return {
         "gradients": steps * 2 * others * 4 * PARAMETERS,
-        "batch_norm": steps * 4 * (ranks * others * (2 * CHANNELS + LAYERS) + 2 * others * 2 * CHANNELS),
-        "pairs": steps * 2 * 4 * others * step,
-        "weights": (1 + PASSES) * others * weights,
-        "scores": 4 * COLUMNS * at["N"] * others / ranks,
-        "ids": fits["tell_bytes"](ids=at["k"] + at["L"], copies=others) if others else 0.0,
-        "embeddings": 4 * at["D"] * (at["N"] + at["L"]) * others / ranks,
+        "batch_norm": steps * 4 * (gathered_statistics + summed_gradients),
+        "pairs": steps * 2 * 4 * others * images_per_step,
+        "weights": (1 + PASSES) * others * (4 * PARAMETERS + BUFFERS),
+        "scores": 4 * COLUMNS * sizes["N"] * others / ranks,
+        "ids": fits["tell_bytes"](ids=sizes["k"] + sizes["L"], copies=others) if others else 0.0,
+        "embeddings": 4 * sizes["D"] * (sizes["N"] + sizes["L"]) * others / ranks,
     }
 
 
-def _estimate_memory(fits: Mapping[str, Fit], one: Mapping[str, float], at: Sizes) -> dict[str, float]:
-    """Bytes of a process, without the network, its batches and the libraries' GPU part.
+def _estimate_memory(fits: Mapping[str, Fit], sizes: Sizes) -> dict[str, float]:
+    """Return the bytes of a process, without the network, its batches and the libraries' GPU part.
 
-    The bookkeeping was measured with annotations that take no memory; `annotations` is what they take.
+    The bookkeeping was measured with annotations that take no memory, so theirs is added.
     """
-    count, ranks = at["N"], at["R"]
-    annotations = JOINTS * (2 * 4 + 1) + 4 * 4 + 1 + 4  # joints, visible, boxes, initial, sizes
-    common = fits["memory"](**at) + count * annotations
+    count = sizes["N"]
+    first = fits["memory"](**sizes) + count * BYTES_OF_ANNOTATIONS
     scores = 4 * COLUMNS * count
     return {
-        "first": common,
-        "other": common - scores * (1 - 1 / ranks),
-        "reader": fits["coco_peak"](**at),
-        "embeddings": 4 * count * at["D"],
+        "first": first,
+        "other": first - scores * (1 - 1 / sizes["R"]),
+        "reader": fits["coco_peak"](**sizes),
+        "embeddings": 4 * count * sizes["D"],
     }
+
+
+def find_limits(fits: Mapping[str, Fit]) -> list[tuple[str, float, str]]:
+    """Find the sizes at which something ends."""
+    ids = _find_first(lambda n: fits["state_file"](L=n) > state.MAX_BYTES)
+    persons = _find_first(lambda n: fits["coco_file"](N=n) > keypoints_json.MAX_BYTES)
+    images = _find_first(lambda n: fits["core_set"](N=n, L=n / 100, k=n / 1000, D=DIMENSIONS) > RANK_TIMEOUT)
+    return [
+        ("state", ids, "labelled ids above which state.json is written but not read again"),
+        ("coco", persons, "persons above which an annotation file is refused"),
+        ("core_set", images, f"images above which core-set selects for more than launch.rank_timeout={RANK_TIMEOUT}"),
+    ]
+
+
+def _find_first(fails: Callable[[int], bool]) -> int:
+    """Return the first size that fails, of sizes from 10,000 on that are 1.2 % apart."""
+    exponent = 800
+    while not fails(int(10 ** (exponent / 200))):
+        exponent += 1
+    return int(10 ** (exponent / 200))

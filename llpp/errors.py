@@ -1,4 +1,4 @@
-"""Errors that a user can cause and mend. Each says what, got, expected and the remedy in one sentence."""
+"""Errors that a user can cause and fix. Each says what, got, expected and the remedy in one sentence."""
 
 
 class LlppError(Exception):
@@ -18,22 +18,22 @@ class StateError(LlppError):
 
 
 class OccupiedError(StateError, ConfigError):
-    """A run directory that another process, or a run with other settings, has."""
+    """A run directory that belongs to another process or to a run with other settings."""
 
 
 class RankError(LlppError):
-    """Processes of one job that differ, or one of them that ended by itself."""
+    """Processes of one job that differ, or one of them that ended unexpectedly."""
 
 
 class TrainingError(LlppError):
-    """Training that cannot go on, such as a loss that is not finite."""
+    """Training that cannot continue, for example because of a loss that is not finite."""
 
 
 class Interrupted(SystemExit):
-    """Somebody asked the process to stop; its code is 128 + the signal's number."""
+    """A signal asked the process to stop; the exit code is 128 + the signal's number."""
 
 
 def expect(fits: bool, name: str, value: object, expected: str) -> None:
-    """Raise ConfigError about a setting whose value does not fit."""
+    """Raise ConfigError about the setting `name` unless its value `fits`."""
     if not fits:
         raise ConfigError(f"{name}={value!r} is invalid; expected {expected}")

@@ -1,6 +1,6 @@
-"""Ids as data: strings in one Arrow array, where each takes what it spells and eight bytes.
+"""Ids as data: strings in one Arrow array, where each takes its characters and eight bytes.
 
-A Python string takes some fifty bytes more, and every worker process copies those that it looks at.
+A Python string takes some fifty bytes more, and every worker process copies the strings that it reads.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -14,22 +14,22 @@ from numpy.typing import NDArray
 from llpp.errors import DataError
 
 Rows = NDArray[np.int64]
-TEXT = pa.large_string()  # string would end at 2 GiB
-CHUNK_SIZE = 2**16  # strings that exist as Python objects while all are gone through
+TEXT = pa.large_string()  # pa.string() is limited to 2 GiB
+CHUNK_SIZE = 2**16  # strings that exist as Python objects at once during an iteration
 
 
 class Ids(Sequence[str]):
-    """N strings that cannot be changed; a slice of them is Ids again, and shares their memory.
+    """N strings that cannot be changed; a slice is Ids again and shares their memory.
 
-    Equal to a tuple or list of the same strings. Reading one by its place takes microseconds: where all are wanted,
-    use what works on whole arrays.
+    Equal to a tuple or list of the same strings. Reading one by its position takes microseconds; to process all of
+    them, use the methods that work on whole arrays.
     """
 
     __slots__ = ("array",)
 
     def __init__(self, strings: Iterable[str] | pa.Array | pa.ChunkedArray) -> None:
-        """Raises DataError on anything but text."""
-        self.array: pa.Array = strings.array if isinstance(strings, Ids) else _to_arrow(strings)
+        """Raise DataError on anything but text."""
+        self.array: pa.Array = strings.array if isinstance(strings, Ids) else _convert_to_arrow(strings)
 
     def __len__(self) -> int:
         return len(self.array)
@@ -39,19 +39,22 @@ class Ids(Sequence[str]):
             yield from self.array.slice(start, CHUNK_SIZE).to_pylist()
 
     @overload
-    def __getitem__(self, place: int) -> str: ...
+    def __getitem__(self, index: int) -> str: ...
 
     @overload
-    def __getitem__(self, place: slice) -> "Ids": ...
+    def __getitem__(self, index: slice) -> "Ids": ...
 
-    def __getitem__(self, place: int | slice) -> "str | Ids":
-        if isinstance(place, slice):
-            return Ids(self.array[place])
-        found: str = self.array[place].as_py()
-        return found
+    def __getitem__(self, index: int | slice) -> "str | Ids":
+        if isinstance(index, slice):
+            return Ids(self.array[index])
+        result: str = self.array[index].as_py()
+        return result
 
     def __contains__(self, value: object) -> bool:
-        return isinstance(value, str) and pc.index(self.array, pa.scalar(value, TEXT)).as_py() >= 0
+        if not isinstance(value, str):
+            return False
+        index: int = pc.index(self.array, pa.scalar(value, TEXT)).as_py()
+        return index >= 0
 
     def __eq__(self, other: object) -> bool:
         if isinstance(other, Ids):
@@ -60,57 +63,59 @@ class Ids(Sequence[str]):
             return len(self) == len(other) and all(a == b for a, b in zip(self, other, strict=True))
         return NotImplemented
 
-    __hash__ = None  # type: ignore[assignment]  # as lists have none
+    # Not hashable, as a list is not.
+    __hash__ = None  # type: ignore[assignment]
 
     def __repr__(self) -> str:
-        return f"Ids({list(self)})" if len(self) <= 10 else f"Ids({list(self[:10])} and {len(self) - 10:,} more)"
+        if len(self) <= 10:
+            return f"Ids({list(self)})"
+        return f"Ids({list(self[:10])} and {len(self) - 10:,} more)"
 
     def take(self, rows: Rows) -> "Ids":
-        """Those at some places, in the order of `rows` (n,)."""
+        """Return the strings at `rows` (n,), in that order."""
         return Ids(self.array.take(pa.array(rows)))
 
     def find_rows(self, ids: Iterable[str]) -> Rows:
-        """(n,) the place of each of n ids, -1 for a stranger; of equal strings the first one's.
+        """Return the position of each of n ids (n,), of equal strings the first; -1 for an id that is not here.
 
-        Goes once through all N and looks each up among the n, so few ids cost little memory.
+        Goes through all N once and looks each up among the n, so few ids take little memory.
         """
         wanted = Ids(ids).array.dictionary_encode()
-        places = np.full(len(wanted.dictionary), -1, dtype=np.int64)
-        if len(places):
-            found = pc.index_in(self.array, value_set=wanted.dictionary)
-            rows = np.flatnonzero(found.is_valid().to_numpy(zero_copy_only=False))
-            places[found.drop_null().to_numpy()[::-1]] = rows[::-1]
-        result: Rows = places[wanted.indices.to_numpy()]
+        first_rows = np.full(len(wanted.dictionary), -1, dtype=np.int64)
+        if len(first_rows):
+            codes = pc.index_in(self.array, value_set=wanted.dictionary)
+            rows = np.flatnonzero(codes.is_valid().to_numpy(zero_copy_only=False))
+            # In reverse order, so that of equal strings the first is written last.
+            first_rows[codes.drop_null().to_numpy()[::-1]] = rows[::-1]
+        result: Rows = first_rows[wanted.indices.to_numpy()]
         return result
 
     def is_in(self, ids: "Ids") -> NDArray[np.bool_]:
-        """(N,) whether each is one of some ids; few of them cost little."""
-        found: NDArray[np.bool_] = pc.is_in(self.array, value_set=ids.array).to_numpy(zero_copy_only=False)
-        return found
+        """Return the mask (N,) of the strings that are among `ids`; few of them take little memory."""
+        mask: NDArray[np.bool_] = pc.is_in(self.array, value_set=ids.array).to_numpy(zero_copy_only=False)
+        return mask
 
     def assign_codes(self) -> NDArray[np.int32]:
-        """(N,) equal numbers for equal strings: 0, 1, 2 … in order of first appearance."""
+        """Return equal numbers for equal strings (N,): 0, 1, 2 … in order of first appearance."""
         codes: NDArray[np.int32] = self.array.dictionary_encode().indices.to_numpy()
         return codes
 
     def find_duplicate(self) -> str | None:
-        """The first string that occurs more than once."""
-        if len(self.array.unique()) == len(self):  # half the time of codes
+        """Return the first string that occurs more than once, None if there is none."""
+        # Counting the unique strings takes half the time of `assign_codes`.
+        if len(self.array.unique()) == len(self):
             return None
         codes = self.assign_codes()
         code = int(np.argmax(np.bincount(codes) > 1))
         return self[int(np.argmax(codes == code))]
 
 
-def _to_arrow(strings: Any) -> pa.Array:
-    if isinstance(strings, pa.Array | pa.ChunkedArray):
-        whole = strings.combine_chunks() if isinstance(strings, pa.ChunkedArray) else strings
-        if whole.null_count or not (pa.types.is_string(whole.type) or pa.types.is_large_string(whole.type)):
-            raise DataError(
-                f"ids must be text; got an Arrow array of {whole.type} with {whole.null_count} nulls, "
-                "expected strings without"
-            )
-        return whole.cast(TEXT)
+def _convert_to_arrow(strings: Any) -> pa.Array:
+    """Return strings as one array of `TEXT`; DataError if they are anything else."""
+    if isinstance(strings, pa.ChunkedArray):
+        return _cast_to_text(strings.combine_chunks())
+    if isinstance(strings, pa.Array):
+        return _cast_to_text(strings)
     values = strings if isinstance(strings, list | tuple) else list(strings)
     try:
         array = pa.array(values, TEXT)
@@ -122,8 +127,22 @@ def _to_arrow(strings: Any) -> pa.Array:
     return array
 
 
+def _cast_to_text(array: pa.Array) -> pa.Array:
+    is_text = pa.types.is_string(array.type) or pa.types.is_large_string(array.type)
+    if not is_text or array.null_count:
+        raise DataError(
+            f"ids must be text; got an Arrow array of {array.type} with {array.null_count} nulls, "
+            "expected strings without nulls"
+        )
+    return array.cast(TEXT)
+
+
 def _is_text(value: Any) -> bool:
-    try:
-        return isinstance(value, str) and bool(value.encode() or True)
-    except UnicodeEncodeError:
+    if not isinstance(value, str):
         return False
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        # A lone surrogate, as Python makes of bytes that are not UTF-8.
+        return False
+    return True

@@ -1,4 +1,4 @@
-"""All randomness is a pure function of the run's seed and of where in the run it is used."""
+"""Random numbers as a pure function of the run's seed and of the place in the run that uses them."""
 
 from collections.abc import Iterable, Iterator
 from enum import IntEnum
@@ -7,7 +7,7 @@ import numpy as np
 
 
 class Stream(IntEnum):
-    """What random numbers are for; one purpose never repeats another's."""
+    """The purposes of random numbers; no two purposes share their numbers."""
 
     START = 1  # ids labelled before round 0
     WEIGHTS = 2  # initial weights of a round
@@ -17,15 +17,19 @@ class Stream(IntEnum):
 
 
 def make_rng(stream: Stream, seed: int, *place: int) -> np.random.Generator:
-    """The generator for a place: (), (round,), (round, epoch) or (round, epoch, sample).
+    """Return the generator for a place: (), (round,), (round, epoch) or (round, epoch, sample).
 
-    The stream comes last and is never 0, because NumPy cannot tell a key from one with zeros behind it.
+    The stream comes last and is never 0, because NumPy treats a key and the same key with zeros appended as equal.
     """
-    return np.random.default_rng(np.array(list(_split_words((seed, *place, stream))), dtype=np.uint32))
+    words = list(_split_words((seed, *place, stream)))
+    return np.random.default_rng(np.array(words, dtype=np.uint32))
 
 
 def _split_words(key: Iterable[int]) -> Iterator[int]:
-    """What NumPy makes of a list of whole numbers, five times as fast: 32 bits at a time, the lowest first."""
+    """Split whole numbers into words of 32 bits, the lowest first.
+
+    NumPy does the same with a list of numbers, but takes five times as long.
+    """
     for number in map(int, key):
         if number < 0:
             raise ValueError(f"{number} cannot be part of a seed; expected 0 or more")

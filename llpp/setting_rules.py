@@ -38,41 +38,43 @@ def _make_optional_rule(rule: Rule) -> Rule:
 
 RULES: Mapping[str, Rule] = {  # of single values, wherever they come from
     "seed": _make_integer_rule(0),
+    "paths.runs": (lambda value: isinstance(value, str) and value != "", "a folder"),
     "rounds": _make_integer_rule(1),
     "initial": _make_integer_rule(2),
     "budget": _make_integer_rule(1),
     "optimizer.lr": (_make_minimum(0.0), "a number, 0 or more"),
-    "head_weight": (_make_minimum(0.0), "0 or more"),
-    "detach_from_epoch": _make_optional_rule(
+    "training.head_weight": (_make_minimum(0.0), "0 or more"),
+    "training.detach_from_epoch": _make_optional_rule(
         (lambda value: type(value) is int and value >= 0, "an epoch, 0 or more")
     ),
-    "threads": _make_optional_rule(_make_integer_rule(1)),
-    "rank_timeout": (_is_positive, "seconds, above 0"),
+    "launch.threads": _make_optional_rule(_make_integer_rule(1)),
+    "launch.rank_timeout": (_is_positive, "seconds, above 0"),
     "crop.size": (lambda value: type(value) is int and 8 <= value <= 1024, "8 to 1024 pixels"),
     "crop.padding": (_is_positive, "a factor above 0"),
     "crop.margin": _make_optional_rule((_make_minimum(1.0), "a factor of 1 or more")),
     **{f"augmentation.{name}": (_make_minimum(0.0), "0 or more") for name in ("rotation", "scale", "shift")},
     "augmentation.flip": (lambda value: _make_minimum(0.0)(value) and value <= 1, "a probability, 0 to 1"),
-    "codec.sigma": (_is_positive, "a width above 0 cells"),
-    "codec.peak": (_is_positive, "a height above 0"),
+    "task.heatmap.sigma": (_is_positive, "a width above 0 cells"),
+    "task.heatmap.peak": (_is_positive, "a height above 0"),
     **{f"pck.{name}": (_is_positive, "a number above 0") for name in ("factor", "threshold", "auc_limit")},
     "pck.curve": (
         lambda value: _is_list(value) and all(map(_is_positive, value)),
         "a list of thresholds above 0, as in [0.1,0.2]",
     ),
     "pck.exclude": (_is_list, "a list of joints, as in [pelvis,thorax]"),
-    "performance.compile_from": (
+    "pose_loss.background": (_make_minimum(0.0), "a weight, 0 or more"),
+    "scoring.compile_from": (
         lambda value: value in (None, "auto") or (type(value) is int and value >= 1),
         "auto, null, or a number of images, 1 or more",
     ),
-    "dataset.grow": (lambda value: isinstance(value, bool), "true or false"),
-    "dataset.cache": (lambda value: isinstance(value, bool), "true or false"),
-    "dataset.resident": (lambda value: value in (None, "device"), "null or device"),
+    "pool.grow": (lambda value: isinstance(value, bool), "true or false"),
+    "crop.cache": (lambda value: isinstance(value, bool), "true or false"),
+    "crop.resident": (lambda value: value in (None, "device"), "null or device"),
     "data.batch_size": _make_integer_rule(2),
     "data.eval_batch_size": _make_integer_rule(1),
     "data.workers": _make_integer_rule(0),
     "trainer.max_epochs": (lambda value: type(value) is int and value >= 1, "1 or more"),
-    "trainer.accelerator": (lambda value: value != "auto", "cpu, gpu or mps"),
+    "trainer.accelerator": (lambda value: value in ("cpu", "gpu", "cuda", "mps"), "cpu, gpu or mps"),
     "trainer.precision": (
         lambda value: str(value) in PRECISIONS + OTHER_PRECISIONS,
         f"one of {', '.join(PRECISIONS)}",
@@ -80,22 +82,24 @@ RULES: Mapping[str, Rule] = {  # of single values, wherever they come from
 }
 
 CHOICES = {
-    "init": ("fresh", "previous"),
-    "weights": ("last", "best"),
-    "base": ("joint", "pose"),
-    "pairs": ("global", "local"),
-    "best_by": ("pck", "pose_loss"),
-    "on_bad_image": ("stop", "skip"),
+    "training.init": ("fresh", "previous"),
+    "training.weights": ("last", "best"),
+    "training.base": ("joint", "backbone"),
+    "training.pairs": ("global", "local"),
+    "training.best_by": ("metric", "loss"),
+    "pool.on_bad_image": ("stop", "skip"),
     "crop.resample": ("auto", "worker", "device"),
-    "performance.allocator": ("auto", "keep", "system"),
+    "launch.allocator": ("auto", "keep", "system"),
     "pck.joints": ("labelled", "visible"),
+    "pose_loss.mask": ("labelled", "all"),
 }
 
 
 def check_setting(name: str, value: object) -> None:
-    """Raise ConfigError unless a setting's value fits, as far as it alone can tell."""
+    """Raise ConfigError unless a setting's value fits its own rule."""
     if name in RULES:
         fits, expected = RULES[name]
         expect(fits(value), name, value, expected)
-    if value not in (known := CHOICES.get(name, (value,))):
+    known = CHOICES.get(name)
+    if known is not None and value not in known:
         raise ConfigError(f"{name}={value!r} is not known; use {', '.join(known[:-1])} or {known[-1]}")

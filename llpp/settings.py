@@ -18,16 +18,29 @@ class Settings:
     budget: int  # ids selected per round
     init: Literal["fresh", "previous"] = "fresh"  # weights a round starts from
     weights: Literal["last", "best"] = "last"  # weights that test and score: after the last epoch, or the best one
-    base: Literal["joint", "pose"] = "joint"  # round 0: head and pose network together, or one after the other
+    base: Literal["joint", "backbone"] = "joint"  # round 0: backbone and head together, or one after the other
     subset: int | None = None  # score a random subset of so many unlabelled ids; None: all
-    evaluate_pool: bool = True  # measure PCK and loss of all that is scored
+    evaluate_pool: bool = True  # measure quality and loss of all that is scored
     on_bad_image: Literal["stop", "skip"] = "stop"
+    grow: bool = False  # whether records may join the pool of a run that has begun
 
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
-            check_setting(field.name, getattr(self, field.name))
+            check_setting(SECTIONS.get(field.name, "") + field.name, getattr(self, field.name))
         enough = self.subset is None or (isinstance(self.subset, int) and self.subset >= self.budget)
-        expect(enough, "subset", self.subset, "null, or a whole number, budget or more")
+        expect(enough, "scoring.subset", self.subset, f"null, or a whole number, {self.budget} (budget) or more")
+
+
+# Where run.yaml has the settings above that do not stand at its top.
+SECTIONS = {
+    "init": "training.",
+    "weights": "training.",
+    "base": "training.",
+    "subset": "scoring.",
+    "evaluate_pool": "scoring.",
+    "on_bad_image": "pool.",
+    "grow": "pool.",
+}
 
 
 @dataclass(frozen=True)
@@ -46,12 +59,12 @@ class LoaderSettings:
 
 @dataclass(frozen=True)
 class HeadTraining:
-    """How the head is trained beside the backbone."""
+    """How the head is trained together with the backbone."""
 
-    head_weight: float = 1.0  # of the objective, beside the pose loss
+    head_weight: float = 1.0  # of the objective, relative to the task's loss
     detach_from_epoch: int | None = None  # None: joint throughout; 0: never; n: the head's gradient stops there
     pairs: Literal["global", "local"] = "global"  # the objective sees all ranks' images together, or each its own
 
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
-            check_setting(field.name, getattr(self, field.name))
+            check_setting(f"training.{field.name}", getattr(self, field.name))

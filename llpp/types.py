@@ -1,53 +1,61 @@
 """The values that modules hand to each other.
 
-B batch, K joints, S stacks, C channels, H and W input pixels, h and w heatmap cells. Joint coordinates are
-(x, y) pixels of the crop, 0-based, pixel centres at integers.
+B batch, K joints, C channels, H and W input pixels, h and w cells of a feature map. Coordinates are (x, y) pixels of
+the crop, 0-based, pixel centres at integers.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import NotRequired, TypedDict
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+# Image crops as they leave the workers, by name:
+#   row      (B,) int64, the record's row in the dataset
+#   matrix   (B, 3, 3) float32, image pixels → pixels of the final crop
+#   image    (B, H, W, 3) uint8 RGB; absent where the device holds all crops
+#   warp     (B, 3, 3) float32, pixels of `image` → pixels of the final crop; only where the device resamples
+# and what the task says about the labels of these crops, see `Task.crop_labels`.
+Batch = dict[str, Tensor]
 
-class Batch(TypedDict):
-    """Person crops as they leave the workers."""
 
-    image: NotRequired[Tensor]  # (B, H, W, 3) uint8 RGB; with `warp` larger than the crop, unless resident
-    joints: Tensor  # (B, K, 2) float32 pixels of the final crop; NaN where visible is 0
-    visible: Tensor  # (B, K) uint8, COCO's code
-    row: Tensor  # (B,) int64, the record's row in the dataset
-    matrix: Tensor  # (B, 3, 3) float32, image pixels → pixels of the final crop
-    normaliser: Tensor  # (B,) float32, PCK's unit in pixels of the final crop; NaN if undefined
-    warp: NotRequired[Tensor]  # (B, 3, 3) float32, pixels of `image` → pixels of the final crop
+@dataclass(frozen=True)
+class PlacedCrops:
+    """Where the crops of a batch come from."""
+
+    rows: NDArray[np.int64]  # (B,) of the dataset
+    matrices: NDArray[np.float64]  # (B, 3, 3) image pixels → pixels of the final crop
+    flipped: NDArray[np.bool_]  # (B,) whether it is a mirrored image
+    idle: NDArray[np.bool_]  # (B,) whether it only fills up the batch, and its labels must count nowhere
 
 
 @dataclass(frozen=True)
 class Features:
-    """What the last stack offers to a loss head."""
+    """What a backbone offers to a loss head."""
 
-    pyramid: Mapping[int, Tensor]  # stride → (B, C, H / stride, W / stride), decoder side
-    penultimate: Tensor  # (B, C, h, w), the map that feeds the last heatmap convolution
+    pyramid: Mapping[int, Tensor]  # stride → (B, C, H / stride, W / stride)
+    penultimate: Tensor  # (B, C, h, w), the map that feeds the last layer
 
     def detach(self) -> "Features":
         """The same maps cut off from the backbone's graph."""
-        return Features({s: m.detach() for s, m in self.pyramid.items()}, self.penultimate.detach())
+        pyramid = {stride: maps.detach() for stride, maps in self.pyramid.items()}
+        return Features(pyramid, self.penultimate.detach())
 
 
 @dataclass(frozen=True)
-class PoseOutput:
-    """Raw heatmaps of every stack, and the features of the last."""
+class Output:
+    """What a backbone computes: the raw output that its task interprets, and the features behind it."""
 
-    heatmaps: Tensor  # (B, S, K, h, w)
+    raw: Tensor  # (B, …): heatmaps of every stack (B, S, K, h, w), or logits (B, classes)
     features: Features
+    stride: int | None = None  # input pixels per cell of `raw`, where that is a map
 
-    def take_first(self, number: int) -> "PoseOutput":
-        """That of the first images alone."""
-        maps = {stride: m[:number] for stride, m in self.features.pyramid.items()}
-        return PoseOutput(self.heatmaps[:number], Features(maps, self.features.penultimate[:number]))
+    def take_first(self, number: int) -> "Output":
+        """The output of the first images alone."""
+        pyramid = {stride: maps[:number] for stride, maps in self.features.pyramid.items()}
+        features = Features(pyramid, self.features.penultimate[:number])
+        return Output(self.raw[:number], features, self.stride)
 
 
 @dataclass(frozen=True)
@@ -58,7 +66,10 @@ class Candidates:
     """
 
     ids: Sequence[str]  # in a run they are `Ids`: for few of millions read `ids[i]`, for many `ids.take(rows)`
-    predicted_loss: NDArray[np.float32] | None = None  # (N,) higher = worse expected pose
+    predicted_loss: NDArray[np.float32] | None = None  # (N,) higher = worse expected result
     true_loss: NDArray[np.float32] | None = None  # (N,) known in simulations only
     embedding: NDArray[np.float32] | None = None  # (N, D) pooled penultimate map
     labelled_embedding: NDArray[np.float32] | None = None  # (L, D) of the labelled ids
+    columns: Mapping[str, NDArray[np.float32]] = field(
+        default_factory=dict
+    )  # (N, …) predictions of the task, by name

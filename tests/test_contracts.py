@@ -3,31 +3,46 @@
 A newcomer's file is found here without being named.
 """
 
+import dataclasses
 import functools
 import itertools
 
+import cv2
 import numpy as np
 import pytest
 import pytorch_lightning as pl
 import torch
+from helpers.experiments import composed
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import OmegaConf
+from torchmetrics import Metric
 
 from llpp.acquisition.base import NEEDS, Acquisition
 from llpp.backbones.base import Backbone
-from llpp.config import build
+from llpp.config import build, instantiate
 from llpp.config.compose import conf_dir
-from llpp.datasets.base import SPLITS, PoseDataset
-from llpp.errors import DataError
+from llpp.data.augmentation import Augmentation
+from llpp.data.crop_dataset import CropDataset, CropKey, CropPipeline, Mode, to_tensors
+from llpp.data.image_preparation import ImagePreparation
+from llpp.data.person_crop import PersonCrop
+from llpp.datasets.base import SPLITS, ImageDataset, Labels
+from llpp.datasets.classes import ClassLabels
+from llpp.datasets.image_folder import ImageFolder
+from llpp.datasets.pose import PoseDataset, PoseLabels
+from llpp.datasets.synthetic.dataset import SyntheticFigures
+from llpp.errors import ConfigError, DataError
 from llpp.heads.base import FeatureSpec, LossHead
 from llpp.objectives.base import Objective
+from llpp.oracles.base import Oracle
+from llpp.tasks.base import Task
 from llpp.training import trainer_setup
-from llpp.types import Candidates
+from llpp.training.module import RoundPart
+from llpp.types import Batch, Candidates, Output, PlacedCrops
 
 JOINTS = 14
 FEW = {
     "synthetic": ("dataset.initial=6", "dataset.pool=6", "dataset.val=2", "dataset.test=2"),
-    "coco": ("dataset.root=${data_root}/coco_sample",),
+    "coco": ("dataset.root=${paths.data_root}/coco_sample",),
 }
 
 
@@ -62,7 +77,7 @@ def made_dataset(yaml):
 
 
 def network_and_side(cfg):
-    network = build.make(cfg.backbone, joints=JOINTS)
+    network = build.make(cfg.backbone, outputs=JOINTS)
     assert isinstance(network, Backbone)
     side = -(-64 // network.size_multiple) * network.size_multiple
     network.check_size(side)
@@ -73,10 +88,16 @@ def network_and_side(cfg):
 def test_backbones_give_what_they_publish(compose, backbone):
     network, side = network_and_side(compose(f"backbone={backbone}"))
     found = network.eval()(noise(2, 3, side, side))
-    cells = side // network.heatmap_stride
-    assert found.heatmaps.shape == (2, found.heatmaps.shape[1], JOINTS, cells, cells)
-    assert found.heatmaps.shape[1] >= 1 and found.heatmaps.isfinite().all()
-    assert found.features.penultimate.shape == (2, network.penultimate_channels, cells, cells)
+    assert isinstance(found, Output) and found.raw.isfinite().all()
+    penultimate = found.features.penultimate
+    assert penultimate.ndim == 4 and penultimate.shape[:2] == (2, network.penultimate_channels)
+    if network.heatmap_stride is None:
+        assert found.raw.shape == (2, JOINTS) and found.stride is None, "one number per class"
+    else:
+        cells = side // network.heatmap_stride
+        stacks = found.raw.shape[1]
+        assert found.raw.shape == (2, stacks, JOINTS, cells, cells) and stacks >= 1
+        assert found.stride == network.heatmap_stride and penultimate.shape[2:] == (cells, cells)
     assert set(found.features.pyramid) == set(network.feature_channels)
     for stride, channels in network.feature_channels.items():
         assert found.features.pyramid[stride].shape == (2, channels, side // stride, side // stride)
@@ -138,26 +159,42 @@ def test_pose_losses_are_one_finite_number_per_image(compose, pose_loss):
     assert function.to_heatmaps(heatmaps).isfinite().all()
 
 
-def candidates(needs, count):
+def offered_shapes(samples):
+    """What the tasks of conf/task predict: name → shape of one image's prediction."""
+    shapes = {}
+    for name in options("task"):
+        for column, values in samples(name).predict().items():
+            shapes[column] = values.shape[1:]
+    return shapes
+
+
+def candidates(needs, count, shapes):
     source = np.random.default_rng(1)
-    columns = {
+    general = {
         "predicted_loss": source.normal(size=count).round(1),  # with ties
         "true_loss": source.gamma(2.0, size=count).round(1),
         "embedding": source.normal(size=(count, 4)),
         "labelled_embedding": source.normal(size=(5, 4)),
     }
-    filled = {name: columns[name].astype(np.float32) for name in needs}
-    for values in filled.values():
+    filled, columns = {}, {}
+    for name in sorted(needs):
+        if name in general:
+            filled[name] = general[name].astype(np.float32)
+        else:
+            columns[name] = source.random((count, *shapes[name])).round(1).astype(np.float32)
+    arrays = {**filled, **columns}
+    for values in arrays.values():
         values.flags.writeable = False
-    return Candidates(tuple(f"person/{i}" for i in range(count)), **filled), filled
+    return Candidates(tuple(f"person/{i}" for i in range(count)), **filled, columns=columns), arrays
 
 
 @every("acquisition")
-def test_acquisitions_choose_distinct_known_ids_and_touch_nothing(compose, acquisition):
+def test_acquisitions_choose_distinct_known_ids_and_touch_nothing(compose, acquisition, samples):
     function = build.make(compose(f"acquisition={acquisition}").acquisition)
-    assert isinstance(function, Acquisition) and function.needs <= NEEDS
+    shapes = offered_shapes(samples)
+    assert isinstance(function, Acquisition) and function.needs <= NEEDS | set(shapes)
     for count, budget in ((0, 3), (1, 1), (30, 7), (6, 9)):
-        pool, filled = candidates(function.needs, count)
+        pool, filled = candidates(function.needs, count, shapes)
         before = {name: values.copy() for name, values in filled.items()}
         chosen = function.select(pool, budget, np.random.default_rng(3))
         assert len(chosen) == len(set(chosen)) == min(budget, count) and set(chosen) <= set(pool.ids)
@@ -166,27 +203,34 @@ def test_acquisitions_choose_distinct_known_ids_and_touch_nothing(compose, acqui
 
 
 @every("dataset")
-def test_datasets_are_stable_tables_of_persons(compose, dataset):
+def test_datasets_are_stable_tables_of_records(compose, dataset):
     cfg = compose(f"dataset={dataset}", *FEW.get(dataset, ()))
     data = built_dataset(cfg)
-    assert isinstance(data, PoseDataset)
-    again = (
-        data if len(data.records.ids) > 10_000 else build.instantiate_dataset(cfg.dataset)
-    )  # seconds to read; smaller ones do
-    table, joints = data.records, len(data.skeleton.joints)
-    assert table.ids == again.records.ids and len(set(table.ids)) == len(table.ids) > 0
+    assert isinstance(data, ImageDataset) and data.name
+    # Large ones take seconds to read; smaller ones do as well.
+    again = data if len(data.records.ids) > 10_000 else build.instantiate_dataset(cfg.dataset)
+    table, count = data.records, len(data.records.ids)
+    assert table.ids == again.records.ids and len(set(table.ids)) == count > 0
     assert all(isinstance(name, str) and name for name in table.ids)
 
-    homes = {split: {table.images[row] for row in table.select_rows(split)} for split in SPLITS}
-    assert all(homes.values()) and sum(map(len, homes.values())) == len(set(table.images))
-    assert set(table.split[table.initial]) == {"train"}, "only training records are labelled before round 0"
+    for places in (table.images, table.group):
+        homes = {split: {places[row] for row in table.select_rows(split)} for split in SPLITS}
+        assert all(homes.values()) and sum(map(len, homes.values())) == len(set(places))
+    assert set(table.split[table.may_start]) == {"train"}, "only training records are labelled before round 0"
 
-    assert table.joints.shape == (len(table.ids), joints, 2) and table.visible.shape == (len(table.ids), joints)
-    assert set(np.unique(table.visible)) <= {0, 1, 2}
-    assert np.array_equal(np.isnan(table.joints).all(axis=2), table.visible == 0)
-    assert np.array_equal(np.isnan(table.joints).any(axis=2), table.visible == 0)
+    labels = table.labels
+    assert isinstance(labels, Labels) and labels.outputs > 0 and labels.missing.startswith("no ")
+    assert labels.is_labelled.shape == (count,) and labels.is_labelled.dtype == np.bool_ and labels.is_labelled.any()
+    assert labels.arrays and all(len(array) == count for array in labels.arrays)
+    for array, other in zip(labels.arrays, again.records.labels.arrays, strict=True):
+        assert np.array_equal(array, other, equal_nan=array.dtype.kind == "f")
     known = table.boxes[~np.isnan(table.boxes).any(axis=1)]
-    assert table.boxes.shape == (len(table.ids), 4) and (known[:, 2:] > 0).all()
+    assert table.boxes.shape == (count, 4) and (known[:, 2:] > 0).all()
+    if isinstance(labels, PoseLabels):
+        check_pose_labels(labels, count)
+        assert isinstance(data, PoseDataset) and data.skeleton == labels.skeleton
+    elif isinstance(labels, ClassLabels):
+        check_class_labels(labels, count)
 
     built_dataset(cfg, images=True)
     for split in SPLITS:
@@ -196,10 +240,29 @@ def test_datasets_are_stable_tables_of_persons(compose, dataset):
         assert np.array_equal(image, data.load(row)) and np.array_equal(image, again.load(row))
 
 
+def check_pose_labels(labels, count):
+    """Joints of `count` persons: unknown coordinates wherever, and only where, a joint is not labelled."""
+    joints = len(labels.skeleton.joints)
+    assert labels.joints.shape == (count, joints, 2) and labels.visible.shape == (count, joints)
+    assert set(np.unique(labels.visible)) <= {0, 1, 2}
+    assert np.array_equal(np.isnan(labels.joints).all(axis=2), labels.visible == 0)
+    assert np.array_equal(np.isnan(labels.joints).any(axis=2), labels.visible == 0)
+
+
+def check_class_labels(labels, count):
+    """One class of each of `count` images, and no class without an image."""
+    assert labels.index.shape == (count,) and labels.index.dtype == np.int64
+    assert len(set(labels.classes)) == len(labels.classes) >= 2 and all(labels.classes)
+    assert set(labels.index[labels.is_labelled].tolist()) == set(range(len(labels.classes)))
+
+
 @every("dataset")
 def test_skeletons_name_left_and_right_consistently(compose, dataset):
     cfg = compose(f"dataset={dataset}", *FEW.get(dataset, ()))
-    skeleton = built_dataset(cfg).skeleton
+    data = built_dataset(cfg)
+    if not isinstance(data, PoseDataset):
+        pytest.skip("has no skeleton")
+    skeleton = data.skeleton
     count, flat = len(skeleton.joints), [j for pair in skeleton.flip_pairs for j in pair]
     assert len(set(skeleton.joints)) == count and len(set(flat)) == len(flat)
     assert all(0 <= j < count for pair in (*skeleton.flip_pairs, *skeleton.edges, *skeleton.torso) for j in pair)
@@ -208,6 +271,311 @@ def test_skeletons_name_left_and_right_consistently(compose, dataset):
     for name, other in zip(skeleton.joints, mirrored, strict=True):
         side, *rest = name.split("_")
         assert other == "_".join([swap.get(side, side), *rest])
+
+
+KEYS = [
+    CropKey(0, Mode.TRAIN), CropKey(1, Mode.TRAIN, epoch=1), CropKey(0), CropKey(2), CropKey(3), CropKey(4),
+    CropKey(1, Mode.IDLE), CropKey(5, Mode.IDLE),
+]  # fmt: skip
+IDLE = torch.tensor([key.mode is Mode.IDLE for key in KEYS])
+ACTIVE = ~IDLE
+
+
+@dataclasses.dataclass(frozen=True)
+class Sample:
+    """A task on a small dataset of its kind, and what a network says about eight crops."""
+
+    task: Task
+    batch: Batch
+    output: Output
+    others: list[ImageDataset]  # small datasets of another kind
+    strangers: list[Backbone]  # backbones of another kind
+
+    def predict(self):
+        """Predictions as a scoring pass makes them."""
+        return self.task.predict(self.output, self.output if self.task.uses_mirrored_images else None)
+
+
+@pytest.fixture(scope="module")
+def datasets(tmp_path_factory):
+    """A small dataset of each kind of labels; a new kind has to be added here."""
+    return figures(), image_folder(tmp_path_factory.mktemp("images"))
+
+
+@pytest.fixture(scope="module")
+def samples(datasets):
+    """`samples("pose")` → the sample of conf/task/pose.yaml."""
+    return functools.cache(functools.partial(build_sample, datasets=datasets))
+
+
+def figures():
+    return SyntheticFigures(initial=8, pool=4, val=2, test=2, size=48)
+
+
+def image_folder(root):
+    """Sixteen images of two classes."""
+    source = np.random.default_rng(0)
+    for name, level in (("cat", 40), ("dog", 180)):
+        (root / name).mkdir()
+        for number in range(8):
+            image = source.integers(level, level + 60, (40, 56, 3), dtype=np.uint8)
+            cv2.imwrite(str(root / name / f"{number}.png"), image)
+    return ImageFolder(str(root), val=2, test=4)
+
+
+def make_task(name, dataset):
+    cfg = composed(f"task={name}")
+    node = OmegaConf.to_container(cfg.task, resolve=True)
+    return instantiate.make_task(OmegaConf.create({"task": node}), dataset)
+
+
+def build_sample(name, datasets):
+    fitting, others = {}, []
+    for dataset in datasets:
+        try:
+            fitting[dataset.name] = make_task(name, dataset)
+        except ConfigError:
+            others.append(dataset)
+    assert fitting, f"no small dataset has labels for task={name}; add one to the fixture `datasets`"
+    task = next(iter(fitting.values()))
+
+    networks, strangers = [], []
+    for choice in options("backbone"):
+        cfg = composed(f"backbone={choice}")
+        network = build.make(cfg.backbone, outputs=task.dataset.records.labels.outputs)
+        try:
+            task.check_backbone(network)
+            networks.append(network)
+        except ConfigError:
+            strangers.append(network)
+    assert networks, f"no backbone of conf/backbone is of the kind that task={name} accepts"
+    smallest = min(networks, key=lambda network: sum(p.numel() for p in network.parameters())).eval()
+    side = -(-64 // smallest.size_multiple) * smallest.size_multiple
+
+    augmentation = Augmentation(rotation=20.0, scale=0.2, shift=0.05, flip=0.5)
+    crops = CropDataset(task.dataset, task, CropPipeline(PersonCrop(side), augmentation), seed=0, round_number=0)
+    batch = to_tensors(crops.__getitems__(KEYS))
+    with torch.no_grad():
+        output = smallest(smallest.normalise(ImagePreparation(side).prepare(batch, training=False)))
+    return Sample(task, batch, output, others, strangers)
+
+
+def take(values, rows):
+    return {name: column[rows] for name, column in values.items()}
+
+
+def measure(task, *parts):
+    """The summary of a measure over some batches and their predictions."""
+    metric = task.make_metric()
+    for predictions, batch in parts:
+        task.update_metric(metric, predictions, batch)
+    return task.summarise_metric(metric)
+
+
+def check_equal(one, other):
+    assert list(one) == list(other)
+    for name, value in one.items():
+        torch.testing.assert_close(value, other[name], equal_nan=True, msg=name)
+
+
+def same_arrays(some, others):
+    pairs = list(zip(some, others, strict=True))
+    return all(np.array_equal(one, other, equal_nan=one.dtype.kind == "f") for one, other in pairs)
+
+
+@every("task")
+def test_tasks_name_what_they_measure_and_show(task, samples):
+    made = samples(task).task
+    assert isinstance(made, Task) and made.name == task
+    assert made.loss_name.isidentifier() and made.metric_name.isidentifier(), "columns of tables and logs"
+    for words in (made.metric_title, made.part_word, made.record_word):
+        assert words and words == words.strip() and "\n" not in words
+    assert all(isinstance(part, str) and part for part in made.part_names)
+    assert made.shown <= made.offers and not made.offers & (NEEDS | {"id", "row", "quality"})
+    count = len(made.dataset.records.ids)
+    assert made.label_arrays and all(len(array) == count for array in made.label_arrays)
+    assert (made.normaliser is None) == (made.normaliser_source is None)
+    assert made.normaliser is None or made.normaliser.shape == (count,)
+
+
+@every("task")
+def test_tasks_refuse_other_labels_and_backbones_in_one_sentence(task, samples):
+    sample = samples(task)
+    assert sample.others and sample.strangers
+    for dataset in sample.others:
+        with pytest.raises(ConfigError) as refused:
+            make_task(task, dataset)
+        assert "\n" not in str(refused.value) and f"task={task}" in str(refused.value)
+        assert dataset.name in str(refused.value)
+    for network in sample.strangers:
+        with pytest.raises(ConfigError) as refused:
+            sample.task.check_backbone(network)
+        assert "\n" not in str(refused.value) and f"task={task}" in str(refused.value)
+
+
+@every("task")
+def test_labels_of_crops_are_arrays_that_leave_the_dataset_as_it_is(task, samples):
+    made, count = samples(task).task, len(KEYS)
+    before = [array.copy() for array in made.label_arrays]
+    rows = np.array([key.row for key in KEYS])
+    matrices = np.tile(np.array([[2.0, 0, 3], [0, 2, 1], [0, 0, 1]]), (count, 1, 1))
+    for flipped in (np.zeros(count, dtype=bool), np.ones(count, dtype=bool)):
+        labels = made.crop_labels(PlacedCrops(rows, matrices, flipped, IDLE.numpy()))
+        assert labels and not set(labels) & {"row", "matrix", "image", "warp"}
+        assert all(torch.from_numpy(values).shape[0] == count for values in labels.values())
+    assert same_arrays(made.label_arrays, before)
+
+
+@every("task")
+def test_task_losses_are_one_finite_number_per_image_and_idle_crops_have_no_target(task, samples):
+    made, batch, output = samples(task).task, samples(task).batch, samples(task).output
+    raw = output.raw.clone().requires_grad_()
+    losses, has_target = made.compute_losses(dataclasses.replace(output, raw=raw), batch)
+    assert losses.shape == has_target.shape == (len(KEYS),) and has_target.dtype == torch.bool
+    assert losses.isfinite().all() and (losses >= 0).all()
+    assert torch.equal(has_target, ACTIVE), "every figure and image has a label"
+    losses.mean().backward()
+    assert raw.grad.isfinite().all() and raw.grad[0].any()
+    first, _ = made.compute_losses(output.take_first(2), take(batch, slice(2)))
+    torch.testing.assert_close(first, losses.detach()[:2], msg="images do not mix")
+
+
+@every("task")
+def test_predictions_are_what_a_task_offers_for_each_image(task, samples):
+    made, output = samples(task).task, samples(task).output
+    for mirrored in (None, output):
+        predictions = made.predict(output, mirrored)
+        assert set(predictions) == made.offers
+        first = made.predict(output.take_first(2), mirrored and mirrored.take_first(2))
+        for name, values in predictions.items():
+            assert len(values) == len(KEYS) and values.isfinite().all()
+            torch.testing.assert_close(first[name], values[:2], msg="images do not mix")
+
+
+@every("task")
+def test_quality_is_between_0_and_1_and_unknown_for_idle_crops(task, samples):
+    made = samples(task).task
+    quality = made.compute_quality(samples(task).predict(), samples(task).batch)
+    assert quality.shape == (len(KEYS),) and quality.is_floating_point()
+    assert ((quality[ACTIVE] >= 0) & (quality[ACTIVE] <= 1)).all() and quality[IDLE].isnan().all()
+
+
+@every("task")
+def test_a_measure_adds_up_over_batches_and_ranks_and_leaves_idle_crops_out(task, samples):
+    made, batch, predictions = samples(task).task, samples(task).batch, samples(task).predict()
+    whole = measure(made, (predictions, batch))
+    assert next(iter(whole)) == made.metric_name and whole[made.metric_name].isfinite()
+    assert all(value.numel() == 1 for value in whole.values())
+    assert {f"{made.metric_name}_{part}" for part in made.part_names} <= set(whole)
+
+    halves = [(take(predictions, rows), take(batch, rows)) for rows in (slice(4), slice(4, None))]
+    check_equal(measure(made, *halves), whole)
+    check_equal(measure(made, *reversed(halves)), whole)
+    first, second = made.make_metric(), made.make_metric()
+    made.update_metric(first, *halves[0])
+    made.update_metric(second, *halves[1])
+    for one, other in zip(list_metrics(first), list_metrics(second), strict=True):
+        one.merge_state(other)  # what ranks do
+    check_equal(made.summarise_metric(first), whole)
+    check_equal(measure(made, (take(predictions, ACTIVE), take(batch, ACTIVE))), whole)
+
+
+@every("task")
+def test_a_measure_of_nothing_is_undefined_and_not_bad(task, samples):
+    made = samples(task).task
+    nothing = measure(made, (take(samples(task).predict(), IDLE), take(samples(task).batch, IDLE)))
+    for name in (made.metric_name, *(f"{made.metric_name}_{part}" for part in made.part_names)):
+        assert nothing[name].isnan(), name
+
+
+def list_metrics(metric):
+    return [metric] if isinstance(metric, Metric) else list(metric.values(copy_state=False))
+
+
+@every("task")
+def test_predictions_are_drawn_described_and_presented(task, samples):
+    made, batch = samples(task).task, samples(task).batch
+    columns = {name: values.numpy() for name, values in samples(task).predict().items()}
+    mapped = made.map_to_image(columns, batch["matrix"].numpy().astype(np.float64))
+    assert set(mapped) == made.offers
+    for place, key in enumerate(KEYS):
+        image = made.dataset.load(key.row)
+        before = image.copy()
+        # As a report reads them: 32-bit numbers, or flat lists of them.
+        prediction = {}
+        for name in made.shown:
+            prediction[name] = mapped[name].astype(np.float32).reshape(len(KEYS), -1).squeeze()[place]
+        drawn = made.draw(image, key.row, prediction)
+        assert drawn.dtype == np.uint8 and drawn.ndim == 3 and drawn.shape[2] == 3
+        assert np.array_equal(image, before)
+        assert isinstance(made.describe(key.row, prediction), str)
+        presented = made.present({name: mapped[name][place] for name in made.offers})
+        assert presented and all(name.isidentifier() for name in presented)
+
+
+@every("task")
+def test_labels_are_described_tabulated_and_drawn(task, samples):
+    made = samples(task).task
+    for words in (made.describe_metric(made.dataset.records.select_rows("test")), made.describe_labels()):
+        assert words and "\n" not in words and words == words.strip()
+    assert all(line and "\n" not in line for line in made.describe_crops(1.25))
+    listings = made.tabulate_labels()
+    assert listings
+    for listing in listings:
+        assert listing.title and listing.rows
+        for row in listing.rows:
+            assert len(row) == len(listing.columns) and all(isinstance(cell, str) for cell in row)
+    for colour, meaning in made.explain_colours():
+        assert len(colour) == 3 and all(0 <= level <= 255 for level in colour) and meaning
+    tile = np.full((192, 192, 3), 128, dtype=np.uint8)
+    for symbol in made.list_symbols():
+        before = tile.copy()
+        symbol.draw(tile, np.array([20.0, 20.0]))
+        assert symbol.text and symbol.width > 0 and not np.array_equal(tile, before)
+    before = tile.copy()
+    made.draw_label(tile, 0, np.diag([4.0, 4.0, 1.0]))
+    assert tile.dtype == np.uint8 and tile.shape == (192, 192, 3) and not np.array_equal(tile, before)
+
+
+@every("oracle")
+def test_oracles_are_asked_and_say_what_they_know(compose, oracle, datasets):
+    cfg = compose(f"oracle={oracle}")
+    for dataset in datasets:
+        made = build.make(cfg.oracle)(dataset=dataset)
+        assert isinstance(made, Oracle) and isinstance(made.knows_pool, bool)
+        train = dataset.records.select_rows("train")
+        assert made.check(train) is None, "everything is labelled"
+
+        before = [array.copy() for array in dataset.records.labels.arrays]
+        asked = list(dataset.records.ids.take(train[:3]))
+        known = made.find_answered(asked)
+        assert made.ask(asked) is None
+        answered = made.find_answered(asked)
+        assert answered.shape == (3,) and answered.dtype == np.bool_
+        assert (answered | ~known).all(), "what was known stays known"
+        made.ask(asked)
+        assert np.array_equal(made.find_answered(asked), answered), "asking again changes nothing"
+        assert np.array_equal(made.find_answered(asked[::-1]), answered[::-1])
+        made.ask([])
+        assert made.find_answered([]).shape == (0,)
+        assert same_arrays(dataset.records.labels.arrays, before)
+
+
+@every("oracle")
+def test_oracles_accept_unlabelled_records_or_refuse_them_in_one_sentence(compose, oracle):
+    dataset = figures()
+    visible, joints = dataset.records.labels.visible.copy(), dataset.records.labels.joints.copy()
+    visible[[1, 9]], joints[[1, 9]] = 0, np.nan
+    labels = dataclasses.replace(dataset.records.labels, visible=visible, joints=joints)
+    dataset.records = dataclasses.replace(dataset.records, labels=labels)
+    made = build.make(compose(f"oracle={oracle}").oracle)(dataset=dataset)
+    train = dataset.records.select_rows("train")
+    try:
+        made.check(train)
+    except ConfigError as error:
+        assert "\n" not in str(error)
+    made.check(np.setdiff1d(train, [1, 9]))
+    made.check(np.zeros(0, dtype=np.int64))
 
 
 @every("optimizer")
@@ -288,7 +656,7 @@ def test_trainers_are_built(compose, trainer, tmp_path):
 def test_loggers_are_built(compose, logger, tmp_path):
     if logger in ("tensorboard", "wandb"):
         pytest.importorskip(logger)
-    cfg = compose(f"logger={logger}", f"runs={tmp_path}")
+    cfg = compose(f"logger={logger}", f"paths.runs={tmp_path}")
     assert all(isinstance(build.make(node), pl.loggers.Logger) for node in (cfg.logger or {}).values())
 
 
@@ -305,19 +673,23 @@ def test_callbacks_are_built(compose, callbacks):
 def test_presets_compose_and_build_and_judge_images(compose, preset, tmp_path):
     compose(preset)
     few = FEW.get(HydraConfig.get().runtime.choices.dataset, ())
-    cfg = compose(preset, f"runs={tmp_path}", *few)
+    cfg = compose(preset, f"paths.runs={tmp_path}", *few)
     built_dataset(cfg, images=True)
-    experiment = build.experiment(cfg)
-    assert experiment.run_dir.is_relative_to(tmp_path)
-    assert experiment.make_trainer(tmp_path / "round_00", "key", True).max_epochs == cfg.trainer.max_epochs
+    experiment = build.build_run(cfg)
+    assert experiment.directory.is_relative_to(tmp_path)
+    assert experiment.trainer.make_trainer(tmp_path / "round_00", "key", True).max_epochs == cfg.trainer.max_epochs
     batch = next(
         iter(
-            experiment.make_data(
-                experiment.dataset.records.select_rows("train")[:2].tolist(), [], 0
+            experiment.data.make_loaders(
+                experiment.data.dataset.records.select_rows("train")[:2].tolist(), [], 0
             ).train_dataloader()
         )
     )
     with torch.no_grad():
-        judged = experiment.make_module(0, "joint").eval().predict_step(batch, 0)
+        judged = experiment.trainer.make_module(RoundPart(0)).eval().predict_step(batch, 0)
     assert judged["predicted_loss"].shape == (2,) and judged["predicted_loss"].isfinite().all()
-    assert judged["true_loss"].shape == (2,) and judged["joints"].shape == batch["joints"].shape
+    assert judged["true_loss"].shape == judged["quality"].shape == (2,)
+    task = experiment.data.task
+    assert task.offers <= set(judged) and all(len(judged[name]) == 2 for name in task.offers)
+    if "joints" in batch:
+        assert judged["joints"].shape == batch["joints"].shape

@@ -10,6 +10,7 @@ import pytest
 
 from llpp.config.fingerprint import hash_columns
 from llpp.datasets.base import Records
+from llpp.datasets.pose import PoseLabels, Skeleton
 from llpp.errors import DataError
 from llpp.ids import CHUNK_SIZE, Ids
 
@@ -110,10 +111,16 @@ def test_many_are_shown_in_short():
 def table(ids, images, split):
     """Records of people without joints."""
     count = len(ids)
+    skeleton = Skeleton(joints=(), flip_pairs=(), edges=(), torso=())
     return Records(
-        ids, images, np.array(split, dtype=np.str_), np.zeros((count, 0, 2), np.float32),
-        np.zeros((count, 0), np.uint8), np.zeros((count, 4), np.float32), "image", np.ones(count, dtype=np.bool_),
-    )  # fmt: skip
+        ids=ids,
+        images=images,
+        split=np.array(split, dtype=np.str_),
+        boxes=np.zeros((count, 4), np.float32),
+        box_source="image",
+        may_start=np.ones(count, dtype=np.bool_),
+        labels=PoseLabels(skeleton, np.zeros((count, 0, 2), np.float32), np.zeros((count, 0), np.uint8)),
+    )
 
 
 def test_records_take_any_sequence_of_strings():
@@ -129,7 +136,9 @@ def test_records_name_an_id_that_occurs_twice():
 
 
 def test_records_name_an_image_that_stands_in_two_splits():
-    with pytest.raises(DataError, match="image 'two' stands in the splits train and val; splits never share one"):
+    with pytest.raises(
+        DataError, match="image 'two' stands in the splits train and val; expected each image in one split only"
+    ):
         table("abcde", ["one", "two", "one", "two", "two"], ["test", "train", "test", "val", "train"])
     with pytest.raises(DataError, match="image 'one' stands in the splits test and val"):
         table("abc", ["one", "two", "one"], ["test", "train", "val"])

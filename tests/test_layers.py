@@ -48,9 +48,9 @@ TREES = {name: ast.parse(path.read_text()) for name, path in SOURCES.items()}
 
 
 def folder(module):
-    """llpp.heads.gap_fc → heads; llpp.errors → ground; llpp.__main__ belongs to the command line."""
+    """llpp.heads.gap_fc → heads; llpp.errors → ground; what users call, llpp.load and llpp.__main__, is on top."""
     parts = module.split(".")
-    if parts[-1] == "__main__":
+    if len(parts) == 1 or parts[-1] == "__main__":
         return "cli"
     return parts[1] if len(parts) > 1 and (PACKAGE / parts[1]).is_dir() else "ground"
 

@@ -1,6 +1,6 @@
 """The contract of acquisition functions: candidates → ids to label next.
 
-N candidates. Selecting is deterministic given the generator and leaves its inputs as they are.
+N candidates. A selection is deterministic given the generator and leaves its inputs unchanged.
 """
 
 from abc import ABC, abstractmethod
@@ -16,26 +16,34 @@ NEEDS = frozenset({"predicted_loss", "true_loss", "embedding", "labelled_embeddi
 class Acquisition(ABC):
     """Ranks the unlabelled pool and selects from it."""
 
-    needs: frozenset[str] = frozenset()  # columns of Candidates that a scoring pass must fill, of NEEDS
+    needs: frozenset[str] = frozenset()  # columns of Candidates to fill: of NEEDS, or what the task offers
 
     @abstractmethod
     def select(self, candidates: Candidates, budget: int, rng: np.random.Generator) -> list[str]:
-        """`budget` distinct ids, first the one to label first; all of them if the pool is smaller."""
+        """Return `budget` distinct ids, first the one to label first; all of them if the pool is smaller."""
 
 
 def select_highest(scores: NDArray[np.floating], budget: int, rng: np.random.Generator) -> NDArray[np.int64]:
-    """Positions of the `budget` highest of (N,) scores, in descending order, ties in random order.
+    """Return the positions of the `budget` highest of (N,) scores, in descending order, ties in random order.
 
-    Only those are sorted; finding them takes time in proportion to N. Raises ValueError on scores that are not
-    finite: they would land anywhere in the order.
+    Finding them takes time in proportion to N; only they are sorted.
+
+    Raises:
+        ValueError: scores that are not finite, which could land anywhere in the order.
     """
-    if not np.isfinite(scores).all():
-        raise ValueError(f"{int((~np.isfinite(scores)).sum())} of {len(scores)} scores are not finite")
-    lot = rng.random(len(scores))  # one per score: whoever ties with the last that is kept has an equal chance
-    kept = np.arange(len(scores))
+    finite = np.isfinite(scores)
+    if not finite.all():
+        raise ValueError(f"{int((~finite).sum())} of {len(scores)} scores are not finite")
+    # One lot per score breaks ties: all that tie with the last selected score have an equal chance.
+    lots = rng.random(len(scores))
+    positions = np.arange(len(scores))
     if 0 < budget < len(scores):
-        last = np.partition(scores, len(scores) - budget)[len(scores) - budget]
-        above, level = np.flatnonzero(scores > last), np.flatnonzero(scores == last)
-        room = budget - len(above)
-        kept = np.concatenate([above, level[np.argpartition(lot[level], room - 1)[:room]]])
-    return kept[np.lexsort((lot[kept], -scores[kept].astype(np.float64)))][:budget]
+        threshold = np.partition(scores, len(scores) - budget)[len(scores) - budget]
+        above = np.flatnonzero(scores > threshold)
+        tied = np.flatnonzero(scores == threshold)
+        remaining = budget - len(above)
+        lowest_lots = np.argpartition(lots[tied], remaining - 1)[:remaining]
+        positions = np.concatenate([above, tied[lowest_lots]])
+    descending = -scores[positions].astype(np.float64)
+    order = np.lexsort((lots[positions], descending))
+    return positions[order][:budget]

@@ -11,7 +11,7 @@ class LossProportionalAcquisition(Acquisition):
     """Draw without replacement with probability ∝ exp(temperature · predicted loss).
 
     Under the KL objective the prediction is ln l plus a constant, so at temperature 1 an image with n times the
-    loss is n times as likely to be drawn. Drawn by adding Gumbel noise and taking the top (Kool et al., ICML 2019).
+    loss is n times as likely to be drawn.
     """
 
     needs = frozenset({"predicted_loss"})
@@ -24,6 +24,7 @@ class LossProportionalAcquisition(Acquisition):
         """See `Acquisition.select`."""
         if candidates.predicted_loss is None:
             raise ValueError("loss_proportional needs candidates with a predicted loss")
+        # The highest keys after adding Gumbel noise are a draw without replacement (Kool et al., ICML 2019).
         keys = self.temperature * candidates.predicted_loss.astype(np.float64)
         keys = keys + rng.gumbel(size=len(keys))
         return [candidates.ids[i] for i in select_highest(keys, budget, rng)]

@@ -7,7 +7,7 @@ from llpp.types import Candidates
 
 
 class PredictedLossAcquisition(Acquisition):
-    """Label what the head expects the pose network to get most wrong."""
+    """Label what the head expects the network to get most wrong."""
 
     needs = frozenset({"predicted_loss"})
 

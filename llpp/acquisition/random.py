@@ -1,4 +1,4 @@
-"""Uniform selection: the baseline that every other has to beat."""
+"""Uniform selection: the baseline that every other acquisition must beat."""
 
 import numpy as np
 
@@ -7,7 +7,7 @@ from llpp.types import Candidates
 
 
 class RandomAcquisition(Acquisition):
-    """Label whatever comes."""
+    """Label ids drawn uniformly without replacement."""
 
     def select(self, candidates: Candidates, budget: int, rng: np.random.Generator) -> list[str]:
         """See `Acquisition.select`."""

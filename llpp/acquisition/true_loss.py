@@ -1,4 +1,4 @@
-"""Top-k of the true loss: an oracle that no labelling job has, as a reference line."""
+"""Top-k of the true loss: a reference for simulations, which no real labelling job can compute."""
 
 import numpy as np
 
@@ -7,7 +7,7 @@ from llpp.types import Candidates
 
 
 class TrueLossAcquisition(Acquisition):
-    """Label what the pose network does get most wrong; only where the pool's labels are known already."""
+    """Label what the network gets most wrong; only where the pool's labels are already known."""
 
     needs = frozenset({"true_loss"})
 

@@ -1,6 +1,5 @@
-"""What a run's own losses say: the Gamma they fit, the noise among their pairs, how calibrated predictions are."""
+"""A run's own losses: the Gamma that fits them, the noise among their pairs, the calibration of the predictions."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -8,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from llpp.analysis.tables import Table, replace_nan
+from llpp.analysis.tables import Cell, Table, replace_nan
 from llpp.analysis.theory.gamma_pairs import Gamma, pair_probability
 from llpp.analysis.theory.observed import (
     Reliability,
@@ -19,10 +18,10 @@ from llpp.analysis.theory.observed import (
 )
 from llpp.errors import StateError
 from llpp.report.files import read_columns
-from llpp.run_dir.state import Round, RunState, load_state
+from llpp.run_dir.state import Round, load_state
 
 FRACTIONS = (0.05, 0.1, 0.25, 0.5, 1.0)  # δ as fractions of the mean loss
-NOISE_FRACTION = 0.1  # the one that the summary names
+NOISE_FRACTION = 0.1  # the fraction in the summary
 
 
 @dataclass(frozen=True)
@@ -42,18 +41,20 @@ class RoundLosses:
 
     @cached_property
     def distance(self) -> float:
-        """How far the fit is off, 0 to 1."""
+        """Kolmogorov–Smirnov distance between the true losses and the fitted Gamma, 0 to 1."""
         return compute_ks_distance(self.true, self.gamma)
 
     @cached_property
     def reliability(self) -> Reliability:
-        """Calibration of the predicted differences."""
+        """Reliability curve of the predicted differences."""
         return measure_reliability(self.predicted, self.true)
 
     def measure_noise(self, fraction: float) -> tuple[float, float]:
-        """Share of pairs whose losses differ by at most this fraction of the mean: measured, and the Gamma's."""
+        """Return the share of pairs whose losses differ by at most `fraction` of the mean: measured, and fitted."""
         delta = fraction * float(self.true.mean())
-        return float(compute_pair_share(self.true, delta)), float(pair_probability(delta, self.gamma))
+        measured = float(compute_pair_share(self.true, delta))
+        fitted = float(pair_probability(delta, self.gamma))
+        return measured, fitted
 
 
 @dataclass(frozen=True)
@@ -72,41 +73,55 @@ class MeasuredRun:
 
 
 def read_measured_run(folder: Path) -> MeasuredRun:
-    """Test losses of the committed rounds of a run; StateError where there are none."""
-    state = load_state(folder / "state.json") if folder.is_dir() else None
+    """Read the test losses of a run's committed rounds.
+
+    Raises:
+        StateError: `folder` is not a run directory or is damaged, or no round has losses that can be compared.
+    """
+    state = None
+    if folder.is_dir():
+        state = load_state(folder / "state.json")
     if state is None:
         raise StateError(f"{folder} is not a run directory (it has no state.json); give one that llpp run has made")
-    found = [losses for r in state.rounds if (losses := _read_round(folder, r))]
-    if not found:
+    rounds = []
+    for committed in state.rounds:
+        losses = _read_round(folder, committed)
+        if losses is not None:
+            rounds.append(losses)
+    if not rounds:
         raise StateError(
             f"no round of {folder} has test images with different finite losses above 0 (test.parquet of "
             f"{len(state.rounds)} committed rounds); let a round finish, or test on more images"
         )
-    target = _get_objective(state)
-    return MeasuredRun(folder, target.rpartition(".")[2], ".kl." in target, tuple(found))
-
-
-def _get_objective(state: RunState) -> str:
-    return str(state.science.get("objective._target_", "an unknown objective"))
+    target = str(state.result_settings.get("objective._target_", "an unknown objective"))
+    class_name = target.rpartition(".")[2]
+    return MeasuredRun(folder, class_name, calibrated=".kl." in target, rounds=tuple(rounds))
 
 
 def _read_round(folder: Path, committed: Round) -> RoundLosses | None:
-    number, labelled = committed.number, committed.row.get("labelled")
-    path = folder / f"round_{number:02d}" / "test.parquet"
+    """Read a round's test losses; None if it was not tested or has no two different losses to compare."""
+    path = folder / f"round_{committed.number:02d}" / "test.parquet"
     if not path.exists():
         return None
     columns = read_columns(path, ("predicted_loss", "true_loss"), committed.files.get("test.parquet"))
     if columns is None:
         raise StateError(f"{path} cannot be read as a score table; restore it from a backup, or run that round again")
-    predicted, true = (columns[name].astype(float) for name in ("predicted_loss", "true_loss"))
+    predicted = columns["predicted_loss"].astype(float)
+    true = columns["true_loss"].astype(float)
     usable = np.isfinite(predicted) & np.isfinite(true) & (true > 0)
     if len(np.unique(true[usable])) < 2:
         return None
-    return RoundLosses(number, int(labelled or 0), predicted[usable], true[usable], int((~usable).sum()))
+    return RoundLosses(
+        round=committed.number,
+        labelled=int(committed.row.get("labelled") or 0),
+        predicted=predicted[usable],
+        true=true[usable],
+        left_out=int((~usable).sum()),
+    )
 
 
 def build_rounds_table(measured: MeasuredRun) -> Table:
-    """One row per round."""
+    """Build the table of all rounds, one row per round."""
     columns = {
         "round": "d",
         "labelled": "d",
@@ -120,28 +135,29 @@ def build_rounds_table(measured: MeasuredRun) -> Table:
         "slope": ".3f",
         "share error": ".3f",
     }
-    rows = [
-        (
-            r.round,
-            r.labelled,
-            len(r.true),
-            r.left_out,
-            float(r.true.mean()),
-            r.gamma.alpha,
-            r.gamma.beta,
-            r.distance,
-            r.measure_noise(NOISE_FRACTION)[0],
-            replace_nan(r.reliability.slope),
-            r.reliability.share_error,
+    rows: list[tuple[Cell, ...]] = []
+    for losses in measured.rounds:
+        noise, _ = losses.measure_noise(NOISE_FRACTION)
+        row = (
+            losses.round,
+            losses.labelled,
+            len(losses.true),
+            losses.left_out,
+            float(losses.true.mean()),
+            losses.gamma.alpha,
+            losses.gamma.beta,
+            losses.distance,
+            noise,
+            replace_nan(losses.reliability.slope),
+            losses.reliability.share_error,
         )
-        for r in measured.rounds
-    ]
+        rows.append(row)
     return Table(
         "run_rounds",
         "All rounds, on their test images",
         "Gamma(α, β) by maximum likelihood; KS distance: largest gap between the measured and the fitted "
-        f"distribution function; noise: share of all pairs whose losses differ by at most {NOISE_FRACTION:g} of the mean; "
-        "slope: true over predicted log ratio (1 = calibrated, below 1 = predicted differences too large); "
+        f"distribution function; noise: share of all pairs whose losses differ by at most {NOISE_FRACTION:g} of the "
+        "mean; slope: true over predicted log ratio (1 = calibrated, below 1 = predicted differences too large); "
         "share error: mean |q − t| over the bins of the reliability curve.",
         columns,
         rows,
@@ -149,9 +165,12 @@ def build_rounds_table(measured: MeasuredRun) -> Table:
 
 
 def build_noise_table(losses: RoundLosses) -> Table:
-    """Share of pairs that differ by little, measured and from the fit."""
+    """Build the table of the share of pairs that differ by little, measured and from the fit."""
     mean = float(losses.true.mean())
-    rows = [(fraction, fraction * mean, *losses.measure_noise(fraction)) for fraction in FRACTIONS]
+    rows = []
+    for fraction in FRACTIONS:
+        measured, fitted = losses.measure_noise(fraction)
+        rows.append((fraction, fraction * mean, measured, fitted))
     return Table(
         "run_noise",
         f"Noise for the ranking objective, round {losses.round}",
@@ -163,7 +182,7 @@ def build_noise_table(losses: RoundLosses) -> Table:
 
 
 def build_reliability_table(losses: RoundLosses) -> Table:
-    """The bins of the reliability curve."""
+    """Build the table of the reliability curve, one row per bin."""
     columns = {
         "pairs": "d",
         "predicted ratio": ".3f",
@@ -173,7 +192,7 @@ def build_reliability_table(losses: RoundLosses) -> Table:
         "predicted share q": ".3f",
         "true share t": ".3f",
     }
-    rows: Sequence[Sequence[float]] = [
+    rows: list[tuple[Cell, ...]] = [
         (b.pairs, b.predicted_ratio, b.true_ratio, b.true_low, b.true_high, b.predicted_share, b.true_share)
         for b in losses.reliability.bins
     ]
@@ -188,7 +207,7 @@ def build_reliability_table(losses: RoundLosses) -> Table:
 
 
 def explain_calibration(measured: MeasuredRun) -> str:
-    """How to read the reliability curve of this run."""
+    """Explain how to read the reliability curve of this run."""
     if measured.calibrated:
         return (
             "LearningLoss++ is at its optimum where predictions are log losses plus a constant, so exp(p_i − p_j) "

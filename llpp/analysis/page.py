@@ -1,4 +1,4 @@
-"""Puts everything together: the tables, the figures, and analysis.md that shows them."""
+"""Writing the analysis: the tables, the figures, and analysis.md, which shows them."""
 
 from pathlib import Path
 
@@ -21,13 +21,25 @@ Part = Table | tuple[str, bytes, str] | str  # a figure is a name, its PNG and a
 
 
 def write_analysis(output: Path, gamma: Gamma, run_dir: Path | None = None) -> Path:
-    """Write the analysis to `output` and return its page.
+    """Write the analysis to `output` and return the path of its page.
+
+    Args:
+        output: folder; created if it does not exist.
+        gamma: distribution of the losses in the theoretical part.
+        run_dir: a run whose losses are analysed as well.
 
     Raises:
-        StateError: `run_dir` is no run, is damaged or has no losses to analyse; or `output` cannot be written to.
+        StateError: `run_dir` is not a run directory, is damaged or has no losses to analyse; or `output` cannot be
+            written to.
     """
-    measured = read_measured_run(run_dir) if run_dir else None
-    parts = [*_build_theory_parts(gamma), *(_build_run_parts(measured) if measured else [])]
+    # Read first: nothing is written if the run cannot be analysed.
+    measured = None
+    if run_dir is not None:
+        measured = read_measured_run(run_dir)
+    parts = _build_theory_parts(gamma)
+    if measured is not None:
+        parts += _build_run_parts(measured)
+
     text = []
     for part in parts:
         if isinstance(part, Table):
@@ -45,6 +57,7 @@ def write_analysis(output: Path, gamma: Gamma, run_dir: Path | None = None) -> P
 
 
 def _build_theory_parts(gamma: Gamma) -> list[Part]:
+    """Build the sections that need no run."""
     return [
         "# The mathematics of Learning Loss and LearningLoss++",
         "For a pair of images (i, j) with true losses l and predictions p = w · θ + b, the gradient with respect "
@@ -75,15 +88,18 @@ def _build_theory_parts(gamma: Gamma) -> list[Part]:
 
 
 def _build_run_parts(measured: MeasuredRun) -> list[Part]:
+    """Build the section about a run's own losses."""
     last = measured.last_round
     noise, fitted = last.measure_noise(NOISE_FRACTION)
-    missing = f" ({last.left_out} more lack a finite prediction or a finite loss above 0)" if last.left_out else ""
+    missing = ""
+    if last.left_out:
+        missing = f" ({last.left_out} more lack a finite prediction or a finite loss above 0)"
     return [
         f"## The run {measured.folder.resolve().name}",
         f"Round {last.round}, {len(last.true)} test images{missing}, objective {measured.objective}. "
         f"{noise:.1%} of all pairs have losses that differ by at most {NOISE_FRACTION:.0%} of the mean loss (the "
-        f"fitted Gamma says {fitted:.1%}): the ranking objective treats each of them like any other pair. A tenth of the mean is "
-        "our choice; the table has others.",
+        f"fitted Gamma says {fitted:.1%}): the ranking objective treats each of them like any other pair. A tenth of "
+        "the mean is our choice; the table has others.",
         build_rounds_table(measured),
         (
             "run_gamma", figures.plot_fit(last),

@@ -1,8 +1,8 @@
-"""A table as CSV in full precision and as Markdown for people."""
+"""A table that can be written as CSV with full precision and as Markdown for people."""
 
 import csv
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 Cell = float | int | str | None
@@ -15,34 +15,44 @@ class Table:
     name: str  # of its file, without .csv
     title: str
     note: str
-    columns: Mapping[str, str]  # name → how a number is shown, as in format()
+    columns: Mapping[str, str]  # name → format specification of its numbers, as for format()
     rows: Sequence[Sequence[Cell]]
 
     def to_csv(self) -> str:
-        """All rows, numbers to 10 digits; an unknown cell is empty."""
+        """Return the header and all rows as CSV; floats have 10 significant digits, an unknown cell is empty."""
         text = io.StringIO()
         writer = csv.writer(text, lineterminator="\n")
         writer.writerow(self.columns)
-        writer.writerows([f"{c:.10g}" if isinstance(c, float) else c for c in row] for row in self.rows)
+        for row in self.rows:
+            writer.writerow(map(_format_csv_cell, row))
         return text.getvalue()
 
     def to_markdown(self) -> str:
-        """Title, table and note."""
-        head = [_format_row(self.columns), _format_row(["--:"] * len(self.columns))]
-        body = [_format_row(map(_format_cell, row, self.columns.values())) for row in self.rows]
-        return "\n".join([f"**{self.title}**", "", *head, *body, "", self.note, ""])
+        """Return the title, the table and the note as Markdown."""
+        lines = [f"**{self.title}**", "", _format_row(self.columns), _format_row(["--:"] * len(self.columns))]
+        for row in self.rows:
+            cells = map(_format_markdown_cell, row, self.columns.values())
+            lines.append(_format_row(cells))
+        return "\n".join([*lines, "", self.note, ""])
 
 
 def replace_nan(value: float) -> float | None:
-    """A number, or None for NaN."""
+    """Return the number, or None for NaN."""
+    # NaN is the only number that differs from itself.
     return None if value != value else float(value)
 
 
-def _format_cell(cell: Cell, form: str) -> str:
+def _format_csv_cell(cell: Cell) -> Cell:
+    return f"{cell:.10g}" if isinstance(cell, float) else cell
+
+
+def _format_markdown_cell(cell: Cell, specification: str) -> str:
     if cell is None:
         return "–"
-    return cell if isinstance(cell, str) else format(cell, form)
+    if isinstance(cell, str):
+        return cell
+    return format(cell, specification)
 
 
-def _format_row(cells: "Mapping[str, str] | Sequence[str] | map[str]") -> str:
+def _format_row(cells: Iterable[str]) -> str:
     return f"| {' | '.join(cells)} |"

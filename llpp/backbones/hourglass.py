@@ -2,7 +2,7 @@
 
 Every parameter is used: a residual block has a skip convolution only where its width changes, and the last
 stack has no merging convolutions. Convolutions that a BatchNorm follows have no bias unless `published_biases`
-asks for them, because the normalisation subtracts it again.
+asks for them, because the normalisation would subtract it again.
 """
 
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from llpp.backbones.base import Backbone, Chain
 from llpp.errors import expect
-from llpp.types import Features, PoseOutput
+from llpp.types import Features, Output
 
 
 class Residual(nn.Module):
@@ -35,9 +35,10 @@ class Residual(nn.Module):
         self.skip = nn.Identity() if inputs == outputs else nn.Conv2d(inputs, outputs, 1)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, inputs, h, w) → (B, outputs, h, w)."""
+        """Map (B, inputs, h, w) to (B, outputs, h, w)."""
         out: Tensor = self.body(x)
-        return out.add_(self.skip(x))  # nobody else has it: a third map would cost memory and its traffic
+        # Nothing else refers to `out`; adding in place saves a third map and its memory traffic.
+        return out.add_(self.skip(x))
 
 
 class Hourglass(nn.Module):
@@ -48,32 +49,46 @@ class Hourglass(nn.Module):
         self.up = Residual(channels, channels, bias)
         self.pool = nn.MaxPool2d(2)
         self.down = Residual(channels, channels, bias)
-        self.inner = Hourglass(depth - 1, channels, bias) if depth > 1 else Residual(channels, channels, bias)
+        self.inner: Hourglass | Residual
+        if depth > 1:
+            self.inner = Hourglass(depth - 1, channels, bias)
+        else:
+            self.inner = Residual(channels, channels, bias)
         self.out = Residual(channels, channels, bias)
 
     def forward(self, x: Tensor) -> tuple[Tensor, list[Tensor]]:
-        """(B, C, h, w) → the same shape, and the decoder's maps below it from fine to coarse."""
+        """Map (B, C, h, w) to the same shape; also return the decoder's maps below it, from fine to coarse."""
         low = self.down(self.pool(x))
-        finer: list[Tensor] = []
+        coarser: list[Tensor] = []
         if isinstance(self.inner, Hourglass):
-            low, finer = self.inner(low)
+            low, coarser = self.inner(low)
         else:
             low = self.inner(low)
         low = self.out(low)
-        grown = nn.functional.interpolate(low, scale_factor=2.0, mode="nearest")
+        enlarged = nn.functional.interpolate(low, scale_factor=2.0, mode="nearest")
         up: Tensor = self.up(x)
-        return up.add_(grown), [low, *finer]
+        return up.add_(enlarged), [low, *coarser]
+
+
+def _build_feature_layers(channels: int, bias: bool) -> Chain:
+    """Build the layers between a stack's hourglass and its heatmaps."""
+    return Chain(
+        Residual(channels, channels, bias),
+        nn.Conv2d(channels, channels, 1, bias=bias),
+        nn.BatchNorm2d(channels),
+        nn.ReLU(inplace=True),
+    )
 
 
 class StackedHourglass(Backbone):
-    """`stacks` hourglasses of `channels` maps at stride 4; `depth` halvings below that.
+    """`stacks` hourglasses of `channels` maps at stride 4, with `depth` halvings below that.
 
-    Inputs must be divisible by 4 · 2^depth: 64 as published, 32 with depth 3.
+    The input's sides must be multiples of 4 · 2^depth: 64 as published, 32 with depth 3.
     """
 
     def __init__(
         self,
-        joints: int,
+        outputs: int,
         stacks: int = 2,
         channels: int = 256,
         depth: int = 4,
@@ -88,7 +103,8 @@ class StackedHourglass(Backbone):
         self.size_multiple = 4 * 2**depth
         self.feature_channels = {4 * 2**level: channels for level in range(depth + 1)}
         self.penultimate_channels = channels
-        quarter, half = channels // 4, channels // 2
+        quarter = channels // 4
+        half = channels // 2
         self.stem = Chain(
             nn.Conv2d(3, quarter, 7, stride=2, padding=3, bias=bias),
             nn.BatchNorm2d(quarter),
@@ -99,25 +115,17 @@ class StackedHourglass(Backbone):
             Residual(half, channels, bias),
         )
         self.hourglasses = nn.ModuleList(Hourglass(depth, channels, bias) for _ in range(stacks))
-        self.features = nn.ModuleList(
-            Chain(
-                Residual(channels, channels, bias),
-                nn.Conv2d(channels, channels, 1, bias=bias),
-                nn.BatchNorm2d(channels),
-                nn.ReLU(inplace=True),
-            )
-            for _ in range(stacks)
-        )
-        self.heatmaps = nn.ModuleList(nn.Conv2d(channels, joints, 1) for _ in range(stacks))
+        self.features = nn.ModuleList(_build_feature_layers(channels, bias) for _ in range(stacks))
+        self.heatmaps = nn.ModuleList(nn.Conv2d(channels, outputs, 1) for _ in range(stacks))
         self.merge_features = nn.ModuleList(nn.Conv2d(channels, channels, 1) for _ in range(stacks - 1))
-        self.merge_heatmaps = nn.ModuleList(nn.Conv2d(joints, channels, 1) for _ in range(stacks - 1))
+        self.merge_heatmaps = nn.ModuleList(nn.Conv2d(outputs, channels, 1) for _ in range(stacks - 1))
 
     def list_regions(self) -> Sequence[nn.Module]:
-        """See `Backbone.regions`: the stem, and twice as many as there are stacks."""
+        """See `Backbone.list_regions`: the stem, and two regions per stack."""
         return [self.stem, *self.hourglasses, *self.features]
 
-    def forward(self, image: Tensor) -> PoseOutput:
-        """(B, 3, H, W) → heatmaps (B, S, K, H/4, W/4) and the last stack's decoder maps."""
+    def forward(self, image: Tensor) -> Output:
+        """Map (B, 3, H, W) to heatmaps (B, S, K, H/4, W/4) and the last stack's decoder maps."""
         x = self.stem(image)
         heatmaps: list[Tensor] = []
         for stack, hourglass in enumerate(self.hourglasses):
@@ -125,6 +133,7 @@ class StackedHourglass(Backbone):
             penultimate = self.features[stack](decoded)
             heatmaps.append(self.heatmaps[stack](penultimate))
             if stack < len(self.hourglasses) - 1:
-                x = self.merge_features[stack](penultimate).add_(x).add_(self.merge_heatmaps[stack](heatmaps[-1]))
+                merged = self.merge_features[stack](penultimate)
+                x = merged.add_(x).add_(self.merge_heatmaps[stack](heatmaps[-1]))
         pyramid = dict(zip(self.feature_channels, [decoded, *below], strict=True))
-        return PoseOutput(torch.stack(heatmaps, dim=1), Features(pyramid, penultimate))
+        return Output(torch.stack(heatmaps, dim=1), Features(pyramid, penultimate), self.heatmap_stride)

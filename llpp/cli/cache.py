@@ -1,4 +1,4 @@
-"""`llpp data cache`: crops on the disk, to be built before they are needed, looked at and removed."""
+"""`llpp data cache`: build crops on disk before they are needed, list them and remove them."""
 
 import argparse
 from pathlib import Path
@@ -8,42 +8,45 @@ if TYPE_CHECKING:
     from omegaconf import DictConfig
 
 EPILOG = """\
-A run with dataset.cache=true builds what it needs by itself; `build` does it beforehand. OPTION=VALUE are those of
-llpp run: dataset=lspet, crop.size=…, crop.margin=…, cache_dir=… (the folder of the caches).
+A run that caches its crops builds them by itself; `build` does it in advance. Each OPTION=VALUE is one of llpp run:
+dataset=lspet, crop.size=…, crop.margin=…; `llpp run --help` lists them, the folder of the caches included.
 """
 
 
 def run_cache_command(arguments: list[str]) -> int:
-    """Crops that are cut once and kept on the disk: build, list or remove them."""
+    """Build, list or remove crops that are cut once and kept on disk."""
+    chosen = _parse_arguments(arguments)
+
+    from llpp.config.compose import compose_config
+
+    cfg = compose_config(chosen.options, chosen.config_dir)
+    if chosen.verb == "build":
+        return _build_cache(cfg)
+    root = Path(cfg.paths.cache_dir)
+    if chosen.verb == "list":
+        return _list_caches(root)
+    return _remove_caches(root, chosen.key)
+
+
+def _parse_arguments(arguments: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="llpp data cache", description=run_cache_command.__doc__, epilog=EPILOG)
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="build | list | remove")
-    build = verbs.add_parser("build", help="cut the crops of a dataset, or what is missing or damaged of them")
-    shown = verbs.add_parser("list", help="what there is, how large, and when it was used last")
-    remove = verbs.add_parser("remove", help="delete one, or all")
-    remove.add_argument("key", metavar="KEY", help="name of its folder or the beginning of it, from the list; or all")
-    for verb in (build, shown, remove):
-        verb.add_argument("options", nargs="*", metavar="OPTION=VALUE", help="as of llpp run")
-        verb.add_argument(
-            "--config-dir", type=Path, metavar="DIR", help="a folder of own YAML groups, as of llpp run"
+    build_parser = verbs.add_parser("build", help="cut the crops of a dataset, or those that are missing or damaged")
+    list_parser = verbs.add_parser("list", help="show all caches, their sizes, and when they were last used")
+    remove_parser = verbs.add_parser("remove", help="delete one cache, or all")
+    remove_parser.add_argument(
+        "key", metavar="KEY", help="name of its folder in the list, or the first letters of it; or all"
+    )
+    for verb_parser in (build_parser, list_parser, remove_parser):
+        verb_parser.add_argument("options", nargs="*", metavar="OPTION=VALUE", help="as for llpp run")
+        verb_parser.add_argument(
+            "--config-dir", type=Path, metavar="DIR", help="a folder of your own YAML groups, as for llpp run"
         )
-    chosen = parser.parse_args(arguments)
-
-    from llpp.config.compose import composed
-
-    cfg = composed(chosen.options, chosen.config_dir)
-    if chosen.verb == "build":
-        return _build(cfg)
-    from llpp.data.crop_cache import catalogue
-
-    root = Path(cfg.cache_dir)
-    if chosen.verb == "list":
-        return _list(root)
-    for entry in catalogue.remove_caches(root, chosen.key):
-        print(f"removed {entry.home}")
-    return 0
+    return parser.parse_args(arguments)
 
 
-def _build(cfg: "DictConfig") -> int:
+def _build_cache(cfg: "DictConfig") -> int:
+    """Build the crops of a dataset; return 1 if images could not be read."""
     from llpp.config import build_crop_cache, instantiate
 
     crops = build_crop_cache.build_crop_cache(cfg, instantiate.make_dataset(cfg))
@@ -52,20 +55,30 @@ def _build(cfg: "DictConfig") -> int:
     for row, reason in sorted(crops.bad_rows.items()):
         print(f"problem: {crops.dataset.records.ids[row]}: {reason}")
     print(crops.get_store(name).home)
-    return min(1, len(crops.bad_rows))
+    return 1 if crops.bad_rows else 0
 
 
-def _list(root: Path) -> int:
+def _list_caches(root: Path) -> int:
+    """Print one line per cache, and their total size."""
     from llpp.data.crop_cache import catalogue
     from llpp.data.crop_cache.blocks import format_bytes
 
-    found = catalogue.list_caches(root)
-    for entry in found:
+    entries = catalogue.list_caches(root)
+    total = 0
+    for entry in entries:
+        total += entry.bytes
         print(
             f"{entry.home.name}  {entry.dataset}: {entry.count:,} crops of {entry.side} × {entry.side} pixels, "
             f"{format_bytes(entry.bytes)}, {entry.done:.0%} built, last used {entry.used:%Y-%m-%d %H:%M}"
         )
-    print(
-        f"{len(found)} crop cache{'s' * (len(found) != 1)} in {root}, {format_bytes(sum(entry.bytes for entry in found))}"
-    )
+    noun = "crop cache" if len(entries) == 1 else "crop caches"
+    print(f"{len(entries)} {noun} in {root}, {format_bytes(total)}")
+    return 0
+
+
+def _remove_caches(root: Path, key: str) -> int:
+    from llpp.data.crop_cache import catalogue
+
+    for entry in catalogue.remove_caches(root, key):
+        print(f"removed {entry.home}")
     return 0

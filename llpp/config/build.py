@@ -2,187 +2,269 @@
 
 import copy
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
-import numpy as np
 import pytorch_lightning as pl
 import torch
 from lightning_fabric.utilities.exceptions import MisconfigurationException
 from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning.callbacks import ProgressBar
 
+from llpp.acquisition.base import NEEDS, Acquisition
 from llpp.backbones.base import Backbone
 from llpp.config import build_crop_cache, fingerprint, read_settings
-from llpp.config.instantiate import hydra_errors_as_config_errors, instantiate_dataset, make, make_dataset
+from llpp.config.instantiate import (
+    check_kind,
+    hydra_errors_as_config_errors,
+    instantiate_dataset,
+    make,
+    make_dataset,
+    make_task,
+)
 from llpp.data.crop_cache.cache import CropCache
 from llpp.data.crop_cache.device_cache import ResidentCrops
 from llpp.data.crop_dataset import CropPipeline
 from llpp.data.datamodule import PoolDataModule
+from llpp.data.image_preparation import ImagePreparation
 from llpp.data.person_crop import PersonCrop
-from llpp.datasets.base import PoseDataset
+from llpp.datasets.base import AnyDataset
 from llpp.distributed import collectives
-from llpp.heads.base import FeatureSpec
+from llpp.errors import ConfigError, expect
+from llpp.heads.base import FeatureSpec, LossHead
 from llpp.inference.performance import Performance, keep_memory
 from llpp.loggers.wandb_logger import WandbRun
+from llpp.oracles.base import Oracle
 from llpp.redaction import redact
-from llpp.rounds.experiment import Experiment
+from llpp.rounds.run import Publisher, Run, RunData
 from llpp.run_dir.checkpoints import AtomicCheckpointIO
 from llpp.setting_rules import check_setting
-from llpp.tasks.pose.heatmaps import HeatmapCodec
-from llpp.tasks.pose.pck import PCK, PCKDefinition
+from llpp.tasks.base import Task
 from llpp.training import compilation, trainer_setup
-from llpp.training.checkpoint_callbacks import build_checkpoint_callbacks
-from llpp.training.module import LearningLossModule, Phase
+from llpp.training.base_models import BaseModels
+from llpp.training.checkpoint_callbacks import BestBy, build_checkpoint_callbacks
+from llpp.training.module import LearningLossModule, RoundPart
+from llpp.training.round_trainer import RoundTrainer
 
 log = logging.getLogger(__name__)
 
 
-def experiment(cfg: DictConfig, gpu: int | None = None, data: PoseDataset | None = None) -> Experiment:
+def build_run(cfg: DictConfig, gpu: int | None = None, dataset: AnyDataset | None = None) -> Run:
     """Build everything once, so that what cannot work is refused before any training.
 
-    `gpu` is the number of the one that is to be used, where the machine has several; `data` the config's dataset,
-    if it has been made already.
+    Args:
+        cfg: composed by Hydra.
+        gpu: number of the one to use, where the machine has several.
+        dataset: the config's dataset, if it has been made already.
     """
     trainer_setup.silence_lightning()
-    chosen = read_settings.read_settings(cfg)
-    performance = Performance(**_plain(cfg.performance))
-    if cfg.threads:
-        torch.set_num_threads(cfg.threads)
-    if performance.should_keep_memory(cfg.trainer.accelerator):
-        keep_memory()
-    data = data or make_dataset(cfg)
-    crops = build_crop_cache.build_crop_cache(cfg, data) if cfg.dataset.cache else None
-    resident = ResidentCrops(crops) if crops and cfg.dataset.resident else None
-    make_module = partial(module, cfg, data, resident=resident)
-    make_data = _data_factory(cfg, data, crops)
-    first = make_module(0, "joint")
-    first.compilation.begin_job()
-    with hydra_errors_as_config_errors():
-        first.optimizer_factory(first.parameters())
-        try:
-            _trainer(cfg, [], gpu, "", Path(cfg.run_dir), "", True)
-        except MisconfigurationException as error:
-            raise ValueError(str(error)) from error
-    acquisition = make(cfg.acquisition)
-    loggers = [make(node) for node in (cfg.logger or {}).values()]
-    config, code, decided = redact(_plain(cfg)), fingerprint.hash_program(_plain(cfg)), _decided(cfg)
+    settings = read_settings.read_settings(cfg)
+    performance = _set_up_process(cfg)
+
+    dataset = dataset or make_dataset(cfg)
+    task = make_task(cfg, dataset)
+    crops = build_crop_cache.build_crop_cache(cfg, dataset) if cfg.crop.cache else None
+    make_loaders = _build_loader_factory(cfg, dataset, task, crops)
+    data = RunData(dataset, task, crops, make_loaders)
+    images = ImagePreparation(cfg.crop.size, ResidentCrops(crops) if crops and cfg.crop.resident else None)
+
+    acquisition: Acquisition = make(cfg.acquisition)
+    check_kind(acquisition, Acquisition, "acquisition")
+    oracle: Oracle = make(cfg.oracle)(dataset=dataset)
+    check_kind(oracle, Oracle, "oracle")
+    _check_needs(acquisition, task, oracle)
+    make_module = partial(build_module, cfg, dataset, task, images)
+    _check_training(cfg, make_module, task, gpu)
+
+    plain = to_plain(cfg)
+    decided = _collect_decided_settings(cfg)
     if cfg.trainer.precision == "auto":
-        log.info("%s: trainer.precision=%s, which is fastest here", cfg.run_dir, decided["trainer"]["precision"])
-    return Experiment(
-        settings=chosen,
-        science=fingerprint.collect_result_settings(config | decided, data, _pck(cfg)),
+        chosen = decided["trainer"]["precision"]
+        log.info("%s: trainer.precision=%s, which is fastest here", cfg.paths.run_dir, chosen)
+    config = redact(plain)
+    code = fingerprint.hash_program(plain)
+    result_settings = fingerprint.collect_result_settings(config | decided, dataset, task)
+
+    loggers = [make(node) for node in (cfg.logger or {}).values()]
+    base_models = Path(cfg.training.base_models) if cfg.training.base_models else None
+    run_dir = Path(cfg.paths.run_dir)
+    return Run(
+        settings=settings,
+        result_settings=result_settings,
         config=OmegaConf.to_yaml(OmegaConf.create(config)),
-        run_dir=Path(cfg.run_dir),
-        dataset=data,
-        sizes=data.get_normaliser(cfg.pck.unit).values,
-        grow=cfg.dataset.grow,
-        crops=crops,
-        acquisition=acquisition,
-        make_data=make_data,
-        make_module=make_module,
-        make_trainer=partial(_trainer, cfg, loggers, gpu, code),
         code=code,
+        directory=run_dir,
+        data=data,
+        trainer=RoundTrainer(
+            settings=settings,
+            result_settings=result_settings,
+            run_dir=run_dir,
+            base_models=BaseModels(base_models, code),
+            make_module=make_module,
+            make_trainer=partial(_build_trainer, cfg, task, loggers, gpu, code),
+        ),
         performance=performance,
-        base_models=Path(cfg.base_models) if cfg.base_models else None,
-        loggers=[logger for logger in loggers if not isinstance(logger, WandbRun)],
-        observers=[logger for logger in loggers if isinstance(logger, WandbRun)],
+        acquisition=acquisition,
+        oracle=oracle,
+        publisher=Publisher(
+            loggers=[logger for logger in loggers if not isinstance(logger, WandbRun)],
+            observers=[logger for logger in loggers if isinstance(logger, WandbRun)],
+        ),
     )
 
 
-def inspected(cfg: DictConfig) -> tuple[PoseDataset, PersonCrop, PCKDefinition]:
+def build_inspected(cfg: DictConfig) -> tuple[Task, PersonCrop]:
     """What `llpp data` looks at; unlike a run's, the dataset may lack images and splits."""
-    size, padding = cfg.crop.size, cfg.crop.padding
-    check_setting("crop.size", size)
+    check_setting("crop.size", cfg.crop.size)
     with hydra_errors_as_config_errors():
-        return instantiate_dataset(cfg.dataset), PersonCrop(size, padding), _pck(cfg)
+        task = make_task(cfg, instantiate_dataset(cfg.dataset))
+        return task, PersonCrop(cfg.crop.size, cfg.crop.padding)
 
 
-def _pck(cfg: DictConfig) -> PCKDefinition:
-    with hydra_errors_as_config_errors():
-        return PCKDefinition(**_plain(cfg.pck))
-
-
-def module(
-    cfg: DictConfig, data: PoseDataset, round_number: int, phase: Phase, resident: ResidentCrops | None = None
+def build_module(
+    cfg: DictConfig, dataset: AnyDataset, task: Task, images: ImagePreparation, part: RoundPart
 ) -> LearningLossModule:
     """A fresh module; the backbone is made first, so one seed gives it the same weights under any head."""
-    joints = data.skeleton.joints
-    backbone: Backbone = make(cfg.backbone, joints=len(joints))
+    backbone: Backbone = make(cfg.backbone, outputs=dataset.records.labels.outputs)
+    check_kind(backbone, Backbone, "backbone")
+    task.check_backbone(backbone)
     backbone.check_size(cfg.crop.size)
     spec = FeatureSpec(backbone.feature_channels, backbone.penultimate_channels, cfg.crop.size)
-    with hydra_errors_as_config_errors():
-        head = make(cfg.head)(spec=spec) if phase != "pose" else None
-    filled = cfg.compile is not None or cfg.trainer.accelerator in ("gpu", "cuda")
-    compiled = compilation.parse_compile_setting(
-        **_plain(OmegaConf.masked_copy(cfg, "compile")),
-        batch=cfg.data.eval_batch_size if filled else 0,
-        accumulated=cfg.trainer.get("accumulate_grad_batches", 1),
-    )
+    head = None
+    if part.phase != "backbone":
+        with hydra_errors_as_config_errors():
+            head = make(cfg.head)(spec=spec)
+        check_kind(head, LossHead, "head")
+    compiled = _build_compilation(cfg)
     compiled.prepare(backbone)
     return LearningLossModule(
         backbone=backbone,
         head=head,
         objective=make(cfg.objective),
-        pose_loss=make(cfg.pose_loss),
-        codec=HeatmapCodec(**_plain(cfg.codec), stride=backbone.heatmap_stride),
-        pck=PCK(joints, _pck(cfg)),
+        task=task,
+        images=images,
         optimizer=make(cfg.optimizer),
         scheduler=make(cfg.scheduler) if cfg.scheduler else None,
-        policy=read_settings.read_head_training(cfg),
-        crop_size=cfg.crop.size,
-        round_number=round_number,
-        phase=phase,
-        flip_order=data.skeleton.flip_order if cfg.flip_test else None,
+        head_training=read_settings.read_head_training(cfg),
+        part=part,
         compilation=compiled,
-        resident=resident,
     )
 
 
-def _plain(node: Any) -> dict[str, Any]:
+def to_plain(node: Any) -> dict[str, Any]:
+    """A config as nested dictionaries and lists, resolved."""
     return cast(dict[str, Any], OmegaConf.to_container(node, resolve=True))
 
 
-def _decided(cfg: DictConfig) -> dict[str, Any]:
+def _set_up_process(cfg: DictConfig) -> Performance:
+    """Apply the settings that are about this process."""
+    performance = Performance(cfg.launch.allocator, cfg.scoring.compile_from)
+    if cfg.launch.threads:
+        torch.set_num_threads(cfg.launch.threads)
+    if performance.should_keep_memory(cfg.trainer.accelerator):
+        keep_memory()
+    return performance
+
+
+def _check_needs(acquisition: Acquisition, task: Task, oracle: Oracle) -> None:
+    """Raise ConfigError if an acquisition needs what the task does not predict, or losses that are not known."""
+    if "true_loss" in acquisition.needs and not oracle.knows_pool:
+        raise ConfigError(
+            f"acquisition {type(acquisition).__name__} needs the labels of all images, and oracle "
+            f"{type(oracle).__name__} knows only those that it was asked for; use oracle=simulated, or another "
+            "acquisition"
+        )
+    missing = sorted(acquisition.needs - NEEDS - task.offers)
+    if missing:
+        offered = ", ".join(sorted(NEEDS | task.offers))
+        raise ConfigError(
+            f"acquisition {type(acquisition).__name__} needs {', '.join(missing)}, which task={task.name} does not "
+            f"predict (it offers {offered}); choose another acquisition or task"
+        )
+
+
+def _check_training(
+    cfg: DictConfig, make_module: Callable[[RoundPart], LearningLossModule], task: Task, gpu: int | None
+) -> None:
+    """Make a module, optimiser, schedule and trainer once, so that their mistakes end the run before it begins."""
+    has_gpu = torch.cuda.is_available() or torch.backends.mps.is_available()
+    if cfg.trainer.accelerator in ("gpu", "cuda") and not has_gpu:
+        raise ConfigError(
+            f"trainer.accelerator={cfg.trainer.accelerator!r}, but torch finds no GPU here; use trainer=cpu, or "
+            "install a CUDA build of torch"
+        )
+    module = make_module(RoundPart(0))
+    module.compilation.begin_job()
+    with hydra_errors_as_config_errors():
+        optimizer = module.optimizer_factory([{"params": list(module.parameters())}])
+        if module.scheduler_factory is not None:
+            module.scheduler_factory(optimizer, 100)
+        try:
+            _build_trainer(cfg, task, [], gpu, "", Path(cfg.paths.run_dir), "", True)
+        except MisconfigurationException as error:
+            raise ValueError(str(error)) from error
+
+
+def _collect_decided_settings(cfg: DictConfig) -> dict[str, Any]:
     """The sections of the config in which the machine has a say, with what was decided; results depend on it."""
-    trainer, crop = _plain(cfg.trainer), _plain(cfg.crop)
+    trainer = to_plain(cfg.trainer)
     trainer["precision"] = trainer_setup.resolve_precision(cfg.trainer.precision, cfg.trainer.accelerator)
-    return {"trainer": trainer, "crop": crop | build_crop_cache.collect_crop_result_settings(cfg)}
+    return {"trainer": trainer, "crop": build_crop_cache.collect_crop_result_settings(cfg)}
 
 
-def _data_factory(cfg: DictConfig, data: PoseDataset, crops: CropCache | None = None) -> Any:
+def _build_compilation(cfg: DictConfig) -> compilation.Compilation:
+    # Batches of one size are compiled once, and cuDNN times its algorithms once for them.
+    filled = cfg.training.compile is not None or cfg.trainer.accelerator in ("gpu", "cuda")
+    return compilation.parse_compile_setting(
+        to_plain(cfg.training)["compile"],
+        batch=cfg.data.eval_batch_size if filled else 0,
+        accumulated=cfg.trainer.get("accumulate_grad_batches", 1),
+    )
+
+
+def _build_loader_factory(
+    cfg: DictConfig, dataset: AnyDataset, task: Task, crops: CropCache | None
+) -> Callable[[Sequence[int], Sequence[int], int], PoolDataModule]:
     margin = cfg.crop.margin if read_settings.resolve_resampling(cfg) == "device" else None
     crop = PersonCrop(cfg.crop.size, cfg.crop.padding, margin)
-    pixel = make(cfg.pixel) if cfg.pixel else None
-    cropping = CropPipeline(crop, make(cfg.augmentation), pixel, crops, bool(cfg.dataset.resident))
+    pixel = None
+    if cfg.pixel:
+        is_node = isinstance(cfg.pixel, DictConfig) and "_target_" in cfg.pixel
+        expect(is_node, "pixel", cfg.pixel, "null, or a mapping with _target_ as in conf/run.yaml")
+        pixel = make(cfg.pixel)
+    pipeline = CropPipeline(crop, make(cfg.augmentation), pixel, crops, bool(cfg.crop.resident))
     loading = read_settings.read_loader_settings(cfg)
-    sizes = (data.get_normaliser(cfg.pck.unit).values * cfg.pck.factor).astype(np.float32)
 
-    def make_data(labelled: Sequence[int], validation: Sequence[int], round_number: int) -> PoolDataModule:
-        return PoolDataModule(data, sizes, labelled, validation, cropping, loading, cfg.seed, round_number)
+    def make_loaders(labelled: Sequence[int], validation: Sequence[int], round_number: int) -> PoolDataModule:
+        return PoolDataModule(dataset, task, labelled, validation, pipeline, loading, cfg.seed, round_number)
 
-    return make_data
+    return make_loaders
 
 
-def _trainer(
-    cfg: DictConfig, loggers: list[Any], gpu: int | None, code: str, directory: Path, key: str, best: bool
+def _build_trainer(
+    cfg: DictConfig, task: Task, loggers: list[Any], gpu: int | None, code: str, directory: Path, key: str, best: bool
 ) -> pl.Trainer:
-    shown = [make(copy.deepcopy(node)) for node in (cfg.callbacks or {}).values()]
+    """A trainer whose checkpoints go to `directory` and carry `key`; with `best` the best epoch is kept, too."""
+    callbacks = [make(copy.deepcopy(node)) for node in (cfg.callbacks or {}).values()]
+    best_by = None
+    if best and cfg.training.weights == "best":
+        best_by = BestBy(f"val/{task.metric_name}", task.higher_is_better)
+        if cfg.training.best_by == "loss":
+            best_by = BestBy(f"val/{task.loss_name}", higher_is_better=False)
+    settings = _collect_decided_settings(cfg)["trainer"]
+    if gpu is not None:
+        settings["devices"] = [gpu]
+    several = collectives.get_world_size() > 1
     trainer = pl.Trainer(
-        **_decided(cfg)["trainer"] | ({} if gpu is None else {"devices": [gpu]}),
-        strategy=trainer_setup.build_ddp_strategy(cfg.rank_timeout) if collectives.get_world_size() > 1 else "auto",
-        callbacks=[
-            *shown,
-            *build_checkpoint_callbacks(
-                directory, key, code, cfg.best_by if best and cfg.weights == "best" else None
-            ),
-        ],
+        **settings,
+        strategy=trainer_setup.build_ddp_strategy(cfg.launch.rank_timeout) if several else "auto",
+        callbacks=[*callbacks, *build_checkpoint_callbacks(directory, key, code, best_by)],
         plugins=[AtomicCheckpointIO()],
         logger=loggers or False,
-        enable_progress_bar=any(isinstance(callback, ProgressBar) for callback in shown),
-        default_root_dir=cfg.run_dir,
+        enable_progress_bar=any(isinstance(callback, ProgressBar) for callback in callbacks),
+        default_root_dir=cfg.paths.run_dir,
         use_distributed_sampler=False,  # the datamodule's own samplers know their rows
         num_sanity_val_steps=0,
     )

@@ -13,64 +13,100 @@ import pytorch_lightning as pl
 import torch
 from numpy.typing import NDArray
 
-from llpp.datasets.base import PoseDataset
+from llpp.datasets.base import AnyDataset, Records
 from llpp.hashing import hash_json
 from llpp.ids import CHUNK_SIZE
-from llpp.tasks.pose.pck import PCKDefinition
+from llpp.tasks.base import Task
 
 # Left out of the fingerprint: they name, place, show or speed up a run, and change none of its results.
 NON_RESULT_SETTINGS = (
-    "name", "runs", "run_dir", "base_models", "data_root", "rounds", "report", "logger", "evaluate_pool",
-    "cache_dir", "dataset.grow", "dataset.cache", "dataset.resident", "performance",
-    "threads", "data.workers", "data.pin_memory", "data.eval_batch_size",
-    "rank_timeout", "trainer.accelerator", "trainer.devices", "trainer.num_nodes", "trainer.log_every_n_steps",
+    "name", "paths", "rounds", "report", "logger", "launch",
+    "pool.grow", "training.base_models", "scoring.evaluate_pool", "scoring.compile_from",
+    "data.workers", "data.pin_memory", "data.eval_batch_size",
+    "trainer.accelerator", "trainer.devices", "trainer.num_nodes", "trainer.log_every_n_steps",
     "trainer.enable_model_summary", "trainer.profiler", "trainer.benchmark",
 )  # fmt: skip
 # Callbacks that only show; any other may change what is trained.
-DISPLAY_CALLBACKS = tuple(
-    f"{module}.{name}"
-    for module, names in (
-        ("llpp.loggers", ("epoch_lines",)),
-        (
-            "pytorch_lightning.callbacks",
-            ("RichProgressBar", "TQDMProgressBar", "RichModelSummary", "ModelSummary", "LearningRateMonitor"),
-        ),
-    )
-    for name in names
+DISPLAY_CALLBACKS = (
+    "llpp.loggers.epoch_lines",
+    "pytorch_lightning.callbacks.RichProgressBar",
+    "pytorch_lightning.callbacks.TQDMProgressBar",
+    "pytorch_lightning.callbacks.RichModelSummary",
+    "pytorch_lightning.callbacks.ModelSummary",
+    "pytorch_lightning.callbacks.LearningRateMonitor",
 )
-# Parts of llpp that show what the others have found.
-NON_TRAINING_MODULES = ("analysis", "cli", "inspection", "launch", "loggers", "report", "tasks/pose/drawing.py")
+# Parts of llpp that train nothing: they read and show what the others have found.
+NON_TRAINING_MODULES = (
+    "analysis", "cli", "config/load_run.py", "config/trusted_targets.py", "inspection", "launch", "loggers", "report",
+    "tasks/classification/drawing.py", "tasks/pose/drawing.py", "tasks/pose/facts.py",
+)  # fmt: skip
 
 
-def collect_result_settings(settings: Mapping[str, Any], dataset: PoseDataset, pck: PCKDefinition) -> dict[str, Any]:
-    """The settings that decide results, flat, with a digest of the annotations in place of where they lie.
+def collect_result_settings(settings: Mapping[str, Any], dataset: AnyDataset, task: Task) -> dict[str, Any]:
+    """The settings that decide results, flat, with a digest of the labels in place of the path to the data.
 
-    `metric.test` and `metric.train` are the names of PCK on the test images and on the pool, `metric.unit` is what
-    distances are divided by.
+    `metric.test` and `metric.train` are what tables call the
+    metric on the test images and on the pool, `metric.name` is what columns call it, `metric.normaliser` what it
+    divides by.
     """
-    flat = flatten(settings)
+    display = []
     for name, callback in (settings.get("callbacks") or {}).items():
         if str(callback.get("_target_")).startswith(DISPLAY_CALLBACKS):
-            flat = {k: v for k, v in flat.items() if not k.startswith(f"callbacks.{name}.")}
-    kept = {
-        k: v
-        for k, v in flat.items()
-        if not any(k == n or k.startswith(n + ".") for n in NON_RESULT_SETTINGS)
-        and not (k.startswith("dataset.") and k.endswith("root"))  # where the data lies
-    }
-    if flat.get("pairs") == "local":  # then the objective sees the images of one device at a time
-        kept["pairs.devices"] = flat["trainer.devices"] * flat["trainer.num_nodes"]
-    table, size = dataset.records, dataset.get_normaliser(pck.unit)
-    names = {f"metric.{s}": pck.format_label(bool(size.estimated[table.split == s].any())) for s in ("train", "test")}
-    arrays = (size.values, table.joints, table.visible, table.boxes, table.initial)
-    content = [hash_columns(table.ids, table.split)]
-    content += [hashlib.sha256(np.ascontiguousarray(a).reshape(-1).data).hexdigest() for a in arrays]
-    names["metric.unit"] = size.source
-    return {**kept, **names, "dataset.name": dataset.name, "dataset.digest": hash_json(content)}
+            display.append(f"callbacks.{name}")
+    left_out = (*NON_RESULT_SETTINGS, *_list_repeated_settings(settings), *display)
+    flat = flatten(settings)
+    collected = {}
+    for name, value in flat.items():
+        is_left_out = any(name == other or name.startswith(f"{other}.") for other in left_out)
+        is_data_path = name.startswith("dataset.") and name.endswith("root")
+        if not is_left_out and not is_data_path:
+            collected[name] = value
+    if flat.get("training.pairs") == "local":
+        # Then the objective sees the images of one device at a time.
+        collected["training.pairs.devices"] = flat["trainer.devices"] * flat["trainer.num_nodes"]
+
+    records = dataset.records
+    for split in ("train", "test"):
+        collected[f"metric.{split}"] = task.describe_metric(np.flatnonzero(records.split == split))
+    collected["metric.name"] = task.metric_name
+    collected["metric.title"] = task.metric_title
+    collected["metric.higher_is_better"] = task.higher_is_better
+    if task.normaliser_source is not None:
+        collected["metric.normaliser"] = task.normaliser_source
+    collected["dataset.name"] = dataset.name
+    collected["dataset.digest"] = _hash_records(records, task)
+    return collected
+
+
+def _list_repeated_settings(settings: Mapping[str, Any]) -> list[str]:
+    """Names of settings that repeat a section of their own, as task.pck is ${pck}; they are recorded there.
+
+    They are found by their values: the ranks of a job get a config in which such links are resolved already.
+    """
+    sections = [node for node in settings.values() if isinstance(node, dict)]
+    repeated = []
+    for name, section in settings.items():
+        if not isinstance(section, dict):
+            continue
+        for key, value in section.items():
+            if isinstance(value, dict) and value in sections:
+                repeated.append(f"{name}.{key}")
+    return repeated
+
+
+def _hash_records(records: Records[Any], task: Task) -> str:
+    """Digest of ids, splits, labels and boxes."""
+    arrays = [*task.label_arrays, records.boxes, records.may_start]
+    if task.normaliser is not None:
+        arrays.insert(0, task.normaliser)
+    digests = [hash_columns(records.ids, records.split)]
+    for array in arrays:
+        digests.append(hashlib.sha256(np.ascontiguousarray(array).reshape(-1).data).hexdigest())
+    return hash_json(digests)
 
 
 def hash_columns(*columns: Sequence[str] | NDArray[np.str_]) -> str:
-    """What `digest` gives for a list of these as lists, without ever holding one."""
+    """What `hash_json` gives for a list of these as lists, without ever holding one."""
     found = hashlib.sha256(b"[")
     for place, column in enumerate(columns):
         found.update(b", [" if place else b"[")
@@ -101,9 +137,14 @@ def hash_program(settings: Mapping[str, Any]) -> str:
 
 def _find_targets(tree: Any) -> Iterator[str]:
     """Every `_target_`, in lists too."""
+    values: list[Any] = []
     if isinstance(tree, Mapping):
-        yield from (str(value) for key, value in tree.items() if key == "_target_")
-    for value in tree.values() if isinstance(tree, Mapping) else tree if isinstance(tree, list) else ():
+        if "_target_" in tree:
+            yield str(tree["_target_"])
+        values = list(tree.values())
+    elif isinstance(tree, list):
+        values = tree
+    for value in values:
         yield from _find_targets(value)
 
 

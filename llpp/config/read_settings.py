@@ -6,61 +6,82 @@ from typing import Any
 
 from llpp.errors import ConfigError, expect
 from llpp.setting_rules import CHOICES, RULES, check_setting
-from llpp.settings import HeadTraining, LoaderSettings, Settings
-
-DATASET_RUN_KEYS = ("grow", "cache", "resident")  # what a dataset's node says about the run
+from llpp.settings import SECTIONS, HeadTraining, LoaderSettings, Settings
 
 
 def read_settings(cfg: Any) -> Settings:
-    """The shape of the run that a config asks for; ConfigError about what takes neither data nor torch to judge."""
+    """Return a run's settings; ConfigError about values that can be judged without data and torch."""
     for name in (*RULES, *CHOICES):
-        value, parts = cfg, name.split(".")
-        while parts and isinstance(value, Mapping) and parts[0] in value:
-            value = value[parts.pop(0)]
-        expect(not parts or isinstance(value, Mapping), name.split(".")[0], value, f"settings such as {name}")
-        if not parts:  # an optimiser of somebody's own may have no lr
-            check_setting(name, value)
+        _check_value(cfg, name)
     read_loader_settings(cfg)
     _check_resident(cfg)
     trainer = cfg.trainer
     if trainer.accelerator == "cpu" and str(trainer.precision).startswith("16"):
         raise ConfigError(f"trainer.precision={trainer.precision} is very slow on CPUs; use bf16-mixed or 32-true")
-    if cfg.weights == "best" and trainer.check_val_every_n_epoch > trainer.max_epochs:
+    if cfg.training.weights == "best" and trainer.check_val_every_n_epoch > trainer.max_epochs:
         raise ConfigError(
-            f"weights=best needs a validation, but trainer.check_val_every_n_epoch={trainer.check_val_every_n_epoch} "
-            f"exceeds trainer.max_epochs={trainer.max_epochs}; lower it"
+            "training.weights=best needs a validation, but trainer.check_val_every_n_epoch="
+            f"{trainer.check_val_every_n_epoch} exceeds trainer.max_epochs={trainer.max_epochs}; lower it"
         )
-    return Settings(**{field.name: cfg[field.name] for field in dataclasses.fields(Settings)})
+    values = {}
+    for field in dataclasses.fields(Settings):
+        section = SECTIONS.get(field.name, "").rstrip(".")
+        node = cfg[section] if section else cfg
+        values[field.name] = node[field.name]
+    return Settings(**values)
+
+
+def _check_value(cfg: Any, name: str) -> None:
+    """Check a setting by its rule, if the config has it: another optimiser may have no lr."""
+    value = cfg
+    parts = name.split(".")
+    for depth, part in enumerate(parts):
+        if value is None and depth > 0:
+            # A group that is switched off, as in scheduler=none.
+            return
+        expect(isinstance(value, Mapping), ".".join(parts[:depth]), value, f"settings such as {name}")
+        if part not in value:
+            return
+        value = value[part]
+    check_setting(name, value)
 
 
 def read_loader_settings(cfg: Any) -> LoaderSettings:
     """How the batches of a config are put together; ConfigError."""
     known = [field.name for field in dataclasses.fields(LoaderSettings)]
-    if strange := [name for name in cfg.data if name not in known]:
-        raise ConfigError(f"data.{strange[0]} is not known; use {', '.join(known)}")
-    given = {name: cfg.data[name] for name in cfg.data}
-    if given.get("pin_memory") is None:
-        given["pin_memory"] = cfg.trainer.accelerator in ("gpu", "cuda")
-    return LoaderSettings(**given)
+    values = {name: cfg.data[name] for name in cfg.data}
+    for name in values:
+        if name not in known:
+            raise ConfigError(f"data.{name} is not known; use {', '.join(known)}")
+    if values.get("pin_memory") is None:
+        values["pin_memory"] = cfg.trainer.accelerator in ("gpu", "cuda")
+    return LoaderSettings(**values)
 
 
 def read_head_training(cfg: Any) -> HeadTraining:
     """How the head of a config is trained; ConfigError."""
-    return HeadTraining(**{field.name: cfg[field.name] for field in dataclasses.fields(HeadTraining)})
+    return HeadTraining(**{field.name: cfg.training[field.name] for field in dataclasses.fields(HeadTraining)})
 
 
 def _check_resident(cfg: Any) -> None:
-    for fits, wrong in (
-        (cfg.dataset.cache, "dataset.cache=false: set it to true"),
-        (cfg.crop.resample != "worker", "crop.resample=worker: set it to device"),
-        (not cfg.pixel, "a pixel augmentation, which works in the loading processes: set pixel=null"),
-    ):
-        if cfg.dataset.resident and not fits:
-            raise ConfigError(f"dataset.resident=device does not go with {wrong}, or set dataset.resident=null")
+    """Raise ConfigError if crops in the device's memory do not go with other settings."""
+    if not cfg.crop.resident:
+        return
+    reason = None
+    if not cfg.crop.cache:
+        reason = "crop.cache=false: set it to true"
+    elif cfg.crop.resample == "worker":
+        reason = "crop.resample=worker: set it to device"
+    elif cfg.pixel:
+        reason = "a pixel augmentation, which works in the loading processes: set pixel=null"
+    if reason:
+        raise ConfigError(f"crop.resident=device does not go with {reason}, or set crop.resident=null")
 
 
 def resolve_resampling(cfg: Any) -> str:
-    """Where crops are resampled, worker or device; the pixels differ a little, so it is science."""
+    """Where crops are resampled, worker or device; the pixels differ a little, so results depend on it."""
     check_setting("crop.resample", cfg.crop.resample)
-    automatic = "worker" if cfg.trainer.accelerator == "cpu" and not cfg.dataset.resident else "device"
-    return automatic if cfg.crop.resample == "auto" else str(cfg.crop.resample)
+    if cfg.crop.resample != "auto":
+        return str(cfg.crop.resample)
+    on_cpu = cfg.trainer.accelerator == "cpu" and not cfg.crop.resident
+    return "worker" if on_cpu else "device"

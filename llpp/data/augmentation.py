@@ -22,11 +22,11 @@ class Augmentation:
             check_setting(f"augmentation.{name}", getattr(self, name))
 
     def draw(self, rng: np.random.Generator) -> Warp:
-        """A warp; equal generators give equal warps."""
-        turn, size, dx, dy = rng.uniform(-1.0, 1.0, size=4).tolist()
+        """Draw a warp; equal generators give equal warps."""
+        rotation, log_scale, dx, dy = rng.uniform(-1.0, 1.0, size=4).tolist()
         return Warp(
-            rotation=turn * self.rotation,
-            scale=float((1.0 + self.scale) ** size),
+            rotation=rotation * self.rotation,
+            scale=float((1.0 + self.scale) ** log_scale),
             shift=(dx * self.shift, dy * self.shift),
             flip=bool(rng.random() < self.flip),
         )

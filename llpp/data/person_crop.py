@@ -1,7 +1,7 @@
 """Person crops by one affine matrix that composes crop, rotation, scale, shift and mirroring.
 
-Joints move by the very matrix that moves the pixels, whether those are resampled in the worker (`warp_image`) or on
-the device (`resample`).
+Labels with a position, such as joints, are moved by the very matrix that moves the pixels, whether those are
+resampled in the worker (`warp_image`) or on the device (`resample`).
 """
 
 import math
@@ -18,25 +18,13 @@ from llpp.geometry import (
     build_crop_matrix,
     build_upscale_matrix,
     build_warp_matrix,
-    move_joints,
 )
 from llpp.setting_rules import check_setting
 
 
 @dataclass(frozen=True)
-class Crop:
-    """Pixels and joints of one person."""
-
-    image: NDArray[np.uint8]  # (side, side, 3)
-    joints: NDArray[np.float32]  # (K, 2) pixels of the final crop
-    visible: NDArray[np.uint8]  # (K,)
-    matrix: Matrix  # image pixels → pixels of the final crop
-    warp: Matrix | None  # pixels of `image` → pixels of the final crop, if the device is to resample
-
-
-@dataclass(frozen=True)
 class Placement:
-    """Where the pixels of one person come from and where they go."""
+    """Where the pixels of one crop come from and where they go."""
 
     matrix: Matrix  # image pixels → pixels of the final crop
     upright: Matrix  # image pixels → pixels of the upright crop with its border
@@ -45,7 +33,7 @@ class Placement:
 
 @dataclass(frozen=True)
 class PersonCrop:
-    """Cut a square person crop and move its joints along.
+    """How square crops are cut around boxes.
 
     `margin` None resamples once, here. A number cuts an upright crop larger by that factor, which `resample`
     turns into the final one on the device; beyond the margin the result is black.
@@ -80,10 +68,12 @@ class PersonCrop:
         """Around `box` in an image of `shape` (height, width), which is taken whole where the box is NaN."""
         if np.isnan(box).any():
             box = np.array([-0.5, -0.5, shape[1], shape[0]], dtype=np.float32)
-        upright, turned = build_crop_matrix(box, self.size, self.padding), build_warp_matrix(warp, self.size)
+        upright = build_crop_matrix(box, self.size, self.padding)
+        turned = build_warp_matrix(warp, self.size)
         matrix = turned @ upright
         if self.border:
-            upright, turned = upright.copy(), turned.copy()
+            upright = upright.copy()
+            turned = turned.copy()
             upright[:2, 2] += self.border
             turned[:2, 2] -= turned[:2, :2].sum(axis=1) * self.border
         return Placement(matrix, upright, turned)
@@ -95,23 +85,9 @@ class PersonCrop:
         """
         place = self.place(box, image.shape[:2], IDENTITY_WARP)
         pixels = warp_image(image, place.upright @ build_upscale_matrix(factor), self.side)
-        if self.border:  # sampling places are rounded to 1/32 pixel, otherwise where the origin lies elsewhere
+        if self.border:
+            # Sampling places are rounded to 1/32 of a pixel, which depends on where the crop begins: so the middle
+            # is sampled once more, from where a crop without a margin would begin.
             middle = slice(self.border, self.border + self.size)
             pixels[middle, middle] = warp_image(image, place.matrix @ build_upscale_matrix(factor), self.size)
         return pixels
-
-    def __call__(
-        self,
-        image: NDArray[np.uint8],
-        box: NDArray[np.float32],
-        joints: NDArray[np.float32],
-        visible: NDArray[np.uint8],
-        warp: Warp,
-        flip_order: list[int],
-    ) -> Crop:
-        """Crop `image` (H, W, 3) around `box`, or take it whole where the box is NaN."""
-        place = self.place(box, image.shape[:2], warp)
-        joints, visible = move_joints(joints, visible, place.matrix, flip_order if warp.flip else None)
-        if self.margin is None:
-            return Crop(warp_image(image, place.matrix, self.size), joints, visible, place.matrix, None)
-        return Crop(warp_image(image, place.upright, self.side), joints, visible, place.matrix, place.turned)

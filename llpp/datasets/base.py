@@ -1,92 +1,98 @@
-"""What every dataset offers: one table of person records, and pixels by row.
+"""What every dataset offers: one table of records with their labels, and pixels by row.
 
-N records, K joints. Coordinates are (x, y) image pixels, 0-based, pixel centres at integers. Visibility is
-COCO's code: 0 not labelled, 1 labelled but occluded, 2 labelled and visible.
+N records. Coordinates are (x, y) image pixels, 0-based, pixel centres at integers.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from llpp.errors import ConfigError, DataError
+from llpp.errors import DataError
 from llpp.ids import Ids
 
 SPLITS = ("train", "val", "test")
-COMMON_NORMALISERS = ("torso", "box")
 READ_BATCH = 4096  # images that wait for a thread
 
 
-@dataclass(frozen=True)
-class Skeleton:
-    """Joint names and their relations, as positions in `joints`."""
+class Labels(ABC):
+    """What annotators say about N records, in the form that one kind of task learns from."""
 
-    joints: tuple[str, ...]
-    flip_pairs: tuple[tuple[int, int], ...]  # left/right joints that change places in a mirrored image
-    edges: tuple[tuple[int, int], ...]  # limbs to draw
-    torso: tuple[tuple[int, int], ...]  # shoulder–hip diagonals, PCK's normaliser
+    missing: str  # what a record without a label lacks, as in "no labelled joint"
 
     @property
-    def flip_order(self) -> list[int]:
-        """(K,) the joint that takes each position after mirroring."""
-        order = list(range(len(self.joints)))
-        for left, right in self.flip_pairs:
-            order[left], order[right] = right, left
-        return order
+    @abstractmethod
+    def outputs(self) -> int:
+        """Channels of the network's output: one for each joint, one for each class."""
+
+    @property
+    @abstractmethod
+    def is_labelled(self) -> NDArray[np.bool_]:
+        """(N,) whether there is anything to learn from a record."""
+
+    @property
+    @abstractmethod
+    def arrays(self) -> tuple[NDArray[Any], ...]:
+        """The labels as arrays (N, …), in a fixed order: another annotation has other values."""
+
+
+LabelsT = TypeVar("LabelsT", bound=Labels)
 
 
 @dataclass(frozen=True)
-class Normaliser:
-    """A length per person that PCK divides distances by."""
+class Records(Generic[LabelsT]):
+    """The records of a dataset, one per row. `ids`, `images` and `group` may be given as any sequence of strings.
 
-    values: NDArray[np.float32]  # (N,) image pixels; NaN where it is not defined
-    estimated: NDArray[np.bool_]  # (N,) not what the metric's authors measured, but a substitute
-    source: str  # in words
-
-
-@dataclass(frozen=True)
-class Records:
-    """The annotated persons of a dataset, one per row. `ids` and `images` may be given as any sequence of strings.
-
-    `boxes` rows are (x, y, width, height) with x, y the smallest pixel centre; NaN means the whole image.
-    `joints` are NaN wherever `visible` is 0, so that unlabelled coordinates cannot count anywhere.
+    `boxes` rows are (x, y, width, height) with x, y the smallest pixel centre; NaN means the whole image. They are
+    not labels: every image is cropped around one, labelled or not, whatever the task.
     """
 
     ids: Ids
-    images: Ids  # the image a person stands in; persons of one image share a split
+    images: Ids  # the image that a record shows
     split: NDArray[np.str_]  # (N,) one of SPLITS
-    joints: NDArray[np.float32]  # (N, K, 2)
-    visible: NDArray[np.uint8]  # (N, K)
     boxes: NDArray[np.float32]  # (N, 4)
     box_source: str  # joints | image | annotation
-    initial: NDArray[np.bool_]  # (N,) may be labelled before round 0
+    may_start: NDArray[np.bool_]  # (N,) may be labelled before round 0
+    labels: LabelsT
+    group: Ids | None = None  # what must not stand in two splits: an image, a film, a person; None: the image
     difficulty: NDArray[np.float32] | None = None  # (N,) known only for synthetic figures
-    ground_truth_boxes: bool = field(default=False)  # boxes that a real unlabelled pool would not have
-    sizes: Mapping[str, Normaliser] = field(default_factory=dict)  # by unit, beside those that every dataset has
+    ground_truth_boxes: bool = False  # boxes that a real unlabelled pool would not have
     notes: tuple[str, ...] = ()  # what a reader of results should know: left out, missing, assumed
 
     def __post_init__(self) -> None:
         for name in ("ids", "images"):
             object.__setattr__(self, name, Ids(getattr(self, name)))
+        group = self.images if self.group is None else Ids(self.group)
+        object.__setattr__(self, "group", group)
         count = len(self.ids)
-        for name in ("images", "split", "joints", "visible", "boxes", "initial"):
-            if len(getattr(self, name)) != count:
-                raise DataError(f"records disagree: {count} ids but {len(getattr(self, name))} {name}")
-        if (repeated := self.ids.find_duplicate()) is not None:
+        columns = {name: getattr(self, name) for name in ("images", "split", "boxes", "may_start", "group")}
+        columns["labels"] = self.labels.is_labelled
+        for name, column in columns.items():
+            if len(column) != count:
+                raise DataError(f"records disagree: {count} ids but {len(column)} {name}")
+        repeated = self.ids.find_duplicate()
+        if repeated is not None:
             raise DataError(f"sample id {repeated!r} occurs more than once; ids must be unique")
-        for split in ("val", "test"):  # the few are looked up among the many
-            own = self.split == split
-            away = self.images.is_in(self.images.take(np.flatnonzero(own))) & ~own
-            if away.any():
-                row = int(away.argmax())
+        self._check_groups(group)
+
+    def _check_groups(self, group: Ids) -> None:
+        """Raise DataError if the records of one group stand in different splits."""
+        kind = "image" if group == self.images else "group"
+        for split in ("val", "test"):
+            # The few members of a small split are looked up among all records.
+            inside = self.split == split
+            outside = group.is_in(group.take(np.flatnonzero(inside))) & ~inside
+            if outside.any():
+                row = int(outside.argmax())
                 raise DataError(
-                    f"image {self.images[row]!r} stands in the splits {self.split[row]} and {split}; "
-                    "splits never share one"
+                    f"{kind} {group[row]!r} stands in the splits {self.split[row]} and {split}; "
+                    f"expected each {kind} in one split only: change the annotations, or `group`, if it is too wide"
                 )
 
     def select_rows(self, split: str, skipped: Iterable[str] = ()) -> NDArray[np.int64]:
@@ -95,17 +101,17 @@ class Records:
         return rows[~np.isin(rows, self.ids.find_rows(skipped))]
 
 
-class PoseDataset(ABC):
+class ImageDataset(ABC, Generic[LabelsT]):
     """Records in memory, pixels on demand."""
 
     name: str
-    skeleton: Skeleton
-    records: Records
+    records: Records[LabelsT]
     paths: Sequence[Path] = ()  # (N,) image file of every record, where images are files
+    pixel_digest: str = ""  # of all pixels, where they come from a file of many images
 
     @abstractmethod
     def load(self, row: int) -> NDArray[np.uint8]:
-        """Pixels (H, W, 3) RGB of the image that record `row` stands in; raises DataError naming a bad file."""
+        """Pixels (H, W, 3) RGB of the image that record `row` shows; raises DataError naming a bad file."""
 
     def load_reduced(self, row: int, most: int) -> tuple[NDArray[np.uint8], int]:
         """The same image, or one of means over blocks of n × n pixels, and n ≤ `most`, if that takes less time."""
@@ -114,33 +120,6 @@ class PoseDataset(ABC):
     def check(self) -> None:
         """Raise DataError, saying what to do, if the images as a whole are not there; annotations alone may be."""
         return None
-
-    def get_normaliser(self, unit: str) -> Normaliser:
-        """The length of each person that PCK is to divide by: `torso`, `box`, or one of the dataset's own.
-
-        Raises ConfigError if this dataset cannot tell it for anybody.
-        """
-        table = self.records
-        published = np.zeros(len(table.ids), dtype=bool)
-        if unit in table.sizes:
-            found = table.sizes[unit]
-        elif unit == "torso":
-            lengths = compute_torso_lengths(table.joints, table.visible, self.skeleton.torso)
-            found = Normaliser(lengths, published, "the longer shoulder–hip diagonal with both ends labelled")
-        elif unit == "box":
-            found = Normaliser(table.boxes[:, 2:].max(axis=1), published, "the longer side of the box")
-        else:
-            raise ConfigError(
-                f"pck.unit={unit!r} is not known to dataset {self.name}; it has {self._list_normalisers()}"
-            )
-        if not np.isfinite(found.values).any():
-            raise ConfigError(
-                f"pck.unit={unit}: dataset {self.name} has none for any person; use {self._list_normalisers(without=unit)}"
-            )
-        return found
-
-    def _list_normalisers(self, without: str = "") -> str:
-        return " or ".join(unit for unit in [*self.records.sizes, *COMMON_NORMALISERS] if unit != without)
 
     def find_bad_images(self, rows: Iterable[int]) -> dict[int, str]:
         """Rows whose image cannot be read, with the reason. Reads every one, in threads."""
@@ -153,48 +132,11 @@ class PoseDataset(ABC):
             return None
 
         bad: dict[int, str] = {}
-        waiting = iter(rows)
+        remaining = iter(rows)
         with ThreadPoolExecutor() as pool:
-            while some := list(islice(waiting, READ_BATCH)):
-                bad.update(found for found in pool.map(try_loading, some) if found)
+            while batch := list(islice(remaining, READ_BATCH)):
+                bad.update(problem for problem in pool.map(try_loading, batch) if problem)
         return bad
 
 
-def compute_torso_lengths(
-    joints: NDArray[np.float32], visible: NDArray[np.uint8], diagonals: Sequence[tuple[int, int]]
-) -> NDArray[np.float32]:
-    """Longest shoulder–hip diagonal whose two ends are labelled: (N, K, 2), (N, K) → (N,); NaN without one.
-
-    The published code also measures diagonals to unlabelled joints, whose coordinates are meaningless.
-    """
-    longest = np.full(len(joints), np.nan, dtype=np.float32)
-    for a, b in diagonals:
-        length = np.linalg.norm(joints[:, a] - joints[:, b], axis=-1)
-        valid = (visible[:, a] > 0) & (visible[:, b] > 0) & (length > 0)
-        longest = np.where(valid, np.fmax(longest, length), longest).astype(np.float32)
-    return longest
-
-
-def compute_joint_boxes(joints: NDArray[np.float32], visible: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """Hulls of the labelled joints as (x, y, width, height): (N, K, 2), (N, K) → (N, 4); NaN without any."""
-    known = (visible > 0)[..., None]
-    low = np.where(known, joints, np.inf).min(axis=1)
-    high = np.where(known, joints, -np.inf).max(axis=1)
-    boxes = np.concatenate([low, high - low], axis=1).astype(np.float32)
-    boxes[~np.isfinite(boxes).all(axis=1)] = np.nan
-    return boxes
-
-
-LSP_JOINTS = (
-    "r_ankle", "r_knee", "r_hip", "l_hip", "l_knee", "l_ankle", "r_wrist",
-    "r_elbow", "r_shoulder", "l_shoulder", "l_elbow", "l_wrist", "neck", "head_top",
-)  # fmt: skip
-LSP_SKELETON = Skeleton(
-    joints=LSP_JOINTS,
-    flip_pairs=((0, 5), (1, 4), (2, 3), (6, 11), (7, 10), (8, 9)),
-    edges=(
-        (0, 1), (1, 2), (3, 4), (4, 5), (2, 3), (2, 8), (3, 9),
-        (6, 7), (7, 8), (9, 10), (10, 11), (8, 12), (9, 12), (12, 13),
-    ),
-    torso=((9, 2), (8, 3)),
-)  # fmt: skip
+AnyDataset = ImageDataset[Any]

@@ -1,4 +1,4 @@
-"""Image files → pixels, with a sentence for every way that can fail."""
+"""Read image files, and explain in one sentence why one cannot be read."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -13,20 +13,23 @@ from llpp.files import read_bytes
 from llpp.ids import Ids
 
 MAX_BYTES = 1 << 28  # of an image file
-
-
+JPEG_START = b"\xff\xd8"
+JPEG_END = b"\xff\xd9"
 REDUCED_FLAGS = {
-    2: cv2.IMREAD_REDUCED_COLOR_2, 4: cv2.IMREAD_REDUCED_COLOR_4, 8: cv2.IMREAD_REDUCED_COLOR_8
-}  # fmt: skip
+    2: cv2.IMREAD_REDUCED_COLOR_2,
+    4: cv2.IMREAD_REDUCED_COLOR_4,
+    8: cv2.IMREAD_REDUCED_COLOR_8,
+}
 
 
 class ImageFiles(Sequence[Path]):
-    """N files below a folder, whose paths are made when they are asked for: one takes 280 bytes, a name some 20."""
+    """N files below a folder. A path takes 280 bytes, a name some 20, so paths are built only on access."""
 
     __slots__ = ("folder", "names")
 
     def __init__(self, folder: Path, names: Iterable[str]) -> None:
-        self.folder, self.names = folder, Ids(names)
+        self.folder = folder
+        self.names = Ids(names)
 
     def __len__(self) -> int:
         return len(self.names)
@@ -47,33 +50,28 @@ class ImageFiles(Sequence[Path]):
 
 
 def read_image(path: Path) -> NDArray[np.uint8]:
-    """Pixels (H, W, 3) RGB as stored, without EXIF rotation, which published annotations do not know of.
+    """Return the pixels (H, W, 3) RGB as stored, without EXIF rotation, which published annotations ignore too.
 
-    Raises DataError on a missing, empty, truncated or undecodable file.
+    Raises:
+        DataError: the file is missing, empty, truncated or cannot be decoded.
     """
-    return read_reduced(path, 1)[0]
+    image, _ = read_reduced(path, 1)
+    return image
 
 
 def read_reduced(path: Path, most: int) -> tuple[NDArray[np.uint8], int]:
-    """The same with both sides divided by 1, 2, 4 or 8, by `most` at most; and by which.
+    """Return the pixels as `read_image` does, with both sides divided by a factor of 1, 2, 4 or 8, and that factor.
 
-    JPEGs can be decoded to means of blocks of pixels, in less time; other files come whole. Decoders fill the missing
-    part of a truncated JPEG with grey and only print a warning, so its end is looked for first.
+    JPEGs are decoded to the means of blocks of pixels, which takes less time; the factor is the largest one up to
+    `most`. Other files are returned whole, with factor 1.
     """
-    try:
-        data = read_bytes(path, MAX_BYTES)
-    except FileNotFoundError as error:
-        raise DataError(f"image {path} is missing") from error
-    except OSError as error:
-        raise DataError(f"image {path} cannot be read ({error.strerror})") from error
-    if not data:
-        raise DataError(f"image {path} is empty")
-    if data.startswith(b"\xff\xd8") and b"\xff\xd9" not in data[-1024:]:
-        raise DataError(f"image {path} is truncated: the JPEG has no end")
-    flags, factor = cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION, 1
-    if data.startswith(b"\xff\xd8"):
+    data = _read_encoded(path)
+    flags = cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION
+    factor = 1
+    if data.startswith(JPEG_START):
         factor = max((known for known in REDUCED_FLAGS if known <= most), default=1)
-        flags |= REDUCED_FLAGS.get(factor, 0) & ~cv2.IMREAD_COLOR  # which would ask for BGR
+        # The reduced flags contain IMREAD_COLOR, which would ask for BGR.
+        flags |= REDUCED_FLAGS.get(factor, 0) & ~cv2.IMREAD_COLOR
     try:
         image = cv2.imdecode(np.frombuffer(data, dtype=np.uint8), flags)
     except cv2.error as error:
@@ -88,8 +86,24 @@ def read_reduced(path: Path, most: int) -> tuple[NDArray[np.uint8], int]:
     return np.asarray(image, dtype=np.uint8), factor
 
 
+def _read_encoded(path: Path) -> bytes:
+    """Return the content of an image file that is neither empty nor a truncated JPEG."""
+    try:
+        data = read_bytes(path, MAX_BYTES)
+    except FileNotFoundError as error:
+        raise DataError(f"image {path} is missing") from error
+    except OSError as error:
+        raise DataError(f"image {path} cannot be read ({error.strerror})") from error
+    if not data:
+        raise DataError(f"image {path} is empty")
+    # Decoders fill the missing part of a truncated JPEG with grey and only print a warning.
+    if data.startswith(JPEG_START) and JPEG_END not in data[-1024:]:
+        raise DataError(f"image {path} is truncated: the JPEG has no end")
+    return data
+
+
 def is_file(path: Path) -> bool:
-    """Whether a file exists, readable or not."""
+    """Check whether a file exists, readable or not."""
     try:
         return path.is_file()
     except OSError:  # a name that is too long, for example

@@ -1,4 +1,4 @@
-"""Reading a file in a process of its own, for parsers that a damaged or hostile file can crash or make greedy."""
+"""Read a file in a subprocess: a damaged or hostile file can crash its parser or make it take all memory."""
 
 import os
 import pickle
@@ -19,45 +19,55 @@ from contextlib import suppress
 from pathlib import Path
 from llpp.errors import DataError
 
-gc.disable()  # hundreds of thousands of small objects, all of them needed
-module, function, path, most = sys.argv[1:]
+# A reader makes hundreds of thousands of small objects, all of them needed: collecting garbage only costs time.
+gc.disable()
+module, function, path, max_memory = sys.argv[1:]
+max_memory = int(max_memory)
 read = getattr(importlib.import_module(module), function)
-with suppress(ValueError, OSError):  # a system without such a limit, or with a lower one
-    resource.setrlimit(resource.RLIMIT_AS, (int(most), int(most)))
+# Some systems have no such limit, or a lower one that cannot be raised.
+with suppress(ValueError, OSError):
+    resource.setrlimit(resource.RLIMIT_AS, (max_memory, max_memory))
 try:
-    found = read(Path(path))
+    result = read(Path(path))
 except MemoryError:
-    found = DataError(f"{path} was not read: it unpacks to more than {int(most) >> 30} GiB")
+    result = DataError(f"{path} was not read: it unpacks to more than {max_memory >> 30} GiB")
 except DataError as error:
-    found = error
-sys.stdout.buffer.write(pickle.dumps(found))
+    result = error
+sys.stdout.buffer.write(pickle.dumps(result))
 """
 
 
 def read_in_subprocess(reader: Callable[[Path], T], path: Path) -> T:
-    """`reader(path)`, a function of some module's top level; DataError also where it crashes the interpreter."""
-    # -P: no module is taken from the current folder, which may be the dataset's, unless this process does so
-    command = [
-        sys.executable,
-        "-P",
-        "-c",
-        READER_SCRIPT,
-        reader.__module__,
-        reader.__name__,
-        str(path),
-        str(MAX_MEMORY),
-    ]
-    # every thread of OpenBLAS takes its share of the address space
-    threads = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
-    environment = {**os.environ, **threads, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
-    done = subprocess.run(command, capture_output=True, check=False, env=environment)
-    if done.returncode == -signal.SIGKILL:
+    """Return `reader(path)`, computed in a subprocess; `reader` must be a function at the top level of a module.
+
+    Raises:
+        DataError: what `reader` raised, or the reason why the subprocess ended without a result.
+    """
+    # -P: do not import from the current folder, which may be the dataset's, unless this process does so too.
+    interpreter = [sys.executable, "-P", "-c", READER_SCRIPT]
+    arguments = [reader.__module__, reader.__name__, str(path), str(MAX_MEMORY)]
+    import_paths = [folder for folder in sys.path if folder]
+    environment = {
+        **os.environ,
+        # Every thread of OpenBLAS takes its share of the address space, which is limited.
+        "OPENBLAS_NUM_THREADS": "1",
+        "OMP_NUM_THREADS": "1",
+        "PYTHONPATH": os.pathsep.join(import_paths),
+    }
+    process = subprocess.run([*interpreter, *arguments], capture_output=True, check=False, env=environment)
+    if process.returncode == -signal.SIGKILL:
         raise DataError(f"{path} was not read: the reading process was killed, probably for want of memory")
-    if done.returncode:
-        last = done.stderr.decode(errors="replace").strip().rpartition("\n")[2]
-        reason = last[:200] if done.returncode > 0 else "its reader crashed"
-        raise DataError(f"{path} cannot be read ({reason}); it is probably damaged: take it from its source again")
-    found = pickle.loads(done.stdout)  # written by READER alone
-    if isinstance(found, DataError):
-        raise found
-    return cast(T, found)
+    if process.returncode < 0:
+        raise _make_damage_error(path, "its reader crashed")
+    if process.returncode > 0:
+        last_line = process.stderr.decode(errors="replace").strip().rpartition("\n")[2]
+        raise _make_damage_error(path, last_line[:200])
+    # The bytes were written by READER_SCRIPT, so unpickling them is safe.
+    result = pickle.loads(process.stdout)
+    if isinstance(result, DataError):
+        raise result
+    return cast(T, result)
+
+
+def _make_damage_error(path: Path, reason: str) -> DataError:
+    return DataError(f"{path} cannot be read ({reason}); it is probably damaged: take it from its source again")

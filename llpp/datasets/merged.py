@@ -1,13 +1,14 @@
-"""Several datasets as one, by the joints that they have in common."""
+"""Several datasets of poses as one, by the joints that they have in common."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from llpp.datasets.base import Normaliser, PoseDataset, Records, Skeleton
+from llpp.datasets.base import Records
 from llpp.datasets.images import ImageFiles
+from llpp.datasets.pose import Normaliser, PoseDataset, PoseLabels, Skeleton
 from llpp.errors import ConfigError
 from llpp.ids import Ids
 
@@ -29,91 +30,124 @@ class MergedDataset(PoseDataset):
     ) -> None:
         if not parts:
             raise ConfigError("dataset.parts is empty; name at least one dataset")
-        self.name, self.parts = name, list(parts.values())
-        if initial is not None and not isinstance(initial, list | tuple):
-            raise ConfigError(
-                f"dataset.initial={initial!r} is invalid; expected a list of parts, as in [{next(iter(parts))}]"
-            )
-        if strangers := sorted(set(initial or ()) - set(parts)):
-            raise ConfigError(f"dataset.initial names {strangers}; the parts are {list(parts)}")
-        names = [[(same or {}).get(joint, joint) for joint in part.skeleton.joints] for part in self.parts]
-        joints = [joint for joint in names[0] if all(joint in other for other in names[1:])]
-        if not joints:
-            raise ConfigError(f"the parts of the dataset have no joint in common: {names}")
-        places = [[own.index(joint) for joint in joints] for own in names]
-        self.skeleton = _merge_skeletons(joints, self.parts, places)
+        _check_initial(initial, parts)
+        self.name = name
+        self.parts = list(parts.values())
+        joints, positions = _find_common_joints(self.parts, same or {})
+        self.skeleton = _merge_skeletons(joints, self.parts, positions)
         self.first_rows = np.cumsum([0, *(len(part.records.ids) for part in self.parts)])
-        self.records = _merge_records(parts, places, initial)
+        self.records = _merge_records(parts, self.skeleton, positions, initial)
         paths = ImageFiles(Path(), (str(path) for part in self.parts for path in part.paths))
+        # Parts without files, such as drawn figures, leave the whole without.
         self.paths = paths if len(paths) == len(self.records.ids) else ()
 
     def load(self, row: int) -> NDArray[np.uint8]:
-        """See `PoseDataset.load`."""
-        part, own = self._locate(row)
-        return part.load(own)
+        """See `ImageDataset.load`."""
+        part, part_row = self._locate(row)
+        return part.load(part_row)
 
     def load_reduced(self, row: int, most: int) -> tuple[NDArray[np.uint8], int]:
-        """See `PoseDataset.reduced`."""
-        part, own = self._locate(row)
-        return part.load_reduced(own, most)
+        """See `ImageDataset.load_reduced`."""
+        part, part_row = self._locate(row)
+        return part.load_reduced(part_row, most)
 
     def _locate(self, row: int) -> tuple[PoseDataset, int]:
-        part = int(np.searchsorted(self.first_rows, row, side="right")) - 1
-        return self.parts[part], row - int(self.first_rows[part])
+        """The part that a row belongs to, and its row there."""
+        number = int(np.searchsorted(self.first_rows, row, side="right")) - 1
+        return self.parts[number], row - int(self.first_rows[number])
 
     def check(self) -> None:
-        """See `PoseDataset.check`."""
+        """See `ImageDataset.check`."""
         for part in self.parts:
             part.check()
 
 
-def _merge_skeletons(joints: list[str], parts: Sequence[PoseDataset], places: list[list[int]]) -> Skeleton:
+def _check_initial(initial: Sequence[str] | None, parts: Mapping[str, PoseDataset]) -> None:
+    if initial is None:
+        return
+    if not isinstance(initial, list | tuple):
+        raise ConfigError(
+            f"dataset.initial={initial!r} is invalid; expected a list of parts, as in [{next(iter(parts))}]"
+        )
+    strangers = sorted(set(initial) - set(parts))
+    if strangers:
+        raise ConfigError(f"dataset.initial names {strangers}; the parts are {list(parts)}")
+
+
+def _find_common_joints(parts: Sequence[PoseDataset], same: Mapping[str, str]) -> tuple[list[str], list[list[int]]]:
+    """Names of the joints that all parts have, and their positions in each part."""
+    names = []
+    for part in parts:
+        names.append([same.get(joint, joint) for joint in part.skeleton.joints])
+    common = [joint for joint in names[0] if all(joint in other for other in names[1:])]
+    if not common:
+        raise ConfigError(f"the parts of the dataset have no joint in common: {names}")
+    positions = []
+    for part_names in names:
+        positions.append([part_names.index(joint) for joint in common])
+    return common, positions
+
+
+def _merge_skeletons(joints: list[str], parts: Sequence[PoseDataset], positions: list[list[int]]) -> Skeleton:
     """Pairs of common joints that any part knows, each once."""
 
     def merge_pairs(kind: str) -> tuple[tuple[int, int], ...]:
-        found: dict[frozenset[int], tuple[int, int]] = {}
-        for part, place in zip(parts, places, strict=True):
+        merged: dict[frozenset[int], tuple[int, int]] = {}
+        for part, position in zip(parts, positions, strict=True):
             for a, b in getattr(part.skeleton, kind):
-                if a in place and b in place:
-                    pair = (place.index(a), place.index(b))
-                    found.setdefault(frozenset(pair), pair)
-        return tuple(found.values())
+                if a in position and b in position:
+                    pair = (position.index(a), position.index(b))
+                    merged.setdefault(frozenset(pair), pair)
+        return tuple(merged.values())
 
     return Skeleton(tuple(joints), merge_pairs("flip_pairs"), merge_pairs("edges"), merge_pairs("torso"))
 
 
 def _merge_records(
-    parts: Mapping[str, PoseDataset], places: list[list[int]], initial: Sequence[str] | None
-) -> Records:
+    parts: Mapping[str, PoseDataset], skeleton: Skeleton, positions: list[list[int]], initial: Sequence[str] | None
+) -> Records[PoseLabels]:
     tables = [part.records for part in parts.values()]
-    may_start = [t.initial & (initial is None or name in initial) for name, t in zip(parts, tables, strict=True)]
+    joints = []
+    visible = []
+    may_start = []
+    notes = []
+    for name, table, position in zip(parts, tables, positions, strict=True):
+        joints.append(table.labels.joints[:, position])
+        visible.append(table.labels.visible[:, position])
+        may_start.append(table.may_start & (initial is None or name in initial))
+        notes += [f"{name}: {note}" for note in table.notes]
+    labels = PoseLabels(skeleton, np.concatenate(joints), np.concatenate(visible), _merge_normalisers(tables))
     return Records(
-        ids=Ids(_add_prefix(name, i) for name, table in zip(parts, tables, strict=True) for i in table.ids),
-        images=Ids(f"{name}/{image}" for name, table in zip(parts, tables, strict=True) for image in table.images),
+        ids=Ids(_add_prefixes(parts, [table.ids for table in tables])),
+        images=Ids(f"{name}/{image}" for name, part in parts.items() for image in part.records.images),
         split=np.concatenate([table.split for table in tables]),
-        joints=np.concatenate([table.joints[:, place] for table, place in zip(tables, places, strict=True)]),
-        visible=np.concatenate([table.visible[:, place] for table, place in zip(tables, places, strict=True)]),
         boxes=np.concatenate([table.boxes for table in tables]),
         box_source=" and ".join(dict.fromkeys(table.box_source for table in tables)),
-        initial=np.concatenate(may_start),
+        may_start=np.concatenate(may_start),
+        labels=labels,
+        group=Ids(f"{name}/{group}" for name, part in parts.items() for group in part.records.group or ()),
         ground_truth_boxes=any(table.ground_truth_boxes for table in tables),
-        sizes=_merge_normalisers(tables),
-        notes=tuple(f"{name}: {note}" for name, table in zip(parts, tables, strict=True) for note in table.notes),
+        notes=tuple(notes),
     )
 
 
-def _add_prefix(part: str, name: str) -> str:
-    return name if name.startswith(f"{part}/") else f"{part}/{name}"
+def _add_prefixes(parts: Mapping[str, PoseDataset], ids: Sequence[Ids]) -> Iterator[str]:
+    """Ids that begin with the name of their part."""
+    for name, part_ids in zip(parts, ids, strict=True):
+        for record in part_ids:
+            yield record if record.startswith(f"{name}/") else f"{name}/{record}"
 
 
-def _merge_normalisers(tables: list[Records]) -> dict[str, Normaliser]:
-    """Units that every part knows; torso and box follow from the merged joints and boxes."""
-    common = [unit for unit in tables[0].sizes if all(unit in table.sizes for table in tables)]
-    return {
-        unit: Normaliser(
-            np.concatenate([table.sizes[unit].values for table in tables]),
-            np.concatenate([table.sizes[unit].estimated for table in tables]),
-            "; ".join(dict.fromkeys(table.sizes[unit].source for table in tables)),
+def _merge_normalisers(tables: Sequence[Records[PoseLabels]]) -> dict[str, Normaliser]:
+    """Normalisers that every part knows; torso and box follow from the merged joints and boxes."""
+    merged = {}
+    for name in tables[0].labels.normalisers:
+        if not all(name in table.labels.normalisers for table in tables):
+            continue
+        normalisers = [table.labels.normalisers[name] for table in tables]
+        merged[name] = Normaliser(
+            np.concatenate([normaliser.values for normaliser in normalisers]),
+            np.concatenate([normaliser.estimated for normaliser in normalisers]),
+            "; ".join(dict.fromkeys(normaliser.source for normaliser in normalisers)),
         )
-        for unit in common
-    }
+    return merged

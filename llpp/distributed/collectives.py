@@ -1,7 +1,7 @@
-"""The processes of one job, one per device: what they agree on, hand over and share out. Alone, nothing is sent.
+"""Communication between the processes (ranks) of one job, one per device; a single process sends nothing.
 
-The first (rank 0) reads and writes the run directory, the others get its results. What travels between the processes
-of a job are arrays and pickled values; nothing from outside comes this way.
+Rank 0 reads and writes the run directory, the others get its results. Ranks exchange arrays and pickled values among
+themselves only, so nothing from outside the job is unpickled.
 """
 
 import datetime
@@ -20,22 +20,22 @@ from numpy.typing import NDArray
 from llpp.errors import LlppError, RankError
 
 T = TypeVar("T")
-HEARTBEAT_SECONDS = 5.0  # seconds between signs of life
-CHUNK_SIZE = 2**26  # bytes sent at once: bounds the copies that a transfer needs
+HEARTBEAT_SECONDS = 5.0  # between the signs of life that rank 0 sends while it works alone
+CHUNK_SIZE = 2**26  # bytes sent at once, which bounds the copies that a transfer needs
 
 
 def get_world_size() -> int:
-    """Number of processes in this job."""
+    """Return the number of processes in this job."""
     return dist.get_world_size() if _is_connected() else 1
 
 
 def get_rank() -> int:
-    """Place of this process among them, from 0."""
+    """Return the number of this process, from 0."""
     return dist.get_rank() if _is_connected() else 0
 
 
 def get_process_name() -> str:
-    """How messages call this process."""
+    """Return the name of this process for messages."""
     return f"rank {os.environ.get('RANK', '0')} on {socket.gethostname()}"
 
 
@@ -44,14 +44,16 @@ def _is_connected() -> bool:
 
 
 def count_launched() -> int:
-    """Number of processes that torchrun started for this job; 0 if it was not torchrun that started this one."""
-    return int(os.environ.get("WORLD_SIZE", "0")) if "TORCHELASTIC_RUN_ID" in os.environ else 0
+    """Return the number of processes that torchrun started for this job; 0 if torchrun did not start this one."""
+    if "TORCHELASTIC_RUN_ID" not in os.environ:
+        return 0
+    return int(os.environ.get("WORLD_SIZE", "0"))
 
 
 def connect(cuda: bool, timeout: float) -> None:
-    """Connect the processes that torchrun started; does nothing without it, or a second time.
+    """Connect the processes that torchrun started; do nothing without torchrun or if they are connected.
 
-    `timeout`: seconds after which a process that waits for another gives up.
+    A process that waits for another gives up after `timeout` seconds.
     """
     if count_launched() < 2 or _is_connected():
         return
@@ -62,18 +64,18 @@ def connect(cuda: bool, timeout: float) -> None:
 
 
 def disconnect() -> None:
-    """The last thing that a process does whose job has succeeded; without it gloo sometimes aborts at exit."""
+    """Disconnect at the end of a job that succeeded; without this gloo sometimes aborts at exit."""
     if _is_connected():
         dist.destroy_process_group()
 
 
 def shard(items: Sequence[T]) -> Sequence[T]:
-    """Every n-th of `items`, beginning with the rank's: all ranks together have each once."""
+    """Return every n-th of `items` for n ranks, from the rank's own number on: together they have each item once."""
     return items[get_rank() :: get_world_size()]
 
 
 def all_gather_objects(value: T) -> list[T]:
-    """The values of all ranks, in their order."""
+    """Return the values of all ranks, in the order of ranks."""
     if get_world_size() == 1:
         return [value]
     values: list[Any] = [None] * get_world_size()
@@ -82,9 +84,9 @@ def all_gather_objects(value: T) -> list[T]:
 
 
 def on_rank_zero(work: Callable[[], T]) -> T:
-    """Let rank 0 `work`; all ranks get its result, or raise its LlppError.
+    """Call `work` on rank 0; all ranks return its result, or raise its LlppError.
 
-    The others may wait for longer than the connection's timeout: they hear from rank 0 while it works.
+    The work may take longer than the connection's timeout: rank 0 sends heartbeats to the waiting ranks.
     """
     if get_world_size() == 1:
         return work()
@@ -92,77 +94,94 @@ def on_rank_zero(work: Callable[[], T]) -> T:
     if get_rank() == 0:
         outcome = _run_with_heartbeat(work)
     else:
+        # Each heartbeat ends one wait before it times out.
         while _broadcast_wait(False):
             pass
     dist.broadcast_object_list(outcome, src=0)
-    if outcome[1] is not None:
-        raise outcome[1]
     result: T = outcome[0]
+    error = outcome[1]
+    if error is not None:
+        raise error
     return result
 
 
 def _run_with_heartbeat(work: Callable[[], Any]) -> list[Any]:
-    """Result and LlppError of `work`, with a word to the other ranks now and then."""
+    """Return the result of `work` and its LlppError, one of which is None; send heartbeats in the meantime."""
     done = threading.Event()
 
     def send_heartbeats() -> None:
         while not done.wait(HEARTBEAT_SECONDS):
             _broadcast_wait(True)
 
-    teller = threading.Thread(target=send_heartbeats, daemon=True)
-    teller.start()
+    heartbeat = threading.Thread(target=send_heartbeats, daemon=True)
+    heartbeat.start()
     try:
         outcome: list[Any] = [work(), None]
     except LlppError as error:
         outcome = [None, error]
     finally:
+        # No broadcast may follow before the thread has ended: two at once would mix.
         done.set()
-        teller.join()
+        heartbeat.join()
     _broadcast_wait(False)
     return outcome
 
 
 def _broadcast_wait(wait: bool) -> bool:
+    """Send from rank 0 whether the others must wait on; return what rank 0 sent."""
     flag = torch.tensor([int(wait)])
     dist.broadcast(flag, src=0)
     return bool(flag)
 
 
 def check_equal_across_ranks(what: str, facts: Mapping[str, Any], remedy: str) -> None:
-    """Raise RankError on every rank, naming the facts, unless all have the same `facts` about `what`."""
-    found = all_gather_objects(dict(facts))
-    for other, theirs in enumerate(found):
-        if theirs == found[0]:
+    """Raise RankError on every rank, naming what differs, unless all have the same `facts` about `what`."""
+    facts_by_rank = all_gather_objects(dict(facts))
+    first = facts_by_rank[0]
+    for rank, other in enumerate(facts_by_rank):
+        if other == first:
             continue
-        names = [k for k in sorted({*found[0], *theirs}) if found[0].get(k) != theirs.get(k)]
-        shown = ", ".join(f"{k}: {found[0].get(k)!r} ≠ {theirs.get(k)!r}" for k in names[:3])
-        more = f" and {len(names) - 3} more" if len(names) > 3 else ""
-        raise RankError(f"ranks 0 and {other} do not have the same {what} ({shown}{more}); {remedy}")
+        names = sorted({*first, *other})
+        different = [name for name in names if first.get(name) != other.get(name)]
+        shown = ", ".join(f"{name}: {first.get(name)!r} ≠ {other.get(name)!r}" for name in different[:3])
+        if len(different) > 3:
+            shown += f" and {len(different) - 3} more"
+        raise RankError(f"ranks 0 and {rank} do not have the same {what} ({shown}); {remedy}")
 
 
 def all_gather_batch(values: torch.Tensor) -> torch.Tensor:
-    """(B,) of every rank as (B · ranks,) in the order of one process's batch, without gradients; float32 at least."""
-    own = values.detach().to(torch.promote_types(values.dtype, torch.float32)).contiguous()
-    parts = [torch.empty_like(own) for _ in range(get_world_size())]
-    dist.all_gather(parts, own)
+    """Gather (B,) of every rank as (B · ranks,), without gradients; float32 at least.
+
+    The order is that of one process with the whole batch, whose images the ranks take in turn.
+    """
+    dtype = torch.promote_types(values.dtype, torch.float32)
+    local = values.detach().to(dtype).contiguous()
+    parts = [torch.empty_like(local) for _ in range(get_world_size())]
+    dist.all_gather(parts, local)
     return torch.stack(parts, dim=1).flatten()
 
 
 def send_to_rank_zero(
     sender: int, part: NDArray[np.float32], length: int, into: Callable[[slice, NDArray[np.float32]], None]
 ) -> None:
-    """Hand `sender`'s `part` (length, …) to rank 0, which calls `into(rows, values)` for each piece of it.
+    """Send `sender`'s `part` (length, …) to rank 0, which calls `into(rows, values)` for each piece of it.
 
-    The two call it together, and others may; rank 0 passes a `part` of the same trailing shape.
+    Rank 0 and `sender` must call it together, other ranks may. On rank 0, `part` only gives the trailing shape unless
+    rank 0 is the sender.
     """
-    step = max(1, CHUNK_SIZE // max(1, math.prod(part.shape[1:]) * part.itemsize))
-    for low in range(0, length, step):
-        piece = slice(low, min(low + step, length))
-        if sender == get_rank() == 0:
+    rank = get_rank()
+    row_shape = part.shape[1:]
+    row_bytes = math.prod(row_shape) * part.itemsize
+    step = max(1, CHUNK_SIZE // max(1, row_bytes))
+    for start in range(0, length, step):
+        stop = min(start + step, length)
+        piece = slice(start, stop)
+        if rank == 0 and sender == 0:
             into(piece, part[piece])
-        elif get_rank() == 0:
-            received = torch.empty((piece.stop - piece.start, *part.shape[1:]), dtype=torch.float32)
+        elif rank == 0:
+            received = torch.empty((stop - start, *row_shape), dtype=torch.float32)
             dist.recv(received, src=sender)
             into(piece, received.numpy())
-        elif get_rank() == sender:
-            dist.send(torch.from_numpy(np.ascontiguousarray(part[piece])), dst=0)
+        elif rank == sender:
+            values = np.ascontiguousarray(part[piece])
+            dist.send(torch.from_numpy(values), dst=0)

@@ -1,6 +1,6 @@
-"""BatchNorm whose statistics are those of the global batch, on every kind of device.
+"""BatchNorm with the statistics of the global batch, on every kind of device.
 
-torch's own does this for GPUs only; on CPUs it would make a run with two processes another experiment.
+torch has this for GPUs only. On CPUs, statistics per rank would make a run with two processes a different experiment.
 """
 
 from typing import Any
@@ -13,12 +13,12 @@ from llpp.distributed import collectives
 
 
 class _AllGather(torch.autograd.Function):
-    """(2, C) of each rank as (R, 2, C) on all; the gradients of all ranks' losses add up."""
+    """Gathers (2, C) of each of R ranks as (R, 2, C) on all; the gradients of all ranks' losses add up."""
 
     @staticmethod
-    def forward(_: Any, own: Tensor) -> Tensor:
-        parts = [torch.empty_like(own) for _ in range(collectives.get_world_size())]
-        dist.all_gather(parts, own.contiguous())
+    def forward(_: Any, statistics: Tensor) -> Tensor:
+        parts = [torch.empty_like(statistics) for _ in range(collectives.get_world_size())]
+        dist.all_gather(parts, statistics.contiguous())
         return torch.stack(parts)
 
     @staticmethod
@@ -29,49 +29,60 @@ class _AllGather(torch.autograd.Function):
 
 
 class GlobalBatchNorm(nn.modules.batchnorm._BatchNorm):
-    """(B, C, …) → the same, normalised with mean and variance over the batches of all ranks."""
+    """Normalises (B, C, …) with mean and variance over the batches of all ranks, which are of one size."""
 
     def _check_input_dim(self, input: Tensor) -> None:
         if input.dim() < 2:
             raise ValueError(f"expected (B, C, …), got {tuple(input.shape)}")
 
     def forward(self, input: Tensor) -> Tensor:
-        """As nn.BatchNorm2d; in evaluation, and with one rank, it is that."""
+        """Normalise like nn.BatchNorm2d, and by its code in evaluation and with one rank."""
         if not self.training or collectives.get_world_size() == 1:
             return super().forward(input)
         values = input.to(torch.promote_types(input.dtype, torch.float32))
-        others = [d for d in range(input.dim()) if d != 1]
-        shape = [-1 if d == 1 else 1 for d in range(input.dim())]
-        number = input.numel() // input.shape[1] * collectives.get_world_size()  # ranks have batches of one size
-        variances, means = _gather_statistics(torch.stack(torch.var_mean(values, others, correction=0))).unbind(1)
+        all_but_channels = [dim for dim in range(input.dim()) if dim != 1]
+        channel_shape = [1] * input.dim()
+        channel_shape[1] = -1
+        local = torch.stack(torch.var_mean(values, all_but_channels, correction=0))
+        variances, means = _gather_statistics(local).unbind(1)
+        # Chan et al. 1979, for parts of one size.
         mean = means.mean(0)
-        variance = (variances + (means - mean).square()).mean(0)  # Chan et al. 1979, for parts of one size
-        centred = values - mean.view(shape)
-        self._update_running_stats(mean.detach(), variance.detach(), number)
-        normal = centred * (variance + self.eps).rsqrt().view(shape)
+        variance = (variances + (means - mean).square()).mean(0)
+        centred = values - mean.view(channel_shape)
+        count = input.numel() // input.shape[1] * collectives.get_world_size()
+        self._update_running_stats(mean.detach(), variance.detach(), count)
+        normalised = centred * (variance + self.eps).rsqrt().view(channel_shape)
         if self.affine:
-            normal = normal * self.weight.view(shape) + self.bias.view(shape)
-        result: Tensor = normal.to(input.dtype)
+            normalised = normalised * self.weight.view(channel_shape) + self.bias.view(channel_shape)
+        result: Tensor = normalised.to(input.dtype)
         return result
 
     @torch.no_grad()
-    def _update_running_stats(self, mean: Tensor, variance: Tensor, number: int) -> None:
+    def _update_running_stats(self, mean: Tensor, variance: Tensor, count: int) -> None:
+        """Take the statistics over `count` values per channel into the running ones."""
         if self.running_mean is None or self.running_var is None or self.num_batches_tracked is None:
             return
         self.num_batches_tracked += 1
-        share = self.momentum if self.momentum is not None else 1.0 / float(self.num_batches_tracked)
-        self.running_mean.lerp_(mean, share)
-        self.running_var.lerp_(variance * (number / max(1, number - 1)), share)
+        momentum = self.momentum
+        if momentum is None:
+            # Then running statistics are the plain average over all batches.
+            momentum = 1.0 / float(self.num_batches_tracked)
+        self.running_mean.lerp_(mean, momentum)
+        self.running_var.lerp_(variance * (count / max(1, count - 1)), momentum)
 
 
 @torch.compiler.disable  # type: ignore[untyped-decorator]
-def _gather_statistics(own: Tensor) -> Tensor:
-    found: Tensor = _AllGather.apply(own)  # type: ignore[no-untyped-call]
-    return found
+def _gather_statistics(statistics: Tensor) -> Tensor:
+    """Gather the (2, C) statistics of R ranks (R, 2, C), outside of compiled code."""
+    gathered: Tensor = _AllGather.apply(statistics)  # type: ignore[no-untyped-call]
+    return gathered
 
 
 def synchronise(module: nn.Module, cuda: bool) -> None:
-    """Let every BatchNorm inside `module` use the statistics of the global batch; weights and their names stay."""
+    """Replace every BatchNorm inside `module` by one with the statistics of the global batch.
+
+    Weights and their names stay.
+    """
     for name, child in module.named_children():
         if isinstance(child, nn.modules.batchnorm._BatchNorm):
             setattr(module, name, _convert_batchnorm(child, cuda))
@@ -80,6 +91,7 @@ def synchronise(module: nn.Module, cuda: bool) -> None:
 
 
 def _convert_batchnorm(norm: nn.modules.batchnorm._BatchNorm, cuda: bool) -> nn.Module:
+    """Return a BatchNorm with the parameters and buffers of `norm` and the statistics of the global batch."""
     if cuda:
         converted: nn.Module = nn.SyncBatchNorm.convert_sync_batchnorm(norm)  # type: ignore[no-untyped-call]
         return converted

@@ -1,4 +1,4 @@
-"""The contract of loss heads: features of the pose network → one predicted loss per image."""
+"""The contract of loss heads: features of the network → one predicted loss per image."""
 
 import math
 from abc import ABC, abstractmethod
@@ -14,46 +14,50 @@ from llpp.types import Features
 
 @dataclass(frozen=True)
 class FeatureSpec:
-    """What the backbone offers at the crop size of the run."""
+    """The features that the backbone offers at the crop size of the run."""
 
     channels: Mapping[int, int]  # stride → channels
     penultimate: int  # channels of the penultimate map
     input_size: int  # side of the input, pixels
 
     def get_map_size(self, stride: int) -> int:
-        """Side of the pyramid map at `stride`, cells."""
+        """Return the side of the pyramid map at `stride`, in cells."""
         return self.input_size // stride
 
 
 class LossHead(nn.Module, ABC):
-    """Predicts how wrong the pose will be. Works at B = 1; has no BatchNorm, so scores do not depend on the batch."""
+    """Predicts how wrong the network's output will be.
+
+    It works at B = 1, and has no BatchNorm: a score must not depend on the other images of its batch.
+    """
 
     @abstractmethod
     def forward(self, features: Features) -> Tensor:
-        """Features → (B,) predicted loss; higher means a worse expected pose."""
+        """Map features to (B,) predicted losses; higher means that a worse output is expected."""
 
 
 def check_strides(spec: FeatureSpec, strides: Sequence[int]) -> None:
     """Raise ConfigError unless the backbone has all `strides`."""
-    if missing := [s for s in strides if s not in spec.channels]:
+    missing = [stride for stride in strides if stride not in spec.channels]
+    if missing:
         raise ConfigError(f"head wants features at strides {missing}; this backbone offers {sorted(spec.channels)}")
 
 
 def average_pool(maps: Tensor) -> Tensor:
-    """(B, C, h, w) → (B, C) mean over cells, in float32 at least, whatever the maps are in."""
-    wide = torch.promote_types(maps.dtype, torch.float32)
-    if maps.dtype != wide and maps.device.type == "cpu":
-        # a mean in another type first writes out a converted copy of the whole map, which takes six times longer
-        parts = math.gcd(maps.shape[2], 8), math.gcd(maps.shape[3], 8)
-        maps = nn.functional.avg_pool2d(maps, parts)
-    return maps.mean(dim=(2, 3), dtype=wide)
+    """Average (B, C, h, w) maps of any precision over their cells → (B, C), in float32 at least."""
+    dtype = torch.promote_types(maps.dtype, torch.float32)
+    if maps.dtype != dtype and maps.device.type == "cpu":
+        # A mean in another type first writes a converted copy of the whole map, which takes six times longer.
+        kernel_size = (math.gcd(maps.shape[2], 8), math.gcd(maps.shape[3], 8))
+        maps = nn.functional.avg_pool2d(maps, kernel_size)
+    return maps.mean(dim=(2, 3), dtype=dtype)
 
 
 class FullPrecision(nn.Sequential):
-    """Layers that autocast leaves alone: predicted losses of eight bits would tie, and change their ranks."""
+    """Layers that autocast leaves alone: predicted losses of eight significant bits would tie and change ranks."""
 
     def forward(self, x: Tensor) -> Tensor:
-        """As `nn.Sequential`."""
+        """Apply the layers in order."""
         with torch.autocast(x.device.type, enabled=False):
             x = x.to(torch.promote_types(x.dtype, torch.float32))
             for layer in self:
@@ -62,10 +66,10 @@ class FullPrecision(nn.Sequential):
 
 
 def build_fully_connected(inputs: int, widths: Sequence[int]) -> FullPrecision:
-    """Linear + leaky ReLU per width, then one linear output without activation; (B, inputs) → (B, 1).
+    """Build linear + leaky ReLU per width, then one linear output without activation; (B, inputs) → (B, 1).
 
-    The papers use plain ReLU; a tail of 16 and 8 units then dies now and then, and a dead head predicts one
-    constant for every image without any error. The small slope below zero keeps its gradient.
+    The papers use plain ReLU, with which a tail of 16 and 8 units sometimes dies: the head then predicts the same
+    constant for every image, and no error is raised. The small slope below zero keeps the gradient.
     """
     layers: list[nn.Module] = []
     for width in widths:

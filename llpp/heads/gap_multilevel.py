@@ -17,17 +17,21 @@ class GapMultilevelHead(LossHead):
 
     def __init__(self, spec: FeatureSpec, width: int = 128, strides: Sequence[int] | None = None) -> None:
         super().__init__()
-        self.strides = tuple(sorted(spec.channels) if strides is None else strides)
-        check_strides(spec, self.strides)
-        self.levels = nn.ModuleList(
-            nn.Sequential(nn.Linear(spec.channels[s], width), nn.ReLU(inplace=True)) for s in self.strides
-        )
+        if strides is None:
+            strides = sorted(spec.channels)
+        check_strides(spec, strides)
+        self.strides = tuple(strides)
+        self.levels = nn.ModuleList()
+        for stride in self.strides:
+            level = nn.Sequential(nn.Linear(spec.channels[stride], width), nn.ReLU(inplace=True))
+            self.levels.append(level)
         self.out = nn.Linear(width * len(self.strides), 1)
 
     def forward(self, features: Features) -> Tensor:
         """See `LossHead.forward`."""
-        means = [average_pool(features.pyramid[s]) for s in self.strides]
-        with torch.autocast(means[0].device.type, enabled=False):  # see `FullPrecision`
+        means = [average_pool(features.pyramid[stride]) for stride in self.strides]
+        # In full precision, for the reason that `FullPrecision` gives.
+        with torch.autocast(means[0].device.type, enabled=False):
             parts = [level(mean) for level, mean in zip(self.levels, means, strict=True)]
             predicted: Tensor = self.out(torch.cat(parts, dim=1)).squeeze(1)
         return predicted

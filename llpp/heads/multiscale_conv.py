@@ -1,6 +1,7 @@
 """Convolutions from the finest map down to the coarsest (Shukla & Ahmed, CVPRW 2021, §4.2)."""
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Literal
 
 from torch import Tensor, nn
@@ -11,19 +12,19 @@ from llpp.types import Features
 
 
 class AveragePool(nn.Module):
-    """The mean over cells, for a place among other layers."""
+    """The mean over cells as a layer."""
 
     def forward(self, maps: Tensor) -> Tensor:
-        """See `pooled`."""
+        """See `average_pool`."""
         return average_pool(maps)
 
 
 class MultiscaleConvHead(LossHead):
     """Shrink, add the next level, repeat; reduce the coarsest map to a vector; FC `widths` → 1.
 
-    A step's convolution has kernel = stride = the whole ratio of the two maps' sides; where that does not land
-    on the next side, a second convolution of stride 1 does. `reduction: pool` averages the coarsest map as the
-    paper says, `conv` reduces it by one convolution of its own size (4×4 at 256 pixels), as the published code does.
+    A step's convolution has kernel = stride = the integer ratio of the two maps' sides; where that misses the next
+    side, a second convolution of stride 1 reaches it. `reduction: pool` averages the coarsest map as in the paper,
+    `conv` reduces it by one convolution of the map's size (4×4 at 256 pixels) as in the published code.
     """
 
     def __init__(
@@ -34,20 +35,23 @@ class MultiscaleConvHead(LossHead):
         reduction: Literal["pool", "conv"] = "pool",
     ) -> None:
         super().__init__()
-        self.strides = tuple(sorted(spec.channels if strides is None else strides))
+        if strides is None:
+            strides = list(spec.channels)
+        self.strides = tuple(sorted(strides))
         check_strides(spec, self.strides)
         if reduction not in ("pool", "conv"):
             raise ConfigError(
                 f"head.reduction={reduction!r} is not known; use pool (the paper's) or conv (its code's)"
             )
-        steps = zip(self.strides[:-1], self.strides[1:], strict=True)
-        self.steps = nn.ModuleList(_build_step(spec, fine, coarse) for fine, coarse in steps)
-        channels, side = spec.channels[self.strides[-1]], spec.get_map_size(self.strides[-1])
-        self.reduce: nn.Module = (
-            AveragePool()
-            if reduction == "pool"
-            else nn.Sequential(nn.Conv2d(channels, channels, side), nn.ReLU(inplace=True))
-        )
+        self.steps = nn.ModuleList()
+        for fine, coarse in pairwise(self.strides):
+            self.steps.append(_build_step(spec, fine, coarse))
+        coarsest = self.strides[-1]
+        channels = spec.channels[coarsest]
+        self.reduce: nn.Module = AveragePool()
+        if reduction == "conv":
+            convolution = nn.Conv2d(channels, channels, spec.get_map_size(coarsest))
+            self.reduce = nn.Sequential(convolution, nn.ReLU(inplace=True))
         self.fc = build_fully_connected(channels, widths)
 
     def forward(self, features: Features) -> Tensor:
@@ -60,10 +64,16 @@ class MultiscaleConvHead(LossHead):
 
 
 def _build_step(spec: FeatureSpec, fine: int, coarse: int) -> nn.Sequential:
-    """Convolutions from the map at stride `fine` to the size and width of the one at `coarse`."""
-    inputs, outputs = spec.channels[fine], spec.channels[coarse]
-    ratio = spec.get_map_size(fine) // spec.get_map_size(coarse)
-    layers: list[nn.Module] = [nn.Conv2d(inputs, outputs, ratio, stride=ratio), nn.ReLU(inplace=True)]
-    if rest := spec.get_map_size(fine) // ratio - spec.get_map_size(coarse):
-        layers += [nn.Conv2d(outputs, outputs, rest + 1), nn.ReLU(inplace=True)]
+    """Build convolutions from the map at stride `fine` to the side and channels of the one at `coarse`."""
+    outputs = spec.channels[coarse]
+    fine_side = spec.get_map_size(fine)
+    coarse_side = spec.get_map_size(coarse)
+    ratio = fine_side // coarse_side
+    layers: list[nn.Module] = [
+        nn.Conv2d(spec.channels[fine], outputs, ratio, stride=ratio),
+        nn.ReLU(inplace=True),
+    ]
+    excess = fine_side // ratio - coarse_side
+    if excess:
+        layers += [nn.Conv2d(outputs, outputs, excess + 1), nn.ReLU(inplace=True)]
     return nn.Sequential(*layers)

@@ -1,4 +1,4 @@
-"""Results on their way from the device to the host."""
+"""Copies of results from the device to the host that do not block."""
 
 from collections.abc import Mapping
 
@@ -9,21 +9,22 @@ from torch import Tensor
 
 
 class AsyncHostCopy:
-    """Copies of tensors that the device makes when it comes to them; the host waits only once it needs them.
+    """Copies of tensors that the device makes in its own time; the host waits only when it needs them.
 
-    What is needed one batch later is there by then, and the device has had the next batch to work on all the time.
+    Read them one batch later: the copies are complete by then, and the device never had to wait for the host.
     """
 
     def __init__(self, tensors: Mapping[str, Tensor]) -> None:
-        # copies to page-locked memory, which is what torch chooses for a copy that does not block
+        # For a copy that does not block, torch chooses page-locked memory.
         self.copies = {name: value.detach().to("cpu", non_blocking=True) for name, value in tensors.items()}
         self.done: torch.cuda.Event | None = None
-        if any(value.is_cuda for value in tensors.values()):
+        on_gpu = any(value.is_cuda for value in tensors.values())
+        if on_gpu:
             self.done = torch.cuda.Event()  # type: ignore[no-untyped-call]
             self.done.record()
 
     def wait_for_arrays(self) -> dict[str, NDArray[np.generic]]:
-        """The values, as soon as they are all here."""
+        """Wait until all copies are complete, and return their values."""
         if self.done is not None:
             self.done.synchronize()
         return {name: value.numpy() for name, value in self.copies.items()}

@@ -1,6 +1,6 @@
-"""Networks made ready for evaluation: BatchNorms folded into the convolutions before them, and compiled.
+"""Prepare networks for evaluation: fuse BatchNorms into the convolutions before them, and compile for scoring.
 
-Folding changes no function, only roundings. Every rank does the same to the same weights, so their scores stay equal.
+Fusing changes roundings only. Every rank does the same to the same weights, so their scores stay equal.
 """
 
 import copy
@@ -21,138 +21,171 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from llpp.backbones.base import Backbone, Chain
 from llpp.distributed import collectives
 from llpp.training.module import LearningLossModule
-from llpp.types import PoseOutput
+from llpp.types import Output
 
 log = logging.getLogger(__name__)
-MAX_MESSAGE_LENGTH = 200  # characters of a compiler's complaint
-FUSION_TOLERANCE = 1e-3  # of the largest heatmap value, between a network and its folded copy
+MAX_MESSAGE_LENGTH = 200  # characters of a compiler's error message
+FUSION_TOLERANCE = 1e-3  # of the largest output value, between a network and its fused copy
 
 
 def fuse_batchnorm(backbone: Backbone, size: int) -> Backbone:
-    """A copy for evaluation, where a BatchNorm after a convolution in one `nn.Sequential` has become part of it.
+    """Return a copy for evaluation in which BatchNorms are part of the convolutions that they follow.
 
-    The backbone itself comes back if anything of it has been compiled, or if its copy finds other heatmaps in an
-    image of `size` × `size` pixels: then it calls its layers in another way than the sequence says.
+    A BatchNorm is fused if it follows its convolution in an `nn.Sequential`. Returns the backbone itself if a part of
+    it has been compiled, or if its copy gives another output for an image of `size` × `size` pixels: then it does not
+    call its layers in the order of the sequence.
     """
-    if is_compiled(backbone):  # a copy would have to be compiled anew
+    # A copy of a compiled backbone would be compiled again.
+    if is_compiled(backbone):
         return backbone
-    own = copy.deepcopy(backbone).eval()
-    uses = Counter(id(module) for _, module in own.named_modules(remove_duplicate=False))
-    sequences = [module for module in own.modules() if isinstance(module, nn.Sequential)]
-    for sequence in [module for module in sequences if type(module) in (nn.Sequential, Chain)]:
-        for place, (conv, norm) in enumerate(pairwise(list(sequence))):
-            once = uses[id(sequence)] == uses[id(conv)] == uses[id(norm)] == 1
-            watched = any(module._forward_hooks or module._forward_pre_hooks for module in (conv, norm))
-            if not once or watched or type(conv) is not nn.Conv2d or not isinstance(norm, _BatchNorm):
-                continue
-            if norm.running_mean is not None:  # without it, even an evaluation takes the batch's own statistics
-                sequence[place], sequence[place + 1] = fuse_conv_bn_eval(conv, norm), nn.Identity()
-    return own if _has_same_heatmaps(backbone, own, size) else backbone
+    fused = copy.deepcopy(backbone).eval()
+    uses = Counter(id(module) for _, module in fused.named_modules(remove_duplicate=False))
+    for module in list(fused.modules()):
+        # Other subclasses of nn.Sequential may call their layers in another way.
+        if not isinstance(module, nn.Sequential) or type(module) not in (nn.Sequential, Chain):
+            continue
+        # A module that is used in a second place must stay as it is.
+        if uses[id(module)] == 1:
+            _fuse_in_sequence(module, uses)
+    if not _has_same_output(backbone, fused, size):
+        log.warning("cannot fuse BatchNorm in this backbone; it is evaluated as it is, which takes longer")
+        return backbone
+    return fused
+
+
+def _fuse_in_sequence(sequence: nn.Sequential, uses: Counter[int]) -> None:
+    """Fuse every convolution of the sequence with the BatchNorm after it; `uses` counts modules by their id."""
+    pairs = list(pairwise(sequence))
+    for index, (conv, norm) in enumerate(pairs):
+        if type(conv) is not nn.Conv2d or not isinstance(norm, _BatchNorm):
+            continue
+        if uses[id(conv)] != 1 or uses[id(norm)] != 1 or _has_forward_hooks(conv) or _has_forward_hooks(norm):
+            continue
+        # Without running statistics, even an evaluation normalises by the batch's own.
+        if norm.running_mean is None:
+            continue
+        sequence[index] = fuse_conv_bn_eval(conv, norm)
+        sequence[index + 1] = nn.Identity()
+
+
+def _has_forward_hooks(module: nn.Module) -> bool:
+    return bool(module._forward_hooks or module._forward_pre_hooks)
 
 
 def is_compiled(backbone: Backbone) -> bool:
-    """Whether it, or a part of it, has been given to torch.compile."""
+    """Return whether the backbone or a part of it has been given to torch.compile."""
     return any(module._compiled_call_impl is not None for module in backbone.modules())
 
 
 class _ConvOutputCounter(TorchDispatchMode):
-    """Counts what convolutions give."""
+    """Counts the numbers that convolutions return while it is active."""
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self.found = 0
+        self.count = 0
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        given = func(*args, **(kwargs or {}))
+        result = func(*args, **(kwargs or {}))
         if func.overloadpacket is torch.ops.aten.convolution:
-            self.found += given.numel()
-        return given
+            self.count += result.numel()
+        return result
 
 
 def conv_outputs_per_image(backbone: Backbone, size: int) -> int:
-    """Numbers that its convolutions give for one image of `size` × `size` pixels."""
-    with _ConvOutputCounter() as counted:
-        _predict_heatmaps(backbone, size)
-    found: int = counted.found
-    return found
+    """Count the numbers that the backbone's convolutions return for one image of `size` × `size` pixels."""
+    with _ConvOutputCounter() as counter:
+        _compute_output(backbone, size)
+    count: int = counter.count
+    return count
 
 
 @torch.no_grad()
-def _predict_heatmaps(backbone: Backbone, size: int) -> Tensor:
-    """What an evaluation finds in some image."""
-    some = next(backbone.parameters())
-    image = torch.linspace(-1, 1, 3 * size * size, device=some.device, dtype=some.dtype).reshape(1, 3, size, size)
+def _compute_output(backbone: Backbone, size: int) -> Tensor:
+    """Return the raw output of an evaluation of one image, a ramp of grey values; the modules' modes are restored."""
+    parameter = next(backbone.parameters())
+    ramp = torch.linspace(-1, 1, 3 * size * size, device=parameter.device, dtype=parameter.dtype)
+    image = ramp.reshape(1, 3, size, size)
     modes = [(module, module.training) for module in backbone.modules()]
-    found: Tensor = backbone.eval()(image).heatmaps
+    output: Tensor = backbone.eval()(image).raw
     for module, mode in modes:
         module.training = mode
-    return found
+    return output
 
 
-def _has_same_heatmaps(backbone: Backbone, own: Backbone, size: int) -> bool:
-    expected, found = _predict_heatmaps(backbone, size), _predict_heatmaps(own, size)
+def _has_same_output(backbone: Backbone, fused: Backbone, size: int) -> bool:
+    expected = _compute_output(backbone, size)
+    output = _compute_output(fused, size)
     tolerance = max(FUSION_TOLERANCE, 8 * torch.finfo(expected.dtype).eps)
-    if bool((found - expected).abs().max() <= tolerance * expected.abs().max()):
-        return True
-    log.warning(
-        "the backbone uses its layers in a way of its own; it is evaluated as it is, which takes a bit longer"
-    )
-    return False
+    return bool((output - expected).abs().max() <= tolerance * expected.abs().max())
 
 
 class CompiledBackbone(Backbone):
     """A backbone compiled for batches of one size with its weights as constants; a smaller batch is filled up.
 
-    Anything that happens to the weights afterwards is not seen. See `freeze`.
+    Later changes of the weights have no effect on it. See `compile_for_scoring`.
     """
 
     def __init__(self, backbone: Backbone, batch: int) -> None:
         super().__init__()
         self.feature_channels = backbone.feature_channels
         self.penultimate_channels = backbone.penultimate_channels
-        self.heatmap_stride, self.size_multiple = backbone.heatmap_stride, backbone.size_multiple
-        self.backbone, self.batch = backbone, batch
-        self.run: Callable[[Tensor], PoseOutput] = torch.compile(backbone, dynamic=False)
+        self.heatmap_stride = backbone.heatmap_stride
+        self.mean = backbone.mean
+        self.std = backbone.std
+        self.size_multiple = backbone.size_multiple
+        self.backbone = backbone
+        self.batch = batch
+        self.run: Callable[[Tensor], Output] = torch.compile(backbone, dynamic=False)
 
-    def forward(self, image: Tensor) -> PoseOutput:
+    def forward(self, image: Tensor) -> Output:
         """See `Backbone.forward`."""
-        number = len(image)
-        missing = self.batch - number
-        filled = torch.cat([image, image[-1:].expand(missing, *image.shape[1:])]) if missing else image
+        count = len(image)
+        missing = self.batch - count
+        if missing == 0:
+            return self.run(image.contiguous(memory_format=torch.channels_last))
+        # Repeat the last image: another batch size would be compiled again.
+        filling = image[-1:].expand(missing, *image.shape[1:])
+        filled = torch.cat([image, filling])
         output = self.run(filled.contiguous(memory_format=torch.channels_last))
-        return output.take_first(number) if missing else output
+        return output.take_first(count)
 
 
 def can_compile_for_scoring(module: LearningLossModule, trainer: pl.Trainer) -> bool:
-    """Whether it is a CPU's, and has not been compiled yet."""
-    plain = not is_compiled(module.backbone) and not isinstance(module.backbone, CompiledBackbone)
-    return plain and trainer.strategy.root_device.type == "cpu"
+    """Return whether the backbone runs on a CPU and has not been compiled yet."""
+    if is_compiled(module.backbone) or isinstance(module.backbone, CompiledBackbone):
+        return False
+    return trainer.strategy.root_device.type == "cpu"
 
 
 def compile_for_scoring(module: LearningLossModule, trainer: pl.Trainer, batch: int) -> None:
     """Compile the backbone for batches of `batch` images, on all ranks or on none.
 
-    It takes half a minute, and less for the next round's network, whose kernels are there already. Where it is not
-    possible, for want of a C++ compiler above all, the backbone stays as it is.
+    It takes half a minute, and less for the next round's network, whose kernels exist by then. Where it is not
+    possible, most often because there is no C++ compiler, the backbone stays as it is.
     """
-    problem, frozen = "", module.backbone
-    torch.compiler.reset()  # it keeps eight networks of one source, constants included, and compiles no ninth
+    problem = ""
+    compiled = module.backbone
+    # torch keeps eight compiled networks of one source, constants included, and compiles no ninth.
+    torch.compiler.reset()
     try:
-        frozen = CompiledBackbone(module.backbone, batch).eval()
+        compiled = CompiledBackbone(module.backbone, batch).eval()
         with (
             torch._inductor.config.patch(freezing=True),
             torch.inference_mode(),
             trainer.precision_plugin.forward_context(),
         ):
-            frozen(torch.zeros(batch, 3, module.crop_size, module.crop_size))
-    except Exception as error:  # whatever a compiler may meet
+            # Compiling happens in the first call.
+            compiled(torch.zeros(batch, 3, module.images.size, module.images.size))
+    # A compiler can fail in any way, and scoring works without it.
+    except Exception as error:
         problem = " ".join(f"{type(error).__name__}: {error}".split())[:MAX_MESSAGE_LENGTH]
-    if problems := [found for found in collectives.all_gather_objects(problem) if found]:
+    problems = [text for text in collectives.all_gather_objects(problem) if text]
+    if problems:
         _warn_once(problems[0])
     else:
-        module.backbone = frozen
+        module.backbone = compiled
 
 
 @cache
 def _warn_once(problem: str) -> None:
-    log.warning("scoring is not compiled, which takes longer (%s); set performance.compile_from=null", problem)
+    log.warning("scoring is not compiled, which takes longer (%s); set scoring.compile_from=null", problem)

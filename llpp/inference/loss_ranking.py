@@ -6,26 +6,28 @@ from scipy import stats
 
 Scores = NDArray[np.floating]
 
-
-FAILURE_PCK = 0.5  # PCK below which an image is one
+FAILURE_QUALITY = 0.5  # an image whose prediction has a lower quality, as PCK or accuracy, is a failure
 
 
 def spearman(predicted: Scores, true: Scores) -> float:
-    """Rank correlation of two (N,) arrays; NaN if either is constant or N < 2."""
+    """Return the rank correlation of two (N,) arrays; NaN if either is constant or N < 2."""
     if len(predicted) < 2 or np.ptp(predicted) == 0 or np.ptp(true) == 0:
         return float("nan")
     return float(stats.spearmanr(predicted, true).statistic)
 
 
 def pair_accuracy(predicted: Scores, true: Scores) -> float:
-    """Share of the pairs with different true values that are predicted in the right order; ties count half.
+    """Return the share of pairs with different true values that are predicted in the right order; ties count half.
 
-    Takes N log N steps: it is (1 + Somers' D) / 2, from Kendall's tau-b and the numbers of tied pairs.
+    Takes N log N steps: it is (1 + Somers' D) / 2, from Kendall's tau-b and the numbers of tied pairs. NaN if no two
+    true values differ.
     """
     pairs = len(true) * (len(true) - 1) / 2
-    comparable, untied = (pairs - _count_tied_pairs(values) for values in (true, predicted))
+    comparable = pairs - _count_tied_pairs(true)
+    untied = pairs - _count_tied_pairs(predicted)
     if comparable == 0:
         return float("nan")
+    # Kendall's tau is undefined if all predictions are tied.
     if untied == 0:
         return 0.5
     tau = float(stats.kendalltau(predicted, true).statistic)
@@ -33,24 +35,34 @@ def pair_accuracy(predicted: Scores, true: Scores) -> float:
 
 
 def _count_tied_pairs(values: Scores) -> float:
-    counts = np.unique(values, return_counts=True)[1].astype(np.float64)
-    return float((counts * (counts - 1) / 2).sum())
+    _, counts = np.unique(values, return_counts=True)
+    sizes = counts.astype(np.float64)
+    return float((sizes * (sizes - 1) / 2).sum())
 
 
 def auroc(score: Scores, positive: NDArray[np.bool_]) -> float:
-    """Chance that a positive scores above a negative, ties half (Mann & Whitney); NaN without one of each."""
-    count = int(positive.sum())
-    if count in (0, len(positive)):
+    """Return the probability that a positive scores above a negative, ties half (Mann & Whitney).
+
+    NaN without at least one of each.
+    """
+    positives = int(positive.sum())
+    negatives = len(positive) - positives
+    if positives == 0 or negatives == 0:
         return float("nan")
     ranks = stats.rankdata(score)
-    return float((ranks[positive].sum() - count * (count + 1) / 2) / (count * (len(positive) - count)))
+    # Mann & Whitney's U: of all pairs of a positive and a negative, the number in the right order.
+    u = ranks[positive].sum() - positives * (positives + 1) / 2
+    return float(u / (positives * negatives))
 
 
-def compute_ranking_metrics(predicted: Scores, true: Scores, pck: Scores) -> dict[str, float]:
-    """`spearman`, `pair_accuracy`, and `auroc` of "PCK below one half" (PCK NaN: not judged), of (N,) arrays."""
-    judged = np.isfinite(pck)
+def compute_ranking_metrics(predicted: Scores, true: Scores, quality: Scores) -> dict[str, float]:
+    """Return `spearman`, `pair_accuracy` and `auroc` of (N,) arrays.
+
+    `auroc` is of failures: a quality below one half. Images whose quality is NaN are left out of it.
+    """
+    has_quality = np.isfinite(quality)
     return {
         "spearman": spearman(predicted, true),
         "pair_accuracy": pair_accuracy(predicted, true),
-        "auroc": auroc(predicted[judged], pck[judged] < FAILURE_PCK),
+        "auroc": auroc(predicted[has_quality], quality[has_quality] < FAILURE_QUALITY),
     }

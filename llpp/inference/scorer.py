@@ -16,7 +16,7 @@ from llpp.training.module import LearningLossModule
 
 @dataclass(frozen=True)
 class PoolScorer:
-    """A trained round, ready to score its pool: the module's backbone becomes one that cannot be trained any more."""
+    """Scores records; the module's backbone becomes one for evaluation, which cannot be trained any more."""
 
     trainer: pl.Trainer
     module: LearningLossModule
@@ -24,17 +24,18 @@ class PoolScorer:
     performance: Performance = field(default_factory=Performance)
 
     def __post_init__(self) -> None:
-        self.module.backbone = fuse_batchnorm.fuse_batchnorm(self.module.backbone, self.module.crop_size)
+        self.module.backbone = fuse_batchnorm.fuse_batchnorm(self.module.backbone, self.module.images.size)
 
     @cached_property
     def conv_outputs_per_image(self) -> int:
-        """See `folding.values`."""
-        return fuse_batchnorm.conv_outputs_per_image(self.module.backbone, self.module.crop_size)
+        """See `fuse_batchnorm.conv_outputs_per_image`."""
+        return fuse_batchnorm.conv_outputs_per_image(self.module.backbone, self.module.images.size)
 
     def score(self, rows: NDArray[np.int64], keep: frozenset[str] = frozenset()) -> Evaluation:
-        """One pass over `rows`."""
-        if fuse_batchnorm.can_compile_for_scoring(self.module, self.trainer) and self.performance.should_compile(
-            len(rows), self.conv_outputs_per_image
-        ):
-            fuse_batchnorm.compile_for_scoring(self.module, self.trainer, self.data.loading.eval_batch_size)
+        """One pass over `rows`; see `evaluate`."""
+        if fuse_batchnorm.can_compile_for_scoring(self.module, self.trainer):
+            pays = self.performance.should_compile(len(rows), self.conv_outputs_per_image)
+            if pays:
+                batch_size = self.data.loading.eval_batch_size
+                fuse_batchnorm.compile_for_scoring(self.module, self.trainer, batch_size)
         return evaluate(self.trainer, self.module, self.data, rows, keep)

@@ -1,4 +1,4 @@
-"""What a dataset holds: tables for the terminal, and contact sheets of random crops."""
+"""The contents of a dataset: tables for the terminal, and contact sheets of random crops."""
 
 from llpp.inspection.show import show_dataset
 

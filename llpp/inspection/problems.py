@@ -1,68 +1,86 @@
-"""What would stop a run, or spoil it, before it is started."""
+"""Problems of a dataset that would stop or spoil a run, found before it starts."""
 
 from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
 
-from llpp.datasets.base import SPLITS, PoseDataset
+from llpp.datasets.base import SPLITS, AnyDataset
 from llpp.datasets.images import is_file
 from llpp.errors import ConfigError, DataError
-from llpp.tasks.pose.pck import PCKDefinition
+from llpp.tasks.base import Task
 
 MAX_NAMED = 10  # files
 
 
-def find_problems(dataset: PoseDataset, pck: PCKDefinition, decode: bool) -> list[str]:
-    """One sentence each; with `decode` every image is read, else files are only looked for."""
-    table = dataset.records
-    found = [
-        f"there are no {split} records; a run needs some" for split in SPLITS if not len(table.select_rows(split))
-    ]
-    train = table.select_rows("train")
-    bare = train[~table.visible[train].any(axis=1)]
-    if len(bare):
-        found.append(
-            f"{len(bare):,} training records have no labelled joint, {table.ids[bare[0]]} for one: "
-            "a simulated run cannot label them and refuses"
+def find_problems(task: Task, decode: bool) -> list[str]:
+    """Return one sentence per problem; `decode` reads every image instead of only looking for its file."""
+    dataset = task.dataset
+    records = dataset.records
+    problems = []
+    for split in SPLITS:
+        if not len(records.select_rows(split)):
+            problems.append(f"there are no {split} records; a run needs at least one")
+    train = records.select_rows("train")
+    unlabelled = train[~records.labels.is_labelled[train]]
+    if len(unlabelled):
+        problems.append(
+            f"{len(unlabelled):,} training records have {records.labels.missing}, for example "
+            f"{records.ids[unlabelled[0]]}: a simulated run cannot label them and refuses to start"
         )
     try:
-        dataset.get_normaliser(pck.unit)
+        task.describe_metric(train)
     except ConfigError as error:
-        found.append(str(error))
+        problems.append(str(error))
+    # If the images as a whole are missing, one sentence says so; naming every file would bury it.
     try:
         dataset.check()
     except DataError as error:
-        return [*found, str(error)]
-    return [*found, *(find_unreadable_images(dataset) if decode else find_missing_files(dataset))]
+        return [*problems, str(error)]
+    if decode:
+        return problems + find_unreadable_images(dataset)
+    return problems + find_missing_files(dataset)
 
 
-def find_missing_files(dataset: PoseDataset) -> list[str]:
-    """Image files that do not exist."""
+def find_missing_files(dataset: AnyDataset) -> list[str]:
+    """Return a sentence that names image files that do not exist; empty if all exist."""
+    # Records may share an image.
     paths = dict.fromkeys(dataset.paths)
-    lost = [path for path in paths if not is_file(path)]
-    hints = [f" (there is {other})" if (other := _find_similar_name(path)) else "" for path in lost[:MAX_NAMED]]
-    named = [f"{path}{hint}" for path, hint in zip(lost, hints, strict=False)]
-    return _summarise_reasons(named, len(lost), f"of {len(paths):,} image files are missing")
+    missing = [path for path in paths if not is_file(path)]
+    reasons = []
+    for path in missing[:MAX_NAMED]:
+        similar = _find_similar_name(path)
+        reasons.append(f"{path} (but {similar} exists)" if similar else str(path))
+    return _summarise_reasons(reasons, len(missing), f"of {len(paths):,} image files are missing")
 
 
-def find_unreadable_images(dataset: PoseDataset) -> list[str]:
-    """Images that cannot be read. Reads every one."""
-    first = np.unique(dataset.records.images.assign_codes(), return_index=True)[1]
-    bad = dataset.find_bad_images(first.tolist())
-    return _summarise_reasons(bad.values(), len(bad), f"of {len(first):,} images cannot be read")
+def find_unreadable_images(dataset: AnyDataset) -> list[str]:
+    """Read every image, and return a sentence that names those that cannot be read; empty if all can."""
+    # The first record of every image.
+    _, rows = np.unique(dataset.records.images.assign_codes(), return_index=True)
+    bad = dataset.find_bad_images(rows.tolist())
+    return _summarise_reasons(bad.values(), len(bad), f"of {len(rows):,} images cannot be read")
 
 
 def _summarise_reasons(reasons: Iterable[str], count: int, words: str) -> list[str]:
+    """Return a sentence with up to `MAX_NAMED` of `count` reasons; empty if there are none."""
+    if not count:
+        return []
     shown = list(reasons)[:MAX_NAMED]
-    more = f"; and {count - len(shown):,} more" if count > len(shown) else ""
-    return [f"{count:,} {words}: {'; '.join(shown)}{more}"] if count else []
+    more = ""
+    if count > len(shown):
+        more = f"; and {count - len(shown):,} more"
+    return [f"{count:,} {words}: {'; '.join(shown)}{more}"]
 
 
 def _find_similar_name(path: Path) -> str | None:
-    """A file beside the missing one that differs in case or ending only."""
+    """Find a file in the folder of a missing one whose name differs in case or ending only."""
     try:
         names = sorted(other.name for other in path.parent.iterdir())
     except OSError:
         return None
-    return next((name for name in names if Path(name).stem.casefold() == path.stem.casefold()), None)
+    wanted = path.stem.casefold()
+    for name in names:
+        if Path(name).stem.casefold() == wanted:
+            return name
+    return None

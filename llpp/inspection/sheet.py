@@ -1,49 +1,46 @@
-"""Contact sheets: random crops of a split as evaluation sees them, with their joints.
+"""Contact sheets: random crops of a split, cut as in evaluation, with their labels.
 
 Coordinates are (x, y), pixel centres at integers.
 """
 
 import io
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from llpp.data.person_crop import PersonCrop
-from llpp.datasets.base import PoseDataset
+from llpp.data.resampling import warp_image
 from llpp.errors import DataError
-from llpp.geometry import Warp
-from llpp.tasks.pose.drawing import (
-    SIDE_COLOURS,
-    Pixels,
-    Points,
-    colour_limbs,
-    draw_dot,
-    draw_limbs,
-    draw_ring,
-    get_joint_colours,
-)
+from llpp.geometry import IDENTITY_WARP, Matrix
+from llpp.tasks.base import Symbol, Task
 
+Pixels = NDArray[np.uint8]
 TARGET_TILE_SIZE = 192  # pixels of a tile, unless crops are larger
-MIN_COLUMNS, MAX_COLUMNS = 4, 6  # columns; fewer would not hold the heading
-GAP, CAPTION, HEAD = 12, 16, 62  # pixels
+MIN_COLUMNS = 4  # fewer would be narrower than the heading
+MAX_COLUMNS = 6
+GAP = 12  # pixels between tiles
+CAPTION = 16  # pixels below a tile
+HEAD = 62  # pixels above the tiles
 DPI = 100
-TRIES = 4  # times as many images are tried as are wanted, if some cannot be read
+TRIES = 4  # images that are tried per tile, if some cannot be read
 
 
 @dataclass(frozen=True)
 class Sheet:
-    """A picture, and what could not be shown on it."""
+    """A contact sheet as PNG, and the images that could not be shown on it."""
 
     png: bytes
-    shown: tuple[int, ...]  # rows, in reading order
-    problems: tuple[str, ...]
+    shown: tuple[int, ...]  # rows of the records, in reading order
+    problems: tuple[str, ...]  # one sentence per unreadable image
 
 
 @dataclass(frozen=True)
 class TextLine:
-    """A line of text; pixels, y is its middle."""
+    """A line of text; x is its left end and y its middle, in pixels."""
 
     x: int
     y: int
@@ -52,106 +49,114 @@ class TextLine:
     weight: str = "normal"
 
 
-def draw_contact_sheet(dataset: PoseDataset, split: str, crop: PersonCrop, samples: int, seed: int) -> Sheet | None:
-    """Draw up to `samples` persons of a split; None if none of those that were tried can be read."""
+def draw_contact_sheet(task: Task, split: str, crop: PersonCrop, samples: int, seed: int) -> Sheet | None:
+    """Draw up to `samples` records of a split, chosen by `seed`; None if no image that was tried can be read."""
+    dataset = task.dataset
     rows = dataset.records.select_rows(split)
-    order = np.random.default_rng([seed, len(rows)]).permutation(rows)[: samples * TRIES].tolist()
+    rng = np.random.default_rng([seed, len(rows)])
+    candidates = rng.permutation(rows)[: samples * TRIES].tolist()
     tiles: dict[int, Pixels] = {}
-    bad = []
-    for row in order:
+    problems = []
+    for row in candidates:
         if len(tiles) == samples:
             break
         try:
-            tiles[row] = draw_tile(dataset, row, crop)
+            tiles[row] = draw_tile(task, row, crop)
         except DataError as error:
-            bad.append(str(error))
+            problems.append(str(error))
     if not tiles:
         return None
-    title = f"{dataset.name} · {split} · {len(tiles):,} of {len(rows):,} persons"
+    title = f"{dataset.name} · {split} · {len(tiles):,} of {len(rows):,} {task.record_word}"
     below = f"crops of {crop.size} px, {crop.padding:g} × the box from: {dataset.records.box_source}"
     names = [dataset.records.ids[row] for row in tiles]
-    return Sheet(_compose_sheet(list(tiles.values()), names, title, below), tuple(tiles), tuple(bad))
+    png = _compose_sheet(list(tiles.values()), names, title, below, task.list_symbols())
+    return Sheet(png, shown=tuple(tiles), problems=tuple(problems))
 
 
-def draw_tile(dataset: PoseDataset, row: int, crop: PersonCrop) -> Pixels:
-    """(S, S, 3) RGB: the crop, enlarged by a whole number, under limbs and joints."""
-    table, skeleton = dataset.records, dataset.skeleton
-    cut = crop(
-        dataset.load(row), table.boxes[row], table.joints[row], table.visible[row], Warp(), skeleton.flip_order
-    )
+def draw_tile(task: Task, row: int, crop: PersonCrop) -> Pixels:
+    """Draw a record's crop, enlarged by a whole number, under its label: (S, S, 3) RGB.
+
+    Raises:
+        DataError: the image cannot be read.
+    """
+    image = task.dataset.load(row)
+    placement = crop.place(task.dataset.records.boxes[row], image.shape[:2], IDENTITY_WARP)
+    pixels = warp_image(image, placement.matrix, crop.size)
     factor = choose_enlargement(crop)
     side = crop.size * factor
-    shown = np.asarray(cv2.resize(cut.image, (side, side), interpolation=cv2.INTER_CUBIC), dtype=np.uint8)
-    points = enlarge_points(cut.joints, factor)
-    draw_limbs(shown, points, colour_limbs(skeleton), 2)
-    for point, visible, colour in zip(points, cut.visible, get_joint_colours(skeleton), strict=True):
-        (draw_dot if visible == 2 else draw_ring)(shown, point, colour)
-    return shown
+    enlarged = cv2.resize(pixels, (side, side), interpolation=cv2.INTER_CUBIC)
+    tile = np.asarray(enlarged, dtype=np.uint8)
+    task.draw_label(tile, row, build_enlargement_matrix(factor) @ placement.matrix)
+    return tile
 
 
 def choose_enlargement(crop: PersonCrop) -> int:
-    """Pixels of a tile per pixel of the crop."""
+    """Return the number of pixels of a tile per pixel of the crop, along one side."""
     return max(1, round(TARGET_TILE_SIZE / crop.size))
 
 
-def enlarge_points(points: Points, factor: int) -> Points:
-    """Pixels of the crop → pixels of its tile."""
-    return (points + 0.5) * factor - 0.5
+def build_enlargement_matrix(factor: int) -> Matrix:
+    """(3, 3) pixels of the crop → pixels of its tile."""
+    # Pixel centres are at integers, so the upper left corner is at -0.5.
+    shift = (factor - 1) / 2
+    return np.array([[factor, 0.0, shift], [0.0, factor, shift], [0.0, 0.0, 1.0]])
 
 
 def locate_tile(place: int, side: int, columns: int) -> tuple[int, int]:
-    """Left and upper pixel of a tile on its sheet."""
+    """Return the left and upper pixel of a tile on its sheet; `place` counts in reading order."""
     row, column = divmod(place, columns)
-    return GAP + column * (side + GAP), HEAD + row * (side + CAPTION + GAP)
+    left = GAP + column * (side + GAP)
+    upper = HEAD + row * (side + CAPTION + GAP)
+    return left, upper
 
 
 def count_columns(count: int) -> int:
-    """Tiles beside each other."""
+    """Return the number of columns of a sheet with `count` tiles."""
     return min(max(count, MIN_COLUMNS), MAX_COLUMNS)
 
 
-def _compose_sheet(tiles: list[Pixels], names: list[str], title: str, below: str) -> bytes:
-    """PNG of the tiles side by side, with their names."""
-    side, columns = len(tiles[0]), count_columns(len(tiles))
-    width = locate_tile(columns - 1, side, columns)[0] + side + GAP
-    height = locate_tile(len(tiles) - 1, side, columns)[1] + side + CAPTION + GAP
+def _compose_sheet(tiles: list[Pixels], names: list[str], title: str, below: str, symbols: Sequence[Symbol]) -> bytes:
+    """Lay out the tiles side by side with their names below and a heading above; return PNG."""
+    side = len(tiles[0])
+    columns = count_columns(len(tiles))
+    last_left, _ = locate_tile(columns - 1, side, columns)
+    _, last_upper = locate_tile(len(tiles) - 1, side, columns)
+    height = last_upper + side + CAPTION + GAP
+    width = last_left + side + GAP
     canvas = np.full((height, width, 3), 255, dtype=np.uint8)
-    words = [TextLine(GAP, 20, title, 15, "bold"), TextLine(GAP, 44, below, 12), *_draw_legend(canvas)]
-    longest = side // 6  # characters
-    for place, (drawn, name) in enumerate(zip(tiles, names, strict=True)):
+    words = [TextLine(GAP, 20, title, 15, "bold"), TextLine(GAP, 44, below, 12), *_draw_legend(canvas, symbols)]
+    max_length = side // 6  # characters
+    for place, (tile, name) in enumerate(zip(tiles, names, strict=True)):
         x, y = locate_tile(place, side, columns)
-        canvas[y : y + side, x : x + side] = drawn
-        short = name if len(name) <= longest else f"…{name[1 - longest :]}"
-        words.append(TextLine(x, y + side + CAPTION // 2, short, 10))
+        canvas[y : y + side, x : x + side] = tile
+        # The end of a path is more informative than its beginning.
+        if len(name) > max_length:
+            name = f"…{name[1 - max_length :]}"
+        words.append(TextLine(x, y + side + CAPTION // 2, name, 10))
     return _render_png(canvas, words)
 
 
-def _draw_legend(canvas: Pixels) -> list[TextLine]:
-    """Draw the signs at the upper right, and return their words."""
-    grey, words = (150, 150, 150), []
+def _draw_legend(canvas: Pixels, symbols: Sequence[Symbol]) -> list[TextLine]:
+    """Draw the legend's symbols at the upper right, and return its words."""
+    words = []
     x = canvas.shape[1] - GAP
-    for text, colour, draw, room in (
-        ("middle", SIDE_COLOURS["middle"], draw_dot, 62),
-        ("right", SIDE_COLOURS["right"], draw_dot, 52),
-        ("left", SIDE_COLOURS["left"], draw_dot, 44),
-        ("occluded", grey, draw_ring, 80),
-        ("visible", grey, draw_dot, 60),
-    ):
-        x -= room + GAP
-        draw(canvas, np.array([x, 44.0]), colour)
-        words.append(TextLine(x + 12, 44, text, 12))
+    for symbol in reversed(symbols):
+        x -= symbol.width + GAP
+        symbol.draw(canvas, np.array([x, 44.0]))
+        words.append(TextLine(x + 12, 44, symbol.text, 12))
     return words
 
 
 def _render_png(canvas: Pixels, words: list[TextLine]) -> bytes:
-    """Matplotlib adds the words; every pixel of the canvas stays in its place."""
+    """Write the words on the canvas with Matplotlib and return PNG; the canvas is not resampled."""
     import matplotlib
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     height, width = canvas.shape[:2]
-    with matplotlib.rc_context({"text.parse_math": False}), warnings.catch_warnings():  # an id may hold a dollar sign
-        warnings.filterwarnings("ignore", "Glyph .* missing from")  # or letters that the font lacks
+    # An id may contain a dollar sign, or letters that the font lacks.
+    with matplotlib.rc_context({"text.parse_math": False}), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing from")
         figure = Figure(figsize=(width / DPI, height / DPI), dpi=DPI)
         FigureCanvasAgg(figure)
         figure.figimage(canvas)

@@ -1,4 +1,4 @@
-"""Prints what there is to know about a dataset, and writes its contact sheets."""
+"""Printing the tables and problems of a dataset, and writing its contact sheets."""
 
 from pathlib import Path
 
@@ -8,21 +8,20 @@ from rich.table import Table
 from rich.text import Text
 
 from llpp.data.person_crop import PersonCrop
-from llpp.datasets.base import SPLITS, PoseDataset
+from llpp.datasets.base import SPLITS, AnyDataset
 from llpp.errors import DataError
 from llpp.inspection import facts
 from llpp.inspection.problems import find_problems
 from llpp.inspection.sheet import draw_contact_sheet
 from llpp.report.files import write_bytes
-from llpp.tasks.pose.pck import PCKDefinition
+from llpp.tasks.base import Listing, Task
 
 GROUND_TRUTH = "these boxes are ground truth: a real unlabelled pool has none and would need a person detector"
 
 
 def show_dataset(
-    dataset: PoseDataset,
+    task: Task,
     crop: PersonCrop,
-    pck: PCKDefinition,
     output: Path,
     *,
     samples: int,
@@ -33,13 +32,12 @@ def show_dataset(
     """Print the tables and draw one sheet per split into `output`.
 
     Args:
-        dataset: its images may be missing.
-        crop: as evaluation cuts.
-        pck: the measure of a run.
-        output: folder for `<split>.png`; made if it is missing.
-        samples: persons per sheet; 0 draws none.
-        seed: chooses them.
-        decode: read every image instead of looking for its file.
+        task: with its dataset, whose images may be missing.
+        crop: cuts the crops of the sheets, as in evaluation.
+        output: folder for `<split>.png`; created if it does not exist.
+        samples: records per sheet; 0 draws no sheets.
+        seed: chooses the records.
+        decode: read every image instead of only looking for its file.
         console: where to print.
 
     Returns:
@@ -49,28 +47,33 @@ def show_dataset(
         StateError: `output` cannot be written to.
     """
     console = console or Console()
-    lines = facts.describe_boxes(dataset, crop.padding)
-    if dataset.records.ground_truth_boxes:
-        lines.append(GROUND_TRUTH)
-    _print_lines(console, facts.format_headline(dataset), style="bold")
-    for listing in (
-        facts.tabulate_splits(dataset),
-        facts.tabulate_joints(dataset),
-        facts.tabulate_normalisers(dataset, pck),
-    ):
+    _print_tables(console, task, crop)
+    problems = find_problems(task, decode)
+    if samples and _has_images(task.dataset):
+        problems += _write_sheets(task, crop, output, samples, seed, console)
+    # Several persons of one unreadable image give the same sentence.
+    for problem in dict.fromkeys(problems):
+        _print_lines(console, f"problem: {problem}", style="bold red")
+    if task.dataset.paths and not decode:
+        hint = "image files were only looked for, not read; use --decode to read every image"
+        _print_lines(console, hint, style="dim")
+    return len(problems)
+
+
+def _print_tables(console: Console, task: Task, crop: PersonCrop) -> None:
+    """Print the headline, the tables with their remarks, and the lines about boxes and the dataset's notes."""
+    _print_lines(console, facts.format_headline(task), style="bold")
+    for listing in (facts.tabulate_splits(task), *task.tabulate_labels()):
         console.print(_build_rich_table(listing))
         _print_lines(console, *listing.remarks)
-    _print_lines(console, "", *lines, *dataset.records.notes, "")
-    found = find_problems(dataset, pck, decode)
-    if samples and _has_images(dataset):
-        found += _write_sheets(dataset, crop, output, samples, seed, console)
-    _print_lines(console, *(f"problem: {problem}" for problem in dict.fromkeys(found)), style="bold red")
-    if dataset.paths and not decode:
-        _print_lines(console, "image files were looked for, not read; --decode reads every one", style="dim")
-    return len(found)
+    lines = facts.describe_boxes(task, crop.padding)
+    records = task.dataset.records
+    if records.ground_truth_boxes:
+        lines.append(GROUND_TRUTH)
+    _print_lines(console, "", *lines, *records.notes, "")
 
 
-def _has_images(dataset: PoseDataset) -> bool:
+def _has_images(dataset: AnyDataset) -> bool:
     try:
         dataset.check()
     except DataError:
@@ -78,35 +81,36 @@ def _has_images(dataset: PoseDataset) -> bool:
     return True
 
 
-def _write_sheets(
-    dataset: PoseDataset, crop: PersonCrop, output: Path, samples: int, seed: int, console: Console
-) -> list[str]:
-    """Write a sheet per split; what could not be read."""
-    found: list[str] = []
+def _write_sheets(task: Task, crop: PersonCrop, output: Path, samples: int, seed: int, console: Console) -> list[str]:
+    """Write a sheet per split, and return the problems of images that cannot be read."""
+    problems: list[str] = []
     for split in SPLITS:
-        sheet = (
-            draw_contact_sheet(dataset, split, crop, samples, seed)
-            if len(dataset.records.select_rows(split))
-            else None
-        )
-        if sheet is not None:
-            path = output / f"{split}.png"
-            write_bytes(path, sheet.png, "the contact sheets")
-            found += sheet.problems
-            _print_lines(console, f"{len(sheet.shown)} {split} persons are drawn in {path}")
-    return found
+        if not len(task.dataset.records.select_rows(split)):
+            continue
+        sheet = draw_contact_sheet(task, split, crop, samples, seed)
+        if sheet is None:
+            continue
+        path = output / f"{split}.png"
+        write_bytes(path, sheet.png, "the contact sheets")
+        problems += sheet.problems
+        _print_lines(console, f"{len(sheet.shown)} {split} {task.record_word} are drawn in {path}")
+    return problems
 
 
 def _print_lines(console: Console, *lines: str, style: str = "") -> None:
-    """Lines as they are: a path that is broken in two cannot be copied."""
+    """Print lines unwrapped: a path that is broken in two cannot be copied."""
     for line in lines:
         console.print(Text(line, style=style), soft_wrap=True)
 
 
-def _build_rich_table(listing: facts.Listing) -> Table:
-    shown = Table(title=Text(listing.title), title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
-    for number, column in enumerate(listing.columns):
-        shown.add_column(column, justify="right" if number else "left", overflow="fold")
+def _build_rich_table(listing: Listing) -> Table:
+    table = Table(title=Text(listing.title), title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    name_column, *number_columns = listing.columns
+    table.add_column(name_column, justify="left", overflow="fold")
+    for column in number_columns:
+        table.add_column(column, justify="right", overflow="fold")
     for row in listing.rows:
-        shown.add_row(*map(Text, row))
-    return shown
+        # Text, not str, in which Rich would look for markup.
+        cells = [Text(cell) for cell in row]
+        table.add_row(*cells)
+    return table

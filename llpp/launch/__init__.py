@@ -1,1 +1,1 @@
-"""How a job starts, ends and is one of many."""
+"""How a job starts, ends and becomes one job of a sweep."""

@@ -1,4 +1,4 @@
-"""Imports without the garbage collector, which would look through what they make again and again and find nothing."""
+"""Imports without the garbage collector, which would search the new objects again and again and free nothing."""
 
 import gc
 import sys
@@ -8,10 +8,11 @@ from contextlib import contextmanager
 
 @contextmanager
 def gc_paused() -> Iterator[None]:
-    """No collection while something is imported, a tenth of the time of torch and Lightning, nor of it ever after.
+    """Pause the garbage collector while modules are imported, and exempt what they create from later collections.
 
-    Only where something was: what else is there by then, an earlier job's network say, must be collected.
+    Collections are a tenth of the time that torch and Lightning take to import.
     """
+    # Turned off by the caller, it stays off.
     if not gc.isenabled():
         yield
         return
@@ -20,6 +21,8 @@ def gc_paused() -> Iterator[None]:
     try:
         yield
     finally:
+        # Freezing exempts every object that exists. If nothing was imported, these are an earlier job's, for example
+        # its network, and must be collected.
         if len(sys.modules) > before:
             gc.freeze()
         gc.enable()

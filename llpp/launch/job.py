@@ -1,4 +1,4 @@
-"""One composed config, from building to the report; alone, or as a job of a sweep."""
+"""Running one composed config, from its objects to the report: as a single run, or as a job of a sweep."""
 
 import logging
 import os
@@ -17,81 +17,118 @@ from llpp.launch import launcher, signals, sweep
 from llpp.launch.fast_imports import gc_paused
 
 log = logging.getLogger(__name__)
-GRACE_SECONDS = 5.0, 20.0  # seconds for a rank to leave in when asked to: without, and with loggers to close
+# Time that a rank has to end after a stop signal; rank 0 also closes the loggers.
+GRACE_SECONDS = 5.0
+GRACE_SECONDS_RANK_ZERO = 20.0
 
 
 def job(cfg: DictConfig) -> None:
-    """Hydra's task: a failure ends a single run, but must not stop the other jobs of a sweep."""
+    """Run a config for Hydra: a failure ends a single run, but must not stop the other jobs of a sweep."""
     install_signal_handlers()
-    if HydraConfig.get().mode != RunMode.MULTIRUN or os.environ.get("HYDRA_FULL_ERROR"):
-        try:
-            run(cfg)
-        except LlppError as error:
-            if os.environ.get("HYDRA_FULL_ERROR"):
-                raise
-            print(f"llpp: {error}", file=sys.stderr)
-            sys.exit(2)
-        sweep.record_outcome(Path(cfg.run_dir), "done")
-        return
+    is_sweep = HydraConfig.get().mode == RunMode.MULTIRUN
+    # With Hydra's switch for debugging, a sweep ends at its first failure and shows the traceback.
+    if is_sweep and not os.environ.get("HYDRA_FULL_ERROR"):
+        run_sweep_job(cfg)
+    else:
+        run_single_job(cfg)
+
+
+def run_single_job(cfg: DictConfig) -> None:
+    """Run a config; end the process with exit code 2 and one sentence if it fails for a known reason."""
+    try:
+        run_job(cfg)
+    except LlppError as error:
+        if os.environ.get("HYDRA_FULL_ERROR"):
+            raise
+        print(f"llpp: {error}", file=sys.stderr)
+        sys.exit(2)
+    sweep.record_outcome(Path(cfg.paths.run_dir), "done")
+
+
+def run_sweep_job(cfg: DictConfig) -> None:
+    """Run a config as a job of a sweep: record how it ended, and return even if it failed."""
+    run_dir = Path(cfg.paths.run_dir)
     try:
         outcome = run_unless_done(cfg)
     except LlppError as error:
-        sweep.record_outcome(Path(cfg.run_dir), "failed", str(error), leave=not isinstance(error, OccupiedError))
-        abort_torchrun_job(cfg.run_dir, error)
+        # A directory that belongs to another process or config is not this job's to write to.
+        leave = not isinstance(error, OccupiedError)
+        sweep.record_outcome(run_dir, "failed", str(error), leave=leave)
+        abort_torchrun_job(cfg.paths.run_dir, error)
     except Exception as error:
-        log.exception("%s failed", cfg.run_dir)
-        sweep.record_outcome(Path(cfg.run_dir), "failed", f"{type(error).__name__}: {error}")
-        abort_torchrun_job(cfg.run_dir, error)
-    except SystemExit as leave:  # SIGTERM; a worker of joblib would go on with the next job instead
+        log.exception("%s failed", cfg.paths.run_dir)
+        sweep.record_outcome(run_dir, "failed", f"{type(error).__name__}: {error}")
+        abort_torchrun_job(cfg.paths.run_dir, error)
+    except SystemExit as stop_request:
+        # A worker of joblib would catch this and start the next job.
         if sweep.is_sweep_worker():
-            os._exit(leave.code if isinstance(leave.code, int) else 1)
+            os._exit(stop_request.code if isinstance(stop_request.code, int) else 1)
         raise
     else:
-        sweep.record_outcome(Path(cfg.run_dir), outcome)
+        sweep.record_outcome(run_dir, outcome)
 
 
 def abort_torchrun_job(run_dir: str, error: Exception) -> None:
-    """A rank that torchrun started for a whole sweep must not begin the next job while others are in this one."""
+    """End a process that torchrun started for a whole sweep; do nothing in other processes.
+
+    It must not begin the next job while other ranks are in this one. When it ends, torchrun ends the others.
+    """
     if launcher.is_worker():
         print(f"llpp: {run_dir} failed: {error}; inside torchrun this ends the sweep", file=sys.stderr, flush=True)
         os._exit(1)
 
 
 def run_unless_done(cfg: DictConfig) -> str:
-    """Run a job of a sweep, unless it is done, on GPUs of its own where the machine has more than it wants."""
-    wanted, on_gpu = launcher.count_processes(cfg), cfg.trainer.accelerator in ("gpu", "cuda")
+    """Run a job of a sweep unless it is done, on GPUs that no other job uses if the machine has several.
+
+    Returns:
+        The outcome, `done` or `done before`.
+    """
+    wanted = launcher.count_processes(cfg)
+    on_gpu = cfg.trainer.accelerator in ("gpu", "cuda")
     if launcher.is_worker():
         from llpp.distributed import collectives
 
-        collectives.connect(on_gpu, cfg.rank_timeout)
-        return "done before" if collectives.on_rank_zero(lambda: sweep.is_done(cfg)) else run(cfg)
+        collectives.connect(on_gpu, cfg.launch.rank_timeout)
+        # Rank 0 decides for all: it alone reads the run directory.
+        if collectives.on_rank_zero(lambda: sweep.is_done(cfg)):
+            return "done before"
+        return run_job(cfg)
     if sweep.is_done(cfg):
         return "done before"
     if on_gpu:
         import torch
 
-        if wanted <= (count := torch.cuda.device_count()) > 1:
+        count = torch.cuda.device_count()
+        # If the job wants more GPUs than there are, the launcher reports it.
+        if count > 1 and wanted <= count:
             with sweep.reserve_gpus(count, wanted) as numbers:
-                return run(cfg, numbers)
-    return run(cfg)
+                return run_job(cfg, numbers)
+    return run_job(cfg)
 
 
-def run(cfg: DictConfig, gpus: list[int] | None = None) -> str:
-    """Run a job here, or in a process for each of its devices; `gpus` are the numbers of those to use."""
+def run_job(cfg: DictConfig, gpus: list[int] | None = None) -> str:
+    """Run a job in this process, or in one process per device; `gpus` are the numbers of the GPUs to use."""
     if launcher.count_processes(cfg) == 1 or launcher.is_worker():
-        return run_in_process(cfg, gpus[0] if gpus else None)
+        gpu = gpus[0] if gpus else None
+        return run_in_process(cfg, gpu)
     launcher.launch_workers(cfg, gpus)
     return "done"
 
 
 def run_in_process(cfg: DictConfig, gpu: int | None = None) -> str:
-    """All rounds and the report, in this process; `gpu` is the number of the one to use."""
+    """Run all rounds and write the report in this process; `gpu` is the number of the GPU to use."""
+    # Imports are in this order so that mistakes are reported early: NumPy takes a tenth of a second to import, torch
+    # takes seconds.
     expect(isinstance(cfg.report, DictConfig), "report", cfg.report, "report.write=true or report.write=false")
     read_settings.read_settings(cfg)
     from llpp.config import instantiate
 
-    data = None if launcher.is_worker() else instantiate.make_dataset(cfg)
-    # NumPy takes a tenth of a second to import, and torch seconds: what can be refused without has been refused
+    # Made before torch is imported, so that missing files are reported at once. In workers, `build.build_run` makes
+    # it after all of them are connected.
+    data = None
+    if not launcher.is_worker():
+        data = instantiate.make_dataset(cfg)
     with gc_paused():
         from llpp import report
         from llpp.config import build
@@ -100,28 +137,33 @@ def run_in_process(cfg: DictConfig, gpu: int | None = None) -> str:
         from llpp.rounds import loop
 
     reference = report.get_reference(cfg.report.reference)
-    collectives.connect(cfg.trainer.accelerator in ("gpu", "cuda"), cfg.rank_timeout)
-    if collectives.get_rank() > 0:
-        logging.getLogger().setLevel(logging.WARNING)  # the first one tells what goes on
-    experiment = build.experiment(cfg, gpu, data)
+    collectives.connect(cfg.trainer.accelerator in ("gpu", "cuda"), cfg.launch.rank_timeout)
+    is_rank_zero = collectives.get_rank() == 0
+    if not is_rank_zero:
+        # Rank 0 reports the progress of all.
+        logging.getLogger().setLevel(logging.WARNING)
+    run = build.build_run(cfg, gpu, data)
     with out_of_memory.explain_resource_errors(cfg.data, cfg.crop.size):
-        state = loop.run(experiment)
-    log.info("%s: %d rounds done", cfg.run_dir, len(state.rounds))
-    if cfg.report.write and collectives.get_rank() == 0:
-        page = report.write_report([experiment.run_dir], experiment.run_dir, lambda _: experiment.dataset, reference)
+        state = loop.run_rounds(run)
+    log.info("%s: %d rounds done", cfg.paths.run_dir, len(state.rounds))
+    if cfg.report.write and is_rank_zero:
+        page = report.write_report([run.directory], run.directory, lambda _: run.data.task, reference)
         log.info("the report is %s", page)
     return "done"
 
 
 def install_signal_handlers() -> None:
-    """Stop in order when asked to; Python accepts handlers in the main thread only."""
-    if threading.current_thread() is threading.main_thread():
-        for name in launcher.STOP_SIGNALS:
-            signal.signal(getattr(signal, name), stop)
-        if launcher.is_worker():
-            signals.exit_after_grace(launcher.STOP_SIGNALS, GRACE_SECONDS[os.environ["RANK"] == "0"])
+    """Stop in order when asked to."""
+    # Python accepts handlers in the main thread only.
+    if threading.current_thread() is not threading.main_thread():
+        return
+    for name in launcher.STOP_SIGNALS:
+        signal.signal(getattr(signal, name), stop)
+    if launcher.is_worker():
+        grace = GRACE_SECONDS_RANK_ZERO if os.environ["RANK"] == "0" else GRACE_SECONDS
+        signals.exit_after_grace(launcher.STOP_SIGNALS, grace)
 
 
 def stop(number: int, _: object) -> None:
-    """Leave through every `finally` instead of at once, so that what is open gets closed, W&B's run above all."""
+    """Raise Interrupted, so that every `finally` runs: whatever is open must be closed, above all W&B's run."""
     raise Interrupted(128 + number)

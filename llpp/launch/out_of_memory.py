@@ -1,4 +1,4 @@
-"""What the machine does to a run, in words that name the setting to change."""
+"""Errors of memory that ran out, in messages that name the settings to change."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -8,25 +8,36 @@ import torch
 
 from llpp.errors import TrainingError
 
-RESUME_HINT = "then start the same command again: it goes on from the last checkpoint"
+RESUME_HINT = "and run the same command again to resume from the last checkpoint"
 
 
 @contextmanager
 def explain_resource_errors(data: Mapping[str, Any], crop_size: int) -> Iterator[None]:
-    """Raise TrainingError for memory that ran out and for workers that the system ended."""
+    """Raise TrainingError if a GPU's memory runs out or the system ends a process that loads images.
+
+    Args:
+        data: the section of the config with the batch sizes and the number of workers.
+        crop_size: pixels.
+    """
     try:
         yield
     except torch.OutOfMemoryError as error:
+        cause = _get_first_sentence(error)
         raise TrainingError(
-            f"the GPU's memory ran out ({str(error).split('.')[0]}); lower data.batch_size={data['batch_size']} in "
-            f"training or data.eval_batch_size={data['eval_batch_size']} in scoring, crop.size={crop_size}, or the "
-            f"backbone's width, {RESUME_HINT}"
+            f"the GPU's memory ran out ({cause}); if that was in scoring, lower data.eval_batch_size="
+            f"{data['eval_batch_size']} {RESUME_HINT}; if it was in training, lower data.batch_size="
+            f"{data['batch_size']}, crop.size={crop_size} or the backbone's width, which is another experiment: give "
+            "it another name=…"
         ) from error
     except RuntimeError as error:
         if "DataLoader worker" not in str(error):
             raise
+        cause = _get_first_sentence(error)
         raise TrainingError(
-            f"a process that loads images has ended ({str(error).split('.')[0]}); the system does so when memory "
-            f"or /dev/shm runs out: lower data.workers={data['workers']} or data.batch_size={data['batch_size']}, "
-            f"{RESUME_HINT}"
+            f"a process that loads images has ended ({cause}), as the system does when memory or /dev/shm runs out; "
+            f"lower data.workers={data['workers']} {RESUME_HINT}"
         ) from error
+
+
+def _get_first_sentence(error: Exception) -> str:
+    return str(error).split(".")[0]

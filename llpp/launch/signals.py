@@ -1,4 +1,4 @@
-"""How a process of a job ends when it cannot do so by itself."""
+"""How a process of a job ends when it cannot end by itself."""
 
 import ctypes
 import os
@@ -8,27 +8,36 @@ import threading
 import time
 from collections.abc import Iterable
 
-PR_SET_PDEATHSIG = 1  # Linux: a signal to get when the parent ends
+PR_SET_PDEATHSIG = 1  # prctl of Linux: the signal that a process gets when its parent ends
 
 
 def die_with_parent(parent: int) -> None:
-    """A launcher that is killed cannot end its workers; they would go on and keep the run directory."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-        if os.getppid() != parent:  # it was faster
-            sys.exit(1)
+    """Let the system kill this worker when its launcher, the process `parent`, ends (Linux only).
+
+    A launcher that is killed cannot end its workers; they would continue and keep the run directory locked.
+    """
+    if sys.platform != "linux":
+        return
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    # A parent that ended before the call above sends no signal.
+    if os.getppid() != parent:
+        sys.exit(1)
 
 
 def exit_after_grace(signals: Iterable[str], grace: float) -> None:
-    """End this process `grace` seconds after one of `signals`, even if it waits for others inside a collective."""
-    asked = {getattr(signal, name) for name in signals}
+    """End this process `grace` seconds after one of `signals`, even while it waits in a collective."""
+    stop_numbers = {getattr(signal, name) for name in signals}
+    # Python's own handlers run when the current call has returned, which may be never. The wakeup descriptor gets the
+    # number of every signal at once.
     reader, writer = os.pipe()
     os.set_blocking(writer, False)
-    signal.set_wakeup_fd(writer)  # written to at once, while Python's own handlers wait for the call to return
+    signal.set_wakeup_fd(writer)
 
     def watch() -> None:
-        while (number := os.read(reader, 1)[0]) not in asked:  # the end of a loader's process is told here too
-            pass
+        number = 0
+        # Other signals arrive here too, such as SIGCHLD when a loader's process ends.
+        while number not in stop_numbers:
+            number = os.read(reader, 1)[0]
         time.sleep(grace)
         os._exit(128 + number)
 

@@ -1,4 +1,4 @@
-"""The jobs of a sweep: what became of each, told once at the end, and one GPU for each."""
+"""The jobs of a sweep: how each of them ended, summarised at the end, and GPUs that no other job uses."""
 
 import datetime
 import fcntl
@@ -6,6 +6,7 @@ import json
 import os
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
@@ -17,19 +18,21 @@ from omegaconf.errors import OmegaConfBaseException
 
 from llpp.errors import LlppError
 from llpp.files import replace_text
+from llpp.launch import launcher
 from llpp.redaction import redact, redact_arguments, redact_text
 from llpp.run_dir.state import load_state
 
-JOURNAL_VARIABLE = (
-    "LLPP_SWEEP"  # names the file in which the jobs of one sweep, in whatever processes, note how they ended
-)
+# Environment variable with the path of the journal: the file in which the jobs of one sweep, also those in other
+# processes, record how they ended.
+JOURNAL_VARIABLE = "LLPP_SWEEP"
+OUTCOMES = ("done", "done before", "failed")  # of a job, in the order of the summary
 
 
 class SweepJournal(Callback):
     """Starts the journal of a sweep (hydra.callbacks)."""
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
-        """Called by Hydra before the first job, in the process that launches them."""
+        """Start an empty journal; Hydra calls this before the first job, in the process that launches the jobs."""
         folder = Path(config.hydra.sweep.dir).absolute()
         folder.mkdir(parents=True, exist_ok=True)
         journal = folder / f".sweep-{os.getpid()}.jsonl"
@@ -37,33 +40,46 @@ class SweepJournal(Callback):
         os.environ[JOURNAL_VARIABLE] = str(journal)
 
     def on_job_start(self, config: DictConfig, **kwargs: Any) -> None:
-        """Called by Hydra before each job; by then it has written down what the sweep was called with."""
+        """Hide secrets in multirun.yaml; Hydra calls this before each job, when it has written that file."""
         if JOURNAL_VARIABLE in os.environ:
             hide_secrets(Path(config.hydra.sweep.dir) / "multirun.yaml")
 
 
 def hide_secrets(path: Path) -> None:
-    """Redact a config that Hydra has written, overrides included."""
-    with suppress(OSError):  # another job is doing the same
-        told: Any = OmegaConf.to_container(OmegaConf.load(path), resolve=False)
-        safe = redact(told)
+    """Redact a config file that Hydra has written, including its overrides."""
+    # Another job may redact the same file at the same time.
+    with suppress(OSError):
+        config: Any = OmegaConf.to_container(OmegaConf.load(path), resolve=False)
+        safe = redact(config)
         for name in ("task", "hydra"):
-            safe["hydra"]["overrides"][name] = redact_arguments(told["hydra"]["overrides"][name])
-        if safe != told:
+            safe["hydra"]["overrides"][name] = redact_arguments(config["hydra"]["overrides"][name])
+        if safe != config:
             replace_text(path, OmegaConf.to_yaml(OmegaConf.create(safe)))
 
 
 def record_outcome(run_dir: Path, outcome: str, reason: str | None = None, leave: bool = True) -> None:
-    """Add a job to the journal: `done`, `done before` or `failed`; `leave` a failure in the run directory too."""
-    if os.environ.get("RANK", "0") != "0":  # the first process of a job speaks for all
+    """Add a job's outcome to the journal, and keep `failed.json` in its run directory up to date.
+
+    Args:
+        run_dir: the job's run directory.
+        outcome: `done`, `done before` or `failed`.
+        reason: why it failed; None if it did not, which removes an earlier `failed.json`.
+        leave: write the reason to `failed.json` as well.
+    """
+    # Rank 0 records for all processes of a job.
+    if os.environ.get("RANK", "0") != "0":
         return
-    reason = reason and redact_text(reason)
-    if journal := os.environ.get(JOURNAL_VARIABLE):
+    if reason is not None:
+        reason = redact_text(reason)
+    # Errors are ignored: a full disk may be the reason of this failure, and must not end the other jobs.
+    journal = os.environ.get(JOURNAL_VARIABLE)
+    if journal:
+        line = json.dumps({"run": str(run_dir), "outcome": outcome, "reason": reason})
         with suppress(OSError), Path(journal).open("a", encoding="utf-8") as file:
-            file.write(json.dumps({"run": str(run_dir), "outcome": outcome, "reason": reason}) + "\n")
+            file.write(line + "\n")
     failed = run_dir / "failed.json"
     when = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
-    with suppress(OSError):  # a full disk may be what this job failed by; it must not end the others
+    with suppress(OSError):
         if reason is None:
             failed.unlink(missing_ok=True)
         elif leave:
@@ -71,12 +87,13 @@ def record_outcome(run_dir: Path, outcome: str, reason: str | None = None, leave
 
 
 def is_sweep_worker() -> bool:
-    """Whether this process was started by a launcher, and not by the user."""
+    """Whether a launcher of Hydra, and not the user, started this process."""
+    # The journal's name contains the id of the process that the user started.
     return f".sweep-{os.getpid()}." not in os.environ.get(JOURNAL_VARIABLE, "")
 
 
 def summarise_jobs() -> list[str]:
-    """Lines that tell how the jobs of this process's sweep ended, failures last; empty outside a sweep."""
+    """Return lines about how the jobs of this process's sweep ended; empty outside a sweep. Removes the journal."""
     journal = Path(os.environ.pop(JOURNAL_VARIABLE, ""))
     if not journal.is_file():
         return []
@@ -84,35 +101,44 @@ def summarise_jobs() -> list[str]:
     journal.unlink()
     if not jobs:
         return []
-    outcomes = ("done", "done before", "failed")
-    counts = [f"{n} {o}" for o in outcomes if (n := sum(job["outcome"] == o for job in jobs))]
-    failures = [f"failed: {job['run']}: {job['reason']}" for job in jobs if job["outcome"] == "failed"]
-    remedy = ["the same command starts those again that are not done"] if failures else []
-    return [f"{len(jobs)} jobs: {', '.join(counts)}", *failures, *remedy]
+    totals = Counter(job["outcome"] for job in jobs)
+    counts = [f"{totals[outcome]} {outcome}" for outcome in OUTCOMES if totals[outcome]]
+    lines = [f"{len(jobs)} jobs: {', '.join(counts)}"]
+    for job in jobs:
+        if job["outcome"] == "failed":
+            lines.append(f"failed: {job['run']}: {job['reason']}")
+    if totals["failed"]:
+        lines.append("run the same command again to start the jobs that are not done")
+    return lines
 
 
 def is_done(cfg: DictConfig) -> bool:
     """Whether all rounds of a run with exactly this config are committed, and its report is written.
 
-    The data are not looked at again; a run that is started on its own does so.
+    The data are not compared with those of the run; a run that is started outside a sweep compares them.
     """
-    from llpp.run_dir.config_file import (
-        read_config,  # it knows arrays, which take longer to import than a mistake to tell
-    )
+    # This module imports NumPy, which takes longer than the report of a wrong setting should.
+    from llpp.run_dir.config_file import read_config
 
-    run_dir = Path(cfg.run_dir)
+    run_dir = Path(cfg.paths.run_dir)
     try:
-        same = read_config(run_dir)[0] == redact(OmegaConf.to_container(cfg, resolve=True))
-        state = load_state(run_dir / "state.json") if same else None
+        config, _ = read_config(run_dir)
+        if config != redact(OmegaConf.to_container(cfg, resolve=True)):
+            return False
+        state = load_state(run_dir / "state.json")
     except (OSError, ValueError, OmegaConfBaseException, LlppError):
-        return False  # the run itself will say what is wrong
+        # The run itself will report the problem.
+        return False
     if state is None or len(state.rounds) != cfg.rounds:
         return False
-    return not OmegaConf.select(cfg, "report.write") or _is_newer(run_dir / "report.html", run_dir / "state.json")
+    if not OmegaConf.select(cfg, "report.write"):
+        return True
+    # A job that ended between its last commit and its report has an older report, or none.
+    return _is_newer(run_dir / "report.html", run_dir / "state.json")
 
 
 def _is_newer(path: Path, other: Path) -> bool:
-    """Whether a file is there, and was written after another one."""
+    """Whether `path` exists and was not written before `other`."""
     return path.exists() and path.stat().st_mtime_ns >= other.stat().st_mtime_ns
 
 
@@ -120,24 +146,36 @@ def _is_newer(path: Path, other: Path) -> bool:
 def reserve_gpus(
     count: int, wanted: int = 1, folder: Path | None = None, patience: float = 1.0
 ) -> Iterator[list[int]]:
-    """The numbers, below `count`, of `wanted` visible GPUs that no other job of this machine holds; waits for them.
+    """Wait for GPUs that no other job of this machine has reserved, and reserve them.
 
-    All are taken at once or none, so that no two jobs wait for each other. The kernel drops the hold with its
-    process. `folder` keeps the lock files, `patience` is the time between looks in seconds.
+    All of them are reserved at once, so that no two jobs wait for each other. The kernel drops the locks when the
+    process ends, however it ends.
+
+    Args:
+        count: number of visible GPUs.
+        wanted: number of GPUs to reserve.
+        folder: for the lock files; by default one per user in the folder for temporary files.
+        patience: seconds between two attempts.
+
+    Yields:
+        The numbers of the reserved GPUs among the visible ones, 0 to count - 1.
     """
     folder = folder or Path(tempfile.gettempdir()) / f"llpp-gpus-{os.getuid()}"
     folder.mkdir(parents=True, exist_ok=True)
-    visible = [name for name in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if name]
-    names = visible if len(visible) == count else [str(number) for number in range(count)]
+    # Locks are named by the machine's numbering, because jobs may see different GPUs under the same number.
+    names = launcher.list_visible_gpus()
+    if len(names) != count:
+        names = list(map(str, range(count)))
     while True:
-        with ExitStack() as held:
-            taken: list[int] = []
+        # Leaving the stack closes the files, which drops the locks of an attempt that got too few.
+        with ExitStack() as lock_files:
+            numbers: list[int] = []
             for number, name in enumerate(names):
-                file = held.enter_context((folder / f"{name}.lock").open("a"))
+                file = lock_files.enter_context((folder / f"{name}.lock").open("a"))
                 with suppress(BlockingIOError):
                     fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                    taken.append(number)
-                if len(taken) == wanted:
-                    yield taken
+                    numbers.append(number)
+                if len(numbers) == wanted:
+                    yield numbers
                     return
         time.sleep(patience)

@@ -1,4 +1,4 @@
-"""One process of a job on several devices; started by `llpp.launch`."""
+"""One process of a job on several devices; `llpp.launch.launcher` starts it."""
 
 import json
 import logging.config
@@ -13,7 +13,7 @@ from llpp.launch.fast_imports import gc_paused
 
 
 def main() -> None:
-    """Run the job of the environment; an exception is left where the launcher finds it."""
+    """Run the job that the launcher put into the environment; record an exception where the launcher reads it."""
     with gc_paused():
         from torch.distributed.elastic.multiprocessing.errors import get_error_handler
 
@@ -22,12 +22,15 @@ def main() -> None:
     signals.die_with_parent(int(os.environ[launcher.PARENT]))
     job.install_signal_handlers()
     errors = get_error_handler()
-    given = json.loads(os.environ.pop(launcher.JOB))
-    logging.config.dictConfig(given["logging"])
+    # Removed, because the config may hold secrets and child processes inherit the environment.
+    description = json.loads(os.environ.pop(launcher.JOB))
+    logging.config.dictConfig(description["logging"])
+    cfg = OmegaConf.create(description["config"])
     try:
-        job.run_in_process(OmegaConf.create(given["config"]))
+        job.run_in_process(cfg)
     except LlppError as error:
         errors.record_exception(error)
+        # It is about several ranks, and the launcher shows the error of only one.
         if isinstance(error, RankError):
             print(f"llpp: {collectives.get_process_name()}: {error}", file=sys.stderr)
         sys.exit(2)

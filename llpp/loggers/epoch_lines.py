@@ -18,13 +18,14 @@ class EpochLines(pl.Callback):
         self.every = every
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Say which run and round this is, and how far."""
+        """Log the run, the round, the epoch and its loss."""
         epoch = trainer.current_epoch + 1
         if epoch % self.every:
             return
+        module = cast(LearningLossModule, pl_module)
         run_dir = Path(trainer.default_root_dir)
-        number = cast(LearningLossModule, pl_module).round_number
-        where = f"{run_dir.parent.name}/{run_dir.name} · round {number}"
-        loss = trainer.callback_metrics.get("train/pose_loss")
-        shown = "" if loss is None else f" · pose loss {float(loss):.3f}"
+        where = f"{run_dir.parent.name}/{run_dir.name} · round {module.round_number}"
+        name = module.task.loss_name
+        loss = trainer.callback_metrics.get(f"train/{name}")
+        shown = "" if loss is None else f" · {name.replace('_', ' ')} {float(loss):.3f}"
         log.info("%s · epoch %d/%s%s", where, epoch, trainer.max_epochs, shown)

@@ -1,4 +1,4 @@
-"""What a round looks like in W&B: a table of PCK per joint, the scatter of losses, the selected images."""
+"""What a round looks like in W&B: a table of the metric by part, the scatter of losses, the selected images."""
 
 from pathlib import Path
 from typing import Any
@@ -6,40 +6,44 @@ from typing import Any
 import cv2
 import numpy as np
 
-from llpp.datasets.base import PoseDataset
 from llpp.errors import LlppError
 from llpp.report.collect import Collection, Method, Run, Section
 from llpp.report.figures import LIGHT, plot_predicted_vs_true, read_test_losses
-from llpp.report.gallery import draw_person
+from llpp.report.gallery import PREDICTIONS
 from llpp.run_dir.state import RunState
+from llpp.tasks.base import Task
 
 MAX_IMAGES = 8  # per round, some 8 kB each
-CAPTION_COLUMNS = {"predicted": "predicted_loss", "true": "true_loss", "PCK": "pck"}
 
 
-def build_media(run_dir: Path, state: RunState, number: int, dataset: PoseDataset) -> dict[str, Any]:
-    """Round `number` of a run as values for `wandb.log`."""
-    found = {"round/pck_per_joint": build_pck_table(state, number, dataset)}
-    if scatter := draw_loss_scatter(run_dir, state, number, dataset):
-        found["round/predicted_vs_true"] = scatter
-    if images := draw_selected_images(run_dir, state, number, dataset):
-        found["round/selected_images"] = images
-    return found
+def build_media(run_dir: Path, state: RunState, number: int, task: Task) -> dict[str, Any]:
+    """Build round `number` of a run as values for `wandb.log`."""
+    media = {f"round/{task.metric_name}_per_{task.part_word}": build_metric_table(state, number, task)}
+    scatter = draw_loss_scatter(run_dir, state, number, task)
+    if scatter is not None:
+        media["round/predicted_vs_true"] = scatter
+    images = draw_selected_images(run_dir, state, number, task)
+    if images:
+        media["round/selected_images"] = images
+    return media
 
 
-def build_pck_table(state: RunState, number: int, dataset: PoseDataset) -> Any:
-    """All rounds up to this one as rows, the joints as columns."""
+def build_metric_table(state: RunState, number: int, task: Task) -> Any:
+    """Build a table with all rounds up to this one as rows, the joints or classes as columns."""
     import wandb
 
-    names = ["mean", *dataset.skeleton.joints]
-    columns = ["test_pck", *(f"test_pck_{joint}" for joint in dataset.skeleton.joints)]
-    rows = [r.row for r in state.rounds[: number + 1]]
-    data = [[row["round"], row["labelled"], *(row.get(column) for column in columns)] for row in rows]
-    return wandb.Table(columns=["round", "labelled", *names], data=data)
+    column = f"test_{task.metric_name}"
+    columns = [column, *(f"{column}_{part}" for part in task.part_names)]
+    data = []
+    for committed in state.rounds[: number + 1]:
+        row = committed.row
+        values = [row.get(name) for name in columns]
+        data.append([row["round"], row["labelled"], *values])
+    return wandb.Table(columns=["round", "labelled", "mean", *task.part_names], data=data)
 
 
-def draw_loss_scatter(run_dir: Path, state: RunState, number: int, dataset: PoseDataset) -> Any:
-    """The report's figure of this run alone; None where the round's test scores are gone."""
+def draw_loss_scatter(run_dir: Path, state: RunState, number: int, task: Task) -> Any:
+    """Draw the report's figure of this run alone; None where the round's test scores are gone."""
     import wandb
 
     run = Run(run_dir, state, {}, "")
@@ -47,29 +51,36 @@ def draw_loss_scatter(run_dir: Path, state: RunState, number: int, dataset: Pose
         return None
     row = state.rounds[number].row
     method = Method(f"round {number} · {row['labelled']} labelled", (run,))
-    figure = plot_predicted_vs_true(Collection((Section(dataset.name, (method,)),), ()), LIGHT, number)
+    section = Section(task.dataset.name, (method,))
+    figure = plot_predicted_vs_true(Collection((section,), ()), LIGHT, number)
     pixels = np.asarray(cv2.imdecode(np.frombuffer(figure, np.uint8), cv2.IMREAD_COLOR))
     return wandb.Image(pixels[..., ::-1])
 
 
-def draw_selected_images(run_dir: Path, state: RunState, number: int, dataset: PoseDataset) -> list[Any]:
-    """Those of the selected images with the highest true loss, worst first; empty in a round that selects none."""
+def draw_selected_images(run_dir: Path, state: RunState, number: int, task: Task) -> list[Any]:
+    """Draw those of the selected images with the highest true loss, worst first; none if the round selects none."""
     import wandb
 
-    names = ("id", "predicted_loss", "true_loss", "pck", "joints")
-    poses = Run(run_dir, state, {}, "").read_round_columns(number, "poses.parquet", names)
-    if poses is None:
+    names = ("id", "predicted_loss", "true_loss", "quality", *sorted(task.shown))
+    predictions = Run(run_dir, state, {}, "").read_round_columns(number, PREDICTIONS, names)
+    if predictions is None:
         return []
-    table, skeleton = dataset.records, dataset.skeleton
-    rows = table.ids.find_rows(poses["id"].tolist()).tolist()
+    rows = task.dataset.records.ids.find_rows(predictions["id"].tolist()).tolist()
+    worst_first = np.argsort(-np.nan_to_num(predictions["true_loss"], nan=-np.inf), kind="stable")
     images = []
-    for place in np.argsort(-np.nan_to_num(poses["true_loss"], nan=-np.inf), kind="stable")[:MAX_IMAGES].tolist():
-        name, row, joints = str(poses["id"][place]), rows[place], poses["joints"][place].reshape(-1, 2)
+    for index in worst_first[:MAX_IMAGES].tolist():
+        prediction = {name: predictions[name][index] for name in task.shown}
         try:
-            pixels = dataset.load(row)
-        except LlppError:  # the report says what is wrong with the image; here it is one picture less
+            pixels = task.dataset.load(rows[index])
+        except LlppError:
+            # The report says what is wrong with the image; here it is one picture less.
             continue
-        tile = draw_person(pixels, table.joints[row], joints, table.boxes[row], skeleton)
-        told = (f"{key} {poses[column][place]:.3g}" for key, column in CAPTION_COLUMNS.items())
-        images.append(wandb.Image(tile, caption=" · ".join([name, *told]), file_type="jpg"))
+        tile = task.draw(pixels, rows[index], prediction)
+        facts = [
+            str(predictions["id"][index]),
+            f"predicted {predictions['predicted_loss'][index]:.3g}",
+            f"true {predictions['true_loss'][index]:.3g}",
+            task.describe(rows[index], prediction) or f"{task.metric_title} {predictions['quality'][index]:.3g}",
+        ]
+        images.append(wandb.Image(tile, caption=" · ".join(facts), file_type="jpg"))
     return images

@@ -15,11 +15,14 @@ Pairs = Literal["halves", "all"]
 
 
 class Objective(nn.Module, ABC):
-    """Training loss of the head. Never sees a rank; finite for any B, ties and zeros."""
+    """Training loss of the head. Knows nothing of ranks; finite for any B, ties and zeros."""
 
     @abstractmethod
     def forward(self, predicted: Tensor, target: Tensor) -> Tensor:
-        """(B,) predicted and (B,) non-negative true losses → scalar; 0 with zero gradient when nothing compares."""
+        """Compare (B,) predicted with (B,) non-negative true losses → scalar.
+
+        The scalar is 0 with zero gradient where no two images can be compared.
+        """
 
 
 class PairObjective(Objective):
@@ -37,18 +40,23 @@ class PairObjective(Objective):
 
     def forward(self, predicted: Tensor, target: Tensor) -> Tensor:
         """See `Objective.forward`."""
-        predicted, target = predicted.float(), target.detach().float()
+        predicted = predicted.float()
+        target = target.detach().float()
         if len(predicted) < 2:
+            # Zero, but part of the graph, so that backward works.
             return predicted.sum() * 0.0
         first, second = self._make_pairs(len(predicted), predicted.device)
-        return self.pair_loss(predicted[first] - predicted[second], target[first], target[second]).mean()
+        difference = predicted[first] - predicted[second]
+        return self.pair_loss(difference, target[first], target[second]).mean()
 
     @abstractmethod
     def pair_loss(self, difference: Tensor, first: Tensor, second: Tensor) -> Tensor:
-        """Predicted difference p_i - p_j (P,) and true losses l_i, l_j (P,) → (P,)."""
+        """Compare the predicted difference p_i - p_j (P,) with the true losses l_i, l_j (P,) → (P,)."""
 
     def _make_pairs(self, batch: int, device: torch.device) -> tuple[Tensor | slice, Tensor | slice]:
+        """Return the indices i and j of all pairs."""
         if self.pairs == "all":
             first, second = torch.triu_indices(batch, batch, offset=1, device=device)
             return first, second
-        return slice(0, batch // 2), slice(batch // 2, batch // 2 * 2)
+        half = batch // 2
+        return slice(0, half), slice(half, 2 * half)

@@ -6,7 +6,7 @@ from llpp.objectives.base import Objective
 
 
 class MSEObjective(Objective):
-    """Mean of (p - l)² over the batch; the scale of l shrinks as training goes on, which p has to follow."""
+    """Mean of (p - l)² over the batch; p must follow the scale of l, which shrinks during training."""
 
     def forward(self, predicted: Tensor, target: Tensor) -> Tensor:
         """See `Objective.forward`."""

@@ -9,8 +9,8 @@ from llpp.objectives.base import PairObjective, Pairs
 class RankingObjective(PairObjective):
     """Hinge max(0, margin - s (p_i - p_j)) with s = sign(l_i - l_j).
 
-    Equal true losses have no order to learn: such a pair adds nothing, where the published codes add a
-    constant (its gradient is zero in both).
+    Equal true losses have no order to learn: such a pair adds nothing, where the published implementations add a
+    constant (the gradient is zero in both).
     """
 
     def __init__(self, margin: float = 1.0, pairs: Pairs = "halves") -> None:

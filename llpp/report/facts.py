@@ -1,125 +1,220 @@
-"""What the numbers rest on: settings, progress, skipped images and time."""
+"""The facts behind the numbers: settings, progress, skipped images and time."""
 
+from collections.abc import Mapping
 from typing import Any
 
-from llpp.datasets.base import SPLITS, PoseDataset
+from llpp.datasets.base import SPLITS, AnyDataset
 from llpp.report.collect import Method, Run, Section
-from llpp.report.tables import list_validation_counts
+from llpp.report.tables import format_counts, format_number_of, list_validation_counts
+from llpp.tasks.base import Task
 
 COMMON_SETTINGS = {
     "rounds": "rounds",
     "initial": "labelled at the start",
     "budget": "selected per round",
-    "init": "weights a round starts from",
-    "weights": "weights that are tested",
+    "training.init": "weights a round starts from",
+    "training.weights": "weights that are tested",
     "seed": "seeds",
 }
+BOX_SOURCES = {"joints": "joints", "annotation": "annotated boxes"}  # others are annotations of another kind
+SECONDS_PREFIX = "seconds_"  # followed by a phase of a round
+Facts = list[tuple[str, str]]  # names and values, as they are shown
 
 
-def list_settings(section: Section, dataset: PoseDataset | None, skipped: int) -> list[tuple[str, str]]:
-    """Name and value of what a reader should know first."""
-    rows = [("dataset", section.dataset)]
-    if dataset:
-        sizes = ", ".join(f"{len(dataset.records.select_rows(split)):,} {split}" for split in SPLITS)
-        rows += [("persons", sizes), ("boxes from", dataset.records.box_source)]
-    for name, words in COMMON_SETTINGS.items():
-        values = {run.config.get(name): None for method in section.methods for run in method.runs}
-        rows.append((words, ", ".join(map(str, sorted(values, key=_sort_key)))))
-    rows += _describe_metrics(section)
-    rows.append(("crop", f"{(section.first_run.config.get('crop') or {}).get('size', 'unknown')} px"))
-    undefined = [int(r.row.get("test_undefined") or 0) for method in section.methods for r in method.rounds]
-    if undefined:
-        rows.append(("test images without that unit", f"{max(undefined):,} (left out of PCK)"))
-    if counts := list_validation_counts(section):
-        rows.append(("labels spent on validation", ", ".join(f"{count:,}" for count in counts)))
-    rows.append(("images skipped", f"{skipped:,}"))
-    for run in (run for method in section.methods for run in method.runs):
-        if len(places := _describe_machines(run)) > 1:
-            rows.append(("places", f"{run.name} · {run.folder.name}: {', then '.join(places)}"))
-        for growth in run.state.grown:
-            told = f"by {growth.added:,} images before round {growth.round} of {run.name} · {run.folder.name}"
-            rows.append(("the pool grew", told))
-    rows += [("dataset's note", note) for note in (dataset.records.notes if dataset else ())]
-    return rows
-
-
-def _describe_machines(run: Run) -> list[str]:
-    """Where the rounds of a run were made, if that is known: machines and numbers of devices, in order."""
-    found: list[tuple[str, int, list[int]]] = []
-    for made in run.state.rounds:
-        devices = int(made.row.get("devices") or 1)
-        if not found or (made.machine, devices) != found[-1][:2]:
-            found.append((made.machine, devices, []))
-        found[-1][2].append(made.number)
+def list_settings(section: Section, task: Task | None, skipped: int) -> Facts:
+    """Return name and value of the settings that a reader should know first."""
+    dataset = task.dataset if task else None
+    crop = section.first_run.config.get("crop") or {}
     return [
-        f"round{'s' if len(numbers) > 1 else ''} {', '.join(map(str, numbers))} on {devices} "
-        f"device{'s' if devices > 1 else ''} of {machine or 'an unknown machine'}"
-        for machine, devices, numbers in found
+        ("dataset", section.dataset),
+        *_describe_dataset(task),
+        *_describe_common_settings(section),
+        *_describe_metrics(section),
+        ("crop", f"{crop.get('size', 'unknown')} px"),
+        *_describe_label_counts(section),
+        ("images skipped", f"{skipped:,}"),
+        *_describe_run_histories(section),
+        *_describe_notes(dataset),
     ]
 
 
-def _describe_metrics(section: Section) -> list[tuple[str, str]]:
-    """Name of the measure, and of the selected images' where that is another one; its unit."""
-    test, train = section.get_metric_name("test"), section.get_metric_name("train")
-    names = {"measure": test} if test == train else {"measure": test, "measure of selected images": train}
-    rows = [(what, f"{name} (~: its unit is an estimate)" if "~" in name else name) for what, name in names.items()]
-    return [*rows, ("its unit", section.normaliser)]
+def _describe_dataset(task: Task | None) -> Facts:
+    if task is None:
+        return []
+    records = task.dataset.records
+    sizes = []
+    for split in SPLITS:
+        rows = records.select_rows(split)
+        sizes.append(f"{len(rows):,} {split}")
+    return [(task.record_word, ", ".join(sizes)), ("boxes from", records.box_source)]
+
+
+def _describe_common_settings(section: Section) -> Facts:
+    """Return each of COMMON_SETTINGS with all values that it has in the section."""
+    facts = []
+    for key, name in COMMON_SETTINGS.items():
+        values = {_look_up(run.config, key) for run in section.runs}
+        words = map(str, sorted(values, key=_sort_key))
+        facts.append((name, ", ".join(words)))
+    return facts
+
+
+def _look_up(config: Mapping[str, Any], name: str) -> Any:
+    """Return the setting `name`, as training.init, of a nested config; None where it is not there."""
+    *sections, key = name.split(".")
+    for section in sections:
+        config = config.get(section) or {}
+    return config.get(key)
+
+
+def _describe_metrics(section: Section) -> Facts:
+    """Return the names of the metrics on test and on selected images, which may be one, and the normaliser."""
+    test = section.get_metric_name("test")
+    train = section.get_metric_name("train")
+    facts = [("metric", _mark_estimate(test))]
+    if train != test:
+        facts.append(("metric of selected images", _mark_estimate(train)))
+    if section.normaliser is not None:
+        facts.append(("its normaliser", section.normaliser))
+    return facts
+
+
+def _mark_estimate(name: str) -> str:
+    if "~" not in name:
+        return name
+    return f"{name} (~: its normaliser is an estimate)"
+
+
+def _describe_label_counts(section: Section) -> Facts:
+    """Return the number of test images that the metric leaves out, and the labels spent on validation."""
+    facts = []
+    undefined = [int(committed.row.get("test_undefined") or 0) for committed in section.rounds]
+    if undefined and section.normaliser is not None:
+        facts.append(
+            ("test images without that normaliser", f"{max(undefined):,} (left out of {section.metric_title})")
+        )
+    validation_counts = list_validation_counts(section)
+    if validation_counts:
+        facts.append(("labels spent on validation", ", ".join(format_counts(validation_counts))))
+    return facts
+
+
+def _describe_run_histories(section: Section) -> Facts:
+    """Return the runs that moved to another machine, and the runs whose pool grew."""
+    facts = []
+    for run in section.runs:
+        places = _describe_machines(run)
+        if len(places) > 1:
+            facts.append(("places", f"{_describe_run(run)}: {', then '.join(places)}"))
+        for growth in run.state.grown:
+            words = f"by {growth.added:,} images before round {growth.round} of {_describe_run(run)}"
+            facts.append(("the pool grew", words))
+    return facts
+
+
+def _describe_run(run: Run) -> str:
+    return f"{run.name} · {run.folder.name}"
+
+
+def _describe_machines(run: Run) -> list[str]:
+    """Return machine and number of devices for each stretch of rounds that were trained in one place, in order."""
+    places: list[tuple[str, int]] = []
+    numbers: list[list[int]] = []  # of the rounds in each place
+    for committed in run.state.rounds:
+        place = (committed.machine, int(committed.row.get("devices") or 1))
+        if not places or places[-1] != place:
+            places.append(place)
+            numbers.append([])
+        numbers[-1].append(committed.number)
+    return list(map(_describe_place, places, numbers))
+
+
+def _describe_place(place: tuple[str, int], rounds: list[int]) -> str:
+    machine, devices = place
+    noun = "rounds" if len(rounds) > 1 else "round"
+    words = ", ".join(map(str, rounds))
+    return f"{noun} {words} on {format_number_of(devices, 'device')} of {machine or 'an unknown machine'}"
+
+
+def _describe_notes(dataset: AnyDataset | None) -> Facts:
+    if dataset is None:
+        return []
+    return [("dataset's note", note) for note in dataset.records.notes]
 
 
 def _sort_key(value: Any) -> tuple[bool, float, str]:
-    """Numbers by size, then words."""
-    number = isinstance(value, int | float)
-    return not number, float(value) if number else 0.0, str(value)
+    """Return a key that sorts numbers by size, then words."""
+    if isinstance(value, int | float):
+        return False, float(value), str(value)
+    return True, 0.0, str(value)
 
 
-def list_box_warnings(dataset: PoseDataset | None) -> list[str]:
-    """A sentence about boxes that a real pool would not have."""
+def list_box_warnings(dataset: AnyDataset | None) -> list[str]:
+    """Return a sentence about boxes that a real pool would not have; none where there are no such boxes."""
     if dataset is None or not dataset.records.ground_truth_boxes:
         return []
-    source = {"joints": "joints", "annotation": "annotated boxes"}.get(dataset.records.box_source, "annotations")
+    source = BOX_SOURCES.get(dataset.records.box_source, "annotations")
     return [
         f"Person boxes come from ground-truth {source}, in the unlabelled pool too. A real unlabelled pool has none "
         "and would need a person detector, whose mistakes are not in these numbers."
     ]
 
 
-def list_skipped_images(section: Section) -> list[tuple[str, str]]:
-    """Id and reason of every image that a run went on without."""
-    found = {i: why for method in section.methods for run in method.runs for i, why in run.state.skipped.items()}
-    return sorted(found.items())
+def list_skipped_images(section: Section) -> Facts:
+    """Return id and reason of every image that a run skipped, by id."""
+    reasons: dict[str, str] = {}
+    for run in section.runs:
+        reasons |= run.state.skipped
+    return sorted(reasons.items())
 
 
 def describe_progress(method: Method) -> list[tuple[str, str, str]]:
-    """Folder, seed, and rounds done of those wanted, of each run."""
+    """Return for each run its folder, its seed, and how many of its rounds are done."""
     rows = []
     for run in method.runs:
-        done, wanted = len(run.state.rounds), run.config.get("rounds")
-        words = f"{done} of {wanted}" if isinstance(wanted, int) else str(done)
-        if not done:
-            words += " (no round yet)"
-        elif isinstance(wanted, int) and done < wanted:
-            words += " (unfinished)"
-        if run.failure:
-            words += f"; failed: {run.failure.reason}"
-        rows.append((f"{run.name} · {run.folder.name}", str(run.seed), words))
+        rows.append((_describe_run(run), str(run.seed), _describe_rounds(run)))
     return rows
 
 
+def _describe_rounds(run: Run) -> str:
+    done = len(run.state.rounds)
+    total = run.config.get("rounds")
+    words = str(done)
+    if isinstance(total, int):
+        words += f" of {total}"
+    if not done:
+        words += " (no round yet)"
+    elif isinstance(total, int) and done < total:
+        words += " (unfinished)"
+    if run.failure:
+        words += f"; failed: {run.failure.reason}"
+    return words
+
+
 def tabulate_times(section: Section) -> tuple[list[str], list[tuple[str, list[str]]]]:
-    """Phases, and the mean seconds per round that each method spent in them."""
-    names = (k for method in section.methods for r in method.rounds for k in r.row if k.startswith("seconds_"))
-    phases = list(dict.fromkeys(names))
+    """Return the phases of a round, and for each method the mean seconds per round that it spent in them."""
+    phases: dict[str, None] = {}
+    for committed in section.rounds:
+        for column in committed.row:
+            if column.startswith(SECONDS_PREFIX):
+                phases[column] = None
     rows = []
-    for method in section.methods:
-        cells = []
-        for phase in phases:
-            values = [
-                value
-                for r in method.rounds
-                if (value := r.row.get(phase)) is not None
-                and not (phase == "seconds_train" and r.row.get("base_reused"))  # another run has trained it
-            ]
-            cells.append(f"{sum(values) / len(values):,.1f}" if values else "–")
-        if method.started_runs:
-            rows.append((method.label, cells))
-    return [phase.removeprefix("seconds_") for phase in phases], rows
+    for method in section.started_methods:
+        cells = [_format_mean_seconds(method, phase) for phase in phases]
+        rows.append((method.label, cells))
+    names = [phase.removeprefix(SECONDS_PREFIX) for phase in phases]
+    return names, rows
+
+
+def _format_mean_seconds(method: Method, phase: str) -> str:
+    values = []
+    for committed in method.rounds:
+        # A reused base model was trained by another run.
+        if phase == f"{SECONDS_PREFIX}train" and committed.row.get("base_reused"):
+            continue
+        value = committed.row.get(phase)
+        if value is not None:
+            values.append(value)
+    if not values:
+        return "–"
+    return f"{sum(values) / len(values):,.1f}"

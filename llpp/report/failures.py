@@ -1,4 +1,4 @@
-"""Jobs of a sweep that failed: what their `failed.json` says."""
+"""The jobs of a sweep that failed, as `failed.json` in their folders describes them."""
 
 import json
 from collections.abc import Sequence
@@ -8,8 +8,8 @@ from pathlib import Path
 from llpp.files import read_text
 
 FAILURE_FILE = "failed.json"
-MAX_BYTES = 1 << 20
-MAX_SHOWN = 3  # in an error
+MAX_BYTES = 1 << 20  # of that file
+MAX_SHOWN = 3  # failures named in an error message
 
 
 @dataclass(frozen=True)
@@ -25,18 +25,23 @@ class Failure:
 
 
 def read_failure(folder: Path) -> Failure | None:
-    """What `folder` tells of its failure; None if it tells of none."""
+    """Read why the job in `folder` failed; None if the folder has no such file."""
     try:
-        told = json.loads(read_text(folder / FAILURE_FILE, MAX_BYTES))
-        return Failure(folder, " ".join(str(told["reason"]).split()), str(told.get("when", "")))
+        note = json.loads(read_text(folder / FAILURE_FILE, MAX_BYTES))
+        # The reason is shown in tables and error messages, so it must be one line.
+        reason = " ".join(str(note["reason"]).split())
+        when = str(note.get("when", ""))
     except FileNotFoundError:
         return None
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
-        # a note about a failure must not be another
+        # A damaged note must not stop the report on the runs that succeeded.
         return Failure(folder, f"{FAILURE_FILE} cannot be read", "")
+    return Failure(folder, reason, when)
 
 
 def summarise_failures(failures: Sequence[Failure]) -> str:
-    """The first few in one line."""
-    more = f"; and {len(failures) - MAX_SHOWN} more" if len(failures) > MAX_SHOWN else ""
-    return "; ".join(map(str, failures[:MAX_SHOWN])) + more
+    """Return the first few failures in one line, and the number of the others."""
+    summary = "; ".join(map(str, failures[:MAX_SHOWN]))
+    if len(failures) > MAX_SHOWN:
+        summary += f"; and {len(failures) - MAX_SHOWN} more"
+    return summary

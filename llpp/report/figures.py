@@ -2,29 +2,33 @@
 
 import io
 import textwrap
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from llpp.report.collect import Cell, Collection, Method, Run, Section
+from llpp.report.collect import Collection, Method, Run, Section
+from llpp.report.metric import POOL_METRIC, SELECTED_METRIC, TEST_METRIC
+from llpp.report.tables import format_counts
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-COLUMNS = 3  # panels beside each other
+COLUMNS = 3  # panels in a row
 DPI = 160
 HALF_WIDTH = 6.4  # inches, for half the width of the page
 DENSITY_THRESHOLD = 2000  # points above which a scatter plot becomes a density
+MIN_MEDIAN_POINTS = 50  # points below which the medians of ten groups would be noise
 MARKERS = "osD^vP"
+DASHES = (0, (2.2, 1.4))  # of the pool's line: offset, then ink and gap
 
 
 @dataclass(frozen=True)
 class Theme:
-    """Colours of a figure; methods take theirs by position, from Okabe and Ito's colour-blind-safe set."""
+    """Colours of a figure; those of the methods are Okabe and Ito's colour-blind-safe set, taken by position."""
 
     name: str
     paper: str
@@ -34,7 +38,7 @@ class Theme:
     methods: tuple[str, ...]
 
     def get_colour(self, position: int) -> str:
-        """A method's colour."""
+        """Return the colour of the method at this position."""
         return self.methods[position % len(self.methods)]
 
 
@@ -46,144 +50,211 @@ DARK = Theme(
     "dark", "#181b20", "#e8eaed", "#a0a8b2", "#2f343b",
     ("#f0803c", "#4aa8e8", "#2cc495", "#e09bc4", "#e8c04a", "#9ad2f5"),
 )  # fmt: skip
+PlotPanel = Callable[["Axes", Section, Theme, Mapping[str, int]], None]  # the last: method's label → position
 
 
 def plot_learning_curve(collection: Collection, theme: Theme) -> bytes:
-    """Test PCK against labelled images; the band is one standard deviation over seeds."""
+    """Plot the test metric against labelled images; the band is one standard deviation over seeds."""
+    return _plot_sections(collection, theme, TEST_METRIC, "Learning curve", _plot_learning_panel)
 
-    def plot_panel(axes: "Axes", section: Section, colours: Mapping[str, int]) -> None:
-        for method in section.methods:
-            counts, cells = _collect_series(method, "test_pck")
-            mean = np.array([cell.mean for cell in cells])
-            spread = np.array([cell.std or 0.0 for cell in cells])
-            position = colours[method.label]
-            colour = theme.get_colour(position)
-            if spread.any():
-                axes.fill_between(counts, mean - spread, mean + spread, color=colour, alpha=0.16, linewidth=0)
-            marker = MARKERS[position % len(MARKERS)]
-            axes.plot(counts, mean, color=colour, marker=marker, markersize=5.5, linewidth=2, label=method.label)
-        axes.set_xticks(section.list_label_counts("test_pck"))
-        axes.set_xlabel("labelled images")
-        axes.set_ylabel(f"test {section.get_metric_name('test')}")
 
-    return _plot_sections(collection, theme, "test_pck", "Learning curve", plot_panel)
+def _plot_learning_panel(axes: "Axes", section: Section, theme: Theme, positions: Mapping[str, int]) -> None:
+    for method in section.methods:
+        position = positions[method.label]
+        _plot_learning_line(axes, method, theme.get_colour(position), MARKERS[position % len(MARKERS)])
+    axes.set_xticks(section.list_label_counts(TEST_METRIC))
+    axes.set_xlabel("labelled images")
+    axes.set_ylabel(f"test {section.get_metric_name('test')}")
+
+
+def _plot_learning_line(axes: "Axes", method: Method, colour: str, marker: str) -> None:
+    counts = []
+    means = []
+    spreads = []
+    for count in method.list_label_counts(TEST_METRIC):
+        cell = method.compute_cell(TEST_METRIC, count)
+        if cell:
+            counts.append(count)
+            means.append(cell.mean)
+            spreads.append(cell.std or 0.0)
+    # Without a spread, as with one seed, there is no band to draw.
+    if any(spreads):
+        low = np.subtract(means, spreads)
+        high = np.add(means, spreads)
+        axes.fill_between(counts, low, high, color=colour, alpha=0.16, linewidth=0)
+    axes.plot(counts, means, color=colour, marker=marker, markersize=5.5, linewidth=2, label=method.label)
 
 
 def plot_failure_finding(collection: Collection, theme: Theme) -> bytes:
-    """PCK of each selection as bars, seeds as dots, and the pool's PCK as a dashed line over each bar."""
+    """Plot the metric of each selection as bars, seeds as dots, and the pool's as a dashed line over each bar."""
+    directions = {section.higher_is_better for section in collection.sections}
+    title = "Failure finding"
+    if len(directions) == 1:
+        title += ": lower is better" if directions == {True} else ": higher is better"
+    return _plot_sections(collection, theme, SELECTED_METRIC, title, _plot_selection_panel)
 
-    def plot_panel(axes: "Axes", section: Section, colours: Mapping[str, int]) -> None:
-        counts = section.list_label_counts("selected_pck")
-        width = 0.8 / len(section.methods)
-        for place, method in enumerate(section.methods):
-            known = [(x, c) for x, n in enumerate(counts) if (c := method.compute_cell("selected_pck", n))]
-            xs = np.array([x for x, _ in known]) + (place - (len(section.methods) - 1) / 2) * width
-            colour = theme.get_colour(colours[method.label])
-            axes.bar(xs, [c.mean for _, c in known], width * 0.88, color=colour, label=method.label)
-            for x, (number, cell) in zip(xs, known, strict=True):
-                if len(cell.values) > 1:
-                    dots = [x] * len(cell.values), cell.values
-                    axes.scatter(*dots, s=15, zorder=3, color=theme.paper, edgecolors=theme.ink, linewidths=0.9)
-                if pool := method.compute_cell("pool_pck", counts[number]):
-                    span = (x - width * 0.46, x + width * 0.46)
-                    axes.plot(span, [pool.mean] * 2, color=theme.ink, linewidth=1.6, linestyle=(0, (2.2, 1.4)))
-        if section.list_label_counts("pool_pck"):
-            axes.plot([], [], color=theme.ink, linewidth=1.6, linestyle=(0, (2.2, 1.4)), label="pool")
-        axes.set_xticks(range(len(counts)), [f"{n:,}" for n in counts])
-        axes.set_xlabel("labelled images when selecting")
-        axes.set_ylabel(f"{section.get_metric_name('train')} of the selected images")
-        axes.set_ylim(bottom=0)
 
-    return _plot_sections(collection, theme, "selected_pck", "Failure finding: lower is better", plot_panel)
+def _plot_selection_panel(axes: "Axes", section: Section, theme: Theme, positions: Mapping[str, int]) -> None:
+    counts = section.list_label_counts(SELECTED_METRIC)
+    width = 0.8 / len(section.methods)
+    middle = (len(section.methods) - 1) / 2
+    for index, method in enumerate(section.methods):
+        colour = theme.get_colour(positions[method.label])
+        _plot_selection_bars(axes, method, counts, (index - middle) * width, width, colour, theme)
+    # An empty line, so that the legend explains the dashes once.
+    if section.list_label_counts(POOL_METRIC):
+        axes.plot([], [], color=theme.ink, linewidth=1.6, linestyle=DASHES, label="pool")
+    axes.set_xticks(range(len(counts)), format_counts(counts))
+    axes.set_xlabel("labelled images when selecting")
+    axes.set_ylabel(f"{section.get_metric_name('train')} of the selected images")
+    axes.set_ylim(bottom=0)
+
+
+def _plot_selection_bars(
+    axes: "Axes", method: Method, counts: Sequence[int], offset: float, width: float, colour: str, theme: Theme
+) -> None:
+    """Plot a method's bars, one per number of labelled images where it selected; `offset` is that from the tick."""
+    xs = []
+    means = []
+    cells = []
+    pools = []
+    for tick, count in enumerate(counts):
+        cell = method.compute_cell(SELECTED_METRIC, count)
+        if cell:
+            xs.append(tick + offset)
+            means.append(cell.mean)
+            cells.append(cell)
+            pools.append(method.compute_cell(POOL_METRIC, count))
+    axes.bar(xs, means, width * 0.88, color=colour, label=method.label)
+    for x, cell, pool in zip(xs, cells, pools, strict=True):
+        seeds = len(cell.values)
+        if seeds > 1:
+            axes.scatter(
+                [x] * seeds, cell.values, s=15, zorder=3, color=theme.paper, edgecolors=theme.ink, linewidths=0.9
+            )
+        if pool:
+            span = (x - width * 0.46, x + width * 0.46)
+            axes.plot(span, [pool.mean] * 2, color=theme.ink, linewidth=1.6, linestyle=DASHES)
 
 
 def read_test_losses(run: Run, number: int) -> Mapping[str, Any] | None:
-    """Predicted and true losses of the test images after round `number`; None where the file is gone or damaged."""
+    """Read predicted and true losses of the test images after round `number`; None if the file is gone or damaged."""
     return run.read_round_columns(number, "test.parquet", ("predicted_loss", "true_loss"))
 
 
 def plot_predicted_vs_true(collection: Collection, theme: Theme, number: int = 0) -> bytes:
-    """Predicted against true loss on the test images after round `number`, a panel per method, first seed."""
-    found = []
-    for section in collection.sections:
-        for method in section.methods:
-            columns = read_test_losses(method.started_runs[0], number) if method.started_runs else None
-            if columns:
-                found.append((section, method, columns))
-    colours = {label: position for position, label in enumerate(collection.labels)}
-    with _create_figure(theme, len(found), 4.0) as (figure, panels):
-        for axes, (section, method, columns) in zip(panels, found, strict=True):
+    """Plot predicted against true loss on the test images after round `number`, a panel per method, first seed."""
+    contents = _read_all_test_losses(collection, number)
+    positions = _get_positions(collection)
+    with _create_figure(theme, len(contents), 4.0) as (figure, panels):
+        for axes, (section, method, columns) in zip(panels, contents, strict=True):
+            state = method.started_runs[0].state
             # KL compares predictions with log losses, so only there a log scale makes the relation straight.
-            log = ".kl." in str(method.started_runs[0].state.science.get("objective._target_", ""))
-            _plot_losses(axes, columns, log, theme, theme.get_colour(colours[method.label]))
-            rho = method.started_runs[0].state.rounds[number].row.get("loss_spearman")
-            several = f"{section.dataset}: " if len(collection.sections) > 1 else ""
-            known = "" if rho is None else f"Spearman ρ = {rho:.2f}"
-            axes.set_title(f"{several}{_wrap_label(method.label, 34)}\n{known}")
+            log = ".kl." in str(state.result_settings.get("objective._target_", ""))
+            _plot_losses(axes, columns, log, theme, theme.get_colour(positions[method.label]))
+            title = _wrap_label(method.label, 34)
+            if len(collection.sections) > 1:
+                title = f"{section.dataset}: {title}"
+            # Every title has two lines, also where ρ is unknown.
+            title += "\n"
+            rho = state.rounds[number].row.get("loss_spearman")
+            if rho is not None:
+                title += f"Spearman ρ = {rho:.2f}"
+            axes.set_title(title)
             axes.set_xlabel("predicted loss")
             axes.set_ylabel("true loss (log scale)" if log else "true loss")
         return _encode_png(figure)
 
 
+def _read_all_test_losses(collection: Collection, number: int) -> list[tuple[Section, Method, Mapping[str, Any]]]:
+    """Read the losses of every method's first seed, leaving out methods whose file is gone or damaged."""
+    contents = []
+    for section in collection.sections:
+        for method in section.started_methods:
+            columns = read_test_losses(method.started_runs[0], number)
+            if columns:
+                contents.append((section, method, columns))
+    return contents
+
+
 def _plot_losses(axes: "Axes", columns: Mapping[str, Any], log: bool, theme: Theme, colour: str) -> None:
-    """Points, or a density of many, and the median true loss of ten equal groups of predictions."""
+    """Plot points, or a density of many, and the median true loss of ten equal groups of predictions."""
     from matplotlib.colors import LinearSegmentedColormap
 
-    x, y = columns["predicted_loss"].astype(float), columns["true_loss"].astype(float)
-    keep = np.isfinite(x) & np.isfinite(y) & ((y > 0) | (not log))
-    x, y = x[keep], y[keep]
-    if log and len(y):
+    predicted = columns["predicted_loss"].astype(float)
+    true = columns["true_loss"].astype(float)
+    keep = np.isfinite(predicted) & np.isfinite(true)
+    if log:
+        keep &= true > 0
+    predicted = predicted[keep]
+    true = true[keep]
+    if log and len(true):
         axes.set_yscale("log")
-        axes.yaxis.set_major_formatter("{x:g}")  # the usual powers of ten need the mathematics switched off below
+        # The usual labels, powers of ten, need the mathematical text that `_build_style` switches off.
+        axes.yaxis.set_major_formatter("{x:g}")
         axes.yaxis.set_minor_formatter("")
-    if len(x) > DENSITY_THRESHOLD:
+    if len(predicted) > DENSITY_THRESHOLD:
         shades = LinearSegmentedColormap.from_list("density", [theme.paper, colour])
-        axes.hexbin(x, y, gridsize=45, yscale="log" if log else "linear", bins="log", mincnt=1, cmap=shades)
+        scale: Literal["linear", "log"] = "log" if log else "linear"
+        axes.hexbin(predicted, true, gridsize=45, yscale=scale, bins="log", mincnt=1, cmap=shades)
     else:
-        axes.scatter(x, y, s=16, color=colour, alpha=0.55, linewidths=0)
-    if len(x) >= 50:
-        groups = np.array_split(np.argsort(x, kind="stable"), 10)
-        middle = [(np.median(x[g]), np.median(y[g])) for g in groups]
-        axes.plot(*zip(*middle, strict=True), color=theme.ink, linewidth=1.5)
+        axes.scatter(predicted, true, s=16, color=colour, alpha=0.55, linewidths=0)
+    if len(predicted) >= MIN_MEDIAN_POINTS:
+        predicted_medians = []
+        true_medians = []
+        for group in np.array_split(np.argsort(predicted, kind="stable"), 10):
+            predicted_medians.append(np.median(predicted[group]))
+            true_medians.append(np.median(true[group]))
+        axes.plot(predicted_medians, true_medians, color=theme.ink, linewidth=1.5)
 
 
-def _collect_series(method: Method, quantity: str) -> tuple[list[int], list[Cell]]:
-    counts = method.list_label_counts(quantity)
-    return counts, [cell for n in counts if (cell := method.compute_cell(quantity, n))]
-
-
-def _plot_sections(collection: Collection, theme: Theme, quantity: str, title: str, panel: Any) -> bytes:
-    sections = [s for s in collection.sections if s.list_label_counts(quantity)]
-    colours = {label: position for position, label in enumerate(collection.labels)}
+def _plot_sections(collection: Collection, theme: Theme, quantity: str, title: str, plot_panel: PlotPanel) -> bytes:
+    """Plot one panel per section that knows the quantity."""
+    sections = [section for section in collection.sections if section.list_label_counts(quantity)]
+    positions = _get_positions(collection)
     with _create_figure(theme, len(sections), 4.5) as (figure, panels):
         for axes, section in zip(panels, sections, strict=True):
-            panel(axes, section, colours)
-            axes.set_title(title if len(collection.sections) == 1 else f"{title} · {section.dataset}", pad=12)
+            plot_panel(axes, section, theme, positions)
+            panel_title = title
+            if len(collection.sections) > 1:
+                panel_title += f" · {section.dataset}"
+            axes.set_title(panel_title, pad=12)
             _add_legend_below(axes)
         return _encode_png(figure)
 
 
+def _get_positions(collection: Collection) -> dict[str, int]:
+    """Return method's label → position, which gives its colour and marker in every figure."""
+    return {label: position for position, label in enumerate(collection.labels)}
+
+
 def _add_legend_below(axes: "Axes") -> None:
-    """All names under the panel, where no bar or line can hide them."""
+    """Put all names under the panel, where no bar or line can hide them."""
     handles, labels = axes.get_legend_handles_labels()
     names = [_wrap_label(label, 60) for label in labels]
-    columns = max(1, min(len(names), 60 // (8 + max(map(len, names), default=0))))
+    # Some 60 characters fit in a row; a name's line and its margins take as much as 8.
+    longest = max(map(len, names), default=0)
+    columns = max(1, min(len(names), 60 // (8 + longest)))
     axes.legend(handles, names, loc="upper left", bbox_to_anchor=(-0.02, -0.15), ncols=columns, columnspacing=1.4)
 
 
 def _wrap_label(label: str, width: int) -> str:
-    """A long label in at most three lines."""
+    """Break a long label into at most three lines."""
     lines = textwrap.wrap(label, width)
-    return "\n".join(lines[:3]) + ("…" if len(lines) > 3 else "")
+    wrapped = "\n".join(lines[:3])
+    if len(lines) > 3:
+        wrapped += "…"
+    return wrapped
 
 
 @contextmanager
 def _create_figure(theme: Theme, count: int, height: float) -> "Iterator[tuple[Figure, Sequence[Axes]]]":
-    """A figure with `count` panels of `height` inches; with none, one that says so."""
+    """Create a figure with `count` panels of `height` inches; with no panel, a figure that says so."""
     import matplotlib
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
+    # The style is needed while the panels are filled and saved, too, so the caller works inside the context.
     with matplotlib.rc_context(_build_style(theme)):
         columns = min(max(count, 1), COLUMNS)
         rows = max(-(-count // columns), 1)
@@ -199,6 +270,7 @@ def _create_figure(theme: Theme, count: int, height: float) -> "Iterator[tuple[F
 
 
 def _build_style(theme: Theme) -> Any:
+    """Return matplotlib's settings for a theme."""
     return {
         "text.parse_math": False,  # a run's name may hold a dollar sign
         "font.size": 11, "axes.titlesize": 12, "axes.titleweight": "bold", "axes.titlelocation": "left",
@@ -214,6 +286,7 @@ def _build_style(theme: Theme) -> Any:
 
 
 def _encode_png(figure: "Figure") -> bytes:
+    """Return a figure as the content of a PNG file."""
     content = io.BytesIO()
     figure.savefig(content, format="png")
     return content.getvalue()

@@ -1,28 +1,26 @@
-"""The selected images with their true and predicted poses, worst first.
-
-K joints. Coordinates are (x, y), pixel centres at integers.
-"""
+"""The selected images with truth and prediction, worst first."""
 
 import base64
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from llpp.datasets.base import PoseDataset, Skeleton
 from llpp.errors import LlppError
 from llpp.report.collect import Collection, Run, Section
-from llpp.tasks.pose.drawing import Pixels, Points, colour_limbs, draw_dot, draw_limbs, get_joint_colours
+from llpp.report.metric import IMAGE_METRIC, SELECTED_METRIC
+from llpp.tasks.base import Task
 
-TILE = 200  # pixels
-MARGIN = 1.25  # side of the square shown / longer side of box and joints
-MAX_TILES, MIN_TILES = 24, 4  # tiles per selection
-TILES_PER_PAGE = 168  # tiles on a page, some 12 kB each
-JPEG_QUALITY = 82  # JPEG
-TRUTH_COLOUR = (255, 255, 255)
+Pixels = NDArray[np.uint8]
+
+MAX_TILES = 24  # per selection
+MIN_TILES = 4  # per selection; with fewer, the gallery is left out
+TILES_PER_PAGE = 168  # some 12 kB each
+JPEG_QUALITY = 82  # of 100
+PREDICTIONS = "predictions.parquet"
 
 
 @dataclass(frozen=True)
@@ -34,148 +32,155 @@ class Tile:
     rank: int  # of its predicted loss, 1 is the highest
     among: int  # images ranked
     true_loss: float | None
-    pck: float | None
+    quality: float | None
+    caption: str  # what the task says about truth and prediction
 
 
 @dataclass(frozen=True)
 class Selection:
-    """What one method selected in one round, first seed."""
+    """The images that one method selected in one round, first seed."""
 
     label: str
     seed: str
     selected: int
-    pck: float | None
+    metric: float | None
     tiles: tuple[Tile, ...]
     problem: str | None = None  # why tiles are missing
 
 
 @dataclass(frozen=True)
 class Gallery:
-    """All methods' selections of one round, beside each other."""
+    """All methods' selections of one round, next to each other."""
 
     round: int
     labelled: int
     selections: tuple[Selection, ...]
 
 
-def build_galleries(section: Section, dataset: PoseDataset, tiles: int) -> list[Gallery]:
-    """Every selecting round of a section, with up to `tiles` images per method."""
-    firsts = [(method.label, method.started_runs[0]) for method in section.methods if method.started_runs]
-    last = max((len(run.state.rounds) for _, run in firsts), default=0)
-    found = []
+def build_galleries(section: Section, task: Task, tiles: int) -> list[Gallery]:
+    """Build the gallery of every round of a section that selected images, with up to `tiles` images per method."""
+    last = 0
+    for method in section.started_methods:
+        last = max(last, len(method.started_runs[0].state.rounds))
+    galleries = []
     for number in range(last):
-        shown = [
-            (label, run)
-            for label, run in firsts
-            if len(run.state.rounds) > number and run.state.rounds[number].selected
-        ]
-        if shown:
-            labelled = int(shown[0][1].state.rounds[number].row["labelled"] or 0)
-            selections = tuple(_build_selection(label, run, number, dataset, tiles) for label, run in shown)
-            found.append(Gallery(number, labelled, selections))
-    return found
+        runs = _find_selecting_runs(section, number)
+        if not runs:
+            continue
+        _, first_run = runs[0]
+        labelled = int(first_run.state.rounds[number].row["labelled"] or 0)
+        selections = []
+        for label, run in runs:
+            selections.append(_build_selection(label, run, number, task, tiles))
+        galleries.append(Gallery(number, labelled, tuple(selections)))
+    return galleries
+
+
+def _find_selecting_runs(section: Section, number: int) -> list[tuple[str, Run]]:
+    """Return label and first seed's run of the methods that selected images in round `number`."""
+    runs = []
+    for method in section.started_methods:
+        run = method.started_runs[0]
+        if number < len(run.state.rounds) and run.state.rounds[number].selected:
+            runs.append((method.label, run))
+    return runs
 
 
 def choose_tile_count(collection: Collection) -> int:
-    """As many tiles as keep the page small enough to mail; 0 where that would be too few to look at."""
-    firsts = [method.started_runs[0] for s in collection.sections for method in s.methods if method.started_runs]
-    selections = sum(bool(r.selected) for run in firsts for r in run.state.rounds)
+    """Return as many tiles per selection as keep the page small enough to mail; 0 where that would be too few."""
+    selections = 0
+    for section in collection.sections:
+        for method in section.started_methods:
+            for committed in method.started_runs[0].state.rounds:
+                if committed.selected:
+                    selections += 1
     tiles = min(MAX_TILES, TILES_PER_PAGE // max(selections, 1))
-    return tiles if tiles >= MIN_TILES else 0
+    if tiles < MIN_TILES:
+        return 0
+    return tiles
 
 
-def _build_selection(label: str, run: Run, number: int, dataset: PoseDataset, tiles: int) -> Selection:
+def _build_selection(label: str, run: Run, number: int, task: Task, tiles: int) -> Selection:
+    """Build what the first seed's run of a method selected in round `number`, highest true loss first."""
     committed = run.state.rounds[number]
-    pck = committed.row.get("selected_pck")
-    names = ("id", "predicted_loss", "true_loss", "pck", "joints")
-    poses = run.read_round_columns(number, "poses.parquet", names)
-    if poses is None or poses["joints"].ndim != 2 or poses["joints"].shape[1] % 2:
-        return _build_empty_selection(label, run, number, "poses.parquet")
-    scores: Mapping[str, Any] | None = poses  # nothing else was scored
+    selection = Selection(
+        label, str(run.seed), len(committed.selected), metric=run.get_value(committed, SELECTED_METRIC), tiles=()
+    )
+    names = ("id", "predicted_loss", "true_loss", IMAGE_METRIC, *sorted(task.shown))
+    predictions = run.read_round_columns(number, PREDICTIONS, names)
+    if predictions is None:
+        return _add_damage(selection, PREDICTIONS)
+    # Without scores of the pool, only the selected images were scored, and these have the losses, too.
+    scores: Mapping[str, Any] | None = predictions
     if run.has_round_file(number, "scores.parquet"):
         scores = run.read_round_columns(number, "scores.parquet", ("predicted_loss",))
     if scores is None:
-        return _build_empty_selection(label, run, number, "scores.parquet")
-    rows = dataset.records.ids.find_rows(poses["id"].tolist()).tolist()
-    made: list[Tile] = []
-    missing: str | None = None
+        return _add_damage(selection, "scores.parquet")
+    selected_tiles, problem = _build_tiles(predictions, scores["predicted_loss"], task, tiles)
+    return replace(selection, tiles=tuple(selected_tiles), problem=problem)
+
+
+def _add_damage(selection: Selection, file: str) -> Selection:
+    return replace(selection, problem=f"{file} of this round is missing or damaged.")
+
+
+def _build_tiles(
+    predictions: Mapping[str, Any], predicted_losses: Any, task: Task, count: int
+) -> tuple[list[Tile], str | None]:
+    """Build the tiles of the `count` images with the highest true loss.
+
+    Args:
+        predictions: columns of predictions.parquet, (N, …).
+        predicted_losses: (M,) of all images among which the selected ones are ranked.
+        task: gives images and truth, and draws them.
+        count: the most tiles to build.
+
+    Returns:
+        The tiles, and the first reason why one is missing.
+    """
+    rows = task.dataset.records.ids.find_rows(predictions["id"].tolist()).tolist()
     # An unknown loss sorts last.
-    for place in np.argsort(-np.nan_to_num(poses["true_loss"], nan=-np.inf), kind="stable")[:tiles].tolist():
-        name = str(poses["id"][place])
+    order = np.argsort(-np.nan_to_num(predictions["true_loss"], nan=-np.inf), kind="stable")
+    tiles: list[Tile] = []
+    problem: str | None = None
+    for index in order[:count].tolist():
+        name = str(predictions["id"][index])
+        prediction = {column: predictions[column][index] for column in task.shown}
         try:
-            image = _encode_jpeg(_draw_tile(dataset, rows[place], name, poses["joints"][place].reshape(-1, 2)))
+            image = _encode_jpeg(_draw_tile(task, rows[index], name, prediction))
         except LlppError as error:
-            missing = missing or str(error)
+            problem = problem or str(error)
             continue
-        predicted = float(poses["predicted_loss"][place])
-        rank = 1 + int((scores["predicted_loss"] > predicted).sum())
-        loss, share = _replace_non_finite(poses["true_loss"][place]), _replace_non_finite(poses["pck"][place])
-        made.append(Tile(name, image, rank, len(scores["predicted_loss"]), loss, share))
-    return Selection(label, str(run.seed), len(committed.selected), pck, tuple(made), missing)
-
-
-def _build_empty_selection(label: str, run: Run, number: int, damaged: str) -> Selection:
-    committed, problem = run.state.rounds[number], f"{damaged} of this round is missing or damaged."
-    return Selection(label, str(run.seed), len(committed.selected), committed.row.get("selected_pck"), (), problem)
+        predicted_loss = float(predictions["predicted_loss"][index])
+        tile = Tile(
+            id=name,
+            image=image,
+            rank=1 + int((predicted_losses > predicted_loss).sum()),
+            among=len(predicted_losses),
+            true_loss=_replace_non_finite(predictions["true_loss"][index]),
+            quality=_replace_non_finite(predictions[IMAGE_METRIC][index]),
+            caption=task.describe(rows[index], prediction),
+        )
+        tiles.append(tile)
+    return tiles, problem
 
 
 def _replace_non_finite(value: Any) -> float | None:
-    return float(value) if np.isfinite(value) else None
+    """Return a number that the page can show; None for NaN and the infinities."""
+    if not np.isfinite(value):
+        return None
+    return float(value)
 
 
-def _draw_tile(dataset: PoseDataset, row: int, name: str, predicted: Points) -> Pixels:
+def _draw_tile(task: Task, row: int, name: str, prediction: Mapping[str, Any]) -> Pixels:
+    """Draw the image in a row of the dataset; a negative row means that the dataset does not have it."""
     if row < 0:
         raise LlppError(f"the dataset has no {name!r} any more")
-    table = dataset.records
-    if predicted.shape != table.joints[row].shape:
-        raise LlppError(f"poses.parquet has {len(predicted)} joints, the dataset {len(table.joints[row])}")
-    return draw_person(dataset.load(row), table.joints[row], predicted, table.boxes[row], dataset.skeleton)
-
-
-def draw_person(image: Pixels, true: Points, predicted: Points, box: Points, skeleton: Skeleton) -> Pixels:
-    """A square cut-out with both poses.
-
-    Args:
-        image: (H, W, 3) RGB.
-        true: (K, 2) image pixels, NaN where unlabelled; drawn thin and white.
-        predicted: (K, 2) image pixels; drawn thick, in the colours of the body's sides.
-        box: (4,) x, y, width, height; the whole image is shown where it is NaN.
-        skeleton: names and limbs of the joints.
-
-    Returns:
-        (TILE, TILE, 3) RGB.
-    """
-    matrix = compute_tile_matrix(image.shape[:2], true, box)
-    blur = int(1 / matrix[0, 0])
-    source = cv2.blur(image, (blur, blur)) if blur > 1 else image  # else a shrunk photograph would sparkle
-    tile = cv2.warpAffine(source, matrix, (TILE, TILE), flags=cv2.INTER_CUBIC, borderValue=(96, 96, 96))
-    limbs, shown = colour_limbs(skeleton), _transform_points(predicted, matrix)
-    draw_limbs(tile, shown, limbs, 4)
-    draw_limbs(tile, _transform_points(true, matrix), [(a, b, TRUTH_COLOUR) for a, b, _ in limbs], 2)
-    for point, colour in zip(shown, get_joint_colours(skeleton), strict=True):
-        draw_dot(tile, point, colour)
-    return np.asarray(tile, dtype=np.uint8)
-
-
-def compute_tile_matrix(size: tuple[int, ...], true: Points, box: Points) -> NDArray[np.float64]:
-    """(2, 3) image pixels → tile pixels, for a square around the box and the labelled joints."""
-    height, width = size
-    low, high = np.array([-0.5, -0.5]), np.array([width - 0.5, height - 0.5])
-    side = float(max(width, height))
-    if np.isfinite(box).all():
-        known = true[np.isfinite(true).all(axis=1)]
-        corners = np.concatenate([known, [box[:2], box[:2] + box[2:]]])
-        low, high = corners.min(axis=0), corners.max(axis=0)
-        side = max(float((high - low).max()) * MARGIN, 8.0)
-    scale = TILE / side
-    origin = (low + high) / 2 - side / 2  # an edge of a pixel, half a pixel before its centre
-    return np.array([[scale, 0, -scale * origin[0] - 0.5], [0, scale, -scale * origin[1] - 0.5]])
-
-
-def _transform_points(points: Points, matrix: NDArray[np.float64]) -> NDArray[np.float64]:
-    return points.astype(np.float64) * matrix[[0, 1], [0, 1]] + matrix[:, 2]  # no rotation: a NaN keeps to itself
+    return task.draw(task.dataset.load(row), row, prediction)
 
 
 def _encode_jpeg(tile: Pixels) -> str:
-    _, content = cv2.imencode(".jpg", tile[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
+    """Return RGB pixels as JPEG in base64."""
+    bgr = tile[..., ::-1]
+    _, content = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
     return base64.b64encode(content.tobytes()).decode()

@@ -1,4 +1,4 @@
-"""Short names for methods and datasets: what differs between them, and nothing else."""
+"""Short names for methods and datasets, made of the settings in which they differ."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -6,60 +6,101 @@ from typing import Any
 
 PLUG_INS = ("backbone", "head", "objective", "pose_loss", "acquisition")  # in the order of a label
 DEFAULT_GROUPS = ("head", "objective", "acquisition")  # the label where no plug-in differs
+TARGET = "._target_"  # ends the key that holds the class of a plug-in
+MAX_VALUE_LENGTH = 40  # characters of a setting's value in a label
 FlatSettings = Mapping[str, Any]  # "head.width" → 128
 
 
 def encode_settings(settings: FlatSettings) -> str:
-    """Equal for equal settings."""
+    """Return settings as text that is equal for equal settings."""
     return json.dumps(settings, sort_keys=True, default=str)
 
 
 def build_method_labels(names: Sequence[str], settings: Sequence[FlatSettings]) -> list[str]:
-    """One label per method: the plug-ins that differ, else the runs' names, else these with what differs."""
-    short = _label_by_plug_in(settings)
-    for words in (short, list(names), _append_settings(short, settings)):
-        if len(set(words)) == len(words):
-            return words
-    return [f"{word} ({number})" for number, word in enumerate(_append_settings(short, settings), start=1)]
+    """Return one label per method.
+
+    The first of these that is unique: the plug-ins in which the methods differ, the names of their runs, the plug-ins
+    with all settings that differ. If none is, the last one is numbered.
+    """
+    by_plug_in = _label_by_plug_in(settings)
+    by_settings = _append_settings(by_plug_in, settings)
+    for labels in (by_plug_in, list(names), by_settings):
+        if _are_unique(labels):
+            return labels
+    return [f"{label} ({number})" for number, label in enumerate(by_settings, start=1)]
 
 
 def build_dataset_labels(ids: Sequence[str], settings: Sequence[FlatSettings]) -> list[str]:
-    """One label per dataset, from an id (`<dataset>/…`); with settings where those do not tell them apart."""
-    names = [i.partition("/")[0] for i in ids]
-    return names if len(set(names)) == len(names) else _append_settings(names, settings)
-
-
-def _label_by_plug_in(settings: Sequence[FlatSettings]) -> list[str]:
-    groups = [k.removesuffix("._target_") for k in _find_differing_keys(settings) if k.endswith("._target_")]
-    groups.sort(key=lambda group: PLUG_INS.index(group) if group in PLUG_INS else len(PLUG_INS))
-    columns = [
-        _name_plug_ins([str(s.get(f"{group}._target_", "none")) for s in settings])
-        for group in groups or DEFAULT_GROUPS
-    ]
-    return [" + ".join(parts) for parts in zip(*columns, strict=True)]
-
-
-def _name_plug_ins(paths: Sequence[str]) -> list[str]:
-    """The modules' last parts; where different classes share one module, the classes."""
-    modules = [get_module_name(path) for path in paths]
-    one_module = len(set(modules)) == 1 and len(set(paths)) > 1
-    return [path.rpartition(".")[2] for path in paths] if one_module else modules
+    """Return one label per dataset: its name, from an id (`<name>/…`), with its settings where names are equal."""
+    names = [record_id.partition("/")[0] for record_id in ids]
+    if _are_unique(names):
+        return names
+    return _append_settings(names, settings)
 
 
 def get_module_name(path: str) -> str:
-    """The module that a class is in: `a.b.C` → `b`."""
-    return path.split(".")[-2] if "." in path else path
+    """Return the module that a class is in: `a.b.C` → `b`."""
+    if "." not in path:
+        return path
+    return path.split(".")[-2]
+
+
+def _are_unique(labels: Sequence[str]) -> bool:
+    return len(set(labels)) == len(labels)
+
+
+def _label_by_plug_in(settings: Sequence[FlatSettings]) -> list[str]:
+    """Join the names of the plug-ins that differ: `gap_fc + random`."""
+    groups = []
+    for key in _find_differing_keys(settings):
+        if key.endswith(TARGET):
+            groups.append(key.removesuffix(TARGET))
+    groups.sort(key=_get_label_position)
+    columns = []
+    for group in groups or DEFAULT_GROUPS:
+        paths = [str(flat.get(f"{group}{TARGET}", "none")) for flat in settings]
+        columns.append(_name_plug_ins(paths))
+    return list(map(" + ".join, zip(*columns, strict=True)))
+
+
+def _get_label_position(group: str) -> int:
+    """Return the place of a group in a label; groups of the user's own come last."""
+    if group in PLUG_INS:
+        return PLUG_INS.index(group)
+    return len(PLUG_INS)
+
+
+def _name_plug_ins(paths: Sequence[str]) -> list[str]:
+    """Return the names of the modules; where different classes share one module, those of the classes."""
+    modules = list(map(get_module_name, paths))
+    if len(set(modules)) == 1 and len(set(paths)) > 1:
+        return [path.rpartition(".")[2] for path in paths]
+    return modules
 
 
 def _append_settings(names: Sequence[str], settings: Sequence[FlatSettings]) -> list[str]:
-    keys = _find_differing_keys(settings)
-    told = [k for k in keys if not k.endswith((".digest", "._target_"))] or keys
-    return [
-        f"{name} ({', '.join(f'{k}={str(s.get(k))[:40]}' for k in told)})"
-        for name, s in zip(names, settings, strict=True)
-    ]
+    """Add the settings that differ: `lsp (dataset.box=joints)`."""
+    differing = _find_differing_keys(settings)
+    # Digests mean nothing to a reader, and the plug-ins are usually named already.
+    readable = [key for key in differing if not key.endswith((".digest", TARGET))]
+    labels = []
+    for name, flat in zip(names, settings, strict=True):
+        words = []
+        for key in readable or differing:
+            value = str(flat.get(key))
+            words.append(f"{key}={value[:MAX_VALUE_LENGTH]}")
+        labels.append(f"{name} ({', '.join(words)})")
+    return labels
 
 
 def _find_differing_keys(settings: Sequence[FlatSettings]) -> list[str]:
-    keys = dict.fromkeys(k for s in settings for k in s)
-    return [k for k in keys if len({encode_settings({k: s.get(k)}) for s in settings}) > 1]
+    """Return the keys whose values are not the same everywhere, in order of appearance."""
+    keys: dict[str, None] = {}
+    for flat in settings:
+        keys |= dict.fromkeys(flat)
+    differing = []
+    for key in keys:
+        values = {encode_settings({key: flat.get(key)}) for flat in settings}
+        if len(values) > 1:
+            differing.append(key)
+    return differing

@@ -1,4 +1,4 @@
-"""The tables for GitHub."""
+"""The tables as Markdown for GitHub."""
 
 import html
 import re
@@ -18,44 +18,65 @@ from llpp.report.tables import (
 
 
 def format_markdown(collection: Collection, reference: Reference | None = None) -> str:
-    """Every section's tables, and the jobs that failed."""
+    """Format every section's tables, and the jobs that failed."""
     lines: list[str] = []
     for section in collection.sections:
-        lines += [f"## {_escape(section.dataset)}", "", *_format_section(section, reference)]
-        if notes := [note for method in section.methods if (note := describe_missing_seeds(method))]:
-            lines += [*(f"- {_escape(note)}" for note in notes), ""]
+        lines += [f"## {_escape(section.dataset)}", ""]
+        lines += _format_section(section, reference)
+        notes = filter(None, map(describe_missing_seeds, section.methods))
+        lines += _format_list(list(notes))
     if collection.failures:
-        lines += ["## Failed jobs", "", *(f"- {_escape(str(failure))}" for failure in collection.failures), ""]
+        lines += ["## Failed jobs", ""]
+        lines += _format_list(list(map(str, collection.failures)))
     return "\n".join(lines)
 
 
 def _format_section(section: Section, reference: Reference | None) -> list[str]:
-    lines = _format_tables(build_main_grids(section))
-    if found := build_difference_grids(section):
-        lines += [*_format_tables(found), _escape(NOTE), ""]
-    elif few := explain_missing_intervals(section):
-        lines += [_escape(few), ""]
+    lines = _format_grids(build_main_grids(section))
+    difference_grids = build_difference_grids(section)
+    missing_intervals = explain_missing_intervals(section)
+    if difference_grids:
+        lines += _format_grids(difference_grids)
+        lines += [_escape(NOTE), ""]
+    elif missing_intervals:
+        lines += [_escape(missing_intervals), ""]
     if reference:
-        beside = compare_with_reference(section, reference)
-        lines += [*_format_tables(beside.grids), _escape(beside.note), ""]
-    return lines + _format_tables([*build_threshold_grids(section), *build_ranking_grids(section)])
+        comparison = compare_with_reference(section, reference)
+        lines += _format_grids(comparison.grids)
+        lines += [_escape(comparison.note), ""]
+    lines += _format_grids(build_threshold_grids(section))
+    lines += _format_grids(build_ranking_grids(section))
+    return lines
 
 
-def _format_tables(grids: Sequence[Grid]) -> list[str]:
-    return [
-        line
-        for table in grids
-        for line in (f"**{_escape(table.title)}** ({_escape(table.note)})", "", *_format_table(table), "")
-    ]
+def _format_list(notes: Sequence[str]) -> list[str]:
+    """Return a bullet list; nothing at all for no notes."""
+    lines = []
+    for note in notes:
+        lines.append(f"- {_escape(note)}")
+    if lines:
+        lines.append("")
+    return lines
 
 
-def _format_table(table: Grid) -> list[str]:
-    if not table.columns:
+def _format_grids(grids: Sequence[Grid]) -> list[str]:
+    lines: list[str] = []
+    for grid in grids:
+        lines += [f"**{_escape(grid.title)}** ({_escape(grid.note)})", ""]
+        lines += _format_grid(grid)
+        lines.append("")
+    return lines
+
+
+def _format_grid(grid: Grid) -> list[str]:
+    if not grid.columns:
         return ["No round has measured this yet."]
-    head = [table.corner, *table.columns, table.last]
-    lines = [_format_row(head), _format_row([":--", *["--:"] * (len(head) - 1)])]
-    for label, last, cells in table.rows:
-        lines.append(_format_row([_escape(label), *(_format_cell(cell) for cell in cells), last]))
+    head = [grid.corner, *grid.columns, grid.last]
+    # Labels are aligned on the left, numbers on the right.
+    alignment = [":--", *["--:"] * (len(head) - 1)]
+    lines = [_format_row(head), _format_row(alignment)]
+    for label, last, entries in grid.rows:
+        lines.append(_format_row([_escape(label), *map(_format_entry, entries), last]))
     return lines
 
 
@@ -63,14 +84,17 @@ def _format_row(cells: Sequence[str]) -> str:
     return f"| {' | '.join(cells)} |"
 
 
-def _format_cell(cell: Entry | None) -> str:
-    if cell is None:
+def _format_entry(entry: Entry | None) -> str:
+    if entry is None:
         return "–"
-    text = f"**{cell.text}**" if cell.best else _escape(cell.text)
-    return f"{text} ({', '.join(cell.notes)})" if cell.notes else text
+    text = f"**{entry.text}**" if entry.best else _escape(entry.text)
+    if not entry.notes:
+        return text
+    return f"{text} ({', '.join(entry.notes)})"
 
 
 def _escape(text: str) -> str:
-    """A user's string as plain words of a Markdown table: no tags, no column breaks, no emphasis."""
-    safe = html.escape(re.sub(r"\s+", " ", text), quote=False)
-    return re.sub(r"([\\|*`\[\]])", r"\\\1", safe)
+    """Return a user's string as plain words of a Markdown table: no tags, no column breaks, no emphasis."""
+    one_line = re.sub(r"\s+", " ", text)
+    without_tags = html.escape(one_line, quote=False)
+    return re.sub(r"([\\|*`\[\]])", r"\\\1", without_tags)

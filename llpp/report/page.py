@@ -1,11 +1,10 @@
-"""Puts everything together: the report's files and its page."""
+"""The files of a report, and its page, which shows all of them."""
 
 import base64
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from llpp.datasets.base import PoseDataset
 from llpp.errors import LlppError
 from llpp.report import figures
 from llpp.report.collect import Collection, Section, collect
@@ -17,17 +16,19 @@ from llpp.report.markdown import format_markdown
 from llpp.report.reference import Comparison, Reference, compare_with_reference
 from llpp.report.summary import summarise_section
 from llpp.report.tables import Grid, build_main_grids, build_ranking_grids, build_threshold_grids, format_tidy_csv
+from llpp.tasks.base import Colour, Task
 
-LoadDataset = Callable[[Path], PoseDataset]  # run directory → its dataset
+LoadTask = Callable[[Path], Task]  # run directory → its task, with its dataset
+TEST_FILE = "test.parquet"  # scores of the test images after a round
 FIGURES = {
     "failure_finding": (
         figures.plot_failure_finding,
-        "PCK of the images that each selection chose (dots: seeds), beside all unlabelled ones that were scored. "
-        "A method that finds failures stays far below the dashed line.",
+        "{metric} of the images that each selection chose (dots: seeds), next to all unlabelled ones that were "
+        "scored. A method that finds failures stays far below the dashed line.",
     ),
     "learning_curve": (
         figures.plot_learning_curve,
-        "PCK on the test images against the number of labelled images. "
+        "{metric} on the test images against the number of labelled images. "
         "The band is one standard deviation over seeds.",
     ),
     "predicted_vs_true": (
@@ -52,7 +53,7 @@ class Picture:
 
 @dataclass(frozen=True)
 class Part:
-    """All that the page shows of one section."""
+    """Everything that the page shows of one section."""
 
     section: Section
     summary: str
@@ -65,6 +66,7 @@ class Part:
     settings: list[tuple[str, str]]
     warnings: list[str]
     galleries: list[Gallery]
+    colours: list[tuple[Colour, str]]  # of the gallery, with their meaning
     gallery_note: str | None
     times: tuple[list[str], list[tuple[str, list[str]]]]
     progress: list[tuple[str, list[tuple[str, str, str]]]]
@@ -73,15 +75,15 @@ class Part:
 
 
 def write_report(
-    folders: Sequence[Path], output: Path, load_dataset: LoadDataset, reference: Reference | None = None
+    folders: Sequence[Path], output: Path, load_task: LoadTask, reference: Reference | None = None
 ) -> Path:
-    """Write tables, figures and the page about all runs under `folders` into `output`.
+    """Write tables, figures and the page about all runs under `folders` into the folder `output`.
 
     Args:
         folders: run directories, or folders that hold some at any depth.
-        output: folder for report.html, table.md, table.csv, differences.csv and three PNG figures; made if missing.
-        load_dataset: run directory → its dataset, for the gallery; may raise LlppError.
-        reference: published numbers to show beside those of the runs.
+        output: gets report.html, table.md, table.csv, differences.csv and three PNG figures; created if missing.
+        load_task: run directory → its task and dataset, for the gallery; may raise LlppError.
+        reference: published numbers to show next to those of the runs.
 
     Returns:
         The path of report.html.
@@ -96,22 +98,31 @@ def write_report(
     write_bytes(output / "differences.csv", format_differences_csv(collection).encode())
     pictures = [_draw_picture(collection, name, output) for name in FIGURES]
     page = output / "report.html"
-    write_bytes(page, _render_html(collection, pictures, load_dataset, reference).encode())
+    write_bytes(page, _render_html(collection, pictures, load_task, reference).encode())
     return page
 
 
 def _draw_picture(collection: Collection, name: str, output: Path) -> Picture:
-    """Draw a figure for both themes; the light one also becomes a file."""
+    """Draw a figure for both themes, and write the light one to a file."""
     draw, caption = FIGURES[name]
-    light, dark = draw(collection, figures.LIGHT), draw(collection, figures.DARK)
+    light = draw(collection, figures.LIGHT)
+    dark = draw(collection, figures.DARK)
     write_bytes(output / f"{name}.png", light)
-    wide = len(collection.sections) > 1 or (name == "predicted_vs_true" and len(collection.labels) > 1)
-    encoded = [base64.b64encode(content).decode() for content in (light, dark)]
-    return Picture(name.replace("_", " "), caption, encoded[0], encoded[1], wide)
+    # Figures with a panel per section or per method need the width of the page.
+    wide = len(collection.sections) > 1
+    if name == "predicted_vs_true":
+        wide = wide or len(collection.labels) > 1
+    metrics = dict.fromkeys(section.metric_title for section in collection.sections)
+    caption = caption.replace("{metric}", " or ".join(metrics))
+    return Picture(name.replace("_", " "), caption, _encode_base64(light), _encode_base64(dark), wide)
+
+
+def _encode_base64(content: bytes) -> str:
+    return base64.b64encode(content).decode()
 
 
 def _render_html(
-    collection: Collection, pictures: list[Picture], load_dataset: LoadDataset, reference: Reference | None
+    collection: Collection, pictures: list[Picture], load_task: LoadTask, reference: Reference | None
 ) -> str:
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
@@ -124,45 +135,72 @@ def _render_html(
         lstrip_blocks=True,
     )
     tiles = choose_tile_count(collection)
-    parts = [_build_part(section, load_dataset, tiles, reference) for section in collection.sections]
+    parts = []
+    for section in collection.sections:
+        parts.append(_build_part(section, load_task, tiles, reference))
     template = environment.get_template("page.html.j2")
-    found = {"copies": collection.copies, "failures": collection.failures}
-    return template.render(parts=parts, pictures=pictures, difference_note=NOTE, **found)
+    return template.render(
+        parts=parts,
+        pictures=pictures,
+        difference_note=NOTE,
+        copies=collection.copies,
+        failures=collection.failures,
+    )
 
 
 def describe_damage(section: Section) -> Iterator[str]:
-    """A sentence about each method that a figure leaves out because its file is not what the round left."""
-    for method in section.methods:
-        run = method.started_runs[0] if method.started_runs else None
-        if run and run.has_round_file(0, "test.parquet") and figures.read_test_losses(run, 0) is None:
-            path = run.get_round_path(0, "test.parquet")
+    """Yield a sentence about each method that a figure leaves out because its file is not as the round wrote it."""
+    for method in section.started_methods:
+        run = method.started_runs[0]
+        if run.has_round_file(0, TEST_FILE) and figures.read_test_losses(run, 0) is None:
+            path = run.get_round_path(0, TEST_FILE)
             yield f"{path} is missing or damaged; the figure of predicted and true losses leaves {method.label} out."
 
 
-def _build_part(section: Section, load_dataset: LoadDataset, tiles: int, reference: Reference | None) -> Part:
-    dataset, note = None, None
-    try:
-        dataset = load_dataset(section.first_run.folder)
-    except LlppError as error:
-        note = f"The gallery is left out because the dataset could not be read: {error}"
+def _build_part(section: Section, load_task: LoadTask, tiles: int, reference: Reference | None) -> Part:
+    """Build everything that the page shows of a section; with 0 `tiles`, the gallery is left out."""
+    task, gallery_note = _load_task(section, load_task)
+    dataset = task.dataset if task else None
+    galleries: list[Gallery] = []
     if not tiles:
-        note = "The gallery is left out: so many selections would not fit on one page. Report fewer runs to see it."
-    missing = list_skipped_images(section)
+        gallery_note = (
+            "The gallery is left out: so many selections would not fit on one page. Report fewer runs to see it."
+        )
+    elif task:
+        galleries = build_galleries(section, task, tiles)
+    comparison = None
+    if reference:
+        comparison = compare_with_reference(section, reference)
+    progress = []
+    configs = []
+    for method in section.methods:
+        progress.append((method.label, describe_progress(method)))
+        configs.append((method.label, method.runs[0].text))
+    skipped = list_skipped_images(section)
     return Part(
         section=section,
         summary=summarise_section(section),
         main=build_main_grids(section),
         differences=build_difference_grids(section),
         too_few=explain_missing_intervals(section),
-        comparison=compare_with_reference(section, reference) if reference else None,
+        comparison=comparison,
         more=build_threshold_grids(section),
         ranking=build_ranking_grids(section),
-        settings=list_settings(section, dataset, len(missing)),
+        settings=list_settings(section, task, len(skipped)),
         warnings=[*list_box_warnings(dataset), *describe_damage(section)],
-        galleries=build_galleries(section, dataset, tiles) if dataset and tiles else [],
-        gallery_note=note,
+        galleries=galleries,
+        colours=task.explain_colours() if task else [],
+        gallery_note=gallery_note,
         times=tabulate_times(section),
-        progress=[(method.label, describe_progress(method)) for method in section.methods],
-        skipped=missing,
-        configs=[(method.label, method.runs[0].text) for method in section.methods],
+        progress=progress,
+        skipped=skipped,
+        configs=configs,
     )
+
+
+def _load_task(section: Section, load_task: LoadTask) -> tuple[Task | None, str | None]:
+    """Load a section's task and dataset; where that fails, return None and the reason."""
+    try:
+        return load_task(section.first_run.folder), None
+    except LlppError as error:
+        return None, f"The gallery is left out because the dataset could not be read: {error}"

@@ -1,17 +1,27 @@
-"""Published numbers beside a report's own.
+"""Published numbers next to those of a report.
 
 LearningLoss++ (Shukla & Ahmed, CVPR Workshops 2021), Table 3: means of 5 repeats after each of 5 stages.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from llpp.errors import ConfigError
 from llpp.report.collect import Cell, Method, Section
-from llpp.report.tables import Best, Entry, Grid, GridRow, find_best, format_counts, format_mean_and_spread
+from llpp.report.metric import SELECTED_METRIC, TEST_METRIC
+from llpp.report.tables import (
+    Best,
+    Entry,
+    Grid,
+    GridRow,
+    find_best,
+    format_counts,
+    format_mean,
+    format_mean_and_spread,
+)
 
 Means = Mapping[str, tuple[float, ...]]  # method → mean after each stage
-OurMethods = Mapping[str | None, Sequence[Method]]  # the paper's name → our methods
+OurMethods = Mapping[str | None, Sequence[Method]]  # the paper's name, or None for no counterpart → our methods
 REPEATS = "5"
 
 
@@ -27,16 +37,16 @@ class PublishedTable:
 
 @dataclass(frozen=True)
 class Reference:
-    """A paper."""
+    """A paper and its tables."""
 
     name: str
-    tables: Mapping[str, PublishedTable]  # what a dataset's ids begin with → its table
+    tables: Mapping[str, PublishedTable]  # dataset name → its table
     note: str
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """What a section shows of a reference: grids with a note, or a sentence why there are none."""
+    """Part of a section that shows a reference: grids with a note, or only a note that says why there are none."""
 
     note: str
     grids: tuple[Grid, ...] = ()
@@ -85,103 +95,148 @@ PAPER = Reference(
     "paper's published code measures PCK at 20 thresholds from 0 to 1 (0.2105, 0.4737, 0.5263, …; neither 0.2 nor "
     "0.5 is among them), divides by the full diagonal of the head box on MPII (the standard takes 0.6 of it), counts "
     "visible joints only, and takes a wrong torso for 39 % of the LSPET images, which are those sampled in its LSP "
-    "table; its validation images are its test images. Stages stand beside rounds in their order, the first stage "
-    "beside round 0, whatever the numbers of labelled images; the paper heads its columns 2,000 to 6,000 for LSP and "
-    "1,000 to 5,000 for MPII. Its standard deviations are 0.003 to 0.036 in (a) and 0.002 to 0.011 in (b). LL is the "
-    "ranking objective and LL++ the KL objective, both with the GAP-FC head; conv is LL++ with the multi-scale "
+    "table; its validation images are its test images. Stages stand next to rounds in their order, the first stage "
+    "next to round 0, whatever the numbers of labelled images; the paper heads its columns 2,000 to 6,000 for LSP "
+    "and 1,000 to 5,000 for MPII. Its standard deviations are 0.003 to 0.036 in (a) and 0.002 to 0.011 in (b). LL is "
+    "the ranking objective and LL++ the KL objective, both with the GAP-FC head; conv is LL++ with the multi-scale "
     "convolutional head.",
 )  # fmt: skip
+SELECTED_TITLE = "(a), PCK of the sampled images: lower finds more failures"
+TEST_TITLE = "(b), test score: higher is better"
 REFERENCES = {"paper": PAPER}
 # objective and head of a selection by predicted loss → the paper's column
 PAPER_COLUMNS = {("ranking", "gap_fc"): "LL", ("kl", "gap_fc"): "LL++", ("kl", "multiscale_conv"): "conv"}
+# acquisition that predicts no loss → the paper's column
+PAPER_BASELINES = {"random": "random", "core_set": "coreset"}
 
 
 def get_reference(name: str | None) -> Reference | None:
-    """The reference of this name; None for none, ConfigError for an unknown one."""
+    """Return the reference of this name; None if no name is given.
+
+    Raises:
+        ConfigError: an unknown name.
+    """
     if name in (None, "null"):
         return None
-    if found := REFERENCES.get(str(name)):
-        return found
-    raise ConfigError(f"report.reference={name!r} is not known; use {' or '.join(REFERENCES)}, or leave it out")
+    reference = REFERENCES.get(str(name))
+    if reference is None:
+        known = " or ".join(REFERENCES)
+        raise ConfigError(f"report.reference={name!r} is invalid; expected {known}, or leave it out")
+    return reference
 
 
 def find_counterpart(method: Method) -> str | None:
-    """The paper's name for a method; None for one that it does not have."""
-    acquisition, objective, head = map(method.runs[0].get_plug_in, ("acquisition", "objective", "head"))
+    """Return the paper's name for a method; None for one that the paper does not have."""
+    run = method.runs[0]
+    acquisition = run.get_plug_in("acquisition")
     if acquisition == "predicted_loss":
-        return PAPER_COLUMNS.get((objective, head))
-    return {"random": "random", "core_set": "coreset"}.get(acquisition)
+        return PAPER_COLUMNS.get((run.get_plug_in("objective"), run.get_plug_in("head")))
+    return PAPER_BASELINES.get(acquisition)
 
 
 def compare_with_reference(section: Section, reference: Reference) -> Comparison:
-    """Both parts of the paper's table, each of its methods with ours below it."""
+    """Build both parts of the paper's table, with our methods below the paper's methods that they correspond to."""
     table = reference.tables.get(section.dataset_name)
     if table is None:
         return Comparison(f"{reference.name} has no numbers for the dataset {section.dataset_name}.")
     ours: dict[str | None, list[Method]] = {}
     for method in section.methods:
         ours.setdefault(find_counterpart(method), []).append(method)
-    without = ", ".join(method.label for method in ours.get(None, ()))
-    heads = tuple(str(stage + 1) for stage in range(len(table.labelled)))
-    counts = _build_count_rows(table, ours)
-    parts: tuple[tuple[str, str, Means, Best], ...] = (
-        ("(a), PCK of the sampled images: lower finds more failures", "selected_pck", table.selected, "lowest"),
-        ("(b), test score: higher is better", "test_pck", table.test, "highest"),
+    count_rows = _build_count_rows(table, ours)
+    selected_rows = _build_rows(table.selected, ours, SELECTED_METRIC, "lowest")
+    test_rows = _build_rows(table.test, ours, TEST_METRIC, "highest")
+    grids = (
+        _build_stage_grid(reference, table, SELECTED_TITLE, [*count_rows, *selected_rows]),
+        _build_stage_grid(reference, table, TEST_TITLE, [*count_rows, *test_rows]),
     )
-    grids = [
-        Grid(
-            f"{reference.name} {title} ({table.dataset}), and the runs here",
-            "The best of the paper's means is bold, and the best of those here.",
-            heads, (*counts, *_build_rows(means, ours, quantity, best)), corner="stage",
-        )
-        for title, quantity, means, best in parts
-    ]  # fmt: skip
-    note = reference.note + (f" Without a counterpart in the paper: {without}." if without else "")
-    return Comparison(note, tuple(grids))
+    note = reference.note
+    unmatched = ", ".join(method.label for method in ours.get(None, ()))
+    if unmatched:
+        note += f" Without a counterpart in the paper: {unmatched}."
+    return Comparison(note, grids)
 
 
-def _build_rows(means: Means, ours: OurMethods, quantity: str, best: Best) -> tuple[GridRow, ...]:
-    """The paper's methods in its order, each above its counterparts."""
-    theirs = {name: [Cell(mean, None, (mean,), stage) for stage, mean in enumerate(m)] for name, m in means.items()}
-    mine = {
-        method.label: [_get_round_cell(method, quantity, stage) for stage in range(len(means[name]))]
-        for name in means
-        for method in ours.get(name, ())
-    }
-    bests = [[find_best(column, best) for column in zip(*side.values(), strict=True)] for side in (theirs, mine)]
-    rows: list[GridRow] = []
-    for name, cells in theirs.items():
-        rows.append((f"{name} (paper)", REPEATS, _build_entries(cells, bests[0])))
+def _build_stage_grid(reference: Reference, table: PublishedTable, title: str, rows: Sequence[GridRow]) -> Grid:
+    """Build a grid with a column per stage of the paper, counted from 1."""
+    return Grid(
+        title=f"{reference.name} {title} ({table.dataset}), and the runs here",
+        note="The best of the paper's means is bold, and the best of those here.",
+        columns=tuple(map(str, range(1, len(table.labelled) + 1))),
+        rows=tuple(rows),
+        corner="stage",
+    )
+
+
+def _build_rows(means: Means, ours: OurMethods, quantity: str, best: Best) -> list[GridRow]:
+    """Build a row for each of the paper's methods in its order, followed by rows of our counterparts.
+
+    The best of a column is marked twice: among the paper's means, and among ours.
+    """
+    their_cells: dict[str, list[Cell | None]] = {}
+    our_cells: dict[str, list[Cell | None]] = {}
+    for name, stage_means in means.items():
+        their_cells[name] = [Cell(mean, None, (mean,), stage) for stage, mean in enumerate(stage_means)]
         for method in ours.get(name, ()):
-            rows.append(
-                (f"here: {method.label}", str(len(method.started_runs)), _build_entries(mine[method.label], bests[1]))
-            )
-    return tuple(rows)
+            our_cells[method.label] = [_get_round_cell(method, quantity, stage) for stage in range(len(stage_means))]
+    their_best = _find_best_per_column(their_cells.values(), best)
+    our_best = _find_best_per_column(our_cells.values(), best)
+
+    rows: list[GridRow] = []
+    for name, cells in their_cells.items():
+        rows.append((f"{name} (paper)", REPEATS, _build_entries(cells, their_best)))
+        for method in ours.get(name, ()):
+            entries = _build_entries(our_cells[method.label], our_best)
+            rows.append((f"here: {method.label}", str(len(method.started_runs)), entries))
+    return rows
+
+
+def _find_best_per_column(rows: Iterable[Sequence[Cell | None]], best: Best) -> list[str | None]:
+    return [find_best(column, best) for column in zip(*rows, strict=True)]
+
+
+def _build_entries(cells: Sequence[Cell | None], best_means: Sequence[str | None]) -> tuple[Entry | None, ...]:
+    entries: list[Entry | None] = []
+    for cell, best_mean in zip(cells, best_means, strict=True):
+        if cell is None:
+            entries.append(None)
+            continue
+        entries.append(Entry(format_mean_and_spread(cell), format_mean(cell) == best_mean))
+    return tuple(entries)
 
 
 def _build_count_rows(table: PublishedTable, ours: OurMethods) -> list[GridRow]:
-    """The numbers of labelled images that either side gives for its stages."""
-    matched = [method for name, methods in ours.items() if name for method in methods]
-    cells: list[Entry | None] = []
+    """Build two rows with the numbers of labelled images at each stage: the paper's, and our counterparts'."""
+    published = tuple(map(Entry, format_counts(table.labelled)))
+    matched: list[Method] = []
+    for name, methods in ours.items():
+        if name:
+            matched += methods
+    entries: list[Entry | None] = []
     for stage in range(len(table.labelled)):
-        found = {n for method in matched if (n := _count_labelled(method, stage)) is not None}
-        cells.append(Entry(" or ".join(format_counts(sorted(found)))) if found else None)
-    published = tuple(Entry(count) for count in format_counts(table.labelled))
-    return [("labelled images (paper)", "", published), ("labelled images (here)", "", tuple(cells))]
-
-
-def _build_entries(cells: Sequence[Cell | None], bests: Sequence[str | None]) -> tuple[Entry | None, ...]:
-    return tuple(
-        Entry(format_mean_and_spread(cell), f"{cell.mean:.3f}" == won) if cell else None
-        for cell, won in zip(cells, bests, strict=True)
-    )
+        # Our methods may have started with different numbers of images.
+        counts = set()
+        for method in matched:
+            count = _count_labelled(method, stage)
+            if count is not None:
+                counts.add(count)
+        if counts:
+            entries.append(Entry(" or ".join(format_counts(sorted(counts)))))
+        else:
+            entries.append(None)
+    return [("labelled images (paper)", "", published), ("labelled images (here)", "", tuple(entries))]
 
 
 def _count_labelled(method: Method, number: int) -> int | None:
-    """Labelled images at the beginning of a round."""
-    return next((int(r.row["labelled"] or 0) for r in method.rounds if r.number == number), None)
+    """Return the number of labelled images at the beginning of round `number`; None if no seed has committed it."""
+    for committed in method.rounds:
+        if committed.number == number:
+            return int(committed.row["labelled"] or 0)
+    return None
 
 
 def _get_round_cell(method: Method, quantity: str, number: int) -> Cell | None:
+    """Return a quantity of a method after round `number`."""
     labelled = _count_labelled(method, number)
-    return None if labelled is None else method.compute_cell(quantity, labelled)
+    if labelled is None:
+        return None
+    return method.compute_cell(quantity, labelled)

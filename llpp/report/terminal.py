@@ -8,53 +8,61 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from llpp.report.collect import collect
+from llpp.report.collect import Section, collect
 from llpp.report.differences import build_difference_grids, explain_missing_intervals
-from llpp.report.reference import Reference, compare_with_reference
+from llpp.report.reference import Comparison, Reference, compare_with_reference
 from llpp.report.tables import Entry, Grid, build_main_grids, describe_missing_seeds
 
 
 def print_tables(folders: Sequence[Path], console: Console | None = None, reference: Reference | None = None) -> None:
-    """Print the two main tables of all runs under `folders`, their differences, and a reference beside them."""
+    """Print the two main tables of all runs under `folders`, their differences, and a reference next to them."""
     console = console or Console()
     collection = collect(folders)
     for section in collection.sections:
-        console.print(Text(section.dataset, style="bold"))
-        beside = compare_with_reference(section, reference) if reference else None
-        for table in [
-            *build_main_grids(section),
-            *build_difference_grids(section),
-            *(beside.grids if beside else ()),
-        ]:
-            if table.columns:
-                console.print(_build_rich_table(table))
-        notes = [
-            explain_missing_intervals(section),
-            beside.note if beside else None,
-            *map(describe_missing_seeds, section.methods),
-        ]
-        for note in filter(None, notes):
-            console.print(Text(note, style="dim"))
+        comparison = None
+        if reference:
+            comparison = compare_with_reference(section, reference)
+        _print_section(console, section, comparison)
     for failure in collection.failures:
         console.print(Text(f"failed: {failure}", style="red"))
 
 
-def _build_rich_table(table: Grid) -> Table:
-    shown = Table(title=Text(table.title), caption=Text(table.note), title_justify="left", caption_justify="left")
-    shown.box, shown.padding = SIMPLE_HEAD, (0, 1, 0, 0)
-    shown.add_column(table.corner, overflow="fold")
-    for column in table.columns:
-        shown.add_column(column, justify="right")
-    for label, _, cells in table.rows:
-        shown.add_row(Text(label), *(_format_cell(cell) for cell in cells))
-    return shown
+def _print_section(console: Console, section: Section, comparison: Comparison | None) -> None:
+    grids = [*build_main_grids(section), *build_difference_grids(section)]
+    notes = [explain_missing_intervals(section)]
+    if comparison:
+        grids += comparison.grids
+        notes.append(comparison.note)
+    notes += map(describe_missing_seeds, section.methods)
+
+    console.print(Text(section.dataset, style="bold"))
+    for grid in grids:
+        if grid.columns:
+            console.print(_build_rich_table(grid))
+    for note in notes:
+        if note:
+            console.print(Text(note, style="dim"))
 
 
-def _format_cell(cell: Entry | None) -> Text:
-    if cell is None:
+def _build_rich_table(grid: Grid) -> Table:
+    # Names come from users: a Text, unlike a string, is never read as markup.
+    table = Table(title=Text(grid.title), caption=Text(grid.note), title_justify="left", caption_justify="left")
+    table.box = SIMPLE_HEAD
+    table.padding = (0, 1, 0, 0)
+    table.add_column(grid.corner, overflow="fold")
+    for column in grid.columns:
+        table.add_column(column, justify="right")
+    for label, _, entries in grid.rows:
+        table.add_row(Text(label), *map(_format_entry, entries))
+    return table
+
+
+def _format_entry(entry: Entry | None) -> Text:
+    """Return the mean, with its notes in lines below it."""
+    if entry is None:
         return Text("–")
-    return Text("\n").join([Text(cell.text, style="bold green" if cell.best else ""), *map(_format_note, cell.notes)])
-
-
-def _format_note(note: str) -> Text:
-    return Text(note, style="dim")
+    style = "bold green" if entry.best else ""
+    lines = [Text(entry.text, style=style)]
+    for note in entry.notes:
+        lines.append(Text(note, style="dim"))
+    return Text("\n").join(lines)

@@ -1,29 +1,33 @@
-"""The rounds: train, test, score, select, commit; a plain function over values and factories."""
+"""The rounds of an active-learning run: train, test, score, select, commit."""
 
 import errno
 import logging
 import socket
-from collections.abc import Callable
-from contextlib import ExitStack
-from dataclasses import asdict, replace
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
 
 from llpp.distributed import collectives
 from llpp.errors import StateError
-from llpp.hashing import hash_json
+from llpp.inference.evaluation import Evaluation
 from llpp.inference.scorer import PoolScorer
 from llpp.rounds import pool_growth, records
-from llpp.rounds.experiment import Experiment
 from llpp.rounds.pool import Pool
-from llpp.rounds.preflight import check_labels, check_sizes, check_state_visible, create_initial_state
-from llpp.rounds.selection import score_and_select
+from llpp.rounds.preflight import check_sizes, check_state_visible, create_initial_state, find_unreadable_images
+from llpp.rounds.run import Run
+from llpp.rounds.selection import Selection, select_from_pool
 from llpp.rounds.stopwatch import Stopwatch
 from llpp.run_dir import layout
 from llpp.run_dir.lock import check_lock_held, lock_run_dir
-from llpp.run_dir.state import Round, Row, RunState, load_state, save_state
-from llpp.training.round_trainer import RoundTrainer
+from llpp.run_dir.state import Round, RunState, compute_digest, load_state, save_state
+from llpp.training.round_trainer import TrainedRound
 
 log = logging.getLogger(__name__)
+MIN_LABELLED = 2  # images that an objective can compare
 STORAGE_ERRORS = {
     errno.ENOSPC,
     errno.EDQUOT,
@@ -37,155 +41,238 @@ STORAGE_ERRORS = {
 }
 
 
-def run(experiment: Experiment) -> RunState:
-    """Run all rounds that are not committed yet; the same call resumes after any end.
+@dataclass(frozen=True)
+class RoundResult:
+    """What a round has found out, before it is committed."""
 
-    All ranks call it together; the first one alone reads and writes the run directory.
+    number: int
+    pool: Pool  # that it was trained with
+    trained: TrainedRound
+    validation: int  # labels that have steered the training
+    test_rows: NDArray[np.int64]
+    test_scores: Evaluation
+    selection: Selection | None  # None in the last round
+    stopwatch: Stopwatch
+
+
+def run_rounds(run: Run) -> RunState:
+    """Run every round that is not committed yet; after any interruption the same call resumes.
+
+    All ranks call it together; only rank 0 reads and writes the run directory.
     """
-    run_dir, failed = experiment.run_dir, True
-    shape = {"rounds": experiment.settings.rounds, "program": experiment.code, "run_dir": str(run_dir)}
-    facts = {**experiment.science, **shape}
-    collectives.check_equal_across_ranks(
-        "settings, data and program", facts, "start all of them with one command, code and dataset"
-    )
+    _check_same_on_all_ranks(run)
+    failed = True
     try:
-        with ExitStack() as held:
-            state = opened(experiment, held)
-            for number in range(len(state.rounds), experiment.settings.rounds):
-                state = run_round(experiment, state, number)
+        with explain_storage_errors(run.directory), ExitStack() as held:
+            state = open_run(run, held)
+            for number in range(len(state.rounds), run.settings.rounds):
+                state = run_round(run, state, number)
             failed = False
+    finally:
+        run.publisher.close(failed)
+    return state
+
+
+def open_run(run: Run, held: ExitStack) -> RunState:
+    """Load the committed rounds, or start a new state; refuse what does not match this configuration.
+
+    `held` gets the run directory's lock.
+    """
+    stored = collectives.on_rank_zero(lambda: _lock_and_load(run.directory, held))
+    records_changed = stored is None
+    if stored is None:
+        resumed = create_initial_state(run.settings, run.result_settings, run.data)
+        opened = resumed
+    else:
+        added = collectives.on_rank_zero(lambda: find_added_rows(run, stored))
+        resumed = collectives.on_rank_zero(lambda: drop_round_to_redo(run, stored))
+        if added is not None:
+            bad = find_unreadable_images(run.settings, run.data, added.tolist())
+            resumed = pool_growth.grow_pool(resumed, run.result_settings, run.data.dataset, added, bad)
+            records_changed = True
+        # On the disk, a round to redo stays until it is done again.
+        opened = replace(resumed, rounds=stored.rounds)
+
+    training_rows = run.data.select_rows("train", opened)
+    run.oracle.check(training_rows)
+    check_sizes(run.settings, len(opened.initial), len(training_rows))
+    collectives.on_rank_zero(lambda: _write_opened_run(run, opened, records_changed))
+    check_state_visible(run.directory, compute_digest(opened))
+
+    if opened.rounds:
+        log.info("%s: %d of %d rounds are done", run.directory, len(opened.rounds), run.settings.rounds)
+    run.publisher.show(resumed, run.data.task)
+    if len(resumed.rounds) < run.settings.rounds:
+        run.data.open_crops()
+    return resumed
+
+
+def find_added_rows(run: Run, state: RunState) -> NDArray[np.int64] | None:
+    """Rows by which the data has grown since the last start.
+
+    None if nothing has changed, an error if anything else.
+    """
+    return pool_growth.find_added_rows(run.directory, state, run.result_settings, run.data, run.settings.grow)
+
+
+def drop_round_to_redo(run: Run, state: RunState) -> RunState:
+    """The state without its last round, if that must be done again.
+
+    Either the run is extended, and the round selects after all, from the checkpoint that it left. Or the next round
+    starts from its weights, and they are damaged. StateError if those of the round before it are damaged, too.
+    """
+    if not 0 < len(state.rounds) < run.settings.rounds:
+        return state
+    shortened = replace(state, rounds=state.rounds[:-1])
+    damaged = find_damaged_start_weights(run, state)
+    if damaged:
+        log.warning("%s is missing or damaged; round %d is done again", damaged, len(shortened.rounds))
+    elif state.rounds[-1].selected:
+        return state
+    damaged = find_damaged_start_weights(run, shortened)
+    if damaged:
+        raise StateError(
+            f"{damaged} is missing or damaged, and round {len(shortened.rounds)} starts from it; restore it from a "
+            "backup, or choose another name=…"
+        )
+    return shortened
+
+
+def find_damaged_start_weights(run: Run, state: RunState) -> Path | None:
+    """The weights that the next round starts from, if they are not what its last round left."""
+    if not state.rounds or run.settings.init != "previous":
+        return None
+    path = run.trainer.get_tested_checkpoint(len(state.rounds) - 1)
+    if layout.is_damaged(run.directory, state.rounds[-1], path.name):
+        return path
+    return None
+
+
+def run_round(run: Run, state: RunState, number: int) -> RunState:
+    """Train on the labelled ids, test, score the unlabelled pool, select from it, commit."""
+    stopwatch = Stopwatch()
+    pool = build_pool(run, state)
+    labelled = tuple(pool.ids.take(pool.labelled))
+    validation = run.data.select_rows("val", state)
+    loaders = run.data.make_loaders(pool.labelled.tolist(), validation.tolist(), number)
+
+    # The images matter to round 0 alone, whose model may come from another run.
+    files = run.data.hash_files([*pool.labelled.tolist(), *validation.tolist()]) if number == 0 else ""
+    # A round trains with the settings of the dataset that its ids were chosen from, whatever has joined since.
+    trainer = replace(run.trainer, result_settings=state.get_result_settings(number))
+    trained = trainer.train(number, labelled, loaders, state.steps, files)
+    stopwatch.record_lap("train")
+
+    scorer = PoolScorer(trained.trainer, trained.module, loaders, run.performance)
+    test_rows = run.data.select_rows("test", state)
+    test_scores = scorer.score(test_rows)
+    stopwatch.record_lap("test")
+
+    # The last round's model is only tested: no later round trains on what it selects.
+    selection = None
+    if number < run.settings.rounds - 1:
+        selection = select_from_pool(
+            run.acquisition, run.oracle, run.data.task, run.settings, pool, number, scorer, stopwatch
+        )
+
+    steered = run.settings.weights == "best" or trained.steered
+    validation_labels = len(validation) if steered else 0
+    result = RoundResult(number, pool, trained, validation_labels, test_rows, test_scores, selection, stopwatch)
+    return collectives.on_rank_zero(lambda: commit_round(run, state, result))
+
+
+def build_pool(run: Run, state: RunState) -> Pool:
+    """The pool after all committed rounds, without skipped images and without what still waits for a label."""
+    asked = Pool.build(run.data.dataset.records.ids, run.data.select_rows("train", state), state.labelled)
+    answered = collectives.on_rank_zero(lambda: _ask_oracle(run, state))
+    return replace(asked, labelled=asked.labelled[answered])
+
+
+def commit_round(run: Run, state: RunState, result: RoundResult) -> RunState:
+    """Write the round's files, then the state that makes it real; only rank 0 calls it."""
+    check_lock_held(run.directory)
+    directory = layout.get_round_dir(run.directory, result.number)
+    test_ids = result.pool.ids.take(result.test_rows)
+    records.write_scores(directory / "test.parquet", test_ids, result.test_scores)
+    selected: tuple[str, ...] = ()
+    if result.selection is not None:
+        records.write_selection(directory, result.selection)
+        selected = tuple(result.selection.ids)
+    row = records.build_row(
+        result.number, run.data.task, len(result.pool.labelled), result.validation, result.test_scores
+    )
+    row |= {
+        "pool": len(result.pool.unlabelled),
+        "base_reused": int(result.trained.reused),
+        "steps": result.trained.steps,
+        "devices": collectives.get_world_size(),
+    }
+    if result.selection is not None:
+        row |= records.build_selection_row(run.data.task, result.selection)
+    row |= result.stopwatch.to_row()
+
+    committed = state.commit(
+        Round(result.number, row, selected, layout.collect_digests(directory), socket.gethostname())
+    )
+    save_state(committed, run.directory / "state.json")
+    records.write_rounds(committed, run.directory)
+    run.publisher.log_round(row)
+    run.publisher.show(committed, run.data.task)
+    log.info("%s", records.format_round_line(run.directory, run.data.task, row, run.settings.rounds))
+    return committed
+
+
+def _check_same_on_all_ranks(run: Run) -> None:
+    facts = {
+        **run.result_settings,
+        "rounds": run.settings.rounds,
+        "program": run.code,
+        "run_dir": str(run.directory),
+    }
+    remedy = "start all of them with one command, code and dataset"
+    collectives.check_equal_across_ranks("settings, data and program", facts, remedy)
+
+
+def _ask_oracle(run: Run, state: RunState) -> NDArray[np.bool_]:
+    """Whether each id that was asked for so far has its label; StateError if too few have for training."""
+    # Asking again changes nothing, and a run that was killed before it had asked does it now.
+    run.oracle.ask(state.labelled)
+    answered = run.oracle.find_answered(state.labelled)
+    count = int(answered.sum())
+    if count < MIN_LABELLED:
+        raise StateError(
+            f"{count} of the {len(answered)} images that were selected for labelling have labels; round "
+            f"{len(state.rounds)} needs {MIN_LABELLED} at least: label some of them, then run the same command again"
+        )
+    return answered
+
+
+def _lock_and_load(run_dir: Path, held: ExitStack) -> RunState | None:
+    try:
+        run_dir.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StateError(
+            f"the run directory {run_dir} cannot be made ({error.strerror}); choose another paths.runs=…"
+        ) from error
+    held.enter_context(lock_run_dir(run_dir))
+    return load_state(run_dir / "state.json")
+
+
+def _write_opened_run(run: Run, state: RunState, records_changed: bool) -> None:
+    """Write what a run has before its next round; the records come before the state that knows of them."""
+    pool_growth.write_records(run.directory, state, run.data, records_changed)
+    records.write_initial_files(state, run.directory, run.config)
+
+
+@contextmanager
+def explain_storage_errors(run_dir: Path) -> Iterator[None]:
+    """Turn errors of the run directory's storage into a StateError with a remedy."""
+    try:
+        yield
     except OSError as error:
         if error.errno not in STORAGE_ERRORS:
             raise
         raise StateError(
             f"cannot write to the run directory {run_dir}: {error.strerror or error}; the last committed round is "
-            "safe. Make room or give permission and start the same command again, or choose another runs=…"
+            "safe. Make room or give permission and run the same command again, or choose another paths.runs=…"
         ) from error
-    finally:
-        for observer in experiment.observers:
-            observer.close(failed)
-    return state
-
-
-def opened(experiment: Experiment, held: ExitStack) -> RunState:
-    """The state to go on from; `held` gets the run directory's lock."""
-    run_dir, settings = experiment.run_dir, experiment.settings
-
-    def found() -> RunState | None:
-        run_dir.mkdir(parents=True, exist_ok=True)
-        held.enter_context(lock_run_dir(run_dir))
-        return load_state(run_dir / "state.json")
-
-    state = collectives.on_rank_zero(found)
-    anew = state is None
-    if state is None:
-        state = create_initial_state(settings, experiment.science, experiment.dataset, experiment.bad_images)
-        left = state
-    else:
-        old = state
-        added = collectives.on_rank_zero(lambda: pool_growth.find_added_rows(experiment, old))
-        left = collectives.on_rank_zero(lambda: without_what_is_redone(experiment, old))
-        if added is not None:
-            left, anew = pool_growth.grow_pool(experiment, left, added), True
-        state = replace(left, rounds=state.rounds)
-    check_labels(experiment.dataset, state.skipped)
-    check_sizes(settings, len(state.initial), len(experiment.split_rows("train", state)))
-    begun = state
-
-    def written() -> None:
-        pool_growth.write_records(experiment, begun, anew)
-        records.write_initial_files(begun, run_dir, experiment.config)
-
-    collectives.on_rank_zero(written)
-    check_state_visible(run_dir, hash_json(asdict(begun)))
-    if state.rounds:
-        log.info("%s: %d of %d rounds are done", run_dir, len(state.rounds), settings.rounds)
-    experiment.show(left)
-    if len(left.rounds) < settings.rounds:
-        experiment.prepare()
-    return left
-
-
-def without_what_is_redone(experiment: Experiment, state: RunState) -> RunState:
-    """The state without its last round, where that is the first to be done; on the disk it stays until then.
-
-    Either the run is extended, and the round selects after all, from the checkpoint that it left. Or the next round
-    goes on from its weights, and they are damaged. StateError if so are those of the round before it.
-    """
-    if not 0 < len(state.rounds) < experiment.settings.rounds:
-        return state
-    first = replace(state, rounds=state.rounds[:-1])
-    if broken := unusable_start(experiment, state):
-        log.warning("%s is missing or damaged; round %d is done again", broken, len(first.rounds))
-    elif state.rounds[-1].selected:
-        return state
-    if broken := unusable_start(experiment, first):
-        raise StateError(
-            f"{broken} is missing or damaged, and round {len(first.rounds)} starts from it; restore it from a "
-            "backup, or choose another name=…"
-        )
-    return first
-
-
-def unusable_start(experiment: Experiment, state: RunState) -> Path | None:
-    """The weights that the next round starts from, if they are not what its last round left."""
-    if not state.rounds or experiment.settings.init != "previous":
-        return None
-    path = experiment.training.get_tested_checkpoint(len(state.rounds) - 1)
-    return path if layout.is_damaged(experiment.run_dir, state.rounds[-1], path.name) else None
-
-
-def training(experiment: Experiment, state: RunState, number: int) -> RoundTrainer:
-    """What trains round `number`: the same, whatever has joined the pool since its ids were chosen."""
-    return replace(experiment.training, science=state.get_result_settings(number))
-
-
-def current_pool(experiment: Experiment, state: RunState) -> Pool:
-    """The pool after all committed rounds, without skipped images."""
-    return Pool.build(experiment.dataset.records.ids, experiment.split_rows("train", state), state.labelled)
-
-
-def run_round(experiment: Experiment, state: RunState, number: int) -> RunState:
-    """Train on the labelled ids, test, select unless it is the last round, commit."""
-    settings, run_dir = experiment.settings, experiment.run_dir
-    pool = current_pool(experiment, state)
-    labelled, validation = pool.labelled.tolist(), experiment.split_rows("val", state).tolist()
-    data = experiment.make_data(labelled, validation, number)
-    clock = Stopwatch()
-    files = experiment.files([*labelled, *validation]) if number == 0 else ""
-    trained = training(experiment, state, number).train(number, state.labelled, data, state.steps, files)
-    clock.record_lap("train")
-    directory = layout.get_round_dir(run_dir, number)
-    scoring = PoolScorer(trained.trainer, trained.module, data, experiment.performance)
-
-    test = experiment.split_rows("test", state)
-    tested = scoring.score(test)
-    clock.record_lap("test")
-    selected: list[str] = []
-    selection: Callable[[], Row] = dict
-    if number < settings.rounds - 1:
-        selected, selection = score_and_select(experiment, pool, number, scoring, directory, clock)
-
-    def committed() -> RunState:
-        check_lock_held(run_dir)
-        records.write_scores(directory / "test.parquet", pool.ids.take(test), tested)
-        steered = settings.weights == "best" or trained.steered
-        row = records.build_test_row(number, len(labelled), len(validation) if steered else 0, tested)
-        row |= {
-            "pool": len(pool.unlabelled),
-            "base_reused": int(trained.reused),
-            "steps": trained.steps,
-            "devices": collectives.get_world_size(),
-        }
-        row |= selection() | clock.to_row()
-        done = state.commit(
-            Round(number, row, tuple(selected), layout.collect_digests(directory), socket.gethostname())
-        )
-        save_state(done, run_dir / "state.json")
-        records.write_rounds(done, run_dir)
-        records.log_round(experiment.loggers, row)
-        experiment.show(done)
-        log.info("%s", records.format_round_line(run_dir, row, settings.rounds))
-        return done
-
-    return collectives.on_rank_zero(committed)

@@ -1,6 +1,6 @@
 """Which of the training records are labelled.
 
-Apart from `state`, which reads and writes what a run remembers, so that the command line needs no arrays.
+Apart from `run_dir.state`, which reads and writes what a run remembers, so that the command line needs no arrays.
 """
 
 from collections.abc import Sequence
@@ -29,16 +29,19 @@ class Pool:
         """Move ids to the labelled part; StateError on strangers and repeats."""
         names = Ids(ids)
         rows = self.ids.find_rows(names)
-        free = np.zeros(len(self.ids) + 1, dtype=np.bool_)  # the last place is for strangers, whose row is -1
+        # The last position is for strangers, whose row is -1.
+        free = np.zeros(len(self.ids) + 1, dtype=np.bool_)
         free[self.unlabelled] = True
-        if len(strange := np.flatnonzero(~free[rows])):
+        strange = np.flatnonzero(~free[rows])
+        if len(strange):
             raise StateError(
                 f"{len(strange)} ids to label are not in the unlabelled pool, {names[int(strange[0])]!r} among them; "
                 "has the dataset changed since this run was started?"
             )
         free[rows] = False
         left = self.unlabelled[free[self.unlabelled]]
-        if twice := len(rows) + len(left) - len(self.unlabelled):
+        twice = len(rows) + len(left) - len(self.unlabelled)
+        if twice:
             raise StateError(
                 f"{twice} of {len(rows)} ids would be labelled twice, {names.find_duplicate()!r} among them"
             )

@@ -1,59 +1,116 @@
 """The second half of a round: score the unlabelled pool, select from it, measure what was selected."""
 
-from collections.abc import Callable
-from dataclasses import replace
-from pathlib import Path
+from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
+from llpp.acquisition.base import Acquisition
 from llpp.distributed import collectives
-from llpp.inference.evaluation import PER_IMAGE
+from llpp.errors import ConfigError
+from llpp.ids import Ids
+from llpp.inference.evaluation import PER_IMAGE, Evaluation
 from llpp.inference.scorer import PoolScorer
-from llpp.rounds import records
-from llpp.rounds.experiment import Experiment
+from llpp.oracles.base import Oracle
 from llpp.rounds.pool import Pool
 from llpp.rounds.stopwatch import Stopwatch
-from llpp.run_dir.state import Row
 from llpp.seeds import Stream, make_rng
+from llpp.settings import Settings
+from llpp.tasks.base import Task
 from llpp.types import Candidates
 
+LABELLED_EMBEDDING = "labelled_embedding"
 
-def score_and_select(
-    experiment: Experiment, pool: Pool, number: int, scoring: PoolScorer, round_dir: Path, clock: Stopwatch
-) -> tuple[list[str], Callable[[], Row]]:
-    """Score the unlabelled pool, select from it, and measure the selected images, whose labels are now known.
 
-    Beside the selected ids comes what writes the round's files and gives the columns of its row, for the first rank.
+@dataclass(frozen=True)
+class Selection:
+    """What a round selects, and from what."""
+
+    ids: list[str]  # the one to label first comes first
+    scores: Evaluation  # of the selected images, with what the task shows of them
+    answered: bool  # whether the labels of all of them are known
+    pool_ids: Ids  # what could have been selected
+    pool_scores: Evaluation | None  # of these; None where nothing was scored
+    pool_is_known: bool  # whether metric and true losses of all that was scored mean anything
+
+
+def select_from_pool(
+    acquisition: Acquisition,
+    oracle: Oracle,
+    task: Task,
+    settings: Settings,
+    pool: Pool,
+    number: int,
+    scorer: PoolScorer,
+    stopwatch: Stopwatch,
+) -> Selection:
+    """Score the unlabelled pool, select from it, ask for labels, and measure the selected images.
+
+    All ranks call it together; the choice is rank 0's.
     """
-    settings, needs = experiment.settings, experiment.acquisition.needs
     rng = make_rng(Stream.SELECT, settings.seed, number)
-    seen = pool.unlabelled
-    if settings.subset is not None and settings.subset < len(seen):
-        seen = seen[np.sort(rng.choice(len(seen), settings.subset, replace=False))]
-    wanted = seen if needs or settings.evaluate_pool else seen[:0]
-    scores = scoring.score(wanted, needs & {"embedding"})
-    ids = pool.ids.take(seen)
-    of_labelled = pool.labelled if "labelled_embedding" in needs else seen[:0]
-    labelled = scoring.score(of_labelled, frozenset({"embedding"}))
-    clock.record_lap("score")
+    rows = _draw_subset(pool.unlabelled, settings.subset, rng)
+    ids = pool.ids.take(rows)
+
+    needs = acquisition.needs
+    evaluates_pool = settings.evaluate_pool and oracle.knows_pool
+    pool_scores = None
+    if len(rows) and (needs or evaluates_pool):
+        pool_scores = scorer.score(rows, needs - {*PER_IMAGE, LABELLED_EMBEDDING})
+    labelled_embedding = None
+    if LABELLED_EMBEDDING in needs:
+        labelled_embedding = scorer.score(pool.labelled, frozenset({"embedding"})).columns.get("embedding")
+    stopwatch.record_lap("score")
 
     def choose_ids() -> list[str]:
-        columns = {name: scores.columns[name] for name in needs - {"labelled_embedding"}}
-        candidates = Candidates(ids, **columns, labelled_embedding=labelled.columns.get("embedding"))
-        picked = experiment.acquisition.select(candidates, settings.budget, rng)
-        pool.label(picked)  # refuses strangers and repeats of a plug-in before anything is written
-        return picked
+        candidates = _build_candidates(ids, needs, pool_scores, labelled_embedding)
+        chosen = acquisition.select(candidates, settings.budget, rng)
+        _check_chosen(acquisition, chosen, ids, settings.budget)
+        oracle.ask(chosen)
+        return chosen
 
     selected = collectives.on_rank_zero(choose_ids)
-    clock.record_lap("select")
-    measured = scoring.score(pool.ids.find_rows(selected), frozenset({"joints"}))
-    clock.record_lap("score")
+    stopwatch.record_lap("select")
 
-    def write_files() -> Row:
-        if len(wanted):
-            kept = {name: scores.columns[name] for name in PER_IMAGE}  # embeddings are too large to keep
-            records.write_scores(round_dir / "scores.parquet", ids, replace(scores, columns=kept))
-        records.write_selection(round_dir, selected, measured)
-        return records.build_selection_row(measured, scores if settings.evaluate_pool else None)
+    scores = scorer.score(pool.ids.find_rows(selected), task.shown)
+    stopwatch.record_lap("score")
+    answered = collectives.on_rank_zero(lambda: bool(oracle.find_answered(selected).all()))
+    return Selection(selected, scores, answered, ids, pool_scores, evaluates_pool)
 
-    return selected, write_files
+
+def _draw_subset(rows: NDArray[np.int64], size: int | None, rng: np.random.Generator) -> NDArray[np.int64]:
+    """At most `size` of some rows, at random, in dataset order."""
+    if size is None or size >= len(rows):
+        return rows
+    return rows[np.sort(rng.choice(len(rows), size, replace=False))]
+
+
+def _check_chosen(acquisition: Acquisition, chosen: list[str], ids: Ids, budget: int) -> None:
+    """Raise ConfigError unless a plug-in has selected what it was asked for, before anything is written."""
+    expected = min(budget, len(ids))
+    names = Ids(chosen)
+    strangers = np.flatnonzero(ids.find_rows(names) < 0)
+    if len(strangers):
+        found = f"{chosen[strangers[0]]!r}, which is none of the candidates"
+    elif names.find_duplicate() is not None:
+        found = f"{names.find_duplicate()!r} twice"
+    elif len(chosen) != expected:
+        found = f"{len(chosen)} ids"
+    else:
+        return
+    raise ConfigError(
+        f"acquisition {type(acquisition).__name__} selected {found}; expected {expected} distinct ids of its "
+        f"{len(ids)} candidates: fix its select()"
+    )
+
+
+def _build_candidates(
+    ids: Ids,
+    needs: frozenset[str],
+    scores: Evaluation | None,
+    labelled_embedding: NDArray[np.float32] | None,
+) -> Candidates:
+    """The pool as the acquisition sees it: the columns that it needs, and no others."""
+    columns = {} if scores is None else {name: scores.columns[name] for name in needs - {LABELLED_EMBEDDING}}
+    general = {name: columns.pop(name) for name in ("predicted_loss", "true_loss", "embedding") if name in columns}
+    return Candidates(ids, **general, labelled_embedding=labelled_embedding, columns=columns)

@@ -20,4 +20,4 @@ class Stopwatch:
 
     def to_row(self) -> Row:
         """The laps as columns of a round's row."""
-        return {f"seconds_{name}": round(value, 3) for name, value in self.laps.items()}
+        return {f"seconds_{name}": round(seconds, 3) for name, seconds in self.laps.items()}

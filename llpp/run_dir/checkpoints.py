@@ -1,11 +1,11 @@
-"""Files of checkpoints, which are whole or absent.
+"""Checkpoint files, which are whole or absent.
 
-They may come from somebody else: only tensors and plain values are read, and what cannot be read, or does not fit,
-is one StateError.
+They may come from someone else: only tensors and plain values are read, and a file that cannot be read, or has other
+content, is one StateError.
 
-Beside each lies its SHA-256, as `last.ckpt.sha256`, because torch does not notice a bit that has flipped in a tensor.
-The digests are written first: while a checkpoint is replaced, those of the old and of the new one stand there, so no
-crash makes a good one look damaged.
+The SHA-256 of each is next to it, as `last.ckpt.sha256`, because torch does not notice a flipped bit in a tensor.
+Digests are written first: while a checkpoint is replaced, that file holds those of the old and of the new one, so a
+crash never makes a good checkpoint look damaged.
 """
 
 import errno
@@ -21,23 +21,27 @@ from pytorch_lightning.plugins.io import TorchCheckpointIO
 from llpp.errors import StateError
 from llpp.files import compute_sha256, read_text, replace_file, replace_text
 
-MAX_BYTES = 1 << 16  # of a file with digests
+MAX_BYTES = 1 << 16  # of a file of digests
 
 
 def read(path: Path, mmap: bool = False) -> dict[str, Any]:
-    """Content of a checkpoint, on the CPU; with `mmap` its tensors stay on the disk until they are looked at.
+    """Read the content of a checkpoint to the CPU; with `mmap` its tensors stay on the disk until they are used.
 
     Raises:
-        StateError: no file, or one that is damaged, or holds other things than tensors and plain values.
+        StateError: no file, or one that is damaged or holds more than tensors and plain values.
     """
     try:
         _check_archive(path)
         content = torch.load(path, map_location="cpu", weights_only=True, mmap=mmap)
     except FileNotFoundError as error:
-        raise StateError(f"{path} is missing; restore it from a backup, or start the run again elsewhere") from error
-    except pickle.UnpicklingError as error:  # torch's words advise to load it all the same
+        raise StateError(
+            f"{path} is missing; restore it from a backup, or start the run again in another directory"
+        ) from error
+    except pickle.UnpicklingError as error:
+        # torch's own message advises to load the file without the protection.
         raise make_damage_error(path, "it holds more than tensors and plain values") from error
-    except Exception as error:  # torch raises whatever its parsers meet in a damaged file
+    except Exception as error:
+        # On a damaged file, torch raises whatever its parsers raise.
         raise make_damage_error(path, error) from error
     if not isinstance(content, dict):
         raise make_damage_error(path, "it holds no training state")
@@ -45,59 +49,79 @@ def read(path: Path, mmap: bool = False) -> dict[str, Any]:
 
 
 def has_best(path: Path) -> bool:
-    """Whether a checkpoint of training that keeps the best epoch, too, was written after there was one."""
+    """Return whether training that keeps the best epoch had one when it wrote this checkpoint."""
     callbacks = read(path, mmap=True).get("callbacks")
-    told = callbacks.values() if isinstance(callbacks, dict) else ()
-    return any(isinstance(one, dict) and Path(str(one.get("best_model_path"))).stem == "best" for one in told)
+    if not isinstance(callbacks, dict):
+        return False
+    for callback in callbacks.values():
+        if isinstance(callback, dict) and Path(str(callback.get("best_model_path"))).stem == "best":
+            return True
+    return False
 
 
 def _check_archive(path: Path) -> None:
-    """ValueError unless all that a file holds lies in it byte by byte: torch would unpack whatever it claims."""
-    if not path.stat().st_size or not path.is_file():
-        raise ValueError("it is empty or no file")
+    """Raise ValueError unless the file stores its content byte by byte: torch would unpack whatever it claims."""
+    if path.stat().st_size == 0 or not path.is_file():
+        raise ValueError("it is empty or not a file")
     with zipfile.ZipFile(path) as archive:
         parts = archive.infolist()
-    if any(part.compress_type != zipfile.ZIP_STORED for part in parts):
-        raise ValueError("it is compressed, which llpp never does")
-    if sum(max(part.file_size, part.compress_size) for part in parts) > path.stat().st_size:
+    claimed = 0
+    for part in parts:
+        if part.compress_type != zipfile.ZIP_STORED:
+            raise ValueError("it is compressed, which llpp never does")
+        claimed += max(part.file_size, part.compress_size)
+    if claimed > path.stat().st_size:
         raise ValueError("it claims to hold more than its size")
 
 
 def make_damage_error(path: Path, reason: object) -> StateError:
-    """What to say about a checkpoint that is not what it should be."""
-    told = " ".join(str(reason).split())[:200]
+    """Return the error about a checkpoint that cannot be used, for a `reason` that is a text or an exception."""
+    text = " ".join(str(reason).split())[:200]
+    if not text:
+        text = type(reason).__name__
     return StateError(
-        f"{path} cannot be used ({told or type(reason).__name__}): it is damaged or no checkpoint of llpp; delete "
-        "it, and under base_models too if it was taken over from there, to train that round again"
+        f"{path} cannot be used ({text}): it is damaged or was not written by llpp; delete it, and its copy under "
+        "base_models if it was taken over from there, to train that round again"
     )
 
 
 def read_digests(path: Path) -> list[str]:
-    """What a checkpoint's SHA-256 may be, the newest first; empty if nobody has written it down."""
+    """Read the possible SHA-256 of a checkpoint, the newest first; empty if there is no file of digests."""
+    # A damaged file counts as one digest that no checkpoint has.
+    damaged = [""]
     try:
         lines = read_text(_get_digest_path(path), MAX_BYTES).splitlines()
     except FileNotFoundError:
         return []
-    except (ValueError, OSError) as error:
-        if isinstance(error, OSError) and error.errno not in (errno.EINVAL, errno.EFBIG):
-            raise
-        return [""]  # damaged, which no checkpoint fits
-    return [line.partition(" ")[0] for line in lines] or [""]
+    except ValueError:
+        return damaged
+    except OSError as error:
+        # Not a regular file, or too large; any other error comes from the storage.
+        if error.errno in (errno.EINVAL, errno.EFBIG):
+            return damaged
+        raise
+    digests = [line.partition(" ")[0] for line in lines]
+    return digests or damaged
 
 
 def verified_digest(path: Path) -> str | None:
-    """The SHA-256 of a checkpoint that is as it was written; None if it is missing or damaged.
+    """Return the SHA-256 of a checkpoint that is as it was written; None if it is missing or damaged.
 
-    One without digests beside it, from an older llpp, has to fit its archive's own checksums. OSError if the storage
-    fails, which says nothing about the file.
+    One without digests next to it, from an older llpp, must match its archive's own checksums.
+
+    Raises:
+        OSError: the storage failed, which says nothing about the file.
     """
     if not path.is_file():
         return None
-    found, known = compute_sha256(path), read_digests(path)
-    return found if found in known or (not known and _is_intact_archive(path)) else None
+    digest = compute_sha256(path)
+    known = read_digests(path)
+    intact = digest in known if known else _is_intact_archive(path)
+    return digest if intact else None
 
 
 def _is_intact_archive(path: Path) -> bool:
+    """Return whether a checkpoint matches the checksums inside its archive."""
     try:
         _check_archive(path)
         with zipfile.ZipFile(path) as archive:
@@ -107,18 +131,27 @@ def _is_intact_archive(path: Path) -> bool:
 
 
 def replace(path: Path, write: Callable[[Path], None]) -> None:
-    """Let `write` fill the checkpoint that takes `path`'s place, and the digest beside it."""
-    known = read_digests(path) or ([compute_sha256(path)] if path.is_file() else [])
+    """Let `write` fill the checkpoint that takes `path`'s place, and write its digest next to it.
+
+    After a crash between any two steps the digests include that of the checkpoint at `path`.
+    """
+    old_digests = read_digests(path)
+    if not old_digests and path.is_file():
+        old_digests = [compute_sha256(path)]
 
     def write_with_digest(part: Path) -> None:
         write(part)
-        write_digests([compute_sha256(part), *known])
-
-    def write_digests(found: list[str]) -> None:
-        replace_text(_get_digest_path(path), "".join(f"{digest}  {path.name}\n" for digest in found))
+        # Before the new checkpoint moves to `path`, both are known.
+        _write_digests(path, [compute_sha256(part), *old_digests])
 
     replace_file(path, write_with_digest)
-    write_digests(read_digests(path)[:1])
+    _write_digests(path, read_digests(path)[:1])
+
+
+def _write_digests(path: Path, digests: list[str]) -> None:
+    """Replace the digests of the checkpoint at `path`, in the format of `sha256sum`."""
+    lines = [f"{digest}  {path.name}\n" for digest in digests]
+    replace_text(_get_digest_path(path), "".join(lines))
 
 
 def _get_digest_path(path: Path) -> Path:
@@ -126,18 +159,19 @@ def _get_digest_path(path: Path) -> Path:
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
-    """Writes beside the target and moves into place, so that a kill leaves the previous checkpoint; reads safely."""
+    """Writes next to the target and moves into place, so that a kill leaves the previous checkpoint; reads safely."""
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None) -> None:
-        """Replace `path`; OSError if the storage is full."""
+        """Replace `path`; OSError if it cannot be written, for example to full storage."""
         save = super().save_checkpoint
         try:
             replace(Path(path), lambda part: save(checkpoint, part, storage_options))
-        except RuntimeError as error:  # torch's zip writer does not pass the system's reason on
+        except RuntimeError as error:
+            # torch's zip writer does not pass on the system's error.
             raise OSError(errno.EIO, f"the checkpoint could not be written ({error})", str(path)) from error
 
     def load_checkpoint(
         self, path: Any, map_location: Any | None = None, weights_only: bool | None = None
     ) -> dict[str, Any]:
-        """The content on the CPU, whatever Lightning or the environment say about `weights_only`; see `read`."""
+        """Read the content to the CPU, whatever Lightning or the environment say about `weights_only`; see `read`."""
         return read(Path(path))

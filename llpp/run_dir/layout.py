@@ -9,10 +9,8 @@ from llpp.files import compute_sha256
 from llpp.run_dir import checkpoints
 from llpp.run_dir.state import Round
 
-CHECKPOINTS = ("last.ckpt", "best.ckpt", "pose/last.ckpt", "pose/best.ckpt")
-
-
-TABLES = ("test.parquet", "scores.parquet", "selected.csv", "poses.parquet")
+CHECKPOINTS = ("last.ckpt", "best.ckpt", "backbone/last.ckpt", "backbone/best.ckpt")
+TABLES = ("test.parquet", "scores.parquet", "selected.csv", "predictions.parquet")
 
 
 def get_round_dir(run_dir: Path, number: int) -> Path:
@@ -29,16 +27,22 @@ def collect_digests(directory: Path) -> dict[str, str]:
     """SHA-256 of the files of value that a round leaves, by name; a checkpoint's is the one it was written with."""
     found: dict[str, str] = {}
     for name in (*CHECKPOINTS, *TABLES):
-        if (path := directory / name).is_file():
-            written = checkpoints.read_digests(path)[:1] if name in CHECKPOINTS else []
-            found[name] = written[0] if written else compute_sha256(path)
+        path = directory / name
+        if not path.is_file():
+            continue
+        written = checkpoints.read_digests(path)[:1] if name in CHECKPOINTS else []
+        found[name] = written[0] if written else compute_sha256(path)
     return found
 
 
 def is_damaged(run_dir: Path, committed: Round, name: str) -> bool:
-    """Whether a file that a committed round left is missing or not what it was; of older runs nobody knows."""
-    path, sha = get_round_dir(run_dir, committed.number) / name, committed.files.get(name)
-    return sha is not None and not (path.is_file() and compute_sha256(path) == sha)
+    """Whether a file that a committed round left is missing or has changed.
+
+    False where the round recorded no digest of it.
+    """
+    path = get_round_dir(run_dir, committed.number) / name
+    expected = committed.files.get(name)
+    return expected is not None and not (path.is_file() and compute_sha256(path) == expected)
 
 
 def matches_round(path: Path, key: str, code: str | None = None) -> bool:

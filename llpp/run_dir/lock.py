@@ -1,4 +1,4 @@
-"""One process at a time uses a run directory."""
+"""The lock that lets one process at a time use a run directory."""
 
 import fcntl
 import os
@@ -13,21 +13,24 @@ from typing import TextIO
 from llpp.errors import OccupiedError, StateError
 from llpp.files import read_text
 
-ORPHAN_TIMEOUT = 20.0  # seconds to wait for what a dead owner has left behind
-
-
+ORPHAN_TIMEOUT = 20.0  # seconds to wait for the processes that a dead owner left behind
 MAX_NAME_LENGTH = 200  # characters of a lock's owner
 
 
 @contextmanager
 def lock_run_dir(run_dir: Path) -> Iterator[None]:
-    """Hold a run directory; StateError if a live process holds it. A dead owner's lock is free at once.
+    """Hold a run directory for the duration of a with block.
 
-    The kernel drops the lock with its process, however that ends; the file's text only tells who it is.
+    The kernel releases the lock when its process ends, however that happens; the file's text only names the owner.
+
+    Raises:
+        OccupiedError: a live process holds the run directory.
+        StateError: the lock is a link.
     """
     path = run_dir / "lock"
-    if path.is_symlink():  # its target would be emptied
-        raise StateError(f"{path} is a link, which llpp never makes; delete it")
+    if path.is_symlink():
+        # Writing the owner would overwrite the link's target.
+        raise StateError(f"{path} is a link, which llpp never creates; delete it")
     with path.open("a+", encoding="utf-8") as file:
         try:
             _acquire_lock(file)
@@ -45,31 +48,41 @@ def lock_run_dir(run_dir: Path) -> Iterator[None]:
 
 
 def _acquire_lock(file: TextIO) -> None:
-    """Take the lock; BlockingIOError. Loaders of a killed owner keep it until they notice, which takes seconds."""
+    """Take the lock; BlockingIOError if another process keeps it.
+
+    The loaders of a killed owner hold the lock for some seconds until they notice, so this waits for them.
+    """
     deadline = time.monotonic() + ORPHAN_TIMEOUT
     while True:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             return
         except BlockingIOError:
-            file.seek(0)
-            found = re.fullmatch(r"process (\d+) on (.*)\n", file.read(MAX_NAME_LENGTH))
-            gone = found and found[2] == socket.gethostname() and not Path(f"/proc/{found[1]}").exists()
-            if not (gone and Path("/proc/self").exists()) or time.monotonic() > deadline:
+            if not _has_dead_owner(file) or time.monotonic() > deadline:
                 raise
             time.sleep(0.2)
 
 
+def _has_dead_owner(file: TextIO) -> bool:
+    """Return whether the lock's text names a process of this machine that has ended."""
+    file.seek(0)
+    owner = re.fullmatch(r"process (\d+) on (.*)\n", file.read(MAX_NAME_LENGTH))
+    if owner is None or owner[2] != socket.gethostname():
+        return False
+    # Without /proc, as on macOS, nothing is known about other processes.
+    return Path("/proc/self").exists() and not Path(f"/proc/{owner[1]}").exists()
+
+
 def check_lock_held(run_dir: Path) -> None:
-    """Raise StateError if a run directory is not the one any more that this process has locked."""
+    """Raise StateError unless the run directory is still the one that this process has locked."""
     try:
         owner = read_text(run_dir / "lock", MAX_NAME_LENGTH)
     except (OSError, ValueError):
         owner = ""
     if owner != _describe_owner():
         raise StateError(
-            f"{run_dir} was removed or replaced while this run was using it; bring it back and start the same "
-            "command again, or begin anew"
+            f"{run_dir} was removed or replaced while this run was using it; restore it and run the same command "
+            "again to resume, or start a new run"
         )
 
 

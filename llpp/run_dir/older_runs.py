@@ -1,8 +1,9 @@
 """Run directories of older versions: what they call by another name than this one.
 
-A class that moves would otherwise make a run refuse to resume: its `_target_` is a part of the recorded settings.
+Classes and settings that move would otherwise make a run refuse to resume: they are a part of its recorded settings.
 """
 
+from collections.abc import Mapping
 from typing import Any
 
 MOVED_TARGETS = {
@@ -22,10 +23,57 @@ MOVED_TARGETS = {
     "llpp.pixels.PixelAugmentations": "llpp.data.pixel_augmentation.PixelAugmentations",
     "llpp.wandb_run.WandbRun": "llpp.loggers.wandb_logger.WandbRun",
 }
+MOVED_SETTINGS = {
+    "runs": "paths.runs",
+    "run_dir": "paths.run_dir",
+    "data_root": "paths.data_root",
+    "cache_dir": "paths.cache_dir",
+    "init": "training.init",
+    "weights": "training.weights",
+    "best_by": "training.best_by",
+    "base": "training.base",
+    "base_models": "training.base_models",
+    "head_weight": "training.head_weight",
+    "pairs": "training.pairs",
+    "detach_from_epoch": "training.detach_from_epoch",
+    "compile": "training.compile",
+    "subset": "scoring.subset",
+    "evaluate_pool": "scoring.evaluate_pool",
+    "performance.compile_from": "scoring.compile_from",
+    "performance.allocator": "launch.allocator",
+    "threads": "launch.threads",
+    "rank_timeout": "launch.rank_timeout",
+    "on_bad_image": "pool.on_bad_image",
+    "dataset.grow": "pool.grow",
+    "dataset.cache": "crop.cache",
+    "dataset.resident": "crop.resident",
+    "codec": "task.heatmap",
+    "flip_test": "task.flip_test",
+    "pck.unit": "pck.normaliser",
+    "metric.unit": "metric.normaliser",
+}
+MOVED_VALUES = {
+    ("training.base", "pose"): "backbone",
+    ("training.best_by", "pck"): "metric",
+    ("training.best_by", "pose_loss"): "loss",
+}
+# Files of a round, and columns of its score tables, under their present names.
+MOVED_FILES = {"predictions.parquet": "poses.parquet"}
+MOVED_COLUMNS = {"quality": "pck"}
+# What only one value was possible for.
+ADDED_SETTINGS = {
+    "task._target_": "llpp.tasks.pose.task.PoseTask",
+    "task._partial_": True,
+    "oracle._target_": "llpp.oracles.simulated.SimulatedOracle",
+    "oracle._partial_": True,
+    "metric.name": "pck",
+    "metric.title": "PCK",
+    "metric.higher_is_better": True,
+}
 
 
 def update_targets(tree: Any) -> Any:
-    """A copy of nested mappings and lists in which every moved `_target_` has its present name."""
+    """A copy of nested mappings and lists in which every moved class has its present name."""
     if isinstance(tree, dict):
         return {key: update_targets(value) for key, value in tree.items()}
     if isinstance(tree, list):
@@ -33,3 +81,88 @@ def update_targets(tree: Any) -> Any:
     if isinstance(tree, str):
         return MOVED_TARGETS.get(tree, tree)
     return tree
+
+
+def update_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Recorded result settings, flat, of a run that had only poses, under the names that they have now."""
+    if not isinstance(settings, dict):
+        raise TypeError(f"settings are {type(settings).__name__}; expected an object")
+    updated = dict(ADDED_SETTINGS)
+    for old, value in update_targets(dict(settings)).items():
+        name = update_name(old)
+        updated[name] = MOVED_VALUES.get((name, value), value) if isinstance(value, str) else value
+    return updated
+
+
+def restore_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The reverse of `update_settings`: present settings under the names that version 1 had for them.
+
+    Checkpoints carry a digest of the settings of their round, and those of older runs have it of these names.
+    """
+    old_names = {new: old for old, new in MOVED_SETTINGS.items()}
+    old_targets = {new: old for old, new in MOVED_TARGETS.items()}
+    old_values = {(name, new): old for (name, old), new in MOVED_VALUES.items()}
+    restored = {}
+    for name, value in settings.items():
+        if name in ADDED_SETTINGS:
+            continue
+        if isinstance(value, str):
+            value = old_values.get((name, value), old_targets.get(value, value))
+        restored[_move_name(name, old_names)] = value
+    return restored
+
+
+def update_state(body: dict[str, Any]) -> dict[str, Any]:
+    """The content of a state file of version 1 as version 2 has it."""
+    updated: dict[str, Any] = update_targets(body)
+    updated["science"] = update_settings(body["science"])
+    return updated
+
+
+def update_name(name: str) -> str:
+    """`codec.sigma` → `task.heatmap.sigma`."""
+    return _move_name(name, MOVED_SETTINGS)
+
+
+def _move_name(name: str, moves: Mapping[str, str]) -> str:
+    for source, target in moves.items():
+        if name == source or name.startswith(f"{source}."):
+            return target + name.removeprefix(source)
+    return name
+
+
+def update_config(config: Mapping[str, Any]) -> dict[str, Any]:
+    """A config.yaml of a run that had only poses, with the sections that it would have now."""
+    updated: dict[str, Any] = update_targets(dict(config))
+    if "task" in updated or "pose_loss" not in updated:
+        return updated
+    for old, new in MOVED_SETTINGS.items():
+        _move_setting(updated, old, new)
+    for (name, old_value), new_value in MOVED_VALUES.items():
+        section, _, key = name.partition(".")
+        if isinstance(updated.get(section), dict) and updated[section].get(key) == old_value:
+            updated[section][key] = new_value
+    task = updated.setdefault("task", {})
+    task["_target_"] = ADDED_SETTINGS["task._target_"]
+    task["_partial_"] = True
+    task["loss"] = updated["pose_loss"]
+    task["pck"] = updated.get("pck")
+    return updated
+
+
+def _move_setting(config: dict[str, Any], old: str, new: str) -> None:
+    """Move what is at the dotted path `old` of nested mappings to `new`; nothing happens where it is not there."""
+    *sections, key = old.split(".")
+    source: Any = config
+    for section in sections:
+        source = source.get(section) if isinstance(source, dict) else None
+    if not isinstance(source, dict) or key not in source:
+        return
+    value = source.pop(key)
+    *sections, key = new.split(".")
+    target = config
+    for section in sections:
+        target = target.setdefault(section, {})
+        if not isinstance(target, dict):
+            return
+    target[key] = value

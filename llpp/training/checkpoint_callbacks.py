@@ -2,6 +2,7 @@
 
 import math
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -36,17 +37,17 @@ class RoundKey(pl.Callback):
     def on_save_checkpoint(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        """Add both."""
+        """Add key and program digest."""
         checkpoint |= {"llpp_round": self.key, "llpp_code": self.code}
 
     def on_load_checkpoint(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        """Stay with the program that began."""
+        """Keep the digest of the program that began the round."""
         self.code = str(checkpoint["llpp_code"])
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Everything that a checkpoint holds has found its place."""
+        """The checkpoint has been restored completely."""
         self.resumed = True
 
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
@@ -57,7 +58,7 @@ class RoundKey(pl.Callback):
 
 
 class MovableCheckpoint(ModelCheckpoint):
-    """Goes on with its best score in whatever directory the files lie now."""
+    """Keeps its best score when the run directory has been moved."""
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Restore, with all files in the present directory."""
@@ -74,14 +75,15 @@ class MovableCheckpoint(ModelCheckpoint):
 
 
 class LastCheckpoint(MovableCheckpoint):
-    """`last.ckpt` after the first and the last epoch, and in between as often as takes a small share of the time.
+    """`last.ckpt` after the first and the last epoch, and in between so rarely that writing takes 5 % of the time.
 
-    An epoch of a first round lasts as long as writing a checkpoint, on a GPU. What a crash can cost is that share's
-    inverse: twenty times as long as it takes to write one.
+    On a GPU, an epoch of a first round lasts no longer than writing a checkpoint. A crash can cost twenty times as
+    long as it takes to write one.
     """
 
-    share = 0.05
-    saved, cost = -math.inf, 0.0  # when the last one was complete, and the seconds that it took
+    share = 0.05  # of the time
+    saved = -math.inf  # when the last one was complete
+    cost = 0.0  # seconds that it took
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Save, if it is time."""
@@ -101,13 +103,24 @@ def _is_last_epoch(trainer: pl.Trainer) -> bool:
 
 
 def _has_new_best(trainer: pl.Trainer) -> bool:
-    """Whether this epoch is kept as the best one: `last.ckpt` must know of it, or would go on with an older best."""
+    """Whether this epoch is kept as the best one.
+
+    `last.ckpt` must know of it, or a resumed training would compare with an older best.
+    """
     kept = (c for c in trainer.checkpoint_callbacks if isinstance(c, ModelCheckpoint))
     return any(callback._last_global_step_saved == trainer.global_step for callback in kept)
 
 
-def build_checkpoint_callbacks(round_dir: Path, key: str, code: str, best_by: str | None) -> list[pl.Callback]:
-    """`last.ckpt` after epochs; with `best_by` (pck or pose_loss) also `best.ckpt` by the validation's.
+@dataclass(frozen=True)
+class BestBy:
+    """By which of the validation's values the best epoch is chosen."""
+
+    monitored: str  # as it is logged
+    higher_is_better: bool
+
+
+def build_checkpoint_callbacks(round_dir: Path, key: str, code: str, best_by: BestBy | None) -> list[pl.Callback]:
+    """`last.ckpt` after epochs; with `best_by` also `best.ckpt`.
 
     The last one is saved last, so that it knows of the best.
     """
@@ -117,8 +130,8 @@ def build_checkpoint_callbacks(round_dir: Path, key: str, code: str, best_by: st
             MovableCheckpoint(
                 dirpath=round_dir,
                 filename="best",
-                monitor=f"val/{best_by}",
-                mode="min" if best_by == "pose_loss" else "max",
+                monitor=best_by.monitored,
+                mode="max" if best_by.higher_is_better else "min",
                 enable_version_counter=False,
             )
         )

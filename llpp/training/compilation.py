@@ -1,4 +1,4 @@
-"""torch.compile for the pose network: what of it is compiled, and batches of one size so that it is compiled once.
+"""torch.compile for the network: what of it is compiled, and batches of one size so that it is compiled once.
 
 Compiled code belongs to the source of `forward`, not to a network: the next round's network, which is new, finds that
 of the first round.
@@ -13,7 +13,7 @@ from torch import Tensor
 
 from llpp.backbones.base import Backbone
 from llpp.errors import ConfigError, expect
-from llpp.types import PoseOutput
+from llpp.types import Output
 
 MODES = ("default", "reduce-overhead", "max-autotune", "max-autotune-no-cudagraphs")
 GRAPH_MODES = ("reduce-overhead", "max-autotune")  # modes that replay recorded CUDA graphs
@@ -22,9 +22,9 @@ REGIONAL = "regional"  # a word for {regional: true}
 
 @dataclass(frozen=True)
 class Compilation:
-    """How the pose network is compiled; `batch` is the number of images that batches of evaluation are filled up to.
+    """How the network is compiled; `batch` is the number of images that batches of evaluation are filled up to.
 
-    A batch of another size would be compiled anew, and cuDNN would time its algorithms for it.
+    A batch of another size would be compiled again, and cuDNN would time its algorithms for it.
     `regional` compiles the regions that a network names, those of one kind once, which takes a fraction of the time.
     """
 
@@ -35,12 +35,18 @@ class Compilation:
 
     def __post_init__(self) -> None:
         if self.backend is not None:
-            expect(self.backend in _list_backends(), "compile.backend", self.backend, "a backend of torch.compile")
-        expect(self.mode in MODES, "compile.mode", self.mode, f"one of {', '.join(MODES)}")
-        expect(isinstance(self.regional, bool), "compile.regional", self.regional, "true or false")
+            expect(
+                self.backend in _list_backends(),
+                "training.compile.backend",
+                self.backend,
+                "a backend of torch.compile",
+            )
+        expect(self.mode in MODES, "training.compile.mode", self.mode, f"one of {', '.join(MODES)}")
+        expect(isinstance(self.regional, bool), "training.compile.regional", self.regional, "true or false")
         if self.mode != "default" and self.backend != "inductor":
             raise ConfigError(
-                f"compile.mode={self.mode!r} is one of inductor's, not of backend {self.backend!r}; leave one out"
+                f"training.compile.mode={self.mode!r} is one of inductor's, not of backend {self.backend!r}; leave "
+                "one out"
             )
 
     @property
@@ -66,13 +72,13 @@ class Compilation:
         if self.graphs:
             torch.compiler.cudagraph_mark_step_begin()  # type: ignore[no-untyped-call]
 
-    def evaluate(self, backbone: Backbone, image: Tensor) -> PoseOutput:
-        """The network's output for (B, 3, H, W); it meets `batch` images at least, whatever B is."""
+    def evaluate(self, backbone: Backbone, image: Tensor) -> Output:
+        """The network's output for (B, 3, H, W); a smaller batch is filled up to `batch` images."""
         count, missing = len(image), self.batch - len(image)
         if missing <= 0:
-            whole: PoseOutput = backbone(image)
+            whole: Output = backbone(image)
             return whole
-        filled: PoseOutput = backbone(torch.cat([image, image[-1:].expand(missing, -1, -1, -1)]))
+        filled: Output = backbone(torch.cat([image, image[-1:].expand(missing, -1, -1, -1)]))
         return filled.take_first(count)
 
 
@@ -83,8 +89,8 @@ def _list_backends() -> list[str]:
     return torch.compiler.list_backends(None)  # None: those for debugging, too
 
 
-def parse_compile_setting(compile: object, batch: int, accumulated: int) -> Compilation:
-    """What `compile` asks for: null, a backend, a mode of inductor, regional, or a mapping of these.
+def parse_compile_setting(setting: object, batch: int, accumulated: int) -> Compilation:
+    """What training.compile asks for: null, a backend, a mode of inductor, regional, or a mapping of these.
 
     `batch` is that of evaluation, 0 to leave its batches as they are; `accumulated` the number of batches that a step
     of the optimiser adds up.
@@ -92,10 +98,10 @@ def parse_compile_setting(compile: object, batch: int, accumulated: int) -> Comp
     Raises:
         ConfigError: it is none of these, or does not go together with adding up.
     """
-    chosen = Compilation(**_parse_options(compile), batch=batch)
+    chosen = Compilation(**_parse_options(setting), batch=batch)
     if chosen.graphs and accumulated > 1:
         raise ConfigError(
-            f"compile.mode={chosen.mode!r} overwrites the gradients that trainer.accumulate_grad_batches="
+            f"training.compile.mode={chosen.mode!r} overwrites the gradients that trainer.accumulate_grad_batches="
             f"{accumulated} adds up; use default or max-autotune-no-cudagraphs, or do not accumulate"
         )
     return chosen
@@ -107,10 +113,10 @@ def _parse_options(setting: object) -> dict[str, Any]:
     if isinstance(setting, Mapping):
         known = ("backend", "mode", "regional")
         if strangers := sorted(str(key) for key in setting if key not in known):
-            raise ConfigError(f"compile.{strangers[0]} is not known; use {', '.join(known)}")
+            raise ConfigError(f"training.compile.{strangers[0]} is not known; use {', '.join(known)}")
         return {str(key): value for key, value in setting.items()}
     expected = f"null, regional, a mode ({', '.join(MODES)}), a backend of torch.compile, or a mapping of these"
-    expect(setting in (REGIONAL, *MODES, *_list_backends()), "compile", setting, expected)
+    expect(setting in (REGIONAL, *MODES, *_list_backends()), "training.compile", setting, expected)
     if setting == REGIONAL:
         return {"regional": True}
     return {"mode": setting} if setting in MODES else {"backend": setting}

@@ -1,6 +1,7 @@
-"""Losses and weights that are not finite: noted on the device, read by the host only now and then.
+"""Losses and weights that are not finite.
 
-Reading one number makes the host wait until the device has done all that was queued before it.
+Losses are kept on the device, and the host reads them every few steps only: reading one number makes it wait until
+the device has done all that was queued before it.
 """
 
 import math
@@ -11,43 +12,48 @@ from torch import Tensor
 
 from llpp.errors import TrainingError
 
-REMEDY = "lower optimizer.lr or set trainer.gradient_clip_val, and start the same command again"
+REMEDY = "lower optimizer.lr or set trainer.gradient_clip_val; that is another experiment: give it another name=…"
+STEPS_BETWEEN_CHECKS = 10
 
 
 class NonFiniteLossMonitor:
-    """The losses of the last few training steps, which nobody has looked at yet.
+    """Keeps the losses of the last few training steps, and checks them together.
 
-    A step after one that failed has failed too, so nothing is lost by looking late, as long as somebody looks before
+    A step after one that failed has failed too, so nothing is lost by checking late, as long as it is done before
     anything is saved.
     """
 
     def __init__(self, round_number: int) -> None:
-        self.round_number, self.every = round_number, 10
-        self.unseen: list[tuple[int, int, Tensor]] = []
+        self.round_number = round_number
+        self.steps_between_checks = STEPS_BETWEEN_CHECKS
+        self.unchecked: list[tuple[int, int, Tensor]] = []
         self.names: tuple[str, ...] = ()
 
     def add(self, epoch: int, batch: int, decisive: Tensor, values: Mapping[str, Tensor]) -> None:
-        """Note a step: it has failed if the scalar `decisive` is not finite; `values` are told then.
+        """Keep a step: it has failed if the scalar `decisive` is not finite, and the message then names `values`.
 
-        Every `every` steps this looks.
+        After `steps_between_checks` steps they are checked.
         """
         self.names = tuple(values)
-        self.unseen.append((epoch, batch, torch.stack([v.detach().float() for v in (decisive, *values.values())])))
-        if len(self.unseen) >= self.every:
+        losses = [value.detach().float() for value in (decisive, *values.values())]
+        self.unchecked.append((epoch, batch, torch.stack(losses)))
+        if len(self.unchecked) >= self.steps_between_checks:
             self.check()
 
     def check(self) -> None:
-        """Raise TrainingError about the first step since the last look that has failed."""
-        steps, self.unseen = self.unseen, []
+        """Raise TrainingError about the first step since the last check that has failed."""
+        steps = self.unchecked
+        self.unchecked = []
         if not steps:
             return
         known = torch.stack([values for _, _, values in steps]).tolist()
         for (epoch, batch, _), (decisive, *values) in zip(steps, known, strict=True):
             if not math.isfinite(decisive):
-                told = ", ".join(f"{name} {value:.4g}" for name, value in zip(self.names, values, strict=True))
+                named = zip(self.names, values, strict=True)
+                details = ", ".join(f"{name} {value:.4g}" for name, value in named)
                 raise TrainingError(
                     f"the loss is not finite in round {self.round_number}, epoch {epoch}, batch {batch} "
-                    f"({told}); {REMEDY}"
+                    f"({details}); {REMEDY}"
                 )
 
 

@@ -1,7 +1,8 @@
-"""Joint training of a pose network and its loss head, under Lightning."""
+"""Joint training of a network and its loss head, under Lightning."""
 
-from collections.abc import Callable, Iterable, Sequence
-from typing import Any, Literal, TypedDict, cast
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any, Literal, cast
 
 import pytorch_lightning as pl
 import torch
@@ -10,44 +11,36 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
 from llpp.backbones.base import Backbone
-from llpp.data.crop_cache.device_cache import ResidentCrops
-from llpp.data.resampling import resample
-from llpp.data.sharpening import sharpen_batch
+from llpp.data.image_preparation import ImagePreparation
 from llpp.distributed import collectives
 from llpp.errors import TrainingError
 from llpp.heads.base import LossHead, average_pool
 from llpp.objectives.base import Objective
 from llpp.settings import HeadTraining
-from llpp.tasks.pose.heatmaps import HeatmapCodec
-from llpp.tasks.pose.losses import PoseLoss
-from llpp.tasks.pose.pck import PCK
+from llpp.tasks.base import Task
 from llpp.training.compilation import EAGER, Compilation
 from llpp.training.divergence import NonFiniteLossMonitor, check_weights
-from llpp.training.known_mean import MaskedMean
-from llpp.types import Batch
+from llpp.training.masked_mean import MaskedMean
+from llpp.types import Batch, Output
 
 OptimizerFactory = Callable[[Iterable[Any]], Optimizer]  # takes parameters, or groups of them
 SchedulerFactory = Callable[[Optimizer, int], LRScheduler]  # optimiser, steps of the round
-Phase = Literal["joint", "pose", "head"]  # all together; the pose network alone; the head on a frozen pose network
+Phase = Literal["joint", "backbone", "head"]  # both together; the backbone alone; the head on a frozen backbone
 
 
-class ImageScores(TypedDict):
-    """What evaluation finds out about a batch; all on the device."""
+@dataclass(frozen=True)
+class RoundPart:
+    """Which training this is."""
 
-    row: Tensor  # (B,)
-    predicted_loss: Tensor  # (B,)
-    true_loss: Tensor  # (B,) NaN where no joint can be compared
-    embedding: Tensor  # (B, C) penultimate map, mean over cells
-    joints: Tensor  # (B, K, 2) predicted, crop pixels
-    pck: Tensor  # (B,) NaN where no joint counts
+    number: int  # of the round
+    phase: Phase = "joint"
 
 
 class LearningLossModule(pl.LightningModule):
-    """backbone × head × objective × pose loss; composed, never subclassed.
+    """backbone × head × objective × task; composed, never subclassed.
 
-    Its checkpoints hold weights only, no hyperparameters: the config lives in the run directory. In the phase
-    `pose` it has no head. `flip_order`, where given, asks for joints from heatmaps that are averaged with those of
-    the mirrored image; losses are those of the image itself.
+    Its checkpoints hold weights only, no hyperparameters: the config is in the run directory. In the phase `backbone`
+    it has no head.
     """
 
     def __init__(
@@ -55,134 +48,134 @@ class LearningLossModule(pl.LightningModule):
         backbone: Backbone,
         head: LossHead | None,
         objective: Objective,
-        pose_loss: PoseLoss,
-        codec: HeatmapCodec,
-        pck: PCK,
+        task: Task,
+        images: ImagePreparation,
         optimizer: OptimizerFactory,
         scheduler: SchedulerFactory | None,
-        policy: HeadTraining,
-        crop_size: int,
-        round_number: int,
-        phase: Phase = "joint",
-        flip_order: Sequence[int] | None = None,
+        head_training: HeadTraining,
+        part: RoundPart,
         compilation: Compilation = EAGER,
-        resident: ResidentCrops | None = None,
     ) -> None:
         super().__init__()
         self.allow_zero_length_dataloader_with_multiple_devices = True  # pools may be tiny
-        self.backbone, self.head, self.phase = backbone, head, phase
-        # images arrive as (H, W, 3): in this layout they need no copy, and convolutions are faster on CPU and GPU
+        self.backbone = backbone
+        self.head = head
+        # Images arrive as (H, W, 3): in this layout they need no copy, and convolutions are faster on CPU and GPU.
         self.to(memory_format=torch.channels_last)
         self.objective = objective
-        self.pose_loss, self.codec, self.policy, self.compilation = pose_loss, codec, policy, compilation
-        self.val_pck, self.val_loss = pck, MaskedMean()
+        self.task = task
+        self.images = images
+        self.optimizer_factory = optimizer
+        self.scheduler_factory = scheduler
+        self.head_training = head_training
+        self.round_number = part.number
+        self.phase = part.phase
+        self.compilation = compilation
+        self.val_metric = task.make_metric()
+        self.val_loss = MaskedMean()
+        self.loss_monitor = NonFiniteLossMonitor(part.number)
         self.plateau: ReduceLROnPlateau | None = None
         self._plateau_state: dict[str, Any] | None = None
-        self.optimizer_factory, self.scheduler_factory = optimizer, scheduler
-        self.crop_size, self.round_number = crop_size, round_number
-        self.watch = NonFiniteLossMonitor(round_number)
-        self.resident = resident  # not a part of the module: neither saved nor moved with it
-        self.flip_order = None if flip_order is None else list(flip_order)
-        if phase == "head":
+        if self.phase == "head":
             self.backbone.requires_grad_(False)
 
     def prepare_images(self, batch: Batch) -> Tensor:
-        """Pixels of a batch as the backbone wants them: (B, 3, H, W) float32 in -1 … 1."""
-        if "warp" in batch:
-            images = self.resident.get_pixels(batch["row"]) if self.resident else batch["image"]
-            pixels = resample(images, batch["warp"], self.crop_size)
-            if self.training:  # evaluation moves pixels onto pixels
-                pixels = sharpen_batch(pixels, batch["warp"])
-        else:
-            pixels = batch["image"].permute(0, 3, 1, 2)
-        return (pixels / 127.5).sub_(1.0)  # one pass that makes floats of bytes, one in place
+        """The backbone's input: (B, 3, H, W) float32, normalised."""
+        pixels = self.images.prepare(batch, self.training)
+        return self.backbone.normalise(pixels)
 
-    def compute_pose_losses(self, heatmaps: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
-        """Raw heatmaps (B, S, K, h, w) → (B,) pose losses, (B, K) bool joints that have a target."""
-        shape = (heatmaps.shape[-2], heatmaps.shape[-1])
-        drawn = self.codec.has_target(batch["joints"], batch["visible"], shape)
-        target = self.codec.encode(batch["joints"], batch["visible"], shape)
-        return self.pose_loss(heatmaps, target, drawn), drawn
-
-    def decode_joints(self, heatmaps: Tensor, image: Tensor) -> Tensor:
-        """Joints (B, K, 2) in crop pixels from raw heatmaps (B, S, K, h, w) of `image` (B, 3, H, W)."""
-        maps = self.pose_loss.to_heatmaps(heatmaps[:, -1])
-        if self.flip_order is not None:
-            raw = self.compilation.evaluate(self.backbone, image.flip(-1)).heatmaps[:, -1]
-            mirrored = self.pose_loss.to_heatmaps(raw).flip(-1)
-            maps = (maps + torch.stack([mirrored[:, k] for k in self.flip_order], dim=1)) / 2
-        return self.codec.decode(maps)[0]
+    def predict(self, output: Output, image: Tensor) -> dict[str, Tensor]:
+        """The task's predictions from the output for `image` (B, 3, H, W)."""
+        if not self.task.uses_mirrored_images:
+            return self.task.predict(output)
+        mirrored = self.compilation.evaluate(self.backbone, image.flip(-1))
+        return self.task.predict(output, mirrored)
 
     def on_train_start(self) -> None:
-        """Losses are looked at as often as they are logged."""
+        """Losses are checked as often as they are logged."""
         every: int = self.trainer.log_every_n_steps  # type: ignore[attr-defined]  # the stub lacks it
-        self.watch.every = every or self.watch.every
+        if every:
+            self.loss_monitor.steps_between_checks = every
 
     def on_train_epoch_start(self) -> None:
-        """A frozen pose network keeps its BatchNorm statistics too."""
+        """A frozen backbone keeps its BatchNorm statistics too."""
         if self.phase == "head":
             self.backbone.eval()
 
     def training_step(self, batch: Batch, batch_index: int) -> Tensor:
-        """Pose loss + head_weight × objective; the head's targets are the detached pose losses.
+        """Task loss + head_weight × objective; the head's targets are the detached task losses.
 
         It reads nothing from the device, so that the host can queue many steps ahead.
         """
         self.compilation.begin_step()
         with torch.set_grad_enabled(self.phase != "head"):
-            output = self.backbone(self.prepare_images(batch))
-            per_image, _ = self.compute_pose_losses(output.heatmaps, batch)
-        pose_loss = per_image.mean()
-        everyone = collectives.all_gather_batch(per_image) if collectives.get_world_size() > 1 else per_image.detach()
-        values = {"train/pose_loss": everyone.mean()}
-        loss = pose_loss if self.phase != "head" else torch.zeros_like(pose_loss)
+            output: Output = self.backbone(self.prepare_images(batch))
+            losses, _ = self.task.compute_losses(output, batch)
+        task_loss = losses.mean()
+        losses_all_ranks = self._gather_losses(losses)
+        mean_loss = losses_all_ranks.mean()
+        values = {f"train/{self.task.loss_name}": mean_loss}
+        loss = torch.zeros_like(task_loss) if self.phase == "head" else task_loss
         if self.head is not None:
-            start = self.policy.detach_from_epoch
-            detached = start is not None and self.current_epoch >= start
-            predicted = self.head(output.features.detach() if detached else output.features)
-            objective = self._compute_objective(predicted, per_image.detach(), everyone)
+            features = output.features.detach() if self._is_head_detached() else output.features
+            predicted = self.head(features)
+            objective = self._compute_objective(predicted, losses.detach(), losses_all_ranks)
             values["train/objective"] = objective.detach()
-            loss = loss + self.policy.head_weight * objective
-        # a loss of another rank stops this one too
-        self.watch.add(self.current_epoch, batch_index, loss.detach() + everyone.sum(), values)
-        number = torch.full_like(values["train/pose_loss"], self.round_number)  # made on the device, not sent to it
-        self.log_dict({**values, "round": number}, batch_size=len(per_image), prog_bar=False)
+            loss = loss + self.head_training.head_weight * objective
+        # A loss of another rank that is not finite stops this one too.
+        decisive = loss.detach() + losses_all_ranks.sum()
+        self.loss_monitor.add(self.current_epoch, batch_index, decisive, values)
+        # The number is made on the device, not sent to it.
+        number = torch.full_like(mean_loss, self.round_number)
+        self.log_dict({**values, "round": number}, batch_size=len(losses), prog_bar=False)
         return loss
+
+    def _gather_losses(self, losses: Tensor) -> Tensor:
+        """(B,) losses of this rank → those of all ranks, without gradients."""
+        if collectives.get_world_size() == 1:
+            return losses.detach()
+        return collectives.all_gather_batch(losses)
+
+    def _is_head_detached(self) -> bool:
+        """Whether the head's gradient stops before the backbone in this epoch."""
+        start = self.head_training.detach_from_epoch
+        return start is not None and self.current_epoch >= start
+
+    def _compute_objective(self, predicted: Tensor, losses: Tensor, losses_all_ranks: Tensor) -> Tensor:
+        """The objective over (B,) predictions and losses of this rank, or over those of all ranks.
+
+        Every rank computes the same value over all, but its gradient reaches the rank's own predictions alone, and
+        DDP divides by the number of ranks: so it is multiplied by that before.
+        """
+        ranks = collectives.get_world_size()
+        if ranks == 1 or self.head_training.pairs == "local":
+            return cast(Tensor, self.objective(predicted, losses))
+        predicted_all_ranks = collectives.all_gather_batch(predicted)
+        predicted_all_ranks[collectives.get_rank() :: ranks] = predicted.to(predicted_all_ranks.dtype)
+        value = self.objective(predicted_all_ranks, losses_all_ranks)
+        return cast(Tensor, ranks * value - (ranks - 1) * value.detach())
 
     def on_train_epoch_end(self) -> None:
         """Before anything is saved."""
-        self.watch.check()
-
-    def _compute_objective(self, predicted: Tensor, own: Tensor, everyone: Tensor) -> Tensor:
-        """The objective over (B,) predictions and losses of this rank, or over those of all ranks.
-
-        Every rank works out the same value over all, but its gradient reaches the rank's own predictions alone, and
-        DDP divides by the number of ranks: so it is multiplied by that before.
-        """
-        if collectives.get_world_size() == 1 or self.policy.pairs == "local":
-            return cast(Tensor, self.objective(predicted, own))
-        together = collectives.all_gather_batch(predicted)
-        together[collectives.get_rank() :: collectives.get_world_size()] = predicted.to(together.dtype)
-        value = self.objective(together, everyone)
-        return cast(
-            Tensor, collectives.get_world_size() * value - (collectives.get_world_size() - 1) * value.detach()
-        )
+        self.loss_monitor.check()
 
     def validation_step(self, batch: Batch, batch_index: int) -> None:
-        """Log `val/pck` and `val/pose_loss`."""
+        """Add a batch to the epoch's metric and loss."""
         self.compilation.begin_step()
         image = self.prepare_images(batch)
         output = self.compilation.evaluate(self.backbone, image)
-        per_image, drawn = self.compute_pose_losses(output.heatmaps, batch)
-        joints = self.decode_joints(output.heatmaps, image)
-        self.val_pck.update(joints, batch["joints"], batch["visible"], batch["normaliser"])
-        self.val_loss.update(per_image, drawn.any(dim=1))
+        losses, has_target = self.task.compute_losses(output, batch)
+        predictions = self.predict(output, image)
+        self.task.update_metric(self.val_metric, predictions, batch)
+        self.val_loss.update(losses, has_target)
 
     def on_validation_epoch_end(self) -> None:
-        """Log the epoch's PCK and pose loss, and let the latter lower the learning rate."""
-        self.log("val/pck", self.val_pck.compute()["mean"].float(), prog_bar=True)
-        self.log("val/pose_loss", loss := self.val_loss.compute().float())
-        self.val_pck.reset()
+        """Log the epoch's metric and loss, and let the latter lower the learning rate."""
+        metric = self.task.summarise_metric(self.val_metric)[self.task.metric_name]
+        loss = self.val_loss.compute().float()
+        self.log(f"val/{self.task.metric_name}", metric.float(), prog_bar=True)
+        self.log(f"val/{self.task.loss_name}", loss)
+        self.val_metric.reset()
         self.val_loss.reset()
         if self.plateau is not None:
             self.plateau.step(float(loss))
@@ -192,7 +185,7 @@ class LearningLossModule(pl.LightningModule):
 
         Nothing that is not finite is kept.
         """
-        self.watch.check()
+        self.loss_monitor.check()
         check_weights(checkpoint["state_dict"].values(), self.round_number, self.current_epoch)
         if self.plateau is not None:
             checkpoint["plateau"] = self.plateau.state_dict()
@@ -201,35 +194,42 @@ class LearningLossModule(pl.LightningModule):
         """Called before the optimisers are made."""
         self._plateau_state = checkpoint.get("plateau")
 
-    def predict_step(self, batch: Batch, batch_index: int) -> ImageScores:
-        """Judge a batch: predicted and true losses, predicted joints, PCK per image."""
+    def predict_step(self, batch: Batch, batch_index: int) -> dict[str, Tensor]:
+        """Score a batch; all on the device.
+
+        Returns:
+            `row` (B,); `predicted_loss` (B,); `true_loss` (B,), NaN where nothing can be compared; `quality` (B,),
+            NaN where it is unknown; `embedding` (B, C), the penultimate map averaged over its cells; and the task's
+            predictions (B, …).
+        """
         if self.head is None:
-            raise TrainingError("a module without a head cannot judge images; train its head first")
+            raise TrainingError("a module without a head cannot score images; train its head first")
         self.compilation.begin_step()
         image = self.prepare_images(batch)
         output = self.compilation.evaluate(self.backbone, image)
-        per_image, drawn = self.compute_pose_losses(output.heatmaps, batch)
-        joints = self.decode_joints(output.heatmaps, image)
-        distance = self.val_pck.compute_distances(joints, batch["joints"], batch["visible"], batch["normaliser"])
-        return ImageScores(
-            row=batch["row"],
-            predicted_loss=self.head(output.features).float(),
-            true_loss=per_image.float().where(drawn.any(dim=1), torch.nan),
-            embedding=average_pool(output.features.penultimate).float(),
-            joints=joints,
-            pck=self.val_pck.compute_per_image(distance),
-        )
+        losses, has_target = self.task.compute_losses(output, batch)
+        predictions = self.predict(output, image)
+        return {
+            "row": batch["row"],
+            "predicted_loss": self.head(output.features).float(),
+            "true_loss": losses.float().where(has_target, torch.nan),
+            "embedding": average_pool(output.features.penultimate).float(),
+            "quality": self.task.compute_quality(predictions, batch),
+            **predictions,
+        }
 
     def configure_optimizers(self) -> Any:
         """One optimiser with two groups, backbone and head.
 
         A schedule advances with every step, or with every validation if it watches for a plateau; the validation
-        says nothing about a head on a frozen pose network.
+        says nothing about a head on a frozen backbone.
         """
-        parts = [self.backbone] if self.head is None else [self.backbone, self.head]
-        optimizer = self.optimizer_factory([{"params": list(part.parameters())} for part in parts])
+        groups = [{"params": list(self.backbone.parameters())}]
+        if self.head is not None:
+            groups.append({"params": list(self.head.parameters())})
+        optimizer = self.optimizer_factory(groups)
         if self.trainer.gradient_clip_val is not None:
-            # a fused optimiser undoes the scaling of mixed precision in its step: too late for clipping
+            # A fused optimiser undoes the scaling of mixed precision in its step: too late for clipping.
             optimizer._step_supports_amp_scaling = False  # type: ignore[attr-defined]
         if self.scheduler_factory is None:
             return optimizer

@@ -11,6 +11,8 @@ from llpp.errors import expect
 
 def one_cycle(optimizer: Optimizer, steps: int, warm_up: float = 0.1) -> LambdaLR:
     """Linear rise over the first `warm_up` share of `steps`, then half a cosine down to zero."""
+    is_share = isinstance(warm_up, int | float) and 0 <= warm_up < 1
+    expect(is_share, "scheduler.warm_up", warm_up, "a share of the round, 0 to 1")
     rise = max(1, round(warm_up * steps))
 
     def compute_factor(step: int) -> float:
@@ -23,15 +25,15 @@ def one_cycle(optimizer: Optimizer, steps: int, warm_up: float = 0.1) -> LambdaL
 
 def step_decay(optimizer: Optimizer, steps: int, at: Sequence[float], factor: float = 0.1) -> LambdaLR:
     """Multiply by `factor` after each of the shares `at` of the steps."""
-    for share in at:
-        expect(0 < share < 1, "scheduler.at", share, "shares of the round, between 0 and 1")
+    is_list = isinstance(at, Sequence) and all(isinstance(share, int | float) and 0 < share < 1 for share in at)
+    expect(is_list, "scheduler.at", at, "a list of shares of the round between 0 and 1, as in [0.8]")
     return LambdaLR(optimizer, lambda step: factor ** sum(step >= round(share * steps) for share in at))
 
 
 def plateau(
     optimizer: Optimizer, steps: int, factor: float, patience: int, cooldown: int, min_lr: float, head: bool
 ) -> ReduceLROnPlateau:
-    """Multiply by `factor` when the validation's pose loss stops falling; advances with every validation.
+    """Multiply by `factor` when the validation loss of the task stops falling; advances with every validation.
 
     `head` False leaves the learning rate of all but the first parameter group, the backbone's, as it is.
     """

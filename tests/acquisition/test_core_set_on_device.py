@@ -75,4 +75,4 @@ def test_the_host_sees_no_pick_before_all_of_them_are_made():
 def test_a_job_without_a_gpu_selects_on_the_cpu():
     if torch.cuda.is_initialized():
         pytest.skip("this process works with a GPU")
-    assert find_gpu_with_room(clouds(5, 3, 0)) is None
+    assert find_gpu_with_room(clouds(5, 3, 0), None) is None

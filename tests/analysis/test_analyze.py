@@ -1,4 +1,4 @@
-"""`llpp analyze` as a user meets it: the tables it writes, a real run, and wrong input."""
+"""`llpp analyze` as a user sees it: the tables that it writes, a real run, and wrong input."""
 
 import contextlib
 import csv
@@ -43,16 +43,17 @@ def check_pictures(folder):
 
 
 def run_of(folder, predicted, true, objective=KL, rounds=1):
-    """A run directory whose last round tested images with these losses, and earlier rounds one image only."""
+    """Make a run directory whose last round tested images with these losses, and earlier rounds only one image."""
     done = tuple(Round(number, {"round": number, "labelled": 10 * (number + 1)}, ()) for number in range(rounds))
     folder.mkdir(exist_ok=True)
     save_state(RunState({"objective._target_": objective}, ("a/0",), {}, done), folder / "state.json")
     for number in range(rounds):
         last = number == rounds - 1
-        columns = {"predicted_loss": predicted, "true_loss": true, "pck": np.ones(len(true))}
-        kept = {name: np.asarray(v, dtype=np.float32)[: None if last else 1] for name, v in columns.items()}
-        ids = [f"a/{i}" for i in range(len(kept["pck"]))]
-        write_scores(folder / f"round_{number:02d}/test.parquet", ids, Evaluation(kept, {}))
+        columns = {"predicted_loss": predicted, "true_loss": true, "quality": np.ones(len(true))}
+        count = len(true) if last else 1
+        scores = {name: np.asarray(values, dtype=np.float32)[:count] for name, values in columns.items()}
+        ids = [f"a/{i}" for i in range(count)]
+        write_scores(folder / f"round_{number:02d}/test.parquet", ids, Evaluation(scores, {}))
     return folder
 
 
@@ -84,9 +85,9 @@ def test_tables_give_both_ways_and_the_papers_values(theory):
     assert column(rows, "closed form") == pytest.approx(column(rows, "quadrature"), abs=1e-8)
     shares = table(theory, "expected_share")
     assert column(shares, "closed form") == pytest.approx(column(shares, "quadrature"), abs=1e-8)
-    for mean, error, exact in zip(
-        *(column(shares, name) for name in ("Monte Carlo", "standard error", "quadrature")), strict=True
-    ):
+    means = column(shares, "Monte Carlo")
+    errors = column(shares, "standard error")
+    for mean, error, exact in zip(means, errors, column(shares, "quadrature"), strict=True):
         assert abs(mean - exact) <= 4 * error + 1e-12
 
 
@@ -127,7 +128,7 @@ def test_the_command_prints_table_1_beside_the_papers(theory, printed):
 
 @pytest.mark.slow
 def test_a_real_run(tmp_path):
-    loop.run(tiny(tmp_path / "run", "rounds=2", "trainer.max_epochs=1"))
+    loop.run_rounds(tiny(tmp_path / "run", "rounds=2", "trainer.max_epochs=1"))
     assert run_analyze_command([str(tmp_path / "run")]) == 0
     folder = tmp_path / "run/analysis"
     assert {path.name for path in folder.iterdir()} == THEORY | RUN
@@ -141,30 +142,28 @@ def test_a_real_run(tmp_path):
 def test_noise_and_calibration_of_known_losses(tmp_path):
     """Losses 1, 2, 4, 8 (mean 3.75), perfectly predicted; two images without a usable loss."""
     true = np.array([1, 2, 4, 8, 0, np.nan])
-    found = measured.read_measured_run(
-        run_of(tmp_path / "run", np.log(np.where(true > 0, true, 1)) - 5, true, rounds=3)
-    )
-    (row,) = measured.build_rounds_table(found).rows  # one image each in the rounds before: nothing to compare
+    predicted = np.log(np.where(true > 0, true, 1)) - 5
+    run = measured.read_measured_run(run_of(tmp_path / "run", predicted, true, rounds=3))
+    # The rounds before tested one image each, which leaves nothing to compare.
+    (row,) = measured.build_rounds_table(run).rows
     assert row[:4] == (2, 30, 4, 2), "round, labelled, test images, left out"
     assert row[9] == pytest.approx(1, abs=1e-5), "slope"
     # differences 1, 2, 3, 4, 6, 7; δ = 0.19, 0.375, 0.94, 1.875, 3.75
-    shares = [row[2] for row in measured.build_noise_table(found.last_round).rows]
+    shares = [row[2] for row in measured.build_noise_table(run.last_round).rows]
     assert shares == pytest.approx([0, 0, 0, 1 / 6, 3 / 6])
-    curve = np.array(measured.build_reliability_table(found.last_round).rows)
+    curve = np.array(measured.build_reliability_table(run.last_round).rows)
     assert curve[:, 1] == pytest.approx([2, 2, 2, 4, 4, 8], rel=1e-5)
     assert curve[:, 2] == pytest.approx([2, 2, 2, 4, 4, 8], rel=1e-5)
 
 
 def test_a_ranking_run_is_said_to_have_no_log_scale(tmp_path):
     losses = np.random.default_rng(0).gamma(2, 0.1, 40)
-    found = measured.read_measured_run(run_of(tmp_path / "run", 1e3 * losses, losses, RANKING))
-    assert "trained with RankingObjective, whose predictions are not on a log scale" in measured.explain_calibration(
-        found
-    )
-    assert "not on a log scale" not in measured.explain_calibration(
-        measured.read_measured_run(run_of(tmp_path / "kl", losses, losses))
-    )
-    (tmp_path / "curve.png").write_bytes(figures.plot_reliability(found))
+    ranking = measured.read_measured_run(run_of(tmp_path / "run", 1e3 * losses, losses, RANKING))
+    kl = measured.read_measured_run(run_of(tmp_path / "kl", losses, losses))
+    sentence = "trained with RankingObjective, whose predictions are not on a log scale"
+    assert sentence in measured.explain_calibration(ranking)
+    assert "not on a log scale" not in measured.explain_calibration(kl)
+    (tmp_path / "curve.png").write_bytes(figures.plot_reliability(ranking))
     check_pictures(tmp_path)
 
 
@@ -181,10 +180,7 @@ def damaged(folder):
 @pytest.mark.parametrize(
     ("make", "sentence"),
     [
-        (
-            lambda folder: None,
-            r"not a run directory \(it has no state\.json\); give one that llpp run has made",
-        ),
+        (lambda folder: None, r"not a run directory \(it has no state\.json\); give one that llpp run has made"),
         (lambda folder: folder.write_text(""), "is not a run directory"),
         (lambda folder: run_of(folder, [], [], rounds=0), r"no round of .* \(test\.parquet of 0 committed rounds\)"),
         (lambda folder: run_of(folder, [1, 2, 3], [0.5, np.nan, 0.5]), "different finite losses above 0"),

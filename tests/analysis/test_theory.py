@@ -42,13 +42,15 @@ FRACTIONS = np.array([0, 1e-6, 0.01, 0.2, 1, 3, 8])  # of the mean loss
 )
 def test_gradients_are_those_of_the_training_losses(objective, coefficient):
     rng = np.random.default_rng(0)
-    theta, losses = rng.normal(size=(40, 3)), np.append(rng.gamma(2, 0.5, size=36), [0.7, 0, 0, 0.7])
+    theta = rng.normal(size=(40, 3))
+    losses = np.append(rng.gamma(2, 0.5, size=36), [0.7, 0, 0, 0.7])
     losses[19] = 0.7  # image 19 meets 39: a tie; 17 and 18 meet zeros
     weight = torch.tensor(rng.normal(size=3), dtype=torch.float32, requires_grad=True)
     objective(torch.tensor(theta, dtype=torch.float32) @ weight, torch.tensor(losses, dtype=torch.float32)).backward()
     predicted = theta @ weight.detach().numpy()
-    numbers = coefficient(predicted[:20] - predicted[20:], losses[:20], losses[20:])
-    expected = np.mean([compute_weight_gradient(c, theta[i], theta[i + 20]) for i, c in enumerate(numbers)], axis=0)
+    coefficients = coefficient(predicted[:20] - predicted[20:], losses[:20], losses[20:])
+    gradients = [compute_weight_gradient(c, theta[i], theta[i + 20]) for i, c in enumerate(coefficients)]
+    expected = np.mean(gradients, axis=0)
     assert weight.grad.numpy() == pytest.approx(expected, abs=1e-5)
     assert expected.any()
 
@@ -74,7 +76,8 @@ def test_pair_probabilities_by_hand():
 @pytest.mark.parametrize("alpha", [0.7, 4, 5.3])
 def test_pair_probabilities_are_the_integral_of_the_bessel_density(alpha):
     """The difference of two Gamma variables has a known density with a modified Bessel function."""
-    gamma, x = Gamma(alpha, 15), 1.7
+    gamma = Gamma(alpha, 15)
+    x = 1.7
 
     def density(z):
         return (z / 2) ** (alpha - 0.5) * special.kv(alpha - 0.5, z) / (np.sqrt(np.pi) * special.gamma(alpha))
@@ -85,10 +88,11 @@ def test_pair_probabilities_are_the_integral_of_the_bessel_density(alpha):
 
 def test_the_papers_table_1():
     """All but the first are the paper's to three decimals; that one is 0.09347, and 0.094 if rounded twice."""
-    found = pair_probability(DELTAS, PAPER)
-    assert found[1:].round(3).tolist() == TABLE_1[1:].tolist()
-    assert [f"{p:.4f}" for p in found] == ["0.0935", "0.1853", "0.2739", "0.3582", "0.4369", "0.5268", "0.6065"]
-    assert np.abs(found - TABLE_1).max() < 5.5e-4
+    probabilities = pair_probability(DELTAS, PAPER)
+    shown = [f"{p:.4f}" for p in probabilities]
+    assert probabilities[1:].round(3).tolist() == TABLE_1[1:].tolist()
+    assert shown == ["0.0935", "0.1853", "0.2739", "0.3582", "0.4369", "0.5268", "0.6065"]
+    assert np.abs(probabilities - TABLE_1).max() < 5.5e-4
 
 
 @pytest.mark.parametrize("beta", [0.5, 15, 300])
@@ -117,7 +121,7 @@ def test_expected_shares_by_hand():
     assert float(expected_share(0.2, Gamma(1, 5))) == pytest.approx(0.5 + np.e * 0.219383934 / 2, abs=1e-8)
     assert expected_share([0.0, 0.1, -0.1], PAPER) == pytest.approx([0.5, *_symmetric(0.1)])
     assert float(expected_share(1e-9, PAPER)) == pytest.approx(0.5, abs=1e-7)
-    assert float(expected_share(40.0, PAPER)) > 0.99, "the rest is small beside a large difference"
+    assert float(expected_share(40.0, PAPER)) > 0.99, "the smaller loss is small compared with a large difference"
 
 
 def _symmetric(delta):
@@ -127,7 +131,8 @@ def _symmetric(delta):
 
 @pytest.mark.parametrize(("alpha", "delta"), [(1, 0.05), (2.5, 0.2), (4, 0.1), (4, 0.4)])
 def test_expectations_are_those_of_simulated_pairs(alpha, delta):
-    gamma, rng = Gamma(alpha, 15), np.random.default_rng(3)
+    gamma = Gamma(alpha, 15)
+    rng = np.random.default_rng(3)
     first, second = rng.gamma(alpha, 1 / 15, (2, 1_000_000))
     within = (np.abs(first - second) <= delta).mean()
     probability = float(pair_probability(delta, gamma))
@@ -170,10 +175,10 @@ def test_impossible_gammas_are_refused(alpha, beta, name):
 
 def test_the_fit_finds_the_gamma_that_losses_came_from():
     losses = np.random.default_rng(0).gamma(4, 1 / 15, 40_000)
-    found = fit_gamma(losses)
+    fitted = fit_gamma(losses)
     # asymptotic variance of the shape: α / (n (α ψ'(α) - 1)), 0.00074 with α ψ'(α) = 1.1353; four deviations are 0.11
-    assert found.alpha == pytest.approx(4, abs=0.11) and found.mean == pytest.approx(losses.mean())
-    assert compute_ks_distance(losses, found) < 0.0068, "1.36 / √n: 19 of 20 samples stay below"
+    assert fitted.alpha == pytest.approx(4, abs=0.11) and fitted.mean == pytest.approx(losses.mean())
+    assert compute_ks_distance(losses, fitted) < 0.0068, "1.36 / √n: 19 of 20 samples stay below"
     assert compute_ks_distance(losses + 0.3, fit_gamma(losses + 0.3)) > 0.0068, "a shifted Gamma is none"
 
 
@@ -187,24 +192,24 @@ def test_the_share_of_like_pairs_by_hand():
 @pytest.mark.parametrize("count", [2, 7, 100, 3001])
 def test_log_losses_are_perfectly_reliable(count):
     losses = np.random.default_rng(count).gamma(2, 0.1, count)
-    found = measure_reliability(np.log(losses) + 3.0, losses)
-    for b in found.bins:
+    reliability = measure_reliability(np.log(losses) + 3.0, losses)
+    for b in reliability.bins:
         assert b.true_ratio == pytest.approx(b.predicted_ratio) and b.true_share == pytest.approx(b.predicted_share)
-    assert found.slope == pytest.approx(1) and found.share_error == pytest.approx(0, abs=1e-12)
-    assert count > 3000 or sum(b.pairs for b in found.bins) == count * (count - 1) // 2
+    assert reliability.slope == pytest.approx(1) and reliability.share_error == pytest.approx(0, abs=1e-12)
+    assert count > 3000 or sum(b.pairs for b in reliability.bins) == count * (count - 1) // 2
 
 
 def test_reliability_by_hand():
     """Losses 1, 2, 4 predicted as 2 log l: ratios 4, 4, 16 where 2, 2, 4 are true."""
     losses = np.array([2.0, 4.0, 1.0])
-    near, far = measure_reliability(2 * np.log(losses), losses, bins=2).bins
+    reliability = measure_reliability(2 * np.log(losses), losses, bins=2)
+    near, far = reliability.bins
     assert (near.pairs, far.pairs) == (2, 1)
     assert (near.predicted_ratio, near.true_ratio) == pytest.approx((4, 2))
     assert (far.predicted_ratio, far.true_ratio) == pytest.approx((16, 4))
     assert (near.predicted_share, near.true_share) == pytest.approx((4 / 5, 2 / 3))
-    found = measure_reliability(2 * np.log(losses), losses, bins=2)
-    assert found.slope == pytest.approx(0.5)
-    assert found.share_error == pytest.approx((2 * (4 / 5 - 2 / 3) + 16 / 17 - 4 / 5) / 3)
+    assert reliability.slope == pytest.approx(0.5)
+    assert reliability.share_error == pytest.approx((2 * (4 / 5 - 2 / 3) + 16 / 17 - 4 / 5) / 3)
 
 
 def test_predictions_of_any_scale_or_none_are_judged():

@@ -27,7 +27,7 @@ def size(network):
 
 
 def small_hourglass(stacks=2, biases=False):
-    return StackedHourglass(joints=5, stacks=stacks, channels=16, depth=2, published_biases=biases)
+    return StackedHourglass(outputs=5, stacks=stacks, channels=16, depth=2, published_biases=biases)
 
 
 def noise(*shape, seed=0):
@@ -51,12 +51,12 @@ def rows(found, chosen):
 @pytest.mark.parametrize(("biases", "count"), [(True, 6_570_400), (False, 6_562_144)])
 def test_two_stacks_have_the_published_parameters_without_the_unused_ones(biases, count):
     with torch.device("meta"):
-        assert size(StackedHourglass(joints=16, stacks=2, channels=256, published_biases=biases)) == count
+        assert size(StackedHourglass(outputs=16, stacks=2, channels=256, published_biases=biases)) == count
 
 
 def test_eight_stacks_have_the_published_parameters_without_the_unused_ones():
     with torch.device("meta"):
-        assert size(StackedHourglass(joints=16, stacks=8, published_biases=True)) == 25_434_112
+        assert size(StackedHourglass(outputs=16, stacks=8, published_biases=True)) == 25_434_112
 
 
 def test_the_heads_have_the_published_parameters():
@@ -76,7 +76,7 @@ def test_the_multilevel_head_has_the_published_parameters():
 def test_every_parameter_learns(stacks, what):
     backbone = small_hourglass(stacks)
     found = backbone(noise(4, 3, 32, 32))
-    loss = found.heatmaps.square().mean()
+    loss = found.raw.square().mean()
     if what == "everything":
         loss = loss + sum(m.square().mean() for m in (*found.features.pyramid.values(), found.features.penultimate))
     loss.backward()
@@ -113,17 +113,17 @@ def test_biases_that_a_batch_norm_cancels_do_not_change_the_function():
     images = noise(4, 3, 32, 32)
     for _ in ("training", "evaluation"):
         one, other = lean(images), published(images)
-        assert torch.allclose(one.heatmaps, other.heatmaps, atol=1e-4)
+        assert torch.allclose(one.raw, other.raw, atol=1e-4)
         assert torch.allclose(one.features.penultimate, other.features.penultimate, atol=1e-4)
         lean.eval(), published.eval()
 
 
 @pytest.mark.parametrize("shape", [(64, 64), (32, 96)])
 def test_maps_have_the_published_strides_and_channels(shape):
-    backbone = StackedHourglass(joints=7, stacks=2, channels=8, depth=3).eval()
+    backbone = StackedHourglass(outputs=7, stacks=2, channels=8, depth=3).eval()
     found = backbone(noise(2, 3, *shape))
     high, wide = shape
-    assert found.heatmaps.shape == (2, 2, 7, high // 4, wide // 4) and backbone.heatmap_stride == 4
+    assert found.raw.shape == (2, 2, 7, high // 4, wide // 4) and backbone.heatmap_stride == 4
     assert found.features.penultimate.shape == (2, backbone.penultimate_channels, high // 4, wide // 4)
     assert sorted(backbone.feature_channels) == sorted(found.features.pyramid) == [4, 8, 16, 32]
     for stride, channels in backbone.feature_channels.items():
@@ -133,15 +133,15 @@ def test_maps_have_the_published_strides_and_channels(shape):
 def test_images_do_not_mix_in_evaluation():
     backbone, images = small_hourglass().eval(), noise(3, 3, 32, 32)
     together, alone = backbone(images), backbone(images[1:2])
-    assert torch.allclose(together.heatmaps[1:2], alone.heatmaps, atol=1e-5)
+    assert torch.allclose(together.raw[1:2], alone.raw, atol=1e-5)
     assert torch.allclose(together.features.pyramid[16][1:2], alone.features.pyramid[16], atol=1e-5)
 
 
 def test_later_stacks_build_on_earlier_ones():
     backbone, images = small_hourglass().eval(), noise(1, 3, 32, 32)
-    before = backbone(images).heatmaps
+    before = backbone(images).raw
     nn.init.zeros_(backbone.heatmaps[0].weight)
-    after = backbone(images).heatmaps
+    after = backbone(images).raw
     assert not torch.allclose(before[:, 1], after[:, 1])
 
 
@@ -152,13 +152,13 @@ def test_the_input_of_a_stack_reaches_the_next_one_unchanged():
         parts[1].load_state_dict(parts[0].state_dict())
     for merge in (*backbone.merge_features.parameters(), *backbone.merge_heatmaps.parameters()):
         nn.init.zeros_(merge)
-    heatmaps = backbone(noise(1, 3, 32, 32)).heatmaps
+    heatmaps = backbone(noise(1, 3, 32, 32)).raw
     assert torch.allclose(heatmaps[:, 0], heatmaps[:, 1], atol=1e-6)
 
 
 @pytest.mark.parametrize(("crop", "suggested"), [(100, ("64", "128")), (65, ("64", "128")), (20, ("64", "128"))])
 def test_sizes_that_do_not_fit_are_refused_with_those_that_do(crop, suggested):
-    backbone = StackedHourglass(joints=3, stacks=1, channels=8, depth=4)
+    backbone = StackedHourglass(outputs=3, stacks=1, channels=8, depth=4)
     with pytest.raises(ConfigError, match=rf"crop.size={crop} .*multiple of 64.*{suggested[0]} or {suggested[1]}"):
         backbone.check_size(crop)
     for wrong in (0, -64):

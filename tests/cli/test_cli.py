@@ -29,51 +29,82 @@ def test_help_names_the_commands_without_loading_torch(tmp_path):
     assert "| torch" not in shown.stderr and "import time" in shown.stderr
 
 
-def test_mistakes_are_told_before_torch_is_imported(tmp_path):
+MISTAKES = {  # command line → what it begins with, after the names of the modules that it has imported
+    "run --help": "llpp run [OPTION=VALUE ...]",
+    "run head=gap_fc -h": "llpp run [OPTION=VALUE ...]",
+    "report --help": "usage: llpp report",
+    "data --help": "usage: llpp data",
+    "data cache --help": "usage: llpp data cache",
+    "analyze --help": "usage: llpp analyze",
+    "nope": "llpp: unknown command 'nope'",
+    "run bugdet=3": "hydra | llpp: bugdet is not known; did you mean budget?",
+    "run head=nope": "hydra | llpp: Could not find 'head/nope'. Available options in 'head': gap_fc, gap_multilevel",
+    "run -m seed=0,1 head=nope": "hydra | llpp: Could not find 'head/nope'",
+    "run -m bugdet=3,4": "hydra | llpp: bugdet is not known",
+    "run head=nope --cfg job": "hydra | llpp: Could not find 'head/nope'",
+    "run --config-dir nowhere": "hydra | llpp: --config-dir nowhere is not a folder",
+    "run -m optimizer.lrr=1e-3,2e-3": "hydra | llpp: optimizer.lrr is not known",
+    "run optimizer.lr=abc": "hydra | llpp: optimizer.lr='abc' is invalid",
+    "run data.batch_size=0": "hydra | llpp: data.batch_size=0 is invalid",
+    "run trainer.precision=half": "hydra | llpp: trainer.precision='half' is invalid",
+    "run pck.joints=all": "hydra | llpp: pck.joints='all' is not known",
+    "run crop.margin=0.5": "hydra | llpp: crop.margin=0.5 is invalid",
+    "run augmentation.flip=2": "hydra | llpp: augmentation.flip=2 is invalid",
+    "run pck.threshold=0": "hydra | llpp: pck.threshold=0 is invalid",
+    "run budget": "hydra | llpp: 'budget' is invalid",
+    "data dataset=nope": "hydra | llpp: Could not find 'dataset/nope'",
+    "data crop.size=3": "hydra | llpp: crop.size=3 is invalid",
+    "data crop.size=${nowhere}": "hydra | llpp: Interpolation key 'nowhere' not found",
+    "data cache list datasets=nope": "hydra | llpp: datasets is not known; did you mean dataset?",
+    "run data.batchsize=8": "hydra | llpp: data.batchsize is not known; did you mean data.batch_size?",
+    "run +data.batchsize=8": "hydra | llpp: data.batchsize is not known",
+    "run trainer.precision=16-mixed": "hydra | llpp: trainer.precision=16-mixed is very slow on CPUs",
+    "run crop=3": "hydra | llpp: crop=3 is invalid",
+    "run training.weights=best trainer.check_val_every_n_epoch=90": (
+        "hydra | llpp: training.weights=best needs a validation, but"
+    ),
+    "run data.batch_size=7 trainer.devices=2": (
+        "hydra | llpp: data.batch_size=7 is that of all devices together and cannot be divided by 2"
+    ),
+}
+
+
+def test_help_and_mistakes_are_shown_before_torch_is_imported(tmp_path):
+    """All in one process, in this order: help imports nothing heavy, and what composes imports Hydra alone."""
     code = (
         "import contextlib, io, sys\n"
         "from llpp.cli.main import main\n"
         "for line in sys.stdin.read().splitlines():\n"
-        "    sys.argv, told = ['llpp', *line.split()], io.StringIO()\n"
+        "    sys.argv, shown = ['llpp', *line.split()], io.StringIO()\n"
         "    try:\n"
-        "        with contextlib.redirect_stderr(told), contextlib.redirect_stdout(told):\n"
+        "        with contextlib.redirect_stderr(shown), contextlib.redirect_stdout(shown):\n"
         "            main()\n"
         "    except SystemExit:\n"
         "        loaded = [name for name in ('hydra', 'torch') if name in sys.modules]\n"
-        "        print(*loaded, told.getvalue().split('; ')[0].splitlines()[0], sep=' | ')\n"
+        "        print(*loaded, shown.getvalue().splitlines()[0], sep=' | ')\n"
     )
-    told = {
-        "run --help": "llpp run [OPTION=VALUE ...]",
-        "report --help": "usage: llpp report",
-        "nope": "llpp: unknown command 'nope'",
-        "run bugdet=3": "llpp: bugdet is not known",
-        "run head=nope": "llpp: head=nope is not known",
-        "run -m seed=0,1 head=nope": "llpp: head=nope is not known",
-        "run -m head=gap_fc,nope": "llpp: head=nope is not known",
-        "run -m optimizer.lrr=1e-3,2e-3": "llpp: optimizer.lrr is not known",
-        "run optimizer.lr=abc": "llpp: optimizer.lr='abc' is invalid",
-        "run data.batch_size=0": "llpp: data.batch_size=0 is invalid",
-        "run trainer.precision=half": "llpp: trainer.precision='half' is invalid",
-        "run init=warm": "llpp: init='warm' is not known",
-        "run crop.margin=0.5": "llpp: crop.margin=0.5 is invalid",
-        "run augmentation.flip=2": "llpp: augmentation.flip=2 is invalid",
-        "run pck.threshold=0": "llpp: pck.threshold=0 is invalid",
-        "run performance.allocator=best": "llpp: performance.allocator='best' is not known",
-        "run budget": "llpp: 'budget' cannot be read",
-        "data dataset=nope": "llpp: dataset=nope is not known",
-        "run data.batchsize=8": "llpp: data.batchsize is not known",
-        "run +data.batchsize=8": "hydra | llpp: data.batchsize is not known",
-        "run trainer.precision=16-mixed": "hydra | llpp: trainer.precision=16-mixed is very slow on CPUs",
-        "run crop=3": "hydra | llpp: crop=3 is invalid",
-        "run weights=best trainer.check_val_every_n_epoch=90": "hydra | llpp: weights=best needs a validation, but",
-        "run data.batch_size=7 trainer.devices=2": "hydra | llpp: data.batch_size=7, that of all devices together",
-    }  # Hydra takes a quarter of a second, torch two
-    asked = "\n".join(told)
-    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, input=asked, capture_output=True, text=True)
+    commands = "\n".join(MISTAKES)
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, input=commands, capture_output=True, text=True)
     lines = done.stdout.splitlines()
-    assert len(lines) == len(told), done.stderr
-    assert [line for line, start in zip(lines, told.values(), strict=True) if not line.startswith(start)] == []
-    assert not list(tmp_path.iterdir())
+    assert len(lines) == len(MISTAKES), done.stderr
+    wrong = []
+    for line, beginning in zip(lines, MISTAKES.values(), strict=True):
+        if not line.startswith(beginning):
+            wrong.append(line)
+    assert wrong == []
+    # Hydra writes what a sweep was called with before it composes the jobs
+    assert sorted(path.name for path in tmp_path.rglob("*")) == ["multirun.yaml", "runs"]
+
+
+def test_a_sweep_with_an_unknown_choice_ends_before_its_first_job_and_leaves_no_secret(tmp_path):
+    refused = llpp("run", "-m", "head=gap_fc,nope", "+logger.api_key=sesame", cwd=tmp_path, anew=True)
+    assert refused.returncode == 2
+    assert refused.stderr == (
+        "llpp: Could not find 'head/nope'. Available options in 'head': gap_fc, gap_multilevel, multiscale_conv\n"
+    )
+    assert [path.name for path in (tmp_path / "runs").iterdir()] == ["multirun.yaml"]
+    text = (tmp_path / "runs/multirun.yaml").read_text()
+    assert "head=gap_fc,nope" in text and "sesame" not in text
 
 
 def test_an_unknown_command_lists_the_known_ones(tmp_path):
@@ -84,16 +115,19 @@ def test_an_unknown_command_lists_the_known_ones(tmp_path):
 
 
 @pytest.mark.slow
-def test_unknown_options_and_plugins_are_named_with_what_there_is(tmp_path):
-    option = llpp("run", "bugdet=3", cwd=tmp_path)
-    assert option.returncode == 2 and "bugdet is not known; did you mean budget?" in option.stderr
-    plugin = llpp("run", "head=gap", cwd=tmp_path)
-    assert plugin.returncode == 2 and "head=gap is not known; use gap_fc, gap_multilevel" in plugin.stderr
-    nested = llpp("run", "data.batchsize=3", cwd=tmp_path)
-    assert nested.returncode == 2 and "data.batchsize is not known; did you mean data.batch_size?" in nested.stderr
-    there = llpp("run", "+seed=3", cwd=tmp_path)
-    assert there.returncode == 2 and "Could not append to config" in there.stderr
-    assert all(len(refused.stderr.strip().splitlines()) == 1 for refused in (option, plugin, nested, there))
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["bugdet=3"], "bugdet is not known; did you mean budget?"),
+        (["head=gap"], "Could not find 'head/gap'; did you mean gap_fc? Available options in 'head': gap_fc,"),
+        (["data.batchsize=3"], "data.batchsize is not known; did you mean data.batch_size?"),
+        (["+seed=3"], "Could not append to config. An item is already at 'seed'."),
+    ],
+)
+def test_unknown_options_and_plugins_are_named_with_the_known_ones(tmp_path, words, sentence):
+    refused = llpp("run", *words, cwd=tmp_path)
+    assert refused.returncode == 2 and refused.stderr.startswith(f"llpp: {sentence}")
+    assert len(refused.stderr.strip().splitlines()) == 1
     assert not list(tmp_path.iterdir())
 
 
@@ -102,10 +136,13 @@ def test_unknown_options_and_plugins_are_named_with_what_there_is(tmp_path):
     ("overrides", "sentence"),
     [
         (["budget=5000"], "budget=5000 exceeds the unlabelled pool (24 left after round 0"),
-        (["dataset=lspet", "data_root=/nowhere"], "no joints.mat in /nowhere/lspet; unpack the published archive"),
+        (
+            ["dataset=lspet", "paths.data_root=/nowhere"],
+            "no joints.mat in /nowhere/lspet; unpack the published archive",
+        ),
         (["dataset.size=nine"], "dataset.size"),
-        (["+head.depth=3"], "unexpected keyword argument 'depth'"),
-        (["+optimizer.momentum=3"], "unexpected keyword argument 'momentum'"),
+        (["+head.depth=3"], "MultiscaleConvHead.__init__() got an unexpected keyword argument 'depth'"),
+        (["+optimizer.momentum=3"], "Adam.__init__() got an unexpected keyword argument 'momentum'"),
     ],
 )
 def test_wrong_input_gets_one_sentence_and_no_traceback(tmp_path, overrides, sentence):
@@ -159,7 +196,7 @@ def test_a_head_from_another_folder_is_used_by_name(tmp_path):
 
 @pytest.mark.slow
 def test_the_csv_log_has_every_epoch_of_every_round(tmp_path):
-    loop.run(tiny(tmp_path, "logger=csv", "trainer.log_every_n_steps=1", "rounds=2"))
+    loop.run_rounds(tiny(tmp_path, "logger=csv", "trainer.log_every_n_steps=1", "rounds=2"))
     (log,) = tmp_path.glob("logs/version_0/metrics.csv")
     header = log.read_text().splitlines()[0].split(",")
     assert {"train/pose_loss", "train/objective", "val/pck", "round/test_pck"} <= set(header)
@@ -171,7 +208,7 @@ def test_the_csv_log_has_every_epoch_of_every_round(tmp_path):
 
 def lsp_run(run_dir, root, *overrides):
     dataset = ("dataset=lsp", "dataset.val=2", "dataset.test=3", f"dataset.root={root}")
-    loop.run(tiny(run_dir, "initial=4", "budget=2", "trainer.max_epochs=1", *overrides, dataset=dataset))
+    loop.run_rounds(tiny(run_dir, "initial=4", "budget=2", "trainer.max_epochs=1", *overrides, dataset=dataset))
 
 
 @pytest.fixture
@@ -183,7 +220,9 @@ def photographs(tmp_path):
 @pytest.mark.slow
 def test_a_corrupt_image_stops_a_run_before_it_starts(photographs, tmp_path):
     (photographs / "images/im0005.jpg").write_bytes(b"\xff\xd8 broken")
-    with pytest.raises(DataError, match=r"im0005.jpg is truncated.*; mend or remove it, or set on_bad_image=skip"):
+    with pytest.raises(
+        DataError, match=r"im0005.jpg is truncated.*; fix or remove it, or set pool.on_bad_image=skip"
+    ):
         lsp_run(tmp_path / "run", photographs)
     assert not (tmp_path / "run/state.json").exists()
 
@@ -192,7 +231,7 @@ def test_a_corrupt_image_stops_a_run_before_it_starts(photographs, tmp_path):
 def test_a_skipped_image_is_listed_and_never_scored_or_selected(photographs, tmp_path):
     for name in ("im0005", "im0012", "im0015"):  # one to train on, one to validate, one to test
         (photographs / f"images/{name}.jpg").write_bytes(b"")
-    lsp_run(tmp_path / "run", photographs, "on_bad_image=skip")
+    lsp_run(tmp_path / "run", photographs, "pool.on_bad_image=skip")
     listed = (tmp_path / "run/skipped.csv").read_text()
     assert "lsp/im0005," in listed and "lsp/im0015," in listed and "is empty" in listed
     seen = [
@@ -213,7 +252,7 @@ def test_labels_that_changed_between_rounds_are_refused(photographs, tmp_path):
 
 @pytest.mark.slow
 def test_a_full_disk_is_told_and_the_last_commit_stays(tmp_path, monkeypatch):
-    loop.run(tiny(tmp_path, "rounds=2"))
+    loop.run_rounds(tiny(tmp_path, "rounds=2"))
     before = (tmp_path / "state.json").read_bytes()
     full = Path("/dev/full")
     if not full.exists():
@@ -223,14 +262,14 @@ def test_a_full_disk_is_told_and_the_last_commit_stays(tmp_path, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(files, "_write_text", lambda path, text: full.write_text(text))
         with pytest.raises(StateError, match=r"cannot write to the run directory .*: No space left on device"):
-            loop.run(tiny(tmp_path))
+            loop.run_rounds(tiny(tmp_path))
     assert (tmp_path / "state.json").read_bytes() == before
-    assert len(loop.run(tiny(tmp_path)).rounds) == 3
+    assert len(loop.run_rounds(tiny(tmp_path)).rounds) == 3
 
 
 @pytest.mark.slow
 def test_two_processes_never_share_a_run_directory(tmp_path):
-    long = [*TINY, *FIGURES, "trainer.max_epochs=400", "run_dir=shared"]
+    long = [*TINY, *FIGURES, "trainer.max_epochs=400", "paths.run_dir=shared"]
     first = Command("run", *long, cwd=tmp_path)
     try:
         deadline = time.monotonic() + 60

@@ -8,11 +8,13 @@ import numpy as np
 import pytest
 from helpers import coco_folders, lsp_folders
 from helpers.cli import llpp
+from helpers.run_dirs import GreyClasses, class_task, pose_task
 from rich.console import Console
 
-from llpp.cli.main import run_data_command as command
-from llpp.config.compose import composed
+from llpp.cli.data import run_data_command as command
+from llpp.config.compose import compose_config
 from llpp.data.person_crop import PersonCrop
+from llpp.datasets.classes import UNKNOWN, ClassLabels
 from llpp.datasets.coco.dataset import CocoKeypoints
 from llpp.datasets.lsp.dataset import LeedsSportsPose
 from llpp.errors import ConfigError, StateError
@@ -20,52 +22,55 @@ from llpp.inspection import facts, show_dataset
 from llpp.inspection.problems import find_problems
 from llpp.inspection.sheet import choose_enlargement, count_columns, draw_contact_sheet, locate_tile
 from llpp.tasks.pose.drawing import CASING_COLOUR, SIDE_COLOURS
-from llpp.tasks.pose.pck import PCKDefinition
 
 pytestmark = pytest.mark.slow
 
-TORSO, CROP = PCKDefinition(), PersonCrop(64, 1.25)
+CROP = PersonCrop(64, 1.25)
 
 
 @pytest.fixture
 def persons(tmp_path):
     """Ten persons with a visible nose and left side, an occluded right shoulder and no right hip."""
-    return CocoKeypoints(str(coco_folders.folder(tmp_path / "coco")), val=2, test=3)
+    return pose_task(CocoKeypoints(str(coco_folders.folder(tmp_path / "coco")), val=2, test=3))
 
 
 def cells(listing, first):
     return next(row[1:] for row in listing.rows if row[0] == first)
 
 
-def printed(dataset, output, pck=TORSO, **settings):
+def joints_and_normalisers(task):
+    """The tables of a pose task."""
+    joints, normalisers = task.tabulate_labels()
+    return joints, normalisers
+
+
+def printed(task, output, **settings):
     """What is shown, and the number of problems."""
     console = Console(file=io.StringIO(), width=100)
     wanted = {"samples": 2, "seed": 0, "decode": False, **settings}
-    count = show_dataset(dataset, CROP, pck, output, console=console, **wanted)
+    count = show_dataset(task, CROP, output, console=console, **wanted)
     return console.file.getvalue(), count
 
 
-def test_tables_count_persons_joints_and_units(persons):
+def test_tables_count_persons_joints_and_normalisers(persons):
     assert facts.format_headline(persons) == "coco: 10 persons in 10 images; 5 joints, 2 left–right pairs, 4 limbs"
     assert cells(facts.tabulate_splits(persons), "train") == ("5", "5", "0", "5", "0")
     assert cells(facts.tabulate_splits(persons), "test") == ("3", "3", "0", "0", "0")
-    assert cells(facts.tabulate_joints(persons), "nose") == ("10 (100 %)", "0 (0 %)", "0 (0 %)")
-    assert cells(facts.tabulate_joints(persons), "right_shoulder") == ("0 (0 %)", "10 (100 %)", "0 (0 %)")
-    assert cells(facts.tabulate_joints(persons), "all") == ("30 (60.0 %)", "10 (20.0 %)", "10 (20.0 %)")
-    assert cells(facts.tabulate_normalisers(persons, TORSO), "torso (pck.unit)") == (
-        "10 (100 %)",
-        "3 (100 %)",
-        "0 (0 %)",
-    )
+    joints, normalisers = joints_and_normalisers(persons)
+    assert cells(joints, "nose") == ("10 (100 %)", "0 (0 %)", "0 (0 %)")
+    assert cells(joints, "right_shoulder") == ("0 (0 %)", "10 (100 %)", "0 (0 %)")
+    assert cells(joints, "all") == ("30 (60.0 %)", "10 (20.0 %)", "10 (20.0 %)")
+    assert cells(normalisers, "torso (pck.normaliser)") == ("10 (100 %)", "3 (100 %)", "0 (0 %)")
 
 
-def test_an_unknown_unit_is_none_and_a_problem(tmp_path):
+def test_an_unknown_normaliser_is_none_and_a_problem(tmp_path):
     joints = ["tip", "l_wing", "r_wing", "tail", "foot"]
     birds = CocoKeypoints(str(coco_folders.folder(tmp_path, coco_folders.content(joints=joints))))
-    assert cells(facts.tabulate_normalisers(birds, TORSO), "torso (pck.unit)") == ("none", "none", "–")
-    (problem,) = find_problems(birds, TORSO, decode=False)
-    assert problem.startswith("pck.unit=torso: dataset coco has none for any person")
-    assert find_problems(birds, PCKDefinition(unit="box"), decode=False) == []
+    _, normalisers = joints_and_normalisers(pose_task(birds))
+    assert cells(normalisers, "torso (pck.normaliser)") == ("none", "none", "–")
+    (problem,) = find_problems(pose_task(birds), decode=False)
+    assert problem.startswith("pck.normaliser=torso: dataset coco has none for any person")
+    assert find_problems(pose_task(birds, normaliser="box"), decode=False) == []
 
 
 def test_boxes_are_measured_and_joints_beyond_the_crop_counted(persons):
@@ -82,57 +87,60 @@ def test_boxes_are_measured_and_joints_beyond_the_crop_counted(persons):
 def test_images_shared_by_persons_and_training_records_without_joints_are_told(tmp_path):
     table = coco_folders.content(12)
     table["annotations"][11]["image_id"] = 11  # a second person there, nobody in 12
-    data = CocoKeypoints(str(coco_folders.folder(tmp_path, table)), unlabelled=True, val=2, test=2)
-    listed = facts.tabulate_splits(data)
+    task = pose_task(CocoKeypoints(str(coco_folders.folder(tmp_path, table)), unlabelled=True, val=2, test=2))
+    listed = facts.tabulate_splits(task)
     shared = [cells(listed, split)[2] for split in ("train", "val", "test")]
     assert sorted(shared) == ["0", "0", "1"] and cells(listed, "train")[-1] == "1"
-    (problem,) = find_problems(data, TORSO, decode=False)
-    assert problem.startswith("1 training records have no labelled joint, coco/0012 for one")
+    (problem,) = find_problems(task, decode=False)
+    assert problem.startswith("1 training records have no labelled joint, for example coco/0012")
 
 
-def test_missing_files_are_named_up_to_ten_with_what_lies_there_instead(tmp_path):
+def test_missing_files_are_named_up_to_ten_with_similar_names_in_their_folder(tmp_path):
     lsp_folders.folder(tmp_path, count=20)
-    data = LeedsSportsPose(str(tmp_path), val=2, test=2)
-    assert find_problems(data, TORSO, decode=False) == []
+    task = pose_task(LeedsSportsPose(str(tmp_path), val=2, test=2))
+    assert find_problems(task, decode=False) == []
     files = sorted((tmp_path / "images").iterdir())
     for path in files[3:15]:
         path.unlink()
     files[2].rename(files[2].with_suffix(".JPG"))
-    (problem,) = find_problems(data, TORSO, decode=False)
-    assert problem.startswith(f"13 of 20 image files are missing: {files[2]} (there is im00003.JPG); {files[3]}; ")
+    (problem,) = find_problems(task, decode=False)
+    assert problem.startswith(f"13 of 20 image files are missing: {files[2]} (but im00003.JPG exists); {files[3]}; ")
     assert problem.endswith(f"{files[11]}; and 3 more")
 
 
 def test_decoding_finds_what_looking_for_files_does_not(tmp_path, persons):
-    persons.paths[4].write_bytes(persons.paths[4].read_bytes()[:60])
-    assert find_problems(persons, TORSO, decode=False) == []
-    (problem,) = find_problems(persons, TORSO, decode=True)
-    assert problem.startswith(f"1 of 10 images cannot be read: image {persons.paths[4]} cannot be decoded")
+    path = persons.dataset.paths[4]
+    path.write_bytes(path.read_bytes()[:60])
+    assert find_problems(persons, decode=False) == []
+    (problem,) = find_problems(persons, decode=True)
+    assert problem.startswith(f"1 of 10 images cannot be read: image {path} cannot be decoded")
 
 
 def test_without_images_there_are_tables_and_a_problem_but_no_sheets(tmp_path):
     data = CocoKeypoints(coco_folders.written(tmp_path, coco_folders.content()), val=2, test=3)
-    text, count = printed(data, tmp_path / "out")
+    text, count = printed(pose_task(data), tmp_path / "out")
     assert "right_shoulder" in text and "5" in text and count == 1
     assert "problem: none of the train images is there" in text
     assert not (tmp_path / "out").exists()
 
 
 def test_what_cannot_be_read_is_replaced_on_the_sheets_and_told(tmp_path, persons):
-    bad = persons.records.select_rows("test")[:2].tolist()
+    paths = persons.dataset.paths
+    bad = persons.dataset.records.select_rows("test")[:2].tolist()
     for row in bad:
-        persons.paths[row].write_bytes(b"")
+        paths[row].write_bytes(b"")
     text, count = printed(persons, tmp_path / "out", samples=3)
     assert "3 train persons are drawn in" in text and "1 test persons are drawn in" in text
-    assert count == 2 and all(f"problem: image {persons.paths[row]} is empty" in text for row in bad)
+    assert count == 2 and all(f"problem: image {paths[row]} is empty" in text for row in bad)
 
 
 def test_a_split_that_is_empty_is_a_problem_not_an_end(tmp_path):
     table = coco_folders.content(5)
     del table["annotations"]
     pool = CocoKeypoints(str(coco_folders.folder(tmp_path / "coco", table)), unlabelled=True)
-    text, count = printed(pool, tmp_path / "out")
-    assert "problem: there are no val records; a run needs some" in text and count == 4  # val, test, no joints, unit
+    text, count = printed(pose_task(pool), tmp_path / "out")
+    assert "problem: there are no val records; a run needs at least one" in text
+    assert count == 4, "val, test, no joints, normaliser"
     assert "every crop shows the whole image" in text and (tmp_path / "out/train.png").is_file()
 
 
@@ -141,7 +149,9 @@ def test_sheets_show_the_crops_of_evaluation_with_their_joints(persons):
     picture = cv2.imdecode(np.frombuffer(sheet.png, np.uint8), cv2.IMREAD_COLOR_RGB)
     # the box 30, 5, 40 × 60.5 has its centre at 50, 35.25; the crop is 75.625 px wide and 64 px of the result,
     # each of which is 3 px of the sheet
-    assert choose_enlargement(CROP) == 3 and set(sheet.shown) <= set(persons.records.select_rows("train").tolist())
+    assert choose_enlargement(CROP) == 3 and set(sheet.shown) <= set(
+        persons.dataset.records.select_rows("train").tolist()
+    )
     for place in range(4):
         x0, y0 = locate_tile(place, 192, count_columns(4))
 
@@ -161,8 +171,8 @@ def test_sheets_show_the_crops_of_evaluation_with_their_joints(persons):
 def test_sheets_are_the_same_for_a_seed_and_hold_everybody_once(persons):
     first, again, other = (draw_contact_sheet(persons, "train", CROP, samples=3, seed=s).shown for s in (0, 0, 1))
     assert first == again and first != other and len(set(first)) == 3
-    everybody = draw_contact_sheet(persons, "train", CROP, samples=24, seed=0).shown
-    assert sorted(everybody) == persons.records.select_rows("train").tolist()
+    every_row = draw_contact_sheet(persons, "train", CROP, samples=24, seed=0).shown
+    assert sorted(every_row) == persons.dataset.records.select_rows("train").tolist()
 
 
 def test_any_id_can_be_written_below_a_crop(tmp_path, recwarn):
@@ -170,8 +180,33 @@ def test_any_id_can_be_written_below_a_crop(tmp_path, recwarn):
     for entry in table["images"]:
         entry["file_name"] = f"$x^2$ 人物 {'long ' * 20}{entry['file_name']}"
     data = CocoKeypoints(str(coco_folders.folder(tmp_path, table)))
-    assert draw_contact_sheet(data, "train", CROP, samples=2, seed=0).png.startswith(b"\x89PNG")
+    assert draw_contact_sheet(pose_task(data), "train", CROP, samples=2, seed=0).png.startswith(b"\x89PNG")
     assert not list(recwarn)
+
+
+def test_classes_are_counted_by_split_and_their_names_are_drawn(tmp_path):
+    task = class_task()
+    assert facts.format_headline(task) == "grey: 6 images in 6 images; 2 classes"
+    assert facts.tabulate_splits(task).columns[-1] == "without class"
+    (table,) = task.tabulate_labels()
+    assert table.columns == ("class", "train", "val", "test")
+    # of four to train with two are cats; the one to validate is a cat, the one to test has no class
+    assert cells(table, "cat") == ("2 (50.0 %)", "1 (100 %)", "0 (0 %)")
+    assert cells(table, "dog") == ("2 (50.0 %)", "0 (0 %)", "0 (0 %)")
+    text, count = printed(task, tmp_path / "out")
+    assert count == 0 and "Classes" in text and "every crop shows the whole image" in text
+    assert "2 train images are drawn in" in text and "joint" not in text and "person" not in text
+    picture = cv2.imread(str(tmp_path / "out/train.png"))
+    x, y = locate_tile(0, 192, count_columns(2))
+    tile = picture[y : y + 192, x : x + 192].astype(int)
+    assert np.ptp(tile[:48], axis=(0, 1)).max() > 100, "its class is written in a corner"
+    assert (np.abs(tile[96:144, 64:128] - 128) < 6).all(), "the rest is the image"
+
+
+def test_training_images_without_a_class_are_a_problem():
+    unknown = GreyClasses(ClassLabels(("cat", "dog"), np.array([0, UNKNOWN, 0, 1, 0, 1])))
+    (problem,) = find_problems(class_task(unknown), decode=False)
+    assert problem.startswith("1 training records have no class, for example grey/1")
 
 
 def test_the_command_draws_the_chosen_dataset_where_it_is_told(tmp_path, capsys):
@@ -205,11 +240,14 @@ def test_without_arguments_it_shows_the_default_dataset(tmp_path, capsys, monkey
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [
-        (["dataset=nope"], r"dataset=nope is not known; use coco, .*synthetic$"),
-        (["bugdet=3"], "bugdet is not known; did you mean budget"),
-        (["dataset.rot=here"], "dataset.rot is not known; did you mean dataset.root?"),
+        (
+            ["dataset=nope"],
+            r"Could not find 'dataset/nope'. Available options in 'dataset': cifar10, coco, .*synthetic$",
+        ),
+        (["bugdet=3"], "bugdet is not known; did you mean budget?"),
+        (["dataset=coco", "dataset.rot=here"], "dataset.rot is not known; did you mean dataset.root?"),
         (["+dataset.rot=here"], "unexpected keyword argument 'rot'"),
-        (["lspet"], "'lspet' cannot be read; expected OPTION=VALUE"),
+        (["lspet"], "'lspet' is invalid; expected OPTION=VALUE"),
         (["dataset.size=${nowhere}"], "Interpolation key 'nowhere' not found"),
         (["crop.size=big"], "crop.size='big' is invalid; expected 8 to 1024 pixels"),
         (["crop.padding=much"], "crop.padding='much' is invalid"),
@@ -225,7 +263,7 @@ def test_wrong_options_are_one_sentence(options, sentence):
 def test_own_groups_are_found_in_their_folder(tmp_path):
     (tmp_path / "dataset").mkdir()
     (tmp_path / "dataset/mine.yaml").write_text("_target_: mine.Mine\n")
-    assert composed(["dataset=mine"], tmp_path).dataset._target_ == "mine.Mine"
+    assert compose_config(["dataset=mine"], tmp_path).dataset._target_ == "mine.Mine"
 
 
 def test_a_place_that_cannot_be_written_to_is_one_sentence(tmp_path, persons):

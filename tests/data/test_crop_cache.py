@@ -11,24 +11,28 @@ import numpy as np
 import pytest
 import torch
 from helpers import forked
-from helpers.crops import AUGMENTED, figures, same
+from helpers.crops import AUGMENTED, crop_dataset, cut_person, evaluate, figures, same, train
 from helpers.experiments import FIGURES, config, rows, tiny
 from helpers.lsp_folders import folder
 from helpers.rank_processes import on_ranks
 from helpers.rank_work import prepared
+from helpers.run_dirs import pose_task
 
 from llpp.cli.main import run_data_command as command
 from llpp.config import build
 from llpp.data.crop_cache.blocks import ROWS_PER_BLOCK, Store
 from llpp.data.crop_cache.cache import SPOT_CHECKS, CropCache
-from llpp.data.crop_dataset import EVALUATION, CropDataset, CropPipeline, to_tensors
+from llpp.data.crop_dataset import CropPipeline, to_tensors
 from llpp.data.datamodule import LoaderSettings, PoolDataModule
+from llpp.data.image_preparation import ImagePreparation
 from llpp.data.person_crop import PersonCrop
-from llpp.datasets.base import LSP_SKELETON, PoseDataset, Records
+from llpp.datasets.base import Records
 from llpp.datasets.images import read_image
+from llpp.datasets.pose import LSP_SKELETON, PoseDataset, PoseLabels
 from llpp.errors import ConfigError, OccupiedError, StateError
 from llpp.geometry import Warp
 from llpp.rounds import loop
+from llpp.training.module import RoundPart
 
 CROP = PersonCrop(16, 1.25, 1.5)
 COUNT = 150  # three blocks, the last one short
@@ -46,7 +50,8 @@ class Photographs(PoseDataset):
         joints, visible = np.full((COUNT, 14, 2), 20, np.float32), np.full((COUNT, 14), 2, np.uint8)
         boxes[: whole * COUNT] = np.nan
         starts = np.ones(COUNT, dtype=bool)
-        self.records = Records(ids, ids, np.array(splits), joints, visible, boxes, "annotation", starts)
+        labels = PoseLabels(LSP_SKELETON, joints, visible)
+        self.records = Records(ids, ids, np.array(splits), boxes, "annotation", starts, labels)
 
     def load(self, row):
         with (self.root / "read").open("a") as file:
@@ -79,7 +84,7 @@ def test_the_middle_of_a_kept_crop_is_the_crop_itself_bit_by_bit(shape, box, cro
     image = np.random.default_rng(0).integers(0, 256, (*shape, 3), dtype=np.uint8)
     box = np.array(box, dtype=np.float32)
     none = np.zeros((1, 2), np.float32), np.zeros(1, np.uint8)
-    direct = PersonCrop(crop.size, crop.padding)(image, box, *none, Warp(), [0]).image
+    direct = cut_person(PersonCrop(crop.size, crop.padding), image, box, *none, Warp(), [0]).image
     kept = crop.cut_upright(image, box)
     assert kept.shape == (crop.side, crop.side, 3)
     assert np.array_equal(kept[crop.border : crop.border + crop.size, crop.border : crop.border + crop.size], direct)
@@ -96,18 +101,18 @@ def drawn(tmp_path_factory):
 
 def crops(dataset, cut=None, margin=None, resident=False):
     cropping = CropPipeline(PersonCrop(32, 1.25, margin), AUGMENTED, None, cut, resident)
-    return CropDataset(dataset, dataset.get_normaliser("torso").values, cropping, 0, 0)
+    return crop_dataset(dataset, cropping)
 
 
 def test_evaluation_sees_the_same_with_and_without_the_cache(drawn):
     dataset, made = drawn
-    keys = [(EVALUATION, row) for row in range(len(dataset.records.ids))]
+    keys = [evaluate(row) for row in range(len(dataset.records.ids))]
     assert same(crops(dataset).__getitems__(keys), crops(dataset, made).__getitems__(keys))
 
 
 def test_augmented_crops_agree_within_the_margin(drawn):
     dataset, made = drawn
-    keys = [(epoch, row) for row in range(len(dataset.records.ids)) for epoch in range(8)]
+    keys = [train(row, epoch) for row in range(len(dataset.records.ids)) for epoch in range(8)]
     direct, kept = crops(dataset).__getitems__(keys), crops(dataset, made).__getitems__(keys)
     assert all(same({k: direct[k]}, {k: kept[k]}) for k in direct if k != "image"), "geometry is the same"
     light, twice = (batch["image"].astype(float) for batch in (direct, kept))
@@ -123,10 +128,13 @@ def test_augmented_crops_agree_within_the_margin(drawn):
 @pytest.mark.parametrize("where", ["worker", "device"])
 def test_fine_detail_survives_the_second_resampling(drawn, tmp_path, where):
     dataset, made = drawn
-    keys = [(epoch, row) for row in range(len(dataset.records.ids)) for epoch in range(8)]
+    keys = [train(row, epoch) for row in range(len(dataset.records.ids)) for epoch in range(8)]
     once = crops(dataset).__getitems__(keys)["image"]
     batch = to_tensors(crops(dataset, made, 1.5 if where == "device" else None).__getitems__(keys))
-    pixels = build.module(config(tmp_path, "backbone.channels=4"), dataset, 0, "joint").train().prepare_images(batch)
+    images = ImagePreparation(32)
+    cfg = config(tmp_path, "backbone.channels=4")
+    module = build.build_module(cfg, dataset, pose_task(dataset), images, RoundPart(0)).train()
+    pixels = module.prepare_images(batch)
     twice = ((pixels + 1) * 127.5).permute(0, 2, 3, 1).contiguous().numpy().round().astype(np.uint8)
 
     def detail(images):
@@ -140,8 +148,8 @@ def test_batches_from_the_cache_do_not_depend_on_workers(drawn):
 
     def batches(workers):
         cropping = CropPipeline(PersonCrop(32, 1.25), AUGMENTED, None, made)
-        sizes = dataset.get_normaliser("torso").values
-        data = PoolDataModule(dataset, sizes, range(9), [9, 10], cropping, LoaderSettings(4, 2, workers), 0, 0)
+        task = pose_task(dataset)
+        data = PoolDataModule(dataset, task, range(9), [9, 10], cropping, LoaderSettings(4, 2, workers), 0, 0)
         return [{k: v.numpy() for k, v in batch.items()} for batch in data.train_dataloader()]
 
     assert all(same(one, other) for one, other in zip(batches(0), batches(1), strict=True))
@@ -249,7 +257,7 @@ def test_a_cache_that_does_not_look_like_its_images_is_cut_again(photographs, ca
         store.write_block(block, arrays[0][:, ::-1].copy(), arrays[1])
     assert not np.array_equal(made.get_pixels(3), whole)
     again, _ = built(photographs)
-    assert "not what its images look like" in caplog.text and np.array_equal(again.get_pixels(3), whole)
+    assert "does not match its images" in caplog.text and np.array_equal(again.get_pixels(3), whole)
 
 
 def test_a_name_follows_from_images_boxes_and_settings(photographs):
@@ -296,19 +304,19 @@ def test_a_disk_that_is_too_small_is_told_before_anything_is_written(photographs
         ConfigError, match=r"crops of 2867200 × 2867200 pixels, .* GiB, does not fit into .*caches.*"
     ) as refused:
         huge.prepare()
-    assert "another cache_dir=…, lower crop.size or crop.margin" in str(refused.value)
+    assert "another paths.cache_dir=…, lower crop.size or crop.margin" in str(refused.value)
     assert not list((photographs.parent / "caches").rglob("crops.u8"))
 
 
 def test_a_folder_that_cannot_be_used_is_one_sentence(photographs):
     (photographs.parent / "caches").write_text("a file")
-    with pytest.raises(ConfigError, match=r"cannot be built: .*; mend that, choose another cache_dir=…"):
+    with pytest.raises(ConfigError, match=r"cannot be built: .*; fix that, choose another paths.cache_dir=…"):
         cache(photographs).prepare()
 
 
 @pytest.mark.slow
 def test_the_command_builds_lists_and_removes(tmp_path, capsys):
-    where = f"cache_dir={tmp_path / 'caches'}"
+    where = f"paths.cache_dir={tmp_path / 'caches'}"
     build = ["cache", "build", *FIGURES, where]
     assert command([*build, "crop.size=16"]) == 0
     told = capsys.readouterr().out.splitlines()
@@ -329,7 +337,7 @@ def test_the_command_builds_lists_and_removes(tmp_path, capsys):
 
 def test_a_cache_in_use_is_not_removed(photographs):
     made, _ = built(photographs)
-    where = f"cache_dir={photographs.parent / 'caches'}"
+    where = f"paths.cache_dir={photographs.parent / 'caches'}"
     with pytest.raises(StateError, match="is in use by another process; wait for it or stop it"):
         command(["cache", "remove", "all", where])
     del made
@@ -350,7 +358,7 @@ def test_a_cache_in_use_is_not_removed(photographs):
 def test_whatever_lies_in_a_caches_folder_can_be_listed_and_removed(tmp_path, capsys, content):
     (tmp_path / "caches/somebody").mkdir(parents=True)
     (tmp_path / "caches/somebody/cache.json").write_text(content)
-    where = f"cache_dir={tmp_path / 'caches'}"
+    where = f"paths.cache_dir={tmp_path / 'caches'}"
     assert command(["cache", "list", where]) == command(["cache", "remove", "some", where]) == 0
     shown = capsys.readouterr().out
     assert "0% built" in shown and "\x1b" not in shown and not list((tmp_path / "caches").iterdir())
@@ -362,8 +370,8 @@ def test_whatever_lies_in_a_caches_folder_can_be_listed_and_removed(tmp_path, ca
         (["build", "crop.margin=wide"], "crop.margin='wide' is invalid; expected null, or a factor of 1 or more"),
         (["build", "crop.margin=null"], "crop.margin=None is invalid; expected a factor of 1 or more"),
         (
-            ["remove", "abc", "cache_dir=/nowhere"],
-            r"'abc' is the beginning of no crop cache in /nowhere \(there: none\)",
+            ["remove", "abc", "paths.cache_dir=/nowhere"],
+            r"no crop cache in /nowhere has a name that begins with 'abc' \(caches found: none\)",
         ),
     ],
 )
@@ -376,17 +384,17 @@ def test_wrong_input_is_one_sentence(arguments, sentence):
 @pytest.mark.parametrize(
     ("overrides", "sentence"),
     [
-        (["dataset.cache=maybe"], "dataset.cache='maybe' is invalid; expected true or false"),
-        (["dataset.resident=card"], "dataset.resident='card' is invalid; expected null or device"),
-        (["dataset.resident=device"], "does not go with dataset.cache=false: set it to true"),
+        (["crop.cache=maybe"], "crop.cache='maybe' is invalid; expected true or false"),
+        (["crop.resident=card"], "crop.resident='card' is invalid; expected null or device"),
+        (["crop.resident=device"], "does not go with crop.cache=false: set it to true"),
         (
-            ["dataset.resident=device", "dataset.cache=true", "crop.resample=worker"],
+            ["crop.resident=device", "crop.cache=true", "crop.resample=worker"],
             "not go with crop.resample=worker",
         ),
         (
             [
-                "dataset.resident=device",
-                "dataset.cache=true",
+                "crop.resident=device",
+                "crop.cache=true",
                 "pixel={_target_: llpp.data.pixel_augmentation.PixelAugmentations}",
             ],
             "not go with a pixel augmentation",
@@ -398,58 +406,60 @@ def test_settings_that_do_not_go_together_are_refused(tmp_path, overrides, sente
         tiny(tmp_path, *overrides)
 
 
-CACHED = ("dataset.cache=true", "trainer.max_epochs=1", "rounds=1")
+CACHED = ("crop.cache=true", "trainer.max_epochs=1", "rounds=1")
 
 
 @pytest.fixture(scope="module")
 def kept(tmp_path_factory):
     """A finished round from the cache, resampled on the device."""
     home = tmp_path_factory.mktemp("kept")
-    loop.run(tiny(home / "run", *CACHED, "crop.resample=device", f"cache_dir={home}/caches"))
+    loop.run_rounds(tiny(home / "run", *CACHED, "crop.resample=device", f"paths.cache_dir={home}/caches"))
     return home
 
 
 @pytest.mark.slow
 def test_crops_on_the_device_give_the_same_run_bit_by_bit(kept, tmp_path):
-    resident = ("dataset.resident=device", f"cache_dir={kept}/caches")
-    loop.run(tiny(tmp_path, *CACHED, *resident))
+    resident = ("crop.resident=device", f"paths.cache_dir={kept}/caches")
+    loop.run_rounds(tiny(tmp_path, *CACHED, *resident))
     assert rows(tmp_path) == rows(kept / "run")
     one, other = (
         torch.load(path / "round_00/last.ckpt", weights_only=True)["state_dict"] for path in (tmp_path, kept / "run")
     )
     assert one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
-    experiment = tiny(tmp_path / "b", *CACHED, *resident)
-    experiment.prepare()
-    batch = next(iter(experiment.make_data([0, 1, 2, 3], [], 0).train_dataloader()))
+    data = tiny(tmp_path / "b", *CACHED, *resident).data
+    data.open_crops()
+    batch = next(iter(data.make_loaders([0, 1, 2, 3], [], 0).train_dataloader()))
     assert "image" not in batch and batch["warp"].shape == (4, 3, 3)
 
 
 @pytest.mark.slow
 def test_a_run_goes_on_from_the_cache_and_not_without_it(kept):
-    caches = f"cache_dir={kept}/caches"
+    caches = f"paths.cache_dir={kept}/caches"
     with pytest.raises(OccupiedError, match=r"different config \(crop.cache: True → None\)"):
-        loop.run(tiny(kept / "run", "trainer.max_epochs=1", "rounds=2", "crop.resample=device"))
-    loop.run(tiny(kept / "run", *CACHED, "rounds=2", "dataset.resident=device", caches))
+        loop.run_rounds(tiny(kept / "run", "trainer.max_epochs=1", "rounds=2", "crop.resample=device"))
+    loop.run_rounds(tiny(kept / "run", *CACHED, "rounds=2", "crop.resident=device", caches))
     assert [row["labelled"] for row in rows(kept / "run")] == ["12", "18"]
 
 
 @pytest.mark.slow
 def test_a_pool_grows_with_a_cache(tmp_path, caplog):
     caplog.set_level(logging.INFO)
-    cached = (*CACHED, f"cache_dir={tmp_path}/caches")
-    loop.run(tiny(tmp_path / "run", *cached))
-    loop.run(tiny(tmp_path / "run", *cached, "rounds=2", "dataset.pool=30", "dataset.grow=true"))
+    cached = (*CACHED, f"paths.cache_dir={tmp_path}/caches")
+    loop.run_rounds(tiny(tmp_path / "run", *cached))
+    loop.run_rounds(tiny(tmp_path / "run", *cached, "rounds=2", "dataset.pool=30", "pool.grow=true"))
     assert [row["pool"] for row in rows(tmp_path / "run")] == ["30", "24"], "round 0 selects after all, out of more"
     assert len(list((tmp_path / "caches").glob("*/cache.json"))) == 2
 
 
 @pytest.mark.slow
 def test_a_finished_run_builds_no_cache(kept, tmp_path):
-    loop.run(tiny(kept / "run", *CACHED, "rounds=2", "crop.resample=device", f"cache_dir={tmp_path}/caches"))
+    loop.run_rounds(
+        tiny(kept / "run", *CACHED, "rounds=2", "crop.resample=device", f"paths.cache_dir={tmp_path}/caches")
+    )
     assert not (tmp_path / "caches").exists()
 
 
 def test_a_cache_does_not_change_what_a_config_without_it_means(tmp_path):
-    plain = build.experiment(config(tmp_path)).science
-    assert "crop.cache" not in plain and not any(name.startswith(("cache_dir", "dataset.cache")) for name in plain)
-    assert tiny(tmp_path, "dataset.cache=true").science == {**plain, "crop.cache": True}
+    plain = build.build_run(config(tmp_path)).result_settings
+    assert not any(name.startswith(("crop.cache", "crop.resident", "paths.")) for name in plain)
+    assert tiny(tmp_path, "crop.cache=true").result_settings == {**plain, "crop.cache": True}

@@ -5,18 +5,19 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from helpers.crops import AUGMENTED, figures, same
+from helpers.crops import AUGMENTED, crop_dataset, cut_person, evaluate, figures, same, train
+from helpers.run_dirs import pose_task
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from llpp.data.augmentation import Augmentation
-from llpp.data.crop_dataset import EVALUATION, CropDataset, CropPipeline
+from llpp.data.crop_dataset import CropPipeline
 from llpp.data.datamodule import EpochSampler, PoolDataModule
 from llpp.data.person_crop import PersonCrop
 from llpp.data.pixel_augmentation import PixelAugmentations
 from llpp.data.resampling import resample
-from llpp.datasets.base import compute_torso_lengths
 from llpp.datasets.images import read_image, read_reduced
+from llpp.datasets.pose import compute_torso_lengths
 from llpp.errors import ConfigError
 from llpp.geometry import Warp, build_crop_matrix, build_warp_matrix, move_points
 from llpp.seeds import Stream, make_rng
@@ -54,7 +55,7 @@ def centroid(pixels):
 
 def cut(crop, image, warp=Warp(), box=BOX, joints=None, visible=LABELLED, flip_order=(0,)):  # noqa: B008  # frozen
     joints = np.zeros((len(visible), 2), np.float32) if joints is None else np.asarray(joints, dtype=np.float32)
-    return crop(image, box, joints, visible, warp, list(flip_order))
+    return cut_person(crop, image, box, joints, visible, warp, list(flip_order))
 
 
 def final_pixels(crop):
@@ -206,7 +207,7 @@ def test_unlabelled_joints_stay_unknown_and_inputs_stay_as_they_are(warp):
     joints = np.array([[np.nan, np.nan], [50, 40]], dtype=np.float32)
     visible, image = np.array([0, 2], dtype=np.uint8), dot(50, 40)
     before = joints.copy(), visible.copy(), image.copy()
-    found = WORKER(image, BOX, joints, visible, warp, [1, 0])
+    found = cut_person(WORKER, image, BOX, joints, visible, warp, [1, 0])
     assert np.isnan(found.joints).all(axis=1).tolist() == (found.visible == 0).tolist()
     assert np.isfinite(found.joints).all(axis=1).sum() == 1
     for now, then in zip((joints, visible, image), before, strict=True):
@@ -244,7 +245,7 @@ def noise():
 
 def crops(seed=0, round_number=0, dataset=None, pixel=None):
     dataset = dataset or figures()
-    return CropDataset(dataset, dataset.get_normaliser("torso").values, cropping(pixel), seed, round_number)
+    return crop_dataset(dataset, cropping(pixel), seed, round_number)
 
 
 def epoch_batches(workers, pixel=None, epochs=(0, 1), margin=None):
@@ -254,7 +255,7 @@ def epoch_batches(workers, pixel=None, epochs=(0, 1), margin=None):
     validation = dataset.records.select_rows("val").tolist()
     data = PoolDataModule(
         dataset,
-        dataset.get_normaliser("torso").values,
+        pose_task(dataset),
         range(9),
         validation,
         cropping(pixel, margin),
@@ -279,9 +280,9 @@ def test_the_number_of_workers_changes_nothing(margin):
 
 def test_a_crop_does_not_depend_on_what_was_cut_before():
     fresh, used = crops(), crops()
-    for key in ((1, 4), (0, 2), (EVALUATION, 3), (0, 5)):
+    for key in (train(4, epoch=1), train(2), evaluate(3), train(5)):
         used[key]
-    assert same(fresh[0, 3], used[0, 3])
+    assert same(fresh[train(3)], used[train(3)])
 
 
 def test_a_crop_belongs_to_an_id_and_not_to_a_row():
@@ -289,28 +290,34 @@ def test_a_crop_belongs_to_an_id_and_not_to_a_row():
     name = small.records.ids[-1]
     rows = small.records.ids.index(name), large.records.ids.index(name)
     assert rows[0] != rows[1]
-    one, other = crops(dataset=small)[7, rows[0]], crops(dataset=large)[7, rows[1]]
+    one, other = crops(dataset=small)[train(rows[0], epoch=7)], crops(dataset=large)[train(rows[1], epoch=7)]
     assert np.array_equal(one["image"], other["image"]) and np.array_equal(one["matrix"], other["matrix"])
 
 
 def test_augmentation_differs_between_epochs_rounds_seeds_and_images():
-    matrices = [crops()[0, 3], crops()[1, 3], crops(round_number=1)[0, 3], crops(seed=1)[0, 3], crops()[0, 4]]
+    matrices = [
+        crops()[train(3)],
+        crops()[train(3, epoch=1)],
+        crops(round_number=1)[train(3)],
+        crops(seed=1)[train(3)],
+        crops()[train(4)],
+    ]
     # without the box's part of the matrix: the turning angle and the sign of the mirroring
     angles = {tuple(np.round(m["matrix"][0, :2] / np.linalg.norm(m["matrix"][0, :2]), 5)) for m in matrices}
     assert len(angles) == len(matrices)
 
 
 def test_evaluation_never_augments():
-    plain = [crops(seed, number, pixel=noise())[EVALUATION, 3] for seed, number in ((0, 0), (0, 1), (1, 0))]
+    plain = [crops(seed, number, pixel=noise())[evaluate(3)] for seed, number in ((0, 0), (0, 1), (1, 0))]
     assert same(plain[0], plain[1]) and same(plain[0], plain[2])
     assert plain[0]["matrix"][0, 1] == 0 and plain[0]["matrix"][0, 0] > 0
 
 
 def test_joints_and_torso_are_in_pixels_of_the_crop():
     dataset = figures()
-    for epoch in (EVALUATION, 0, 1):
-        for row in range(4):
-            item = crops(dataset=dataset)[epoch, row]
+    for row in range(4):
+        for key in (evaluate(row), train(row), train(row, epoch=1)):
+            item = crops(dataset=dataset)[key]
             torso = compute_torso_lengths(item["joints"][None], item["visible"][None], dataset.skeleton.torso)
             assert float(item["normaliser"]) == pytest.approx(float(torso[0]), rel=1e-4)
 
@@ -318,7 +325,7 @@ def test_joints_and_torso_are_in_pixels_of_the_crop():
 def test_a_last_incomplete_training_batch_is_left_out_but_a_small_set_is_not():
     def sizes(count):
         data = PoolDataModule(
-            figures(), np.ones(99), range(count), [], cropping(), LoaderSettings(batch_size=4), 0, 0
+            figures(), pose_task(figures()), range(count), [], cropping(), LoaderSettings(batch_size=4), 0, 0
         )
         return [len(batch["row"]) for batch in data.train_dataloader()]
 
@@ -334,23 +341,23 @@ def order(rows=range(20), seed=0, round_number=0, epoch=0):
 def test_an_epoch_has_its_own_order_and_keeps_it():
     first = order(epoch=3)
     assert first == order(epoch=3)
-    assert sorted(first) == [(3, row) for row in range(20)]
-    rows = [
-        [row for _, row in keys] for keys in (first, order(epoch=4), order(epoch=3, round_number=1), order(seed=1))
-    ]
-    assert len({tuple(r) for r in rows}) == 4
+    assert sorted(first) == [train(row, epoch=3) for row in range(20)]
+    rows = set()
+    for keys in (first, order(epoch=4), order(epoch=3, round_number=1), order(seed=1)):
+        rows.add(tuple(key.row for key in keys))
+    assert len(rows) == 4
 
 
 def test_pixel_augmentation_is_seeded_by_its_sample():
-    one, again, other_epoch = crops(pixel=noise())[0, 3], crops(pixel=noise())[0, 3], crops(pixel=noise())[1, 3]
+    one, again, other_epoch = (crops(pixel=noise())[train(3, epoch)] for epoch in (0, 0, 1))
     assert same(one, again)
     image = np.full((16, 16, 3), 128, dtype=np.uint8)
     augment = noise()
     first, second = (augment(image, np.random.default_rng(seed)) for seed in (0, 1))
     assert not np.array_equal(first, second) and (image == 128).all()
     assert np.array_equal(first, augment(image, np.random.default_rng(0))), "whatever was drawn in between"
-    assert not np.array_equal(one["image"], crops()[0, 3]["image"])
-    assert np.array_equal(one["joints"], crops()[0, 3]["joints"]), "pixels change, geometry does not"
+    assert not np.array_equal(one["image"], crops()[train(3)]["image"])
+    assert np.array_equal(one["joints"], crops()[train(3)]["joints"]), "pixels change, geometry does not"
     assert not np.array_equal(one["image"], other_epoch["image"])
 
 

@@ -22,8 +22,8 @@ def test_persons_are_read_with_coordinates_visibility_and_box(tmp_path):
     data = CocoKeypoints(str(folder(tmp_path)))
     data.check()
     table, row = data.records, data.records.ids.index("coco/0003#103")
-    assert table.joints[row, :4].tolist() == [[50, 10], [60, 20], [40, 20], [58, 50]]
-    assert np.isnan(table.joints[row, 4]).all() and table.visible[row].tolist() == [2, 2, 1, 2, 0]
+    assert table.labels.joints[row, :4].tolist() == [[50, 10], [60, 20], [40, 20], [58, 50]]
+    assert np.isnan(table.labels.joints[row, 4]).all() and table.labels.visible[row].tolist() == [2, 2, 1, 2, 0]
     assert table.boxes[row].tolist() == [30, 5, 40, 60.5] and table.ground_truth_boxes
     assert data.load(row).shape == (70, 90, 3)
     assert data.skeleton.joints == tuple(JOINTS) and data.skeleton.flip_pairs == ((1, 2), (3, 4))
@@ -83,7 +83,7 @@ def test_persons_of_one_image_share_a_split_which_the_files_order_does_not_chang
     assert dict(zip(other.ids, other.split.tolist(), strict=True)) != homes
     few = CocoKeypoints(written(tmp_path, table), val=3, test=5, train=4).records
     assert [(few.split == s).sum() for s in ("train", "val", "test")] == [8, 6, 10]
-    assert set(few.split[few.initial]) == {"train"}
+    assert set(few.split[few.may_start]) == {"train"}
 
 
 def test_splits_may_have_files_and_folders_of_their_own(tmp_path, compose):
@@ -99,7 +99,7 @@ def test_splits_may_have_files_and_folders_of_their_own(tmp_path, compose):
     assert data.records.images[row] == "val2017/90001.png" and data.load(row).shape == (70, 90, 3)
     for image in (tmp_path / "val2017").iterdir():
         image.unlink()
-    with pytest.raises(DataError, match=r"none of the test images is there, .*val2017/90001.png for one; put them"):
+    with pytest.raises(DataError, match=r"none of the test images is there, for example .*val2017/90001.png; put"):
         data.check()
 
 
@@ -124,8 +124,8 @@ def test_images_without_annotations_are_listed_on_demand(tmp_path):
     found = CocoKeypoints(root, unlabelled=True).records
     rows = [found.ids.index(f"coco/{n:04d}") for n in (10, 11)]
     assert len(found.ids) == 11 and (found.split[rows] == "train").all()
-    assert not found.initial[rows].any() and not found.visible[rows].any()
-    assert np.isnan(found.joints[rows]).all() and np.isnan(found.boxes[rows]).all()
+    assert not found.may_start[rows].any() and not found.labels.visible[rows].any()
+    assert np.isnan(found.labels.joints[rows]).all() and np.isnan(found.boxes[rows]).all()
 
 
 def test_an_image_is_unlabelled_only_if_no_file_annotates_it(tmp_path):
@@ -173,7 +173,7 @@ def test_other_skeletons_lack_a_torso_and_are_measured_by_their_box(tmp_path):
     assert "3 skeleton edges between joints that do not exist are left out" in data.records.notes
     assert "no partner for l_foot: mirrored images misname them (see augmentation.flip)" in data.records.notes
     assert data.get_normaliser("box").values == pytest.approx(60.5)
-    with pytest.raises(ConfigError, match=r"pck.unit=torso: dataset coco has none for any person; use .*box"):
+    with pytest.raises(ConfigError, match=r"pck.normaliser=torso: dataset coco has none for any person; use .*box"):
         data.get_normaliser("torso")
 
 
@@ -190,7 +190,7 @@ def test_a_category_is_chosen_by_name_or_number_if_there_are_several(tmp_path):
     with pytest.raises(ConfigError, match="category='car' does not choose"):
         CocoKeypoints(root, category="car")
     for wanted in ("dog", 2):
-        assert CocoKeypoints(root, category=wanted).records.joints.shape == (5, 2, 2)
+        assert CocoKeypoints(root, category=wanted).records.labels.joints.shape == (5, 2, 2)
 
 
 def spoilt(**changes):
@@ -295,7 +295,10 @@ def test_any_value_in_place_of_any_other_is_read_or_refused_in_words(tmp_path):
                 refused += 1
             else:
                 known = data.records.boxes[np.isfinite(data.records.boxes).all(axis=1)]
-                assert np.isfinite(data.records.joints[data.records.visible > 0]).all() and (known[:, 2:] > 0).all()
+                assert (
+                    np.isfinite(data.records.labels.joints[data.records.labels.visible > 0]).all()
+                    and (known[:, 2:] > 0).all()
+                )
                 assert all(path.is_relative_to(tmp_path / "images") for path in data.paths)
                 read += 1
     assert min(read, refused) > 100
@@ -303,17 +306,17 @@ def test_any_value_in_place_of_any_other_is_read_or_refused_in_words(tmp_path):
 
 def test_coordinates_of_joints_that_are_not_labelled_may_be_anything(tmp_path):
     root = written(tmp_path, spoilt(keypoints=[*STANDING[:-3], None, float("nan"), 0]))
-    assert np.isnan(CocoKeypoints(root).records.joints[:, 4]).all()
+    assert np.isnan(CocoKeypoints(root).records.labels.joints[:, 4]).all()
 
 
 def test_missing_files_say_where_they_were_expected(tmp_path):
-    with pytest.raises(DataError, match=r"no annotations in .*nowhere/annotations.json; put them there or set "):
+    with pytest.raises(DataError, match=r"no annotations at .*nowhere/annotations.json; put .*see docs/datasets.md$"):
         CocoKeypoints(str(tmp_path / "nowhere"))
     (tmp_path / "folder.json").mkdir()
     with pytest.raises(DataError, match=r"folder.json cannot be read"):
         CocoKeypoints(str(tmp_path), annotations="folder.json")
     data = CocoKeypoints(written(tmp_path, content()))
-    with pytest.raises(DataError, match="none of the train images is there"):
+    with pytest.raises(DataError, match=r"none of the train images is there, .*; see docs/datasets.md$"):
         data.check()
 
 
@@ -352,7 +355,7 @@ def test_the_real_sample_is_read_as_published():
     table = data.records
     assert len(table.ids) == 12 and len(set(table.images)) == 4  # 14 annotations, 2 without joints
     row = table.ids.index("coco/000000000785#442619")
-    assert table.joints[row, 0].tolist() == [367, 81] and (table.visible[row] == 2).all()
+    assert table.labels.joints[row, 0].tolist() == [367, 81] and (table.labels.visible[row] == 2).all()
     np.testing.assert_allclose(table.boxes[row], [280.79, 44.73, 218.7, 346.68])
     pairs = {frozenset(data.skeleton.joints[j] for j in pair) for pair in data.skeleton.flip_pairs}
     sides = ("eye", "ear", "shoulder", "elbow", "wrist", "hip", "knee", "ankle")

@@ -24,8 +24,8 @@ def test_lsp_flags_mean_occluded(tmp_path):
     change(tmp_path, lambda table: table[2, 3].__setitem__(5, 1))
     data = LeedsSportsPose(str(tmp_path), val=2, test=3)
     assert data.name == "lsp" and data.records.ids[5] == "lsp/im0006"
-    assert data.records.visible[5, 3] == 1 and (np.delete(data.records.visible[5], 3) == 2).all()
-    assert np.isfinite(data.records.joints).all()
+    assert data.records.labels.visible[5, 3] == 1 and (np.delete(data.records.labels.visible[5], 3) == 2).all()
+    assert np.isfinite(data.records.labels.joints).all()
 
 
 def test_lspet_joints_without_the_flag_count_nowhere(tmp_path):
@@ -38,7 +38,10 @@ def test_lspet_joints_without_the_flag_count_nowhere(tmp_path):
     change(tmp_path, hide)
     data = LeedsSportsPose(str(tmp_path), val=1, test=1)
     assert data.name == "lspet" and data.records.ids[2] == "lspet/im00003"
-    assert np.isnan(data.records.joints[2, [0, 13]]).all() and (data.records.visible[2, [0, 13]] == 0).all()
+    assert (
+        np.isnan(data.records.labels.joints[2, [0, 13]]).all()
+        and (data.records.labels.visible[2, [0, 13]] == 0).all()
+    )
     kept = raw[1:13, :2, 2]
     expected = [*kept.min(axis=0), *np.ptp(kept, axis=0)]
     np.testing.assert_allclose(data.records.boxes[2], expected, rtol=1e-5)
@@ -70,7 +73,9 @@ def test_images_are_rgb(tmp_path):
 
 
 def test_a_missing_folder_says_where_it_looked_and_what_to_do(tmp_path):
-    with pytest.raises(DataError, match=r"no joints.mat in .*nowhere; unpack the published archive there or set "):
+    with pytest.raises(
+        DataError, match=r"no joints.mat in .*nowhere; unpack the published archive .*see docs/datasets.md$"
+    ):
         LeedsSportsPose(str(tmp_path / "nowhere"), 1, 1)
 
 
@@ -142,7 +147,7 @@ def test_a_shift_starts_and_validates_with_upright_people_only(tmp_path):
     data = LeedsSportsPose(str(tmp_path), val=2, test=4, split_seed=1, start="upright")
     table = data.records
     standing = {f"lspet/im{n:05d}" for n in range(2, 9)}
-    start = {table.ids[row] for row in np.flatnonzero(table.initial)}
+    start = {table.ids[row] for row in np.flatnonzero(table.may_start)}
     assert (
         start | {table.ids[row] for row in table.select_rows("val")} <= standing
         and len(table.select_rows("val")) == 2
@@ -158,12 +163,12 @@ def test_a_shift_starts_and_validates_with_upright_people_only(tmp_path):
 def test_the_real_shift_is_real():
     """Counted independently: about half of the copy's people stand upright."""
     data = LeedsSportsPose(str(LSPET), val=300, test=1000, split_seed=0, start="upright")
-    joints, table = data.records.joints, data.records
+    joints, table = data.records.labels.joints, data.records
     at = {name: joints[:, i, 1] for i, name in enumerate(data.skeleton.joints)}
     hips, ankles = (np.ma.masked_invalid([at[f"l_{n}"], at[f"r_{n}"]]).mean(axis=0) for n in ("hip", "ankle"))
     standing = ((at["head_top"] < hips) & (hips < ankles)).filled(False)
     share = {split: standing[table.select_rows(split)].mean() for split in ("train", "val", "test")}
-    assert standing[table.initial].all() and share["val"] == 1
+    assert standing[table.may_start].all() and share["val"] == 1
     assert 0.4 < share["train"] < 0.6 and 0.4 < share["test"] < 0.6
 
 

@@ -8,9 +8,10 @@ import pytest
 from helpers.lsp_folders import folder
 
 from llpp.config import build
-from llpp.datasets.base import Normaliser, PoseDataset, Records, Skeleton
+from llpp.datasets.base import Records
 from llpp.datasets.lsp.dataset import LeedsSportsPose
 from llpp.datasets.merged import MergedDataset
+from llpp.datasets.pose import Normaliser, PoseDataset, PoseLabels, Skeleton
 from llpp.errors import ConfigError, DataError
 
 DATA = Path(os.environ.get("LLPP_DATA", "data"))
@@ -26,18 +27,19 @@ class Few(PoseDataset):
         pairs = ((at["l_hip"], at["r_hip"]),) if "l_hip" in at else ()
         self.skeleton = Skeleton(tuple(joints), pairs, ((0, 1), (1, 2)), ())
         grid = np.stack(np.broadcast_arrays(np.arange(len(joints)), np.arange(count)[:, None]), axis=-1)
+        lengths = {}
+        for size in sizes:
+            lengths[size] = Normaliser(np.full(3, shade, np.float32), np.full(3, size == "head"), f"{size} of {name}")
         self.records = Records(
             ids=tuple(f"{name}/{r}" for r in range(count)),
             images=("one", "two", "three"),
             split=np.array(["train", "val", "test"]),
-            joints=grid.astype(np.float32),
-            visible=np.full((count, len(joints)), 2, dtype=np.uint8),
             boxes=np.full((count, 4), shade, dtype=np.float32),
             box_source="image",
-            initial=np.array([True, False, False]),
-            sizes={
-                u: Normaliser(np.full(3, shade, np.float32), np.full(3, u == "head"), f"{u} of {name}") for u in sizes
-            },
+            may_start=np.array([True, False, False]),
+            labels=PoseLabels(
+                self.skeleton, grid.astype(np.float32), np.full((count, len(joints)), 2, dtype=np.uint8), lengths
+            ),
         )
 
     def load(self, row):
@@ -55,8 +57,8 @@ def test_joints_are_matched_by_name_in_the_first_parts_order():
     assert data.skeleton.joints == ("neck", "l_hip", "r_hip")
     assert data.skeleton.flip_pairs == ((1, 2),), "the second part's pair is the same one"
     assert data.skeleton.edges == ((0, 1), (1, 2)), "edges to joints that are left out go with them"
-    assert data.records.joints[0, :, 0].tolist() == [0, 1, 2]
-    assert data.records.joints[4, :, 0].tolist() == [2, 3, 0] and data.records.joints[4, 0, 1] == 1
+    assert data.records.labels.joints[0, :, 0].tolist() == [0, 1, 2]
+    assert data.records.labels.joints[4, :, 0].tolist() == [2, 3, 0] and data.records.labels.joints[4, 0, 1] == 1
 
 
 def test_every_record_keeps_its_pixels_split_and_start():
@@ -65,7 +67,7 @@ def test_every_record_keeps_its_pixels_split_and_start():
     assert [int(data.load(row)[0, 0, 0]) for row in range(6)] == [10, 11, 12, 50, 51, 52]
     assert data.records.split.tolist() == ["train", "val", "test"] * 2
     assert data.records.images[0] != data.records.images[3], "equal names in different parts are different images"
-    assert data.records.initial.tolist() == [True, False, False] * 2
+    assert data.records.may_start.tolist() == [True, False, False] * 2
 
 
 def test_lengths_that_all_parts_know_are_kept():
@@ -74,13 +76,15 @@ def test_lengths_that_all_parts_know_are_kept():
     assert (
         data.get_normaliser("head").estimated.all() and data.get_normaliser("head").source == "head of a; head of b"
     )
-    with pytest.raises(ConfigError, match=r"pck.unit='mass' is not known .* merged; it has head or torso or box"):
+    with pytest.raises(
+        ConfigError, match=r"pck.normaliser='mass' is not known .* merged; it has head or torso or box"
+    ):
         data.get_normaliser("mass")
 
 
 def test_only_named_parts_start():
     parts = {"a": Few("a", ["x", "y", "z"], 1), "b": Few("b", ["x", "y", "z"], 5)}
-    assert MergedDataset(parts, initial=["b"]).records.initial.tolist() == [False] * 3 + [True, False, False]
+    assert MergedDataset(parts, initial=["b"]).records.may_start.tolist() == [False] * 3 + [True, False, False]
     with pytest.raises(ConfigError, match=r"initial names \['c'\]; the parts are \['a', 'b'\]"):
         MergedDataset(parts, initial=["c"])
 
@@ -96,14 +100,14 @@ def both(tmp_path, compose):
     folder(tmp_path / "lsp", count=6, extended=False)
     folder(tmp_path / "lspet", count=9)
     return compose(
-        "dataset=lsp_lspet", f"data_root={tmp_path}", "dataset.parts.lsp.test=3", "dataset.parts.lspet.val=2"
+        "dataset=lsp_lspet", f"paths.data_root={tmp_path}", "dataset.parts.lsp.test=3", "dataset.parts.lspet.val=2"
     )
 
 
 def test_lsp_starts_and_tests_and_lspet_is_the_pool(both):
     data = build.make_dataset(both)
     table = data.records
-    start = [table.ids[row] for row in np.flatnonzero(table.initial)]
+    start = [table.ids[row] for row in np.flatnonzero(table.may_start)]
     assert start == [f"lsp/im{n:04d}" for n in (1, 2, 3)]
     assert [table.ids[row] for row in table.select_rows("test")] == [f"lsp/im{n:04d}" for n in (4, 5, 6)]
     others = {table.ids[row] for row in (*table.select_rows("train"), *table.select_rows("val"))} - set(start)
@@ -123,8 +127,12 @@ def test_a_part_without_images_says_which(both):
 @pytest.mark.skipif(not (DATA / "lsp").is_dir(), reason="LSP's and LSPET's joints.mat are not on this machine")
 def test_the_real_tables_give_the_papers_protocol(compose):
     table = build.instantiate_dataset(compose("dataset=lsp_lspet").dataset).records
-    assert int(table.initial.sum()) == len(table.select_rows("test")) == 1000 and len(table.select_rows("val")) == 500
+    assert (
+        int(table.may_start.sum()) == len(table.select_rows("test")) == 1000 and len(table.select_rows("val")) == 500
+    )
     assert {table.ids[row][:6] for row in table.select_rows("test")} == {"lsp/im"}
     # 7.3 % of LSP's joints are occluded and located (counted on the published file)
     lsp = np.array([i.startswith("lsp/") for i in table.ids])
-    assert (table.visible[lsp] == 1).mean() == pytest.approx(0.073, abs=5e-4) and (table.visible[lsp] > 0).all()
+    assert (table.labels.visible[lsp] == 1).mean() == pytest.approx(0.073, abs=5e-4) and (
+        table.labels.visible[lsp] > 0
+    ).all()

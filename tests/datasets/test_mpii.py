@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 import pytest
 import scipy.io
+from helpers.crops import cut_person
 from helpers.mpii_folders import NOTHING, crowd, form_a, form_b, people, person, rectangle, structs, write
 
 from llpp.data.person_crop import PersonCrop
@@ -45,9 +46,9 @@ def test_every_form_tells_the_same_persons(tmp_path, form):
     for p, name in zip(people(), ("a#0", "a#1", "b#0", "c#0"), strict=True):
         row = rows[f"mpii/{name}"]
         expected = np.minimum(p["visible"], 1) * 2 if form == "A" else p["visible"]
-        assert table.visible[row].tolist() == expected.tolist()
+        assert table.labels.visible[row].tolist() == expected.tolist()
         known = p["visible"] > 0
-        np.testing.assert_array_equal(table.joints[row, known], p["joints"][known] - 1)
+        np.testing.assert_array_equal(table.labels.joints[row, known], p["joints"][known] - 1)
         x, y = p["centre"]  # 200 px × 0.4 = 80 across, its middle 15 × 0.4 = 6 lower and counted from 0
         np.testing.assert_allclose(table.boxes[row], [x - 1 - 40, y - 1 + 6 - 40, 80, 80], rtol=1e-6)
     assert table.ground_truth_boxes and table.box_source == "annotation"
@@ -121,8 +122,8 @@ def test_the_official_files_odd_entries_are_left_out_and_counted(tmp_path):
     data = dataset(write(tmp_path, "mat", more=more))
     rows, table = by_id(data), data.records
     assert set(rows) == {"mpii/a#0", "mpii/a#1", "mpii/b#0", "mpii/c#0", "mpii/bare#0", "mpii/one#1"}
-    assert table.joints[rows["mpii/one#1"], 4].tolist() == [6, 8]
-    assert table.visible[rows["mpii/one#1"]].tolist() == [0, 0, 0, 0, 2] + [0] * 11
+    assert table.labels.joints[rows["mpii/one#1"], 4].tolist() == [6, 8]
+    assert table.labels.visible[rows["mpii/one#1"]].tolist() == [0, 0, 0, 0, 2] + [0] * 11
     size = data.get_normaliser("head")
     assert size.estimated[rows["mpii/bare#0"]] and size.values[rows["mpii/bare#0"]] == pytest.approx(50)
     notes = " ".join(table.notes)
@@ -151,7 +152,7 @@ def test_the_head_top_slides_towards_the_neck_where_both_are_known(tmp_path):
     persons = [*people(), person("d.png", 20, 30, missing=[8])]
     write(tmp_path, "B", persons)
     still, slid = (dataset(tmp_path, head_slide=share) for share in (0.0, 0.25))
-    moved = slid.records.joints - still.records.joints
+    moved = slid.records.labels.joints - still.records.labels.joints
     rows = by_id(still)
     assert moved[rows["mpii/a#0"], 9].tolist() == [0, 10] and not moved[rows["mpii/d#0"], 9].any()
     assert not np.nan_to_num(np.delete(moved, 9, axis=1)).any()
@@ -169,7 +170,7 @@ def test_validation_takes_whole_images_out_of_training_and_train_is_limited(tmp_
     assert all(split[i] == s for i, s in zip(few.ids, few.split, strict=True))
     assert set(all_of_it.images) == {p["image"] for p in crowd()}
     assert split != dict(zip(other.ids, other.split.tolist(), strict=True))
-    assert (all_of_it.initial == (all_of_it.split == "train")).all()
+    assert (all_of_it.may_start == (all_of_it.split == "train")).all()
 
 
 def test_a_list_that_is_named_wins_over_the_forms_flag(tmp_path):
@@ -197,8 +198,14 @@ def test_joints_land_on_the_pixels_they_name(tmp_path):
     (tmp_path / "images").mkdir()
     cv2.imwrite(str(tmp_path / "images/a.png"), image)
     table = data.records
-    crop = PersonCrop(100)(
-        data.load(row), table.boxes[row], table.joints[row], table.visible[row], Warp(), data.skeleton.flip_order
+    crop = cut_person(
+        PersonCrop(100),
+        data.load(row),
+        table.boxes[row],
+        table.labels.joints[row],
+        table.labels.visible[row],
+        Warp(),
+        data.skeleton.flip_order,
     )
     assert compute_scale(crop.matrix) == pytest.approx(1)
     for k in range(0, 16, 3):
@@ -218,8 +225,14 @@ def test_the_samples_persons_fill_their_crops(box):
     table = data.records
     assert len(table.ids) == 5 and set(table.split.tolist()) == {"train", "val", "test"}
     for row, name in enumerate(table.images):
-        crop = PersonCrop(256)(
-            data.load(row), table.boxes[row], table.joints[row], table.visible[row], Warp(), data.skeleton.flip_order
+        crop = cut_person(
+            PersonCrop(256),
+            data.load(row),
+            table.boxes[row],
+            table.labels.joints[row],
+            table.labels.visible[row],
+            Warp(),
+            data.skeleton.flip_order,
         )
         known = crop.joints[crop.visible > 0]
         assert len(known) >= 14 and (known > 0).all() and (known < 256).all()
@@ -244,9 +257,9 @@ def test_the_real_file_has_its_published_numbers(real):
     assert (~test).sum() == 22246 and test.sum() == 2958 and 500 <= (table.split == "val").sum() < 520
     names = np.array(table.images)
     assert len(set(names[test])) == 2729 and len(set(names[~test])) == 14679 and len(set(names)) == 2729 + 14679
-    assert (table.visible == 0).mean() == pytest.approx(0.067, abs=5e-4)
-    assert (table.visible == 1).mean() == pytest.approx(0.215, abs=5e-4)
-    whole = (table.visible > 0).all(axis=1)
+    assert (table.labels.visible == 0).mean() == pytest.approx(0.067, abs=5e-4)
+    assert (table.labels.visible == 1).mean() == pytest.approx(0.215, abs=5e-4)
+    whole = (table.labels.visible > 0).all(axis=1)
     assert (whole & ~test).sum() == 14975 and (whole & test).sum() == 2017
 
 
@@ -267,7 +280,7 @@ def test_head_points_give_the_head_rectangles_back(real):
     """
     size = real.get_normaliser("head")
     assert size.values[:2].tolist() == pytest.approx([np.hypot(79, 98), np.hypot(61, 83)], abs=2e-3)
-    neck, top = real.records.joints[:, 8].astype(float) + 1, real.records.joints[:, 9].astype(float) + 1
+    neck, top = real.records.labels.joints[:, 8].astype(float) + 1, real.records.labels.joints[:, 9].astype(float) + 1
     made = ~((neck % 1 == 0) & (top % 1 == 0)).all(axis=1) & np.isfinite(size.values)
     assert made.sum() > 0.9 * len(neck)
     for row in np.flatnonzero(made)[::12]:
@@ -462,13 +475,17 @@ def test_a_file_that_crashes_its_reader_is_refused(tmp_path, monkeypatch):
 
 
 def test_missing_annotations_say_what_is_looked_for(tmp_path):
-    refused(tmp_path, "no MPII annotations in", "train.json with valid.json", "dataset.root=…")
+    refused(
+        tmp_path, "no MPII annotations in", "train.json with valid.json", "dataset.root=…", "see docs/datasets.md"
+    )
     refused(tmp_path, "no MPII annotations at", "mine.json", annotations="mine.json")
 
 
 def test_annotations_alone_are_built_and_the_images_asked_for(tmp_path):
     data = dataset(write(tmp_path, "B"))
-    with pytest.raises(DataError, match=r"none of its images in .*images, only annotations"):
+    with pytest.raises(
+        DataError, match=r"no MPII images in .*images, only annotations next to it.*see docs/datasets.md$"
+    ):
         data.check()
     (tmp_path / "images").mkdir()
     cv2.imwrite(str(tmp_path / "images/c.png"), np.zeros((4, 4, 3), dtype=np.uint8))

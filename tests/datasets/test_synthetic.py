@@ -3,7 +3,7 @@ import copy
 import numpy as np
 import pytest
 
-from llpp.datasets.base import compute_torso_lengths
+from llpp.datasets.pose import compute_torso_lengths
 from llpp.datasets.synthetic import body
 from llpp.datasets.synthetic.dataset import SyntheticFigures
 from llpp.errors import ConfigError
@@ -17,7 +17,7 @@ def figures(**settings):
 
 
 def joint(data, row, name):
-    return data.records.joints[row, data.skeleton.joints.index(name)].astype(float)
+    return data.records.labels.joints[row, data.skeleton.joints.index(name)].astype(float)
 
 
 def silhouette(data, row, monkeypatch):
@@ -36,8 +36,8 @@ def test_one_seed_gives_one_dataset():
         assert np.array_equal(first.load(row), second.load(row))
         assert np.array_equal(first.load(row), first.load(row))
         assert not np.array_equal(first.load(row), other.load(row))
-    assert np.array_equal(first.records.joints, second.records.joints)
-    assert not np.allclose(first.records.joints, other.records.joints)
+    assert np.array_equal(first.records.labels.joints, second.records.labels.joints)
+    assert not np.allclose(first.records.labels.joints, other.records.labels.joints)
 
 
 def test_figures_stay_when_groups_grow():
@@ -45,16 +45,16 @@ def test_figures_stay_when_groups_grow():
     large = figures(initial=9, pool=30, val=8, test=5)
     where = {id_: row for row, id_ in enumerate(large.records.ids)}
     for row, id_ in enumerate(small.records.ids):
-        assert np.array_equal(small.records.joints[row], large.records.joints[where[id_]])
+        assert np.array_equal(small.records.labels.joints[row], large.records.labels.joints[where[id_]])
         assert np.array_equal(small.load(row), large.load(where[id_]))
 
 
 def test_groups_and_splits():
     records = figures(initial=4, pool=5, val=3, test=2).records
     assert [len(records.select_rows(split)) for split in ("train", "val", "test")] == [9, 3, 2]
-    assert records.initial.tolist() == [True] * 4 + [False] * 10
+    assert records.may_start.tolist() == [True] * 4 + [False] * 10
     assert len(set(records.ids)) == 14 and records.images == records.ids
-    flat = records.joints.reshape(14, -1)
+    flat = records.labels.joints.reshape(14, -1)
     assert len(np.unique(flat, axis=0)) == 14, "no figure stands in two groups"
 
 
@@ -76,10 +76,15 @@ def test_each_group_has_its_own_share():
 def test_the_average_pose_fits_easy_figures_and_fails_on_hard_ones():
     data = figures(initial=150, val=150, test=150, hard_val=0.0, hard_test=1.0)
     records = data.records
-    placed = (records.joints - records.boxes[:, None, :2]) / records.boxes[:, None, 2:].max(axis=-1, keepdims=True)
-    error = np.linalg.norm(placed - placed[records.initial].mean(axis=0), axis=-1)
+    placed = (records.labels.joints - records.boxes[:, None, :2]) / records.boxes[:, None, 2:].max(
+        axis=-1, keepdims=True
+    )
+    error = np.linalg.norm(placed - placed[records.may_start].mean(axis=0), axis=-1)
     error *= records.boxes[:, 2:].max(axis=1, keepdims=True)
-    near = error < 0.2 * compute_torso_lengths(records.joints, records.visible, data.skeleton.torso)[:, None]
+    near = (
+        error
+        < 0.2 * compute_torso_lengths(records.labels.joints, records.labels.visible, data.skeleton.torso)[:, None]
+    )
     assert near[records.select_rows("val")].mean() > 0.4
     assert near[records.select_rows("test")].mean() < 0.15
 
@@ -110,11 +115,11 @@ def test_easy_figures_face_the_viewer_upright():
 def test_images_and_joints_fit_the_size(size):
     data = figures(pool=20, hard_pool=0.5, size=size)
     assert all((image := data.load(row)).shape == (size, size, 3) and image.dtype == np.uint8 for row in range(20))
-    assert data.records.joints.dtype == np.float32
-    assert (data.records.joints > 0).all() and (data.records.joints < size - 1).all()
+    assert data.records.labels.joints.dtype == np.float32
+    assert (data.records.labels.joints > 0).all() and (data.records.labels.joints < size - 1).all()
     large = figures(pool=20, hard_pool=0.5, size=size * 2 if size < 128 else 128)
     ratio = large.size / size
-    assert np.allclose((data.records.joints + 0.5) * ratio, large.records.joints + 0.5, atol=1e-3)
+    assert np.allclose((data.records.labels.joints + 0.5) * ratio, large.records.labels.joints + 0.5, atol=1e-3)
 
 
 @pytest.mark.parametrize("size", [64, 128])
@@ -146,7 +151,7 @@ def test_joints_and_box_lie_on_the_painted_body(monkeypatch):
         x, y, width, height = data.records.boxes[row]
         painted = [xs.min(), ys.min(), xs.max(), ys.max()]
         assert np.allclose(painted, [x, y, x + width, y + height], atol=1.6)
-        for place in data.records.joints[row]:
+        for place in data.records.labels.joints[row]:
             column, line = np.rint(place).astype(int)
             assert inside[line - 1 : line + 2, column - 1 : column + 2].any()
         assert abs(joint(data, row, "head_top")[1] - ys.min()) < 2.5, "the top of the head is the top of the body"
@@ -156,14 +161,16 @@ def test_covered_joints_are_coded_occluded(monkeypatch):
     """Hidden joints look the same whether or not the body is painted; most visible ones do not."""
     data = figures(pool=40, hard_pool=1.0)
     records = data.records
-    assert (figures(initial=40).records.visible == 2).all(), "nothing stands before easy figures"
-    assert set(np.unique(records.visible)) == {1, 2}
-    assert 0.05 < (records.visible == 1).mean() < 0.35
-    assert (records.visible == 1).any(axis=1).mean() > 0.8
+    assert (figures(initial=40).records.labels.visible == 2).all(), "nothing stands before easy figures"
+    assert set(np.unique(records.labels.visible)) == {1, 2}
+    assert 0.05 < (records.labels.visible == 1).mean() < 0.35
+    assert (records.labels.visible == 1).any(axis=1).mean() > 0.8
     changed = {1: [], 2: []}
     for row in range(40):
         inside = silhouette(data, row, monkeypatch)
-        for (x, y), visible in zip(np.rint(records.joints[row]).astype(int), records.visible[row], strict=True):
+        for (x, y), visible in zip(
+            np.rint(records.labels.joints[row]).astype(int), records.labels.visible[row], strict=True
+        ):
             changed[int(visible)].append(inside[y, x])
     assert np.mean(changed[1]) < 0.1
     assert np.mean(changed[2]) > 0.85
@@ -174,7 +181,7 @@ def test_boxes():
     assert (annotation.box_source, joints.box_source, image.box_source) == ("annotation", "joints", "image")
     assert annotation.ground_truth_boxes and joints.ground_truth_boxes and not image.ground_truth_boxes
     assert np.isnan(image.boxes).all()
-    assert np.allclose(joints.boxes[:, :2], joints.joints.min(axis=1))
+    assert np.allclose(joints.boxes[:, :2], joints.labels.joints.min(axis=1))
     assert (annotation.boxes[:, :2] < joints.boxes[:, :2] + 1e-3).all()
     assert (annotation.boxes[:, 2:] > joints.boxes[:, 2:] - 1e-3).all()
     assert (annotation.boxes[:, :2] >= 0).all()
@@ -185,14 +192,14 @@ def test_boxes():
 @pytest.mark.parametrize(
     ("settings", "sentence"),
     [
-        ({"pool": -1}, "dataset.pool is -1; expected a whole number, 0 or more"),
-        ({"val": 2.5}, "dataset.val is 2.5; expected a whole number, 0 or more"),
-        ({"seed": -3}, "dataset.seed is -3; expected a whole number, 0 or more"),
-        ({"hard_pool": 1.2}, "dataset.hard_pool is 1.2; expected a share from 0 to 1"),
-        ({"hard_test": -0.1}, "dataset.hard_test is -0.1; expected a share from 0 to 1"),
-        ({"hard_val": float("nan")}, "dataset.hard_val is nan; expected a share from 0 to 1"),
-        ({"size": 32}, "dataset.size is 32; expected an image side of 48 to 256 pixels"),
-        ({"box": "hull"}, "dataset.box is 'hull'; expected one of annotation, joints, image"),
+        ({"pool": -1}, "dataset.pool=-1 is invalid; expected a whole number, 0 or more"),
+        ({"val": 2.5}, "dataset.val=2.5 is invalid; expected a whole number, 0 or more"),
+        ({"seed": -3}, "dataset.seed=-3 is invalid; expected a whole number, 0 or more"),
+        ({"hard_pool": 1.2}, "dataset.hard_pool=1.2 is invalid; expected a share from 0 to 1"),
+        ({"hard_test": -0.1}, "dataset.hard_test=-0.1 is invalid; expected a share from 0 to 1"),
+        ({"hard_val": float("nan")}, "dataset.hard_val=nan is invalid; expected a share from 0 to 1"),
+        ({"size": 32}, "dataset.size=32 is invalid; expected an image side of 48 to 256 pixels"),
+        ({"box": "hull"}, "dataset.box='hull' is not known; use annotation, joints, image"),
     ],
 )
 def test_bad_settings_are_one_sentence(settings, sentence):
@@ -203,7 +210,7 @@ def test_bad_settings_are_one_sentence(settings, sentence):
 
 def test_no_figures_at_all_is_an_empty_table():
     records = figures().records
-    assert records.ids == () and records.joints.shape == (0, 14, 2) and records.boxes.shape == (0, 4)
+    assert records.ids == () and records.labels.joints.shape == (0, 14, 2) and records.boxes.shape == (0, 4)
 
 
 def test_jobs_of_one_process_share_what_is_drawn():

@@ -55,7 +55,7 @@ def test_two_halves_of_a_batch_have_its_statistics_and_gradients():
             assert np.allclose(their_buffers[name], value, atol=1e-6), name
 
 
-GRADIENT = ("head_weight=0.7", "objective.pairs=all", "data.batch_size=8", "trainer.log_every_n_steps=1")
+GRADIENT = ("training.head_weight=0.7", "objective.pairs=all", "data.batch_size=8", "trainer.log_every_n_steps=1")
 
 
 def largest_difference(one, other):
@@ -69,8 +69,10 @@ def test_two_ranks_with_half_a_batch_have_the_gradient_of_one_with_all_of_it(obj
     alone = rank_work.first_gradients(tmp_path / "one", *overrides)
     for found in on_ranks(2, rank_work.first_gradients, tmp_path / "two", *overrides, "trainer.devices=2"):
         assert largest_difference(alone, found) < 1e-6
-    local = on_ranks(2, rank_work.first_gradients, tmp_path / "local", *overrides, "trainer.devices=2", "pairs=local")
-    assert largest_difference(alone, local[0]) > 1e-3, "pairs=local is something else"
+    local = on_ranks(
+        2, rank_work.first_gradients, tmp_path / "local", *overrides, "trainer.devices=2", "training.pairs=local"
+    )
+    assert largest_difference(alone, local[0]) > 1e-3, "training.pairs=local is something else"
 
 
 POOLS = ([], [3], list(range(7)), list(range(5, 30)))
@@ -98,7 +100,12 @@ ACQUISITIONS = ("predicted_loss", "random", "core_set", "loss_proportional", "tr
 
 def test_every_acquisition_selects_the_same_ids_in_the_same_order_on_any_number_of_ranks(tmp_path):
     # the base model of the first one is taken over, so that all have the same weights
-    common = ("trainer.max_epochs=1", "data.batch_size=6", "data.eval_batch_size=5", f"base_models={tmp_path}")
+    common = (
+        "trainer.max_epochs=1",
+        "data.batch_size=6",
+        "data.eval_batch_size=5",
+        f"training.base_models={tmp_path}",
+    )
     alone, tested, _ = rank_work.selections(tmp_path / "1", ACQUISITIONS, *common)
     assert len({tuple(ids) for ids, _ in alone.values()}) > 2
     for count in (2, 3):
@@ -111,7 +118,7 @@ def test_every_acquisition_selects_the_same_ids_in_the_same_order_on_any_number_
 
 def test_a_run_on_two_ranks_goes_on_alone_and_the_row_says_so(tmp_path):
     on_ranks(2, rank_work.rounds, tmp_path, "rounds=2", "trainer.devices=2", "trainer.max_epochs=1")
-    loop.run(tiny(tmp_path, "rounds=3", "trainer.max_epochs=1"))
+    loop.run_rounds(tiny(tmp_path, "rounds=3", "trainer.max_epochs=1"))
     assert [row["devices"] for row in rows(tmp_path)] == ["2", "1", "1"], "round 1 selects only when it is extended"
     page = report.write_report([tmp_path], tmp_path, lambda _: None, None).read_text()
     here = socket.gethostname()
@@ -119,12 +126,12 @@ def test_a_run_on_two_ranks_goes_on_alone_and_the_row_says_so(tmp_path):
 
 
 def test_a_damaged_round_of_two_ranks_is_made_again_while_their_pool_grows(tmp_path):
-    short = ("trainer.devices=2", "trainer.max_epochs=1", "init=previous")
+    short = ("trainer.devices=2", "trainer.max_epochs=1", "training.init=previous")
     on_ranks(2, rank_work.rounds, tmp_path, "rounds=1", *short)
     checkpoint = tmp_path / "round_00/last.ckpt"
     whole = checkpoint.read_bytes()
     checkpoint.write_bytes(whole[:-100])
-    found = on_ranks(2, rank_work.rounds, tmp_path, "rounds=2", "dataset.pool=30", "dataset.grow=true", *short)
+    found = on_ranks(2, rank_work.rounds, tmp_path, "rounds=2", "dataset.pool=30", "pool.grow=true", *short)
     assert found[0] == found[1] and found[0].grown[0].added == 6
     assert [row["pool"] for row in rows(tmp_path)] == ["30", "24"]
     ours, before = (torch.load(io.BytesIO(raw), weights_only=True) for raw in (checkpoint.read_bytes(), whole))
@@ -140,7 +147,8 @@ def test_weights_that_drifted_apart_stop_all_ranks(tmp_path):
 def test_a_rank_that_cannot_see_the_run_directory_is_named_on_every_rank(tmp_path):
     told = on_ranks(2, rank_work.unseen_directory, tmp_path, fails=True)
     assert all(
-        "rank 1 on" in sentence and "which rank 0 wrote; choose a runs=… on storage" in sentence for sentence in told
+        "rank 1 on" in sentence and "which rank 0 wrote; choose a paths.runs=… on storage" in sentence
+        for sentence in told
     )
 
 
@@ -159,7 +167,13 @@ def test_ranks_with_other_settings_never_begin(tmp_path):
             "trainer.gradient_clip_val=0.5",
             "rounds=1",
         ),
-        ("weights=best", "base=pose", "init=previous", "scheduler=plateau", "best_by=pose_loss"),
+        (
+            "training.weights=best",
+            "training.base=backbone",
+            "training.init=previous",
+            "scheduler=plateau",
+            "training.best_by=loss",
+        ),
     ],
     ids=["bf16, accumulated, clipped", "as the paper trains"],
 )

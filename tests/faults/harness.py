@@ -14,7 +14,7 @@ from helpers.experiments import FIGURES, TINY, rows
 KILLS = int(os.environ.get("LLPP_FAULT_KILLS", "2"))  # make faults takes 30
 FAULT = "LLPP_TEST_FAULT"  # read by fault_callback.py
 CALLBACK = "+callbacks.fault={_target_: fault_callback.Fault}"
-RUN = (*TINY, *FIGURES, CALLBACK, "run_dir=run")
+RUN = (*TINY, *FIGURES, CALLBACK, "paths.run_dir=run")
 TWO_RANKS = ("trainer.devices=2", "rounds=2")
 
 

@@ -69,7 +69,8 @@ def test_a_run_that_is_told_to_stop_does_so_in_order_and_names_the_command_that_
     time.sleep(0.5)  # into the second epoch
     process.send_signal(getattr(signal, name))
     assert process.wait(timeout=15) == 128 + getattr(signal, name)
-    assert f"llpp: interrupted ({name}); nothing that was finished is lost: `llpp run crop.size=32" in told(tmp_path)
+    remedy = "finished work is kept, run the same command again to resume: llpp run crop.size=32"
+    assert f"llpp: interrupted ({name}); {remedy}" in told(tmp_path)
     code, said = finish(*RUN, cwd=tmp_path)
     assert code == 0, said
     assert outcome(tmp_path / "run") == undisturbed[0]
@@ -78,7 +79,8 @@ def test_a_run_that_is_told_to_stop_does_so_in_order_and_names_the_command_that_
 def test_memory_that_runs_out_names_the_settings_to_lower(tmp_path):
     code, said = finish(*RUN, cwd=tmp_path, fault="memory:0:0:0")
     assert code == 2 and "Traceback" not in said
-    assert "lower data.batch_size=4 in training or data.eval_batch_size=64 in scoring, crop.size=32" in said
+    assert "if that was in scoring, lower data.eval_batch_size=64 and run the same command again" in said
+    assert "if it was in training, lower data.batch_size=4, crop.size=32 or the backbone's width, which is" in said
 
 
 def test_a_loader_that_the_kernel_killed_is_told(tmp_path):

@@ -26,10 +26,10 @@ def undisturbed(tmp_path_factory):
     return outcome(run_dir)
 
 
-def test_a_killed_rank_is_told_and_the_same_command_ends_as_if_nothing_had_been(undisturbed, tmp_path):
+def test_a_killed_rank_is_reported_and_the_same_command_ends_as_if_nothing_had_happened(undisturbed, tmp_path):
     code, said = finish(*RUN, *TWO_RANKS, cwd=tmp_path, fault="kill:1:1:1")
     assert code == 2 and "rank 1 failed: it was killed (SIGKILL), as the system does when memory runs out" in said
-    assert "The same command goes on from the last commit" in said
+    assert "Run the same command again to resume from the last commit" in said
     ends_undisturbed(undisturbed, tmp_path)
 
 
@@ -41,7 +41,8 @@ def test_ranks_end_when_asked_to_and_with_their_launcher(undisturbed, tmp_path):
     job.send_signal(signal.SIGTERM)
     assert job.wait(timeout=40) == 128 + signal.SIGTERM
     assert sorted(processes) == [0, 1] and not any(map(alive, processes.values()))
-    assert "llpp: interrupted (SIGTERM); nothing that was finished is lost: `llpp run crop.size=32" in told(tmp_path)
+    remedy = "finished work is kept, run the same command again to resume: llpp run crop.size=32"
+    assert f"llpp: interrupted (SIGTERM); {remedy}" in told(tmp_path)
 
     job = start(*RUN, *TWO_RANKS, cwd=tmp_path, fault="hang:1:1:1")
     await_file(tmp_path / "run/round_01/last.ckpt", job)
@@ -75,7 +76,9 @@ def test_a_failing_rank_ends_its_job_with_its_traceback_and_the_next_job_of_the_
 
 @LONG
 def test_a_hanging_rank_ends_the_job_when_the_others_have_waited_long_enough(tmp_path):
-    code, said = finish(*RUN, "trainer.devices=2", "rank_timeout=4", "rounds=1", cwd=tmp_path, fault="hang:1:0:1")
+    code, said = finish(
+        *RUN, "trainer.devices=2", "launch.rank_timeout=4", "rounds=1", cwd=tmp_path, fault="hang:1:0:1"
+    )
     assert code == 2 and "rank 0 failed: " in said and "imed out" in said
 
 
@@ -137,7 +140,7 @@ def test_a_sweep_inside_torchrun_ends_at_its_first_failure_and_goes_on_by_the_sa
 
 @LONG
 def test_a_compiled_network_trains_on_two_ranks_as_an_uncompiled_one(undisturbed, tmp_path):
-    code, said = finish(*RUN, *TWO_RANKS, "compile=aot_eager", cwd=tmp_path)
+    code, said = finish(*RUN, *TWO_RANKS, "training.compile=aot_eager", cwd=tmp_path)
     assert code == 0, said
     for ours, theirs in zip(outcome(tmp_path / "run")[1], undisturbed[1], strict=True):
         assert float(ours["test_loss"]) == pytest.approx(float(theirs["test_loss"]), rel=1e-2)

@@ -10,7 +10,7 @@ from helpers.command import Command
 
 
 def llpp(*arguments, cwd, anew=False, **environment):
-    """A process of its own; `anew`: one that has not imported anything yet."""
+    """Run `llpp …` in another process; `anew` starts Python, which has not imported anything yet."""
     if anew:
         command = [sys.executable, "-m", "llpp", *arguments]
         return subprocess.run(command, cwd=cwd, capture_output=True, text=True, env={**os.environ, **environment})

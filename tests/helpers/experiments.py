@@ -26,7 +26,7 @@ TINY = (
     "callbacks=none",
     "logger=none",
     "report.write=false",
-    "base_models=null",
+    "training.base_models=null",
     "data.batch_size=4",
 )
 
@@ -61,14 +61,14 @@ def _composed(*overrides):
 def config(run_dir, *overrides, base=TINY, dataset=FIGURES):
     """The config of a tiny run in `run_dir`."""
     cfg = composed(*base, *dataset, *overrides)
-    cfg.run_dir = str(run_dir)
+    cfg.paths.run_dir = str(run_dir)
     HydraConfig.instance().set_config(cfg)
     return OmegaConf.masked_copy(cfg, [key for key in cfg if key != "hydra"])
 
 
 def tiny(run_dir, *overrides, dataset=FIGURES):
     """A tiny experiment, built."""
-    return build.experiment(config(run_dir, *overrides, dataset=dataset))
+    return build.build_run(config(run_dir, *overrides, dataset=dataset))
 
 
 def rows(run_dir):

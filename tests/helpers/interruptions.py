@@ -28,7 +28,7 @@ def stop_in(monkeypatch, number, epoch):
 def stopped(monkeypatch, run_dir, number, epoch, *overrides):
     with monkeypatch.context() as patch, pytest.raises(Stopped):
         stop_in(patch, number, epoch)
-        loop.run(tiny(run_dir, *overrides))
+        loop.run_rounds(tiny(run_dir, *overrides))
 
 
 def flip_a_bit(path):

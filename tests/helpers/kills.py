@@ -103,4 +103,4 @@ def run_until(moment, run_dir, overrides=(), environment=None):
         os.environ.update(environment)
     torch.set_num_threads(1)
     moment()
-    loop.run(tiny(run_dir, *overrides))
+    loop.run_rounds(tiny(run_dir, *overrides))

@@ -1,7 +1,5 @@
 """What the tests of several ranks let them do."""
 
-from dataclasses import replace
-
 import numpy as np
 import torch
 from helpers.experiments import FIGURES, TINY, composed, tiny
@@ -19,9 +17,10 @@ from llpp.inference.evaluation import evaluate
 from llpp.inference.scorer import PoolScorer
 from llpp.rounds import loop, records
 from llpp.rounds.preflight import create_initial_state
-from llpp.rounds.selection import score_and_select
+from llpp.rounds.selection import select_from_pool
 from llpp.rounds.stopwatch import Stopwatch
 from llpp.run_dir import state
+from llpp.training.module import RoundPart
 
 composed(*TINY, *FIGURES)  # where processes are forked from, so that none of them has to
 
@@ -51,7 +50,7 @@ def order(labelled, batch_size, epoch):
     """The rows that a rank is given in an epoch."""
     sampler = EpochSampler(range(labelled), batch_size, 0, 0)
     sampler.set_epoch(epoch)
-    return [row for _, row in sampler], sampler.batch
+    return [key.row for key in sampler], sampler.batch
 
 
 class Network(nn.Module):
@@ -87,9 +86,9 @@ def first_gradients(run_dir, *overrides):
     """
     experiment = tiny(run_dir, *overrides)
     rows = list(range(12))
-    data = experiment.make_data(rows, rows[:2], 0)
+    data = experiment.data.make_loaders(rows, rows[:2], 0)
     torch.manual_seed(0)
-    module = experiment.make_module(0, "joint").double()
+    module = experiment.trainer.make_module(RoundPart(0)).double()
     image = module.prepare_images
     module.prepare_images = lambda batch: image(batch).double()
     if collectives.get_world_size() > 1:
@@ -100,7 +99,7 @@ def first_gradients(run_dir, *overrides):
         found.update({n: p.grad.clone().numpy() for n, p in module.named_parameters()})
         trainer.should_stop = True
 
-    trainer = experiment.make_trainer(run_dir, "key", False)
+    trainer = experiment.trainer.make_trainer(run_dir, "key", False)
     module.on_before_optimizer_step = lambda *_: found or keep()
     trainer.fit(module, data)
     return found
@@ -109,17 +108,17 @@ def first_gradients(run_dir, *overrides):
 def scored(run_dir, pools, *overrides):
     """Scores of each of some pools by an untrained network: what each rank holds, and PCK."""
     experiment = tiny(run_dir, *overrides)
-    data: PoolDataModule = experiment.make_data(list(range(12)), [0, 1], 0)
+    data: PoolDataModule = experiment.data.make_loaders(list(range(12)), [0, 1], 0)
     torch.manual_seed(0)
-    module = experiment.make_module(0, "joint")
-    trainer = experiment.make_trainer(run_dir, "key", False)
+    module = experiment.trainer.make_module(RoundPart(0))
+    trainer = experiment.trainer.make_trainer(run_dir, "key", False)
     found = [evaluate(trainer, module, data, np.array(rows, dtype=int), frozenset({"embedding"})) for rows in pools]
-    return [({name: np.asarray(column) for name, column in f.columns.items()}, f.pck) for f in found]
+    return [({name: np.asarray(column) for name, column in f.columns.items()}, f.metric) for f in found]
 
 
 def rounds(run_dir, *overrides):
     """A whole run."""
-    return loop.run(tiny(run_dir, *overrides))
+    return loop.run_rounds(tiny(run_dir, *overrides))
 
 
 SCALE = 2.0**20  # with which the first gradients of a tiny run overflow in fp16
@@ -131,15 +130,15 @@ def half_precision(run_dir, *overrides):
     Settings refuse fp16 on a CPU, because it is slow there; the arithmetic is the same.
     """
     experiment = tiny(run_dir, *overrides)
-    make, scaler = experiment.make_trainer, torch.amp.GradScaler("cpu", init_scale=SCALE)
+    make, scaler = experiment.trainer.make_trainer, torch.amp.GradScaler("cpu", init_scale=SCALE)
 
     def make_trainer(*arguments):
         trainer = make(*arguments)
         trainer.strategy._precision_plugin = MixedPrecision("16-mixed", "cpu", scaler)
         return trainer
 
-    object.__setattr__(experiment, "make_trainer", make_trainer)
-    row = loop.run(experiment).rounds[-1].row
+    object.__setattr__(experiment.trainer, "make_trainer", make_trainer)
+    row = loop.run_rounds(experiment).rounds[-1].row
     adam = torch.load(run_dir / "round_00/last.ckpt", weights_only=True)["optimizer_states"][0]["state"]
     return scaler.get_scale(), int(adam[0]["step"]) if adam else 0, row["test_loss"]
 
@@ -147,25 +146,29 @@ def half_precision(run_dir, *overrides):
 def selections(run_dir, acquisitions, *overrides):
     """What each of some acquisitions selects after round 0, and the row of that round up to there."""
     experiment = tiny(run_dir, *overrides)
-    begun = create_initial_state(experiment.settings, experiment.science, experiment.dataset)
-    pool = loop.current_pool(experiment, begun)
-    data = experiment.make_data(pool.labelled.tolist(), experiment.split_rows("val", begun), 0)
-    trained = experiment.training.train(0, begun.labelled, data, 0, "")
-    scoring = PoolScorer(trained.trainer, trained.module, data)
+    begun = create_initial_state(experiment.settings, experiment.result_settings, experiment.data)
+    pool = loop.build_pool(experiment, begun)
+    task = experiment.data.task
+    data = experiment.data.make_loaders(pool.labelled.tolist(), experiment.data.select_rows("val", begun), 0)
+    trained = experiment.trainer.train(0, begun.labelled, data, 0, "")
+    scorer = PoolScorer(trained.trainer, trained.module, data)
     found = {}
     for name in acquisitions:
-        node = OmegaConf.load(conf_dir() / f"acquisition/{name}.yaml")
-        own = replace(experiment, acquisition=build.make(node))
-        selected, measured = score_and_select(own, pool, 0, scoring, run_dir / "round_00", Stopwatch())
-        found[name] = list(selected), collectives.on_rank_zero(measured)
-    tested = scoring.score(experiment.split_rows("test", begun))
-    return found, collectives.on_rank_zero(lambda: records.build_test_row(0, 12, 0, tested)), trained.reused
+        acquisition = build.make(OmegaConf.load(conf_dir() / f"acquisition/{name}.yaml"))
+        selection = select_from_pool(
+            acquisition, experiment.oracle, task, experiment.settings, pool, 0, scorer, Stopwatch()
+        )
+        row = collectives.on_rank_zero(lambda made=selection: records.build_selection_row(task, made))
+        found[name] = selection.ids, row
+    tested = scorer.score(experiment.data.select_rows("test", begun))
+    row = collectives.on_rank_zero(lambda: records.build_row(0, task, 12, 0, tested))
+    return found, row, trained.reused
 
 
 def drifting_rounds(run_dir):
     """A run in which rank 1 changes a weight behind the others' backs."""
     experiment = tiny(run_dir, "rounds=1", "trainer.max_epochs=1", "trainer.devices=2")
-    make = experiment.make_trainer
+    make = experiment.trainer.make_trainer
 
     def make_trainer(*arguments):
         trainer = make(*arguments)
@@ -179,8 +182,8 @@ def drifting_rounds(run_dir):
         trainer.fit = drifting
         return trainer
 
-    object.__setattr__(experiment, "make_trainer", make_trainer)
-    return loop.run(experiment)
+    object.__setattr__(experiment.trainer, "make_trainer", make_trainer)
+    return loop.run_rounds(experiment)
 
 
 def unseen_directory(run_dir):
@@ -192,12 +195,12 @@ def unseen_directory(run_dir):
     check = loop.check_state_visible
     elsewhere = run_dir / "elsewhere"
     loop.check_state_visible = lambda folder, sha: check(elsewhere if collectives.get_rank() == 1 else folder, sha)
-    return loop.run(experiment)
+    return loop.run_rounds(experiment)
 
 
 def settings_of_their_own(run_dir):
     """A run that each rank was started for with another learning rate."""
-    return loop.run(tiny(run_dir, f"optimizer.lr={0.001 * (1 + collectives.get_rank())}"))
+    return loop.run_rounds(tiny(run_dir, f"optimizer.lr={0.001 * (1 + collectives.get_rank())}"))
 
 
 def committed(run_dir):
@@ -207,6 +210,6 @@ def committed(run_dir):
 
 def prepared(run_dir):
     """Name of the crop cache that all ranks read, and the sum of its pixels."""
-    experiment = tiny(run_dir, "dataset.cache=true", f"cache_dir={run_dir}/caches")
-    experiment.prepare()
-    return experiment.crops.name, int(experiment.crops.all_pixels.sum())
+    experiment = tiny(run_dir, "crop.cache=true", f"paths.cache_dir={run_dir}/caches")
+    experiment.data.open_crops()
+    return experiment.data.crops.name, int(experiment.data.crops.all_pixels.sum())

@@ -16,12 +16,17 @@ def read_run(run_dir):
     found = {"rounds": rows, "selected": [], "scores": [], "test": []}
     for number in range(len(rows)):
         folder = run_dir / f"round_{number:02d}"
-        found["test"].append(pq.read_table(folder / "test.parquet").to_pydict())
+        found["test"].append(read_scores(folder / "test.parquet"))
         if (folder / "selected.csv").exists():
             with (folder / "selected.csv").open() as file:
                 found["selected"].append([[row["id"], row["predicted_loss"]] for row in csv.DictReader(file)])
-            found["scores"].append(pq.read_table(folder / "scores.parquet").to_pydict())
+            found["scores"].append(read_scores(folder / "scores.parquet"))
     return found
+
+
+def read_scores(path):
+    """A table of scores under the names of the recordings, which called the quality by its pose name."""
+    return {"pck" if name == "quality" else name: column for name, column in pq.read_table(path).to_pydict().items()}
 
 
 def check_recorded(run_dir, path):

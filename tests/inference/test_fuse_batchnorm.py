@@ -12,7 +12,8 @@ from llpp.errors import ConfigError
 from llpp.inference import fuse_batchnorm
 from llpp.inference.performance import Performance
 from llpp.inference.scorer import PoolScorer
-from llpp.types import Features, PoseOutput
+from llpp.training.module import RoundPart
+from llpp.types import Features, Output
 
 
 def trained(network, size=32):
@@ -34,7 +35,7 @@ def norms(network):
 
 @pytest.mark.parametrize("biases", [False, True])
 def test_a_folded_hourglass_finds_the_same_with_fewer_layers_and_the_original_stays_as_it_was(biases):
-    backbone = trained(StackedHourglass(joints=5, stacks=2, channels=16, depth=3, published_biases=biases))
+    backbone = trained(StackedHourglass(outputs=5, stacks=2, channels=16, depth=3, published_biases=biases))
     before = {name: value.clone() for name, value in backbone.state_dict().items()}
     folded = fuse_batchnorm.fuse_batchnorm(backbone, 32)
     # of 25 residual blocks two of three fold, the first follows a sum; and those of the stem and of two features
@@ -44,7 +45,7 @@ def test_a_folded_hourglass_finds_the_same_with_fewer_layers_and_the_original_st
     images = torch.randn(3, 3, 32, 32)
     with torch.no_grad():
         expected, found = backbone.eval()(images), folded(images)
-    assert torch.allclose(found.heatmaps, expected.heatmaps, atol=1e-4)
+    assert torch.allclose(found.raw, expected.raw, atol=1e-4)
     assert torch.allclose(found.features.penultimate, expected.features.penultimate, atol=1e-4)
 
 
@@ -59,13 +60,13 @@ class Strange(Backbone):
 
     def forward(self, image):
         between = self.layers[0](image)
-        return PoseOutput((self.layers[1](between) + between)[:, None], Features({1: between}, between))
+        return Output((self.layers[1](between) + between)[:, None], Features({1: between}, between))
 
 
 def test_a_backbone_that_calls_its_layers_in_its_own_way_is_left_alone(caplog):
     strange = trained(Strange())
     assert fuse_batchnorm.fuse_batchnorm(strange, 32) is strange
-    assert "uses its layers in a way of its own" in caplog.text
+    assert "cannot fuse BatchNorm in this backbone" in caplog.text
 
 
 def test_what_does_not_follow_a_convolution_or_is_shared_stays():
@@ -76,7 +77,7 @@ def test_what_does_not_follow_a_convolution_or_is_shared_stays():
 
         def forward(self, image):
             found = self.layers(image)
-            return PoseOutput(self.twice(found)[:, None], Features({1: found}, found))
+            return Output(self.twice(found)[:, None], Features({1: found}, found))
 
     assert norms(fuse_batchnorm.fuse_batchnorm(trained(Shared()), 32)) == 1
 
@@ -96,17 +97,17 @@ def test_a_pass_is_compiled_when_it_does_enough_work():
         9, small
     )
     assert not Performance(compile_from=None).should_compile(10**9, published)
-    with pytest.raises(ConfigError, match=r"performance.compile_from=0 is invalid; expected auto, null, or"):
+    with pytest.raises(ConfigError, match=r"scoring.compile_from=0 is invalid; expected auto, null, or"):
         Performance(compile_from=0)
-    with pytest.raises(ConfigError, match=r"performance.allocator='best' is not known; use auto, keep or system"):
+    with pytest.raises(ConfigError, match=r"launch.allocator='best' is not known; use auto, keep or system"):
         Performance(allocator="best")
 
 
 def scoring(run_dir, *overrides):
     experiment = tiny(run_dir, *overrides, "data.eval_batch_size=4")
     torch.manual_seed(0)
-    data, module = experiment.make_data([0, 1], [0, 1], 0), experiment.make_module(0, "joint")
-    trainer = experiment.make_trainer(run_dir, "key", False)
+    data, module = experiment.data.make_loaders([0, 1], [0, 1], 0), experiment.trainer.make_module(RoundPart(0))
+    trainer = experiment.trainer.make_trainer(run_dir, "key", False)
     return PoolScorer(trainer, module, data, experiment.performance)
 
 
@@ -127,7 +128,7 @@ def test_where_compiling_fails_a_large_pool_is_scored_all_the_same(tmp_path, mon
     compiled_by(monkeypatch, without_compiler)
     expected = scoring(tmp_path).score(ROWS).columns["predicted_loss"]
     for _ in range(2):
-        found = scoring(tmp_path, "performance.compile_from=10").score(ROWS).columns["predicted_loss"]
+        found = scoring(tmp_path, "scoring.compile_from=10").score(ROWS).columns["predicted_loss"]
         assert np.array_equal(found, expected)
     assert caplog.text.count("scoring is not compiled") == 1 and "no C++ compiler was found" in caplog.text
 
@@ -138,7 +139,7 @@ def test_every_rounds_network_is_compiled_however_many_there_were(tmp_path, monk
     compiled_by(monkeypatch, lambda graph, _: graphs.append(graph) or graph)
     with torch._dynamo.config.patch(recompile_limit=2):  # torch's own is 8, after which it compiles no more
         for number in range(1, 5):
-            rounds = scoring(tmp_path, "performance.compile_from=10")
+            rounds = scoring(tmp_path, "scoring.compile_from=10")
             expected = rounds.score(ROWS[:4]).columns["predicted_loss"]
             found = rounds.score(ROWS).columns["predicted_loss"]
             assert len(graphs) == number
@@ -159,8 +160,8 @@ def test_a_compiled_network_scores_incomplete_batches_too(tmp_path, monkeypatch)
         return run
 
     compiled_by(monkeypatch, recording)
-    plain = scoring(tmp_path, "flip_test=true").score(ROWS)
-    compiled = scoring(tmp_path, "flip_test=true", "performance.compile_from=10")
+    plain = scoring(tmp_path, "task.flip_test=true").score(ROWS)
+    compiled = scoring(tmp_path, "task.flip_test=true", "scoring.compile_from=10")
     found = compiled.score(ROWS)
     assert isinstance(compiled.module.backbone, fuse_batchnorm.CompiledBackbone)
     assert set(sizes) == {4} and len(graphs) == 1

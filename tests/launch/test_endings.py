@@ -1,4 +1,4 @@
-"""What a process leaves behind when it is killed: its workers end, and locks that its loaders keep are waited for."""
+"""After a process is killed its workers end, and a new run waits for locks that its loaders still hold."""
 
 import os
 import time
@@ -15,8 +15,9 @@ pytestmark = pytest.mark.slow
 
 
 def launcher(pipe):
-    """Has a worker, and waits."""
-    if (worker := os.fork()) == 0:
+    """Start a worker, and wait."""
+    worker = os.fork()
+    if worker == 0:
         signals.die_with_parent(os.getppid())
         pipe.send(os.getpid())
     time.sleep(60)
@@ -24,7 +25,7 @@ def launcher(pipe):
 
 
 def late_worker(pipe):
-    """Begins when its launcher has been killed already, and another process has adopted it."""
+    """Begin when the launcher has been killed already, and another process has adopted this one."""
     try:
         signals.die_with_parent(os.getppid() + 1)
     except SystemExit as left:
@@ -32,7 +33,7 @@ def late_worker(pipe):
 
 
 def owner(pipe, run_dir, seconds):
-    """Locks a run directory and has a loader, which inherits the open lock."""
+    """Lock a run directory and start a loader, which inherits the open lock."""
     with lock.lock_run_dir(run_dir):
         if os.fork() == 0:
             time.sleep(seconds)
@@ -42,7 +43,7 @@ def owner(pipe, run_dir, seconds):
 
 
 def started(work, *arguments):
-    """A process, and the first thing that it tells."""
+    """Start a process; return it and the first message that it sends."""
     ours, theirs = forked.context().Pipe()
     process = forked.context().Process(target=work, args=(theirs, *arguments))
     process.start()
@@ -51,7 +52,7 @@ def started(work, *arguments):
 
 
 def ended(pid, patience=10.0):
-    """Whether a process ends in that time."""
+    """Whether a process ends within `patience` seconds."""
     deadline = time.monotonic() + patience
     while Path(f"/proc/{pid}").exists() and "State:\tZ" not in Path(f"/proc/{pid}/status").read_text():
         if time.monotonic() > deadline:

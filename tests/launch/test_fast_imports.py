@@ -1,4 +1,4 @@
-"""Imports that the garbage collector stays out of."""
+"""Imports during which the garbage collector is paused."""
 
 import gc
 import sys
@@ -13,7 +13,7 @@ COUNTS = "import gc\non, big = gc.isenabled(), [[] for _ in range(5000)]"
 
 @pytest.fixture(autouse=True)
 def collector():
-    """What a test has frozen is collected again."""
+    """Undo the freezing and disabling of a test."""
     gc.unfreeze()
     yield
     gc.unfreeze()
@@ -22,7 +22,7 @@ def collector():
 
 @pytest.fixture
 def modules(tmp_path, monkeypatch):
-    """A folder of modules."""
+    """Two modules that can be imported by name."""
     monkeypatch.syspath_prepend(tmp_path)
     (tmp_path / "counts_while_imported.py").write_text(COUNTS)
     (tmp_path / "cannot_be_imported.py").write_text("import no_module_of_this_name")
@@ -31,14 +31,14 @@ def modules(tmp_path, monkeypatch):
         sys.modules.pop(name, None)
 
 
-def test_nothing_is_collected_during_an_import_and_what_it_made_is_never_looked_at(modules):
+def test_nothing_is_collected_during_an_import_and_its_objects_are_exempt_from_later_collections(modules):
     with gc_paused():
         counting = import_module("counts_while_imported")
     assert not counting.on
     assert gc.get_freeze_count() > 5000 and gc.isenabled()
 
 
-def test_what_a_job_left_is_collected_although_the_next_one_imports_the_same_again(modules):
+def test_objects_of_a_job_are_collected_although_the_next_one_imports_the_same_modules(modules):
     with gc_paused():
         import_module("counts_while_imported")
     gc.unfreeze()
@@ -53,7 +53,7 @@ def test_the_collector_is_on_again_after_an_import_that_failed(modules):
     assert gc.isenabled()
 
 
-def test_a_collector_that_somebody_else_turned_off_stays_off(modules):
+def test_a_collector_that_the_caller_turned_off_stays_off(modules):
     gc.disable()
     with gc_paused():
         import_module("counts_while_imported")

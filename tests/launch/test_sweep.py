@@ -1,4 +1,4 @@
-"""Sweeps: every job in its place, failures told at the end, nothing done twice, one GPU for each."""
+"""Sweeps: every job in its own folder, failures listed at the end, nothing done twice, one GPU per job."""
 
 import json
 import os
@@ -11,7 +11,7 @@ from helpers.cli import llpp
 from helpers.experiments import FIGURES, TINY, config, rows
 
 from llpp.launch import sweep
-from llpp.launch.job import job, run, run_unless_done
+from llpp.launch.job import job, run_job, run_unless_done
 from llpp.run_dir import lock
 
 JOBS = ("rounds=2", "seed=0,1", "crop.size=32,48", "name=s${crop.size}", "trainer.max_epochs=1")
@@ -19,14 +19,15 @@ LONG = pytest.mark.skipif("LLPP_FAULT_KILLS" not in os.environ, reason="takes mi
 
 
 @pytest.mark.slow
-def test_a_failed_job_stops_no_other_and_is_told_at_the_end_and_again_is_only_what_is_left(tmp_path):
+def test_a_failed_job_stops_no_other_and_is_listed_at_the_end_and_the_same_command_runs_only_the_rest(tmp_path):
     first = llpp("run", "-m", *TINY, *FIGURES, *JOBS, cwd=tmp_path)
     runs = tmp_path / "runs"
     assert sorted(str(p.parent.relative_to(runs)) for p in runs.rglob("state.json")) == ["s32/seed0", "s32/seed1"]
     assert rows(runs / "s32/seed0") != rows(runs / "s32/seed1")
-    told = first.stderr.splitlines()[-4:]
-    assert first.returncode == 1 and told[0] == "4 jobs: 2 done, 2 failed"
-    for seed, line in enumerate(told[1:3]):
+    summary = first.stderr.splitlines()[-4:]
+    assert first.returncode == 1 and summary[0] == "4 jobs: 2 done, 2 failed"
+    assert summary[3] == "run the same command again to start the jobs that are not done"
+    for seed, line in enumerate(summary[1:3]):
         assert line.startswith(f"failed: runs/s48/seed{seed}: crop.size=48 does not fit the backbone")
         reason = json.loads((runs / f"s48/seed{seed}/failed.json").read_text())["reason"]
         assert reason.startswith("crop.size=48 does not fit")
@@ -38,8 +39,8 @@ def test_a_failed_job_stops_no_other_and_is_told_at_the_end_and_again_is_only_wh
     assert again.returncode == 0 and again.stderr.splitlines()[-1] == "2 jobs: 2 done before"
     assert (runs / "s32/seed0/state.json").stat().st_mtime_ns == before
 
-    mended = llpp("run", *TINY, *FIGURES, "rounds=2", "crop.size=64", "name=s48", cwd=tmp_path)
-    assert mended.returncode == 0 and not (runs / "s48/seed0/failed.json").exists()
+    fixed = llpp("run", *TINY, *FIGURES, "rounds=2", "crop.size=64", "name=s48", cwd=tmp_path)
+    assert fixed.returncode == 0 and not (runs / "s48/seed0/failed.json").exists()
     report = llpp("report", "runs", cwd=tmp_path)
     assert report.returncode == 0, report.stderr
     assert "crop.size=48 does not fit" in (runs / "report.html").read_text()
@@ -47,7 +48,7 @@ def test_a_failed_job_stops_no_other_and_is_told_at_the_end_and_again_is_only_wh
 
 @pytest.mark.slow
 @pytest.mark.parametrize("launcher", ["joblib", pytest.param("submitit_local", marks=LONG)])
-def test_launchers_run_jobs_in_their_own_processes_and_failures_are_told(tmp_path, launcher):
+def test_launchers_run_jobs_in_their_own_processes_and_failures_are_listed(tmp_path, launcher):
     pytest.importorskip(f"hydra_plugins.hydra_{launcher.split('_')[0]}_launcher", reason="needs the sweep extra")
     more = ["hydra.launcher.n_jobs=2"] if launcher == "joblib" else ["hydra.launcher.timeout_min=5"]
     jobs = [f"hydra/launcher={launcher}", *more, "rounds=1", "trainer.max_epochs=1,0"]
@@ -56,8 +57,8 @@ def test_launchers_run_jobs_in_their_own_processes_and_failures_are_told(tmp_pat
     assert done.returncode == 1, done.stderr
     assert "2 jobs: 1 done, 1 failed" in done.stderr
     assert "failed: runs/e0/seed0: trainer.max_epochs=0 is invalid; expected 1 or more" in done.stderr
-    found = sorted(p.parent.parent.name for p in (tmp_path / "runs").rglob("state.json"))
-    assert found == ["e1"]
+    names = sorted(path.parent.parent.name for path in (tmp_path / "runs").rglob("state.json"))
+    assert names == ["e1"]
 
 
 def test_no_two_jobs_have_one_gpu_and_the_third_waits(tmp_path):
@@ -71,7 +72,8 @@ def test_no_two_jobs_have_one_gpu_and_the_third_waits(tmp_path):
 
     with ThreadPoolExecutor(5) as jobs:
         list(jobs.map(job, range(5)))
-    held, most = set(), 0
+    held = set()
+    most = 0
     for what, number in events:
         if what == "takes":
             assert number not in held and number in (0, 1)
@@ -101,24 +103,24 @@ def test_a_job_that_wants_two_gpus_gets_both_at_once_or_none(tmp_path):
     with sweep.reserve_gpus(3, 2, tmp_path) as two, ThreadPoolExecutor(1) as waiting:
         later = waiting.submit(lambda: sweep.reserve_gpus(3, 2, tmp_path, patience=0.01).__enter__())
         time.sleep(0.1)
-        with sweep.reserve_gpus(
-            3, 1, tmp_path
-        ) as third:  # the one that waits for two does not hold this one meanwhile
+        # The job that waits for two does not hold this one in the meantime.
+        with sweep.reserve_gpus(3, 1, tmp_path) as third:
             assert two == [0, 1] and third == [2] and not later.done()
-        (tmp_path / "0.lock").unlink()  # lets it in
+        # New lock files let it in.
+        (tmp_path / "0.lock").unlink()
         (tmp_path / "1.lock").unlink()
     assert later.result() == [0, 1]
 
 
 @pytest.mark.parametrize(("wanted", "taken"), [(1, [0]), (2, [0, 1]), (3, None)])
 def test_a_job_locks_the_gpus_that_it_uses_even_if_these_are_all(wanted, taken, tmp_path, monkeypatch):
-    """No GPU is needed to ask whose they are; a job that wants more than there are is told so when it begins."""
-    given = []
+    """The test needs no GPU. A job that wants more GPUs than there are fails when it begins."""
+    calls = []
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
-    monkeypatch.setattr("llpp.launch.job.run", lambda cfg, gpus=None: given.append(gpus) or "done")
+    monkeypatch.setattr("llpp.launch.job.run_job", lambda cfg, gpus=None: calls.append(gpus) or "done")
     monkeypatch.setattr(sweep.tempfile, "gettempdir", lambda: str(tmp_path))
     cfg = config(tmp_path / "run", "trainer=ddp", f"trainer.devices={wanted}", "data.batch_size=12")
-    assert run_unless_done(cfg) == "done" and given == [taken]
+    assert run_unless_done(cfg) == "done" and calls == [taken]
 
 
 @pytest.mark.slow
@@ -126,13 +128,14 @@ def test_a_job_is_done_when_its_report_is_newer_than_its_last_commit(tmp_path):
     last = ("trainer.max_epochs=1", "report.write=true")
     cfg = config(tmp_path / "run", "rounds=1", *last)
     assert not sweep.is_done(cfg)
-    run(cfg)
+    run_job(cfg)
     assert sweep.is_done(cfg) and not sweep.is_done(config(tmp_path / "run", "rounds=2", *last))
-    os.utime(tmp_path / "run/report.html", (0, 0))  # the job was killed after the commit, with the last report there
+    # As if the job had been killed between its last commit and its report.
+    os.utime(tmp_path / "run/report.html", (0, 0))
     assert not sweep.is_done(cfg)
 
 
-def test_what_a_job_cannot_write_down_stops_nothing(tmp_path, monkeypatch):
+def test_an_outcome_that_cannot_be_written_stops_nothing(tmp_path, monkeypatch):
     journal = tmp_path / "journal"
     monkeypatch.setenv("LLPP_SWEEP", str(journal))
     (tmp_path / "run").write_text("not a folder")
@@ -140,7 +143,7 @@ def test_what_a_job_cannot_write_down_stops_nothing(tmp_path, monkeypatch):
     assert sweep.summarise_jobs()[:2] == ["1 jobs: 1 failed", f"failed: {tmp_path}/run: the disk is full"]
 
 
-def test_a_run_that_another_process_has_is_not_called_failed(tmp_path, monkeypatch):
+def test_a_run_that_another_process_uses_is_not_marked_as_failed(tmp_path, monkeypatch):
     monkeypatch.setenv("LLPP_SWEEP", str(tmp_path / "journal"))
     cfg = config(tmp_path / "run", "hydra.mode=MULTIRUN")
     (tmp_path / "run").mkdir()
@@ -149,5 +152,5 @@ def test_a_run_that_another_process_has_is_not_called_failed(tmp_path, monkeypat
     assert "is in use by process" in sweep.summarise_jobs()[1] and not (tmp_path / "run/failed.json").exists()
 
 
-def test_outside_a_sweep_there_is_nothing_to_tell():
+def test_outside_a_sweep_there_is_no_summary():
     assert "LLPP_SWEEP" not in os.environ and sweep.summarise_jobs() == []

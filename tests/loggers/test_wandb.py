@@ -51,7 +51,7 @@ def finished(tmp_path_factory):
     key = "+logger.wandb.settings.api_key=sesame"
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sys, "argv", ["llpp run", "seed=0", key])
-        loop.run(tiny(run_dir, *OFFLINE, key, "runs=sweeps", "name=mine"))
+        loop.run_rounds(tiny(run_dir, *OFFLINE, key, "paths.runs=sweeps", "name=mine"))
     return run_dir
 
 
@@ -106,7 +106,7 @@ def test_a_round_brings_its_table_and_pictures(finished):
 
 
 def test_a_finished_run_started_again_tells_nothing_again(finished):
-    loop.run(tiny(finished, *OFFLINE))
+    loop.run_rounds(tiny(finished, *OFFLINE))
     assert len(offline_runs(finished)) == 1
 
 
@@ -122,10 +122,10 @@ def test_a_failed_run_is_closed_as_failed_and_goes_on_under_its_id(tmp_path, mon
     handler = signal.getsignal(signal.SIGINT)  # Lightning leaves it ignored
     with monkeypatch.context() as patch, pytest.raises(SystemExit):
         patch.setattr(LearningLossModule, "training_step", fails)
-        loop.run(tiny(tmp_path, *OFFLINE, "logger.wandb.media=false", "rounds=2"))
+        loop.run_rounds(tiny(tmp_path, *OFFLINE, "logger.wandb.media=false", "rounds=2"))
     signal.signal(signal.SIGINT, handler)
     assert wandb.run is None and offline_runs(tmp_path)[0].exit_code == 1
-    loop.run(tiny(tmp_path, *OFFLINE, "logger.wandb.media=false", "rounds=2"))
+    loop.run_rounds(tiny(tmp_path, *OFFLINE, "logger.wandb.media=false", "rounds=2"))
     assert wandb.run is None
     first, second = offline_runs(tmp_path)
     assert first.id == second.id and second.exit_code == 0
@@ -136,7 +136,7 @@ def test_a_failed_run_is_closed_as_failed_and_goes_on_under_its_id(tmp_path, mon
 @pytest.mark.slow
 def test_runs_of_one_process_are_runs_of_their_own(finished, tmp_path):
     for seed in (1, 2):
-        loop.run(tiny(tmp_path / str(seed), *OFFLINE, f"seed={seed}", "rounds=1", "logger.wandb.media=false"))
+        loop.run_rounds(tiny(tmp_path / str(seed), *OFFLINE, f"seed={seed}", "rounds=1", "logger.wandb.media=false"))
         assert wandb.run is None
     found = [run for folder in (finished, tmp_path / "1", tmp_path / "2") for run in offline_runs(folder)]
     assert len({run.id for run in found}) == 3
@@ -146,7 +146,7 @@ def test_runs_of_one_process_are_runs_of_their_own(finished, tmp_path):
 @pytest.mark.slow
 def test_an_extended_run_tells_its_last_round_again_with_its_selection(tmp_path):
     for rounds in (1, 2):
-        loop.run(tiny(tmp_path, *OFFLINE, f"rounds={rounds}"))
+        loop.run_rounds(tiny(tmp_path, *OFFLINE, f"rounds={rounds}"))
     runs = offline_runs(tmp_path)
     assert [row["round/labelled"] for row in rounds_in(runs)] == [12, 12, 18]
     assert "round/selected_images" in rounds_in(runs)[1]
@@ -160,7 +160,7 @@ def test_no_round_is_missing_when_a_kill_came_between_commit_and_log(tmp_path):
     process.start()
     process.join()
     assert process.exitcode == -signal.SIGKILL and len(load_state(tmp_path / "state.json").rounds) == 2
-    loop.run(tiny(tmp_path, *OFFLINE))
+    loop.run_rounds(tiny(tmp_path, *OFFLINE))
     first, second = offline_runs(tmp_path)
     assert first.path.name == second.path.name  # run-<id>.wandb
     # the first start had told round 0, but W&B had not written it down yet, or only just
@@ -171,7 +171,7 @@ def test_no_round_is_missing_when_a_kill_came_between_commit_and_log(tmp_path):
 @pytest.mark.slow
 def test_sigterm_closes_the_run(tmp_path):
     options = [*(o for o in (*TINY, *FIGURES) if o != "logger=none"), *OFFLINE, "trainer.max_epochs=10000"]
-    process = Command("run", *options, f"run_dir={tmp_path}", cwd=tmp_path)
+    process = Command("run", *options, f"paths.run_dir={tmp_path}", cwd=tmp_path)
     while not (tmp_path / "round_00/last.ckpt").exists():
         assert process.poll() is None
         time.sleep(0.05)
@@ -182,15 +182,15 @@ def test_sigterm_closes_the_run(tmp_path):
 
 
 def test_both_phases_of_a_first_round_count(tmp_path):
-    loop.run(tiny(tmp_path, "logger=csv", "trainer.log_every_n_steps=1", "rounds=1", "base=pose"))
+    loop.run_rounds(tiny(tmp_path, "logger=csv", "trainer.log_every_n_steps=1", "rounds=1", "training.base=backbone"))
     log = csv.DictReader((tmp_path / "logs/version_0/metrics.csv").read_text().splitlines())
     assert [int(row["step"]) for row in log if row["train/pose_loss"]] == list(range(12))
     assert rows(tmp_path)[0]["steps"] == "12"
 
 
 def test_without_account_or_package_one_sentence_says_what_to_do(tmp_path, monkeypatch):
-    with pytest.raises(ConfigError, match=r"cannot begin its run .*`wandb login`.*logger\.wandb\.offline=true"):
-        loop.run(tiny(tmp_path, "logger=wandb"))
+    with pytest.raises(ConfigError, match=r"cannot start its run .*`wandb login`.*logger\.wandb\.offline=true"):
+        loop.run_rounds(tiny(tmp_path, "logger=wandb"))
     monkeypatch.setattr("pytorch_lightning.loggers.wandb._WANDB_AVAILABLE", False)
     with pytest.raises(ConfigError, match=r"needs the package wandb; pip install 'llpp\[wandb\]'"):
         tiny(tmp_path, "logger=wandb")

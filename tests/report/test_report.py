@@ -5,21 +5,22 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from helpers.run_dirs import JOINTS, Grey, row, run_dir
+from helpers.run_dirs import JOINTS, Grey, class_task, pose_task, row, run_dir
 from rich.console import Console
 
 from llpp import report
-from llpp.cli.main import report as report_command
+from llpp.cli.report import run_report_command as report_command
 from llpp.errors import ConfigError, DataError, StateError
+from llpp.inference.evaluation import Evaluation
 from llpp.report import gallery
 from llpp.report.collect import collect
-from llpp.report.gallery import TILE, compute_tile_matrix, draw_person
 from llpp.report.labels import build_dataset_labels, build_method_labels
 from llpp.report.markdown import format_markdown
 from llpp.report.page import write_report
 from llpp.report.summary import summarise_section
 from llpp.report.tables import build_main_grids, format_tidy_csv
-from llpp.tasks.pose.drawing import SIDE_COLOURS
+from llpp.rounds.records import write_scores
+from llpp.tasks.pose.drawing import SIDE_COLOURS, TILE, compute_tile_matrix, draw_person
 
 pytestmark = pytest.mark.slow
 
@@ -81,14 +82,14 @@ def test_csv_is_tidy(two_methods):
 def test_unfinished_and_empty_runs_are_listed(tmp_path):
     run_dir(tmp_path / "a", [row(0, 10, 0.5, 0.1, None)], acquisition="learned")
     run_dir(tmp_path / "b", [], acquisition="random")
-    html = write_report([tmp_path], tmp_path / "out", lambda _: Grey()).read_text()
+    html = write_report([tmp_path], tmp_path / "out", lambda _: pose_task()).read_text()
     assert "1 of 2 (unfinished)" in html and "0 of 2 (no round yet)" in html
     assert "random: no round yet (seed 0)" in (tmp_path / "out" / "table.md").read_text()
 
 
 def test_nothing_but_an_empty_run_still_makes_a_page(tmp_path):
     run_dir(tmp_path / "a", [])
-    page = write_report([tmp_path / "a"], tmp_path / "a", lambda _: Grey())
+    page = write_report([tmp_path / "a"], tmp_path / "a", lambda _: pose_task())
     assert "No round is committed yet" in page.read_text()
     assert all((tmp_path / "a" / name).stat().st_size for name in FILES)
 
@@ -120,9 +121,9 @@ def test_labels_say_what_differs():
         settings(pose_loss="-", **{"pose_loss._target_": f"llpp.tasks.pose.losses.{c}"}) for c in ("MSE", "CE")
     ]
     assert build_method_labels(["x", "y"], same_module) == ["MSE", "CE"]
-    weights = [settings(head_weight=1.0), settings(head_weight=0.5)]
+    weights = [settings(**{"training.head_weight": weight}) for weight in (1.0, 0.5)]
     assert build_method_labels(["x", "y"], weights) == ["x", "y"]
-    assert build_method_labels(["x", "x"], weights)[1].endswith("(head_weight=0.5)")
+    assert build_method_labels(["x", "x"], weights)[1].endswith("(training.head_weight=0.5)")
     assert build_dataset_labels(["lsp/im1", "mpii/a#0"], [{"dataset.box": "a"}] * 2) == ["lsp", "mpii"]
     assert build_dataset_labels(["lsp/im1"] * 2, [{"dataset.box": b} for b in "ab"])[0] == "lsp (dataset.box=a)"
 
@@ -146,14 +147,14 @@ def test_hostile_names_stay_text(tmp_path):
         (tmp_path / folder / "config.yaml").write_text(
             f"name: '{hostile if folder == 'a' else '_plain'}'\nseed: 0\nrounds: 2\n"
         )
-    html = write_report([tmp_path], tmp_path / "out", lambda _: Grey()).read_text()
+    html = write_report([tmp_path], tmp_path / "out", lambda _: pose_task()).read_text()
     assert "<script" not in html and "&lt;script&gt;alert(1)" in html
     lines = [line for line in (tmp_path / "out" / "table.md").read_text().splitlines() if "alert" in line]
     assert lines and all("<" not in line and "\\|" in line and "**x" not in line for line in lines)
 
 
 def test_the_page_is_whole_and_needs_nothing_from_outside(two_methods, tmp_path):
-    page = write_report([two_methods], tmp_path / "out", lambda _: Grey())
+    page = write_report([two_methods], tmp_path / "out", lambda _: pose_task())
     assert page == tmp_path / "out" / "report.html"
     assert sorted(p.name for p in page.parent.iterdir()) == sorted(FILES)
     html = page.read_text()
@@ -167,10 +168,58 @@ def test_the_page_is_whole_and_needs_nothing_from_outside(two_methods, tmp_path)
     assert html.index('title="grey/0"') < html.index('title="grey/1"')
 
 
+@pytest.fixture
+def classes(tmp_path):
+    """Two methods that classified."""
+    measured = {f"metric.{name}": "accuracy" for name in ("name", "title", "test", "train")}
+    measured["metric.higher_is_better"] = True
+    found = {name: np.array(values, dtype=np.float32) for name, values in CLASSIFIED.items()}
+    for acquisition, selected in (("learned", 0.2), ("random", 0.6)):
+        folder = tmp_path / "runs" / acquisition
+        first = class_row(0, 10, 0.5, selected=2, selected_accuracy=selected, pool_accuracy=0.6)
+        run_dir(folder, [first, class_row(1, 12, 0.7)], 0, acquisition, **measured)
+        scores = {name: found[name] for name in ("predicted_loss", "true_loss", "quality")}
+        write_scores(folder / "round_00/test.parquet", ["grey/4", "grey/5"], Evaluation(scores, {}))
+        write_scores(folder / "round_00/predictions.parquet", ["grey/1", "grey/0"], Evaluation(found, {}))
+    return tmp_path / "runs"
+
+
+CLASSIFIED = {
+    "predicted_loss": [0.1, 0.4],
+    "true_loss": [0.2, 0.3],
+    "quality": [1.0, 0.0],
+    "predicted_class": [1.0, 1.0],
+    "confidence": [0.9, 0.6],
+}
+
+
+def class_row(number, labelled, test, **more):
+    values = row(number, labelled, None)
+    del values["test_pck"], values["test_undefined"]
+    return {**values, "test_accuracy": test, "test_accuracy_cat": 0.4, **more}
+
+
+def test_classes_are_reported_by_their_accuracy_and_captions(classes, tmp_path):
+    text = write_report([classes], tmp_path / "out", lambda _: class_task()).read_text()
+    assert "(a) accuracy of the selected images" in text and "(b) accuracy on the test images" in text
+    assert "cat → dog (60%)" in text and "dog → dog (90%)" in text and text.count("data:image/jpeg") == 4
+    assert "accuracy 0.20 over all 2 selected" in text
+    table = (tmp_path / "out/table.csv").read_text()
+    assert "grey,learned,0,10,selected_accuracy,0.2,,1" in table and "grey,learned,1,12,test_accuracy,0.7,,1" in table
+
+
+def test_a_report_about_classes_speaks_of_no_joints(classes, tmp_path):
+    html = write_report([classes], tmp_path / "out", lambda _: class_task()).read_text()
+    visible = re.sub(r"<style.*?</style>|<details.*?</details>|<[^>]+>", " ", html, flags=re.DOTALL)
+    for words in ("PCK", "torso", "joint", "normaliser", "person"):
+        assert words not in visible, words
+    assert "4 train, 1 val, 1 test" in visible and "right class" in visible
+
+
 def test_summary_speaks_of_the_numbers(two_methods):
     (section,) = collect([two_methods]).sections
     text = summarise_section(section)
-    assert "learned chose images with a PCK@0.2 of 0.15 where those of random had 0.50" in text
+    assert "learned chose images with a mean PCK@0.2 of 0.15 where those of random had 0.50" in text
     assert "With 12 labelled images, the test PCK@0.2 is 0.750 for learned and 0.600 for random" in text
     assert "Means over 1 to 2 seeds" in text
 
@@ -184,23 +233,26 @@ def test_a_missing_dataset_leaves_the_gallery_out(two_methods, tmp_path):
     assert "data:image/jpeg" not in html
 
 
-def test_missing_score_files_and_unknown_ids_are_told(two_methods, tmp_path, monkeypatch):
-    (two_methods / "a" / "0" / "round_00" / "poses.parquet").write_bytes(b"PAR1 damaged")
+def test_missing_score_files_and_unknown_ids_are_named(two_methods, tmp_path, monkeypatch):
+    (two_methods / "a" / "0" / "round_00" / "predictions.parquet").write_bytes(b"PAR1 damaged")
     data = Grey()
     data.records = replace(data.records, ids=[f"new/{i}" for i in range(6)])
-    html = write_report([two_methods], tmp_path / "out", lambda _: data).read_text()
-    assert "poses.parquet of this round is missing or damaged" in html
+    html = write_report([two_methods], tmp_path / "out", lambda _: pose_task(data)).read_text()
+    assert "predictions.parquet of this round is missing or damaged" in html
     assert "the dataset has no &#39;grey/0&#39; any more" in html
 
 
 def test_too_many_selections_have_no_gallery(two_methods, tmp_path, monkeypatch):
     monkeypatch.setattr(gallery, "TILES_PER_PAGE", 6)
-    assert "would not fit on one page" in write_report([two_methods], tmp_path / "out", lambda _: Grey()).read_text()
+    assert (
+        "would not fit on one page"
+        in write_report([two_methods], tmp_path / "out", lambda _: pose_task()).read_text()
+    )
 
 
 def test_joints_are_drawn_where_they_belong():
     data = Grey()
-    truth, box = data.records.joints[0], data.records.boxes[0]
+    truth, box = data.records.labels.joints[0], data.records.boxes[0]
     predicted = truth + np.array([4, -3], dtype=np.float32)
     tile = draw_person(data.load(0), truth, predicted, box, data.skeleton)
     assert tile.shape == (TILE, TILE, 3)
@@ -217,7 +269,7 @@ def test_joints_are_drawn_where_they_belong():
 
 def test_without_a_box_the_whole_image_is_shown():
     data = Grey()
-    matrix = compute_tile_matrix((80, 100), data.records.joints[0], np.full(4, np.nan, dtype=np.float32))
+    matrix = compute_tile_matrix((80, 100), data.records.labels.joints[0], np.full(4, np.nan, dtype=np.float32))
     assert matrix @ [-0.5, 39.5, 1] == pytest.approx([-0.5, TILE / 2 - 0.5])
     assert matrix @ [99.5, 39.5, 1] == pytest.approx([TILE - 0.5, TILE / 2 - 0.5])
     wild = np.full((JOINTS, 2), np.nan, dtype=np.float32)
@@ -239,4 +291,4 @@ def test_terminal_tables_and_command(two_methods, tmp_path, capsys):
 def test_an_output_that_cannot_be_written_is_one_sentence(two_methods, tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(StateError, match="cannot write the report"):
-        write_report([two_methods], tmp_path / "file", lambda _: Grey())
+        write_report([two_methods], tmp_path / "file", lambda _: pose_task())

@@ -6,11 +6,11 @@ import json
 
 import pytest
 from helpers.experiments import config
-from helpers.run_dirs import Grey, row, run_dir
+from helpers.run_dirs import pose_task, row, run_dir
 from rich.console import Console
 
 from llpp import report
-from llpp.cli.main import report as report_command
+from llpp.cli.report import run_report_command as report_command
 from llpp.errors import ConfigError
 from llpp.launch.job import job
 from llpp.report.collect import collect
@@ -60,7 +60,7 @@ def test_differences_are_paired_by_seed_and_taken_to_random(three_seeds):
 def test_differences_reach_every_output(three_seeds, tmp_path):
     console = Console(file=io.StringIO(), width=100)
     report.print_tables([three_seeds], console)
-    page = write_report([three_seeds], tmp_path / "out", lambda _: Grey())
+    page = write_report([three_seeds], tmp_path / "out", lambda _: pose_task())
     for text in (console.file.getvalue(), page.read_text()):
         assert "difference to random" in text and "−0.300 to −0.100" in text
     text = (page.parent / "table.md").read_text()
@@ -177,13 +177,13 @@ def test_a_reference_reaches_every_output(tmp_path, capsys):
 
 
 def test_a_dataset_without_published_numbers_gets_a_sentence(three_seeds, tmp_path):
-    page = write_report([three_seeds], tmp_path / "out", lambda _: Grey(), get_reference("paper"))
+    page = write_report([three_seeds], tmp_path / "out", lambda _: pose_task(), get_reference("paper"))
     for text in (page.read_text(), (page.parent / "table.md").read_text()):
         assert "has no numbers for the dataset grey" in text and "(paper)" not in text
 
 
 def test_an_unknown_reference_is_refused_before_anything_is_written(three_seeds):
-    with pytest.raises(ConfigError, match=r"report.reference='thesis' is not known; use paper, or leave it out"):
+    with pytest.raises(ConfigError, match=r"report.reference='thesis' is invalid; expected paper, or leave it out"):
         report_command([str(three_seeds), "--reference", "thesis"])
     assert not (three_seeds / "report.html").exists()
 
@@ -191,7 +191,7 @@ def test_an_unknown_reference_is_refused_before_anything_is_written(three_seeds)
 @pytest.mark.parametrize(
     ("override", "sentence"),
     [
-        ("report.reference=thesis", "report.reference='thesis' is not known; use paper"),
+        ("report.reference=thesis", "report.reference='thesis' is invalid; expected paper"),
         ("report=false", "report=False is invalid; expected report.write=true or report.write=false"),
     ],
 )
@@ -201,7 +201,7 @@ def test_a_run_refuses_them_before_training(tmp_path, capsys, override, sentence
     assert sentence in capsys.readouterr().err and not (tmp_path / "run").exists()
 
 
-METRICS = {"metric.test": "PCKh~@0.5", "metric.train": "PCK@0.2", "metric.unit": "the longest rib"}
+METRICS = {"metric.test": "PCKh~@0.5", "metric.train": "PCK@0.2", "metric.normaliser": "the longest rib"}
 MORE = {"test_pck_auc": 0.4, "test_pck_at_0.1": 0.2, "test_pck_at_0.05": 0.1, "test_pck_head_top": 0.9}
 
 
@@ -211,13 +211,16 @@ def test_the_metrics_own_names_are_used(tmp_path):
     assert [table.title.partition(":")[0] for table in build_main_grids(section)] == [
         "(a) PCK@0.2 of the selected images", "(b) PCKh~@0.5 on the test images",
     ]  # fmt: skip
-    assert "a PCK@0.2 of 0.10" in summarise_section(section) and "the test PCKh~@0.5 is 0.700" in summarise_section(
+    assert "a mean PCK@0.2 of 0.10" in summarise_section(
         section
-    )
+    ) and "the test PCKh~@0.5 is 0.700" in summarise_section(section)
     rows = dict(list_settings(section, None, 0))
-    assert rows["measure"] == "PCKh~@0.5 (~: its unit is an estimate)" and rows["its unit"] == "the longest rib"
-    assert rows["measure of selected images"] == "PCK@0.2"
-    assert rows["test images without that unit"] == "3 (left out of PCK)"
+    assert (
+        rows["metric"] == "PCKh~@0.5 (~: its normaliser is an estimate)"
+        and rows["its normaliser"] == "the longest rib"
+    )
+    assert rows["metric of selected images"] == "PCK@0.2"
+    assert rows["test images without that normaliser"] == "3 (left out of PCK)"
     assert "labels spent on validation" not in rows
 
 
@@ -239,10 +242,10 @@ def test_further_thresholds_and_the_area_are_tables_and_joints_are_not(tmp_path)
     ]
     text = format_markdown(collection)
     assert "| 0.400 | 0.400 | 1 |" in text and "head_top" not in text and "0.900" not in text
-    assert "More measures" in write_report([tmp_path], tmp_path / "out", lambda _: Grey()).read_text()
+    assert "More measures" in write_report([tmp_path], tmp_path / "out", lambda _: pose_task()).read_text()
 
 
-def test_labels_spent_on_validation_are_told(tmp_path):
+def test_labels_spent_on_validation_are_shown(tmp_path):
     rows = [row(0, 10, 0.5, 0.1, 0.6, validation_labels=1500), row(1, 12, 0.7, validation_labels=1500)]
     (section,) = collect([run_dir(tmp_path / "a", rows)]).sections
     selected, tested = build_main_grids(section)
@@ -266,7 +269,7 @@ def test_failed_jobs_are_shown_with_and_without_a_state(three_seeds, tmp_path):
     fail(three_seeds / "wide" / "0", "crop.size=48 does not fit")
     (three_seeds / "odd").mkdir()
     (three_seeds / "odd" / "failed.json").write_text("{")
-    html = write_report([three_seeds], tmp_path / "out", lambda _: Grey()).read_text()
+    html = write_report([three_seeds], tmp_path / "out", lambda _: pose_task()).read_text()
     assert "1 of 2 (unfinished); failed: no space left | on &lt;device&gt;" in html
     assert "failed: crop.size=48 does not fit" in html and "2026-01-02T03:04:05" in html
     text = (tmp_path / "out" / "table.md").read_text()
@@ -280,7 +283,8 @@ def test_failed_jobs_are_shown_with_and_without_a_state(three_seeds, tmp_path):
 def test_a_folder_of_failures_only_is_one_sentence(tmp_path):
     for number in range(5):
         fail(tmp_path / "runs" / str(number), f"out of memory in job {number}")
-    with pytest.raises(ConfigError, match="only failed jobs") as told:
+    with pytest.raises(ConfigError, match=r"only failed jobs.*fix them and start them again") as error:
         report_command([str(tmp_path / "runs")])
-    assert "0: out of memory in job 0; " in str(told.value) and "and 2 more" in str(told.value)
-    assert "job 3" not in str(told.value)
+    message = str(error.value)
+    assert "0: out of memory in job 0; " in message and "and 2 more" in message
+    assert "job 3" not in message

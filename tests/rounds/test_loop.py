@@ -11,10 +11,11 @@ from helpers import forked
 from helpers.experiments import config, rows, tiny
 from helpers.kills import MOMENTS, middle_of_fine_tuning, middle_of_the_first_pose_network, prescribe, run_until
 
-from llpp.datasets.base import LSP_JOINTS
+from llpp.datasets.pose import LSP_JOINTS
 from llpp.errors import ConfigError, StateError, TrainingError
 from llpp.rounds import loop
 from llpp.run_dir import lock, state
+from llpp.tasks.pose.task import PoseTask
 from llpp.training.module import LearningLossModule
 
 
@@ -30,7 +31,7 @@ def selections(run_dir):
 def finished(tmp_path_factory):
     """An undisturbed run."""
     run_dir = tmp_path_factory.mktemp("finished")
-    loop.run(tiny(run_dir))
+    loop.run_rounds(tiny(run_dir))
     return run_dir
 
 
@@ -69,15 +70,15 @@ def test_a_row_tells_the_selected_from_the_pool(finished):
 
 def test_the_same_command_again_changes_nothing(finished):
     before = (finished / "state.json").read_bytes()
-    loop.run(tiny(finished))
+    loop.run_rounds(tiny(finished))
     assert (finished / "state.json").read_bytes() == before
 
 
 @pytest.mark.slow
 def test_more_rounds_continue_a_finished_run(tmp_path):
-    loop.run(tiny(tmp_path / "long", "rounds=3"))
-    loop.run(tiny(tmp_path / "short", "rounds=2"))
-    loop.run(tiny(tmp_path / "short", "rounds=3"))
+    loop.run_rounds(tiny(tmp_path / "long", "rounds=3"))
+    loop.run_rounds(tiny(tmp_path / "short", "rounds=2"))
+    loop.run_rounds(tiny(tmp_path / "short", "rounds=3"))
     # round 1 was the last of the short run, so it had not selected: extending it must not pretend that it had
     assert [r["labelled"] for r in rows(tmp_path / "short")] == ["12", "18", "24"]
     assert selections(tmp_path / "short") == selections(tmp_path / "long")
@@ -91,7 +92,7 @@ def test_a_killed_run_ends_where_an_undisturbed_one_does(moment, finished, tmp_p
     process.join()
     assert process.exitcode == -signal.SIGKILL
     assert len(selections(tmp_path)) < 3
-    loop.run(tiny(tmp_path))
+    loop.run_rounds(tiny(tmp_path))
     assert selections(tmp_path) == selections(finished)
     assert rows(tmp_path) == rows(finished)
     undisturbed, resumed = weights(finished / "round_02"), weights(tmp_path / "round_02")
@@ -99,8 +100,8 @@ def test_a_killed_run_ends_where_an_undisturbed_one_does(moment, finished, tmp_p
 
 
 PAPER = (
-    "rounds=2", "base=pose", "init=previous", "weights=best", "best_by=pose_loss", "trainer.max_epochs=4",
-    "scheduler=plateau", "scheduler.patience=0", "scheduler.cooldown=0", "optimizer.lr=0.02",
+    "rounds=2", "training.base=backbone", "training.init=previous", "training.weights=best", "training.best_by=loss",
+    "trainer.max_epochs=4", "scheduler=plateau", "scheduler.patience=0", "scheduler.cooldown=0", "optimizer.lr=0.02",
 )  # fmt: skip
 
 
@@ -111,7 +112,7 @@ def as_published(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(LearningLossModule, "validation_step", LearningLossModule.validation_step)  # to be put back
         prescribe()
-        loop.run(tiny(run_dir, *PAPER))
+        loop.run_rounds(tiny(run_dir, *PAPER))
         yield run_dir
 
 
@@ -123,9 +124,9 @@ def test_a_killed_run_forgets_neither_its_best_epoch_nor_its_learning_rate(momen
     process.join()
     assert process.exitcode == -signal.SIGKILL
     (tmp_path / "there").rename(tmp_path / "here")  # and it may be moved meanwhile
-    loop.run(tiny(tmp_path / "here", *PAPER))
+    loop.run_rounds(tiny(tmp_path / "here", *PAPER))
     assert rows(tmp_path / "here") == rows(as_published)
-    for name, which in itertools.product(("round_00/pose", "round_01"), ("best", "last")):
+    for name, which in itertools.product(("round_00/backbone", "round_01"), ("best", "last")):
         undisturbed, resumed = (weights(folder / name, which) for folder in (as_published, tmp_path / "here"))
         assert [key for key, value in undisturbed.items() if not torch.equal(value, resumed[key])] == [], (
             name,
@@ -135,20 +136,22 @@ def test_a_killed_run_forgets_neither_its_best_epoch_nor_its_learning_rate(momen
 
 @pytest.mark.slow
 def test_a_checkpoint_of_another_experiment_is_not_resumed(finished, tmp_path):
-    loop.run(tiny(tmp_path, "rounds=1", "optimizer.lr=0.02"))
+    loop.run_rounds(tiny(tmp_path, "rounds=1", "optimizer.lr=0.02"))
     (tmp_path / "state.json").unlink()
-    loop.run(tiny(tmp_path))
+    loop.run_rounds(tiny(tmp_path))
     assert rows(tmp_path) == rows(finished)
 
 
 def test_another_config_is_refused_by_name_of_what_differs(finished, tmp_path):
     before = (finished / "state.json").read_bytes()
     with pytest.raises(
-        ConfigError, match=r"different config \(head_weight: 1.0 → 0.5\); choose another name=… or delete"
+        ConfigError, match=r"different config \(training.head_weight: 1.0 → 0.5\); choose another name=… or delete"
     ):
-        loop.run(tiny(finished, "head_weight=0.5"))
+        loop.run_rounds(tiny(finished, "training.head_weight=0.5"))
     assert (finished / "state.json").read_bytes() == before
-    loop.run(tiny(finished, "data.workers=1", "trainer.log_every_n_steps=3", "name=other", "report.write=true"))
+    loop.run_rounds(
+        tiny(finished, "data.workers=1", "trainer.log_every_n_steps=3", "name=other", "report.write=true")
+    )
 
 
 def test_a_directory_in_use_says_who_has_it(finished):
@@ -156,10 +159,10 @@ def test_a_directory_in_use_says_who_has_it(finished):
         with pytest.raises(
             StateError, match=r"is in use by process \d+ on .*; wait for it.* is dead .*, delete .*lock"
         ):
-            loop.run(tiny(finished))
+            loop.run_rounds(tiny(finished))
         (finished / "lock").unlink()  # as the sentence says, of a dead machine's
-        loop.run(tiny(finished))
-    loop.run(tiny(finished))
+        loop.run_rounds(tiny(finished))
+    loop.run_rounds(tiny(finished))
 
 
 @pytest.mark.parametrize(
@@ -168,7 +171,7 @@ def test_a_directory_in_use_says_who_has_it(finished):
         (lambda text: text[: len(text) // 2], "not a complete state file"),
         (lambda text: text.replace("pool-0001", "pool-0002", 1), "its checksum does not fit its content"),
         (lambda text: "", "not a complete state file"),
-        (lambda text: text.replace('"llpp_state": 1', '"llpp_state": 2'), "has version 2, this llpp reads 1"),
+        (lambda text: text.replace('"llpp_state": 2', '"llpp_state": 3'), "has version 3, this llpp reads up to 2"),
         (lambda text: "[1]", "not a complete state file"),
     ],
 )
@@ -176,24 +179,30 @@ def test_a_damaged_state_is_never_read_as_something_else(finished, tmp_path, dam
     damaged = damage((finished / "state.json").read_text())
     (tmp_path / "state.json").write_text(damaged)
     with pytest.raises(StateError, match=sentence):
-        loop.run(tiny(tmp_path))
+        loop.run_rounds(tiny(tmp_path))
     assert (tmp_path / "state.json").read_text() == damaged
 
 
 @pytest.mark.slow
 def test_a_loss_that_is_not_finite_stops_with_its_place_and_keeps_the_last_commit(finished, tmp_path, monkeypatch):
-    losses = LearningLossModule.compute_pose_losses
+    compute_losses, step = PoseTask.compute_losses, LearningLossModule.training_step
 
-    def spoiled(self, heatmaps, batch):
-        per_image, drawn = losses(self, heatmaps, batch)
-        return per_image * (torch.nan if self.training and self.round_number == 1 else 1.0), drawn
+    def compute_spoiled_losses(self, output, batch):
+        losses, has_target = compute_losses(self, output, batch)
+        return losses * torch.nan, has_target
+
+    def training_step(self, batch, index):
+        with monkeypatch.context() as patch:
+            if self.round_number == 1:
+                patch.setattr(PoseTask, "compute_losses", compute_spoiled_losses)
+            return step(self, batch, index)
 
     with monkeypatch.context() as patch:
-        patch.setattr(LearningLossModule, "compute_pose_losses", spoiled)
+        patch.setattr(LearningLossModule, "training_step", training_step)
         with pytest.raises(TrainingError, match=r"the loss is not finite in round 1, epoch 0, batch 0 "):
-            loop.run(tiny(tmp_path))
+            loop.run_rounds(tiny(tmp_path))
     assert len(selections(tmp_path)) == 1
-    loop.run(tiny(tmp_path))
+    loop.run_rounds(tiny(tmp_path))
     assert rows(tmp_path) == rows(finished)
 
 
@@ -204,15 +213,15 @@ def test_a_loss_that_is_not_finite_stops_with_its_place_and_keeps_the_last_commi
         (["initial=13"], "initial=13 exceeds the 12 training ids that may be labelled before round 0"),
         (["rounds=0"], "rounds=0 is invalid; expected a whole number, 1 or more"),
         (["initial=1"], "initial=1 is invalid; expected a whole number, 2 or more"),
-        (["init=warm"], "init='warm' is not known; use fresh or previous"),
+        (["training.init=warm"], "training.init='warm' is not known; use fresh or previous"),
         (["crop.size=48"], "crop.size=48 does not fit the backbone.* such as 32 or 64"),
         (["head.strides=[2,4]"], r"head wants features at strides \[2\]; this backbone offers \[4, 8, 16, 32\]"),
         (["crop.resample=gpu"], "crop.resample='gpu' is not known"),
         (["dataset.val=0"], "dataset synthetic has no val records"),
-        (["pairs=some"], "pairs='some' is not known; use global or local"),
-        (["rank_timeout=0"], "rank_timeout=0 is invalid; expected seconds, above 0"),
+        (["training.pairs=some"], "training.pairs='some' is not known; use global or local"),
+        (["launch.rank_timeout=0"], "launch.rank_timeout=0 is invalid; expected seconds, above 0"),
         (
-            ["weights=best", "trainer.check_val_every_n_epoch=5"],
+            ["training.weights=best", "trainer.check_val_every_n_epoch=5"],
             "check_val_every_n_epoch=5 exceeds trainer.max_epochs=2",
         ),
         (["trainer.precision=12"], "12"),
@@ -224,15 +233,15 @@ def test_a_loss_that_is_not_finite_stops_with_its_place_and_keeps_the_last_commi
         (["augmentation.flip=2"], "augmentation.flip=2 is invalid; expected a probability"),
         (["augmentation.scale=-2"], "augmentation.scale=-2 is invalid"),
         (["trainer.max_epochs=0"], "trainer.max_epochs=0 is invalid"),
-        (["codec.sigma=0"], "codec.sigma=0 is invalid"),
-        (["codec.peak=0"], "codec.peak=0 is invalid"),
+        (["task.heatmap.sigma=0"], "task.heatmap.sigma=0 is invalid"),
+        (["task.heatmap.peak=0"], "task.heatmap.peak=0 is invalid"),
         (["pck.threshold=-1"], "pck.threshold=-1 is invalid"),
-        (["detach_from_epoch=-1"], "detach_from_epoch=-1 is invalid"),
-        (["head_weight=-1"], "head_weight=-1 is invalid"),
+        (["training.detach_from_epoch=-1"], "training.detach_from_epoch=-1 is invalid"),
+        (["training.head_weight=-1"], "training.head_weight=-1 is invalid"),
         (["backbone.stacks=0"], "backbone.stacks=0 is invalid"),
         (["backbone.channels=6"], "backbone.channels=6 is invalid; expected a multiple of 4"),
         (["optimizer.lr=-1"], "optimizer.lr=-1 is invalid; expected a number, 0 or more"),
-        (["threads=0"], "threads=0 is invalid"),
+        (["launch.threads=0"], "launch.threads=0 is invalid"),
         (["initial=2.5"], "initial=2.5 is invalid; expected a whole number"),
         (["head.reduction=max"], "head.reduction='max' is not known"),
         (["objective.pairs=some"], "objective.pairs='some' is not known"),
@@ -241,15 +250,15 @@ def test_a_loss_that_is_not_finite_stops_with_its_place_and_keeps_the_last_commi
 )
 def test_bad_settings_are_told_before_anything_is_written(tmp_path, overrides, sentence):
     with pytest.raises(ConfigError, match=sentence):
-        loop.run(tiny(tmp_path / "run", *overrides))
+        loop.run_rounds(tiny(tmp_path / "run", *overrides))
     assert not (tmp_path / "run/state.json").exists()
 
 
 @pytest.mark.slow
 def test_a_pool_may_run_dry_but_not_drier(tmp_path):
-    loop.run(tiny(tmp_path, "budget=12"))
+    loop.run_rounds(tiny(tmp_path, "budget=12"))
     with pytest.raises(ConfigError, match=r"budget=12 exceeds the unlabelled pool \(0 left after round 2"):
-        loop.run(tiny(tmp_path, "budget=12", "rounds=4"))
+        loop.run_rounds(tiny(tmp_path, "budget=12", "rounds=4"))
     assert [row["labelled"] for row in rows(tmp_path)] == ["12", "24", "36"]
 
 
@@ -257,7 +266,7 @@ def test_a_pool_may_run_dry_but_not_drier(tmp_path):
 def test_previous_weights_are_where_a_round_starts(tmp_path):
     still = ("rounds=2", "optimizer.lr=0", "trainer.max_epochs=1")
     for init in ("fresh", "previous"):
-        loop.run(tiny(tmp_path / init, f"init={init}", *still))
+        loop.run_rounds(tiny(tmp_path / init, f"training.init={init}", *still))
 
     def kept(init):
         first, second = (weights(tmp_path / init / f"round_0{n}") for n in (0, 1))
@@ -268,7 +277,7 @@ def test_previous_weights_are_where_a_round_starts(tmp_path):
 
 @pytest.mark.slow
 def test_best_weights_are_those_of_the_best_validation(tmp_path):
-    loop.run(tiny(tmp_path, "rounds=1", "weights=best", "trainer.max_epochs=3"))
+    loop.run_rounds(tiny(tmp_path, "rounds=1", "training.weights=best", "trainer.max_epochs=3"))
     best = torch.load(tmp_path / "round_00/best.ckpt", weights_only=True)
     assert "val/pck" in str(best["callbacks"]) and best["epoch"] < 3
 
@@ -276,28 +285,28 @@ def test_best_weights_are_those_of_the_best_validation(tmp_path):
 @pytest.mark.slow
 def test_a_detached_head_leaves_the_backbone_alone(tmp_path):
     def backbone(name, *overrides):
-        loop.run(tiny(tmp_path / name, "rounds=1", *overrides))
+        loop.run_rounds(tiny(tmp_path / name, "rounds=1", *overrides))
         return {k: v for k, v in weights(tmp_path / name / "round_00").items() if k.startswith("backbone")}
 
     def same(first, second):
         return all(torch.equal(first[k], second[k]) for k in first)
 
-    alone = backbone("alone", "head_weight=0")
-    assert same(alone, backbone("detached", "head_weight=3", "detach_from_epoch=0"))
-    assert not same(alone, backbone("joint", "head_weight=3"))
-    assert not same(alone, backbone("half", "head_weight=3", "detach_from_epoch=1"))
+    alone = backbone("alone", "training.head_weight=0")
+    assert same(alone, backbone("detached", "training.head_weight=3", "training.detach_from_epoch=0"))
+    assert not same(alone, backbone("joint", "training.head_weight=3"))
+    assert not same(alone, backbone("half", "training.head_weight=3", "training.detach_from_epoch=1"))
 
 
 @pytest.mark.slow
 def test_workers_change_nothing(finished, tmp_path):
-    loop.run(tiny(tmp_path, "data.workers=2"))
+    loop.run_rounds(tiny(tmp_path, "data.workers=2"))
     assert rows(tmp_path) == rows(finished)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("acquisition", ["random", "core_set", "loss_proportional", "true_loss"])
 def test_every_acquisition_runs_its_rounds_and_starts_from_the_same_model(acquisition, finished, tmp_path):
-    loop.run(tiny(tmp_path, f"acquisition={acquisition}", "rounds=2"))
+    loop.run_rounds(tiny(tmp_path, f"acquisition={acquisition}", "rounds=2"))
     assert len(selections(tmp_path)[0]) == 6
     assert rows(tmp_path)[0]["test_pck"] == rows(finished)[0]["test_pck"]
     assert rows(tmp_path)[0]["test_loss"] == rows(finished)[0]["test_loss"]
@@ -305,7 +314,7 @@ def test_every_acquisition_runs_its_rounds_and_starts_from_the_same_model(acquis
 
 @pytest.mark.slow
 def test_the_oracle_selects_the_highest_true_losses(tmp_path):
-    loop.run(tiny(tmp_path, "acquisition=true_loss", "rounds=2"))
+    loop.run_rounds(tiny(tmp_path, "acquisition=true_loss", "rounds=2"))
     scores = pq.read_table(tmp_path / "round_00/scores.parquet").to_pydict()
     by_loss = sorted(zip(scores["true_loss"], scores["id"], strict=True), reverse=True)
     assert list(selections(tmp_path)[0]) == [i for _, i in by_loss[:6]]
@@ -313,7 +322,7 @@ def test_the_oracle_selects_the_highest_true_losses(tmp_path):
 
 @pytest.mark.slow
 def test_random_needs_no_pass_over_the_pool(tmp_path):
-    loop.run(tiny(tmp_path, "acquisition=random", "rounds=2", "evaluate_pool=false"))
+    loop.run_rounds(tiny(tmp_path, "acquisition=random", "rounds=2", "scoring.evaluate_pool=false"))
     row = rows(tmp_path)[0]
     assert not (tmp_path / "round_00/scores.parquet").exists()
     assert row["pool_pck"] == "" and row["selected_pck"] != ""
@@ -321,12 +330,12 @@ def test_random_needs_no_pass_over_the_pool(tmp_path):
 
 @pytest.mark.slow
 def test_device_resampling_runs_the_same_rounds(tmp_path):
-    loop.run(tiny(tmp_path, "crop.resample=device", "rounds=2"))
+    loop.run_rounds(tiny(tmp_path, "crop.resample=device", "rounds=2"))
     assert len(selections(tmp_path)[0]) == 6
 
 
 def test_the_state_lists_ids_and_settings_in_the_open(finished):
     content = json.loads((finished / "state.json").read_text())
-    assert content["llpp_state"] == 1 and content["science"]["objective._target_"].endswith("KLObjective")
+    assert content["llpp_state"] == 2 and content["science"]["objective._target_"].endswith("KLObjective")
     assert (finished / "config.yaml").read_text().count("run_dir:") == 1
     assert config(finished).seed == 0

@@ -18,9 +18,16 @@ SMALL = (
 
 
 def run(root, name, *overrides):
-    base = (*SMALL, f"data_root={root}", f"base_models={root}/base", "rounds=2", "budget=4", "callbacks=none")
+    base = (
+        *SMALL,
+        f"paths.data_root={root}",
+        f"training.base_models={root}/base",
+        "rounds=2",
+        "budget=4",
+        "callbacks=none",
+    )
     cfg = config(root / name, *overrides, base=base, dataset=())
-    loop.run(build.experiment(cfg))
+    loop.run_rounds(build.build_run(cfg))
     return rows(root / name)
 
 
@@ -59,6 +66,6 @@ def test_learning_loss_plus_plus_on_lsp_then_lspet(tmp_path):
 
 @pytest.mark.slow
 def test_learning_loss_on_mpii(mpii):
-    small = ("dataset.val=4", "initial=8", "subset=6", "detach_from_epoch=1")
+    small = ("dataset.val=4", "initial=8", "scoring.subset=6", "training.detach_from_epoch=1")
     first, second = run(mpii, "run", "experiment=yoo_kweon_mpii", *small)
     assert first["validation_labels"] == "0" and second["labelled"] == "12"

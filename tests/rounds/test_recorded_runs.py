@@ -20,10 +20,10 @@ RUNS = {
         "objective=ranking", "acquisition=core_set",
     ),
     "two_ranks": (*FIGURES, EXACT, "trainer=ddp_cpu", "trainer.max_epochs=2", "trainer.check_val_every_n_epoch=1"),
-    "crop_cache": (*FIGURES, EXACT, "dataset.cache=true"),
+    "crop_cache": (*FIGURES, EXACT, "crop.cache=true"),
     "base_pose": (
-        *FIGURES, EXACT, "base=pose", "init=previous", "weights=best", "best_by=pose_loss", "scheduler=plateau",
-        "detach_from_epoch=0", "acquisition=loss_proportional",
+        *FIGURES, EXACT, "training.base=backbone", "training.init=previous", "training.weights=best",
+        "training.best_by=loss", "scheduler=plateau", "training.detach_from_epoch=0", "acquisition=loss_proportional",
     ),
 }  # fmt: skip
 
@@ -35,9 +35,9 @@ def test_a_recorded_run_has_the_same_numbers_again(name, tmp_path, monkeypatch):
         if not LSPET.is_dir():
             pytest.skip("needs the images of LSPET")
         monkeypatch.setenv("LLPP_DATA", str(LSPET.parent))
-    overrides = (*RUNS[name], f"cache_dir={tmp_path / 'cache'}")
+    overrides = (*RUNS[name], f"paths.cache_dir={tmp_path / 'cache'}")
     if name == "two_ranks":
         on_ranks(2, rank_work.rounds, tmp_path / "run", *overrides)
     else:
-        loop.run(tiny(tmp_path / "run", *overrides, dataset=()))
+        loop.run_rounds(tiny(tmp_path / "run", *overrides, dataset=()))
     check_recorded(tmp_path / "run", RECORDED / f"{name}.json")

@@ -4,7 +4,7 @@ import pytest
 import torch
 from helpers.experiments import rows, tiny
 from helpers.interruptions import Stopped, flip_a_bit, stop_in, stopped
-from helpers.run_dirs import Grey
+from helpers.run_dirs import pose_task
 
 from llpp import hashing
 from llpp.analysis import measured
@@ -15,7 +15,7 @@ from llpp.rounds import loop
 from llpp.run_dir import checkpoints, layout, state
 
 SHORT = ("trainer.max_epochs=1",)
-PREVIOUS = ("trainer.max_epochs=1", "init=previous")
+PREVIOUS = ("trainer.max_epochs=1", "training.init=previous")
 
 
 def truncate(path):
@@ -39,7 +39,7 @@ def warnings(caplog):
 def undisturbed(tmp_path_factory):
     """Two rounds of two epochs."""
     run_dir = tmp_path_factory.mktemp("undisturbed")
-    loop.run(tiny(run_dir, "rounds=2", "weights=best"))
+    loop.run_rounds(tiny(run_dir, "rounds=2", "training.weights=best"))
     return run_dir
 
 
@@ -47,7 +47,7 @@ def undisturbed(tmp_path_factory):
 def fine_tuned(tmp_path_factory):
     """Three rounds of one epoch, each from the weights of the one before."""
     run_dir = tmp_path_factory.mktemp("fine_tuned")
-    loop.run(tiny(run_dir, *PREVIOUS))
+    loop.run_rounds(tiny(run_dir, *PREVIOUS))
     return run_dir
 
 
@@ -60,12 +60,12 @@ def fine_tuned(tmp_path_factory):
 def test_a_round_whose_checkpoint_is_damaged_is_trained_again_from_its_start(
     damage, name, undisturbed, tmp_path, monkeypatch, caplog
 ):
-    settings = ("rounds=1", "weights=best")
+    settings = ("rounds=1", "training.weights=best")
     stopped(monkeypatch, tmp_path, 0, 1, *settings)
     damage(tmp_path / "round_00" / name)
     if damage is flip_a_bit:
         assert checkpoints.read(tmp_path / "round_00" / name)["epoch"] == 0, "torch notices nothing"
-    loop.run(tiny(tmp_path, *settings))
+    loop.run_rounds(tiny(tmp_path, *settings))
     (told,) = warnings(caplog)
     assert told.endswith(f"round_00/{name} is missing or damaged; this round is trained again from its start")
     (row,), expected = rows(tmp_path), rows(undisturbed)[0]
@@ -75,10 +75,10 @@ def test_a_round_whose_checkpoint_is_damaged_is_trained_again_from_its_start(
 
 @pytest.mark.slow
 def test_a_whole_checkpoint_is_gone_on_from(undisturbed, tmp_path, monkeypatch, caplog):
-    stopped(monkeypatch, tmp_path, 0, 1, "rounds=1", "weights=best")
+    stopped(monkeypatch, tmp_path, 0, 1, "rounds=1", "training.weights=best")
     with monkeypatch.context() as patch:
         stop_in(patch, 0, 0)  # comes by only if the round begins anew
-        loop.run(tiny(tmp_path, "rounds=1", "weights=best"))
+        loop.run_rounds(tiny(tmp_path, "rounds=1", "training.weights=best"))
     assert warnings(caplog) == [] and rows(tmp_path)[0]["test_loss"] == rows(undisturbed)[0]["test_loss"]
 
 
@@ -120,9 +120,9 @@ def test_a_checkpoint_without_a_digest_has_to_fit_its_archives_own(tmp_path):
 
 @pytest.mark.slow
 def test_an_extended_run_makes_its_damaged_last_round_again(fine_tuned, tmp_path, monkeypatch, caplog):
-    loop.run(tiny(tmp_path, "rounds=1", *PREVIOUS))
+    loop.run_rounds(tiny(tmp_path, "rounds=1", *PREVIOUS))
     flip_a_bit(tmp_path / "round_00/last.ckpt")
-    loop.run(tiny(tmp_path, "rounds=1", *PREVIOUS))  # a finished run needs no weights
+    loop.run_rounds(tiny(tmp_path, "rounds=1", *PREVIOUS))  # a finished run needs no weights
     assert warnings(caplog) == []
     stopped(monkeypatch, tmp_path, 1, 0, *PREVIOUS)
     assert "round_00/last.ckpt is missing or damaged" in warnings(caplog)[0]
@@ -141,12 +141,12 @@ def test_a_round_is_done_again_if_the_next_one_starts_from_its_damaged_weights(
     with pytest.raises(
         StateError, match=r"round_00/last.ckpt is missing or damaged, and round 1 starts from it; res"
     ):
-        loop.run(tiny(tmp_path, *PREVIOUS))
+        loop.run_rounds(tiny(tmp_path, *PREVIOUS))
     assert (tmp_path / "state.json").read_bytes() == before
     first.write_bytes(whole)
     stopped(monkeypatch, tmp_path, 1, 0, *PREVIOUS)  # and this may be interrupted, too
     assert (tmp_path / "state.json").read_bytes() == before
-    loop.run(tiny(tmp_path, *PREVIOUS))
+    loop.run_rounds(tiny(tmp_path, *PREVIOUS))
     assert f"{second} is missing or damaged; round 1 is done again" in warnings(caplog)
     assert rows(tmp_path) == rows(fine_tuned)
     assert same(tmp_path / "round_02/last.ckpt", fine_tuned / "round_02/last.ckpt")
@@ -155,7 +155,7 @@ def test_a_round_is_done_again_if_the_next_one_starts_from_its_damaged_weights(
 @pytest.mark.slow
 def test_a_damaged_base_model_is_not_taken_over_but_replaced(tmp_path, caplog):
     def row(name):
-        loop.run(tiny(tmp_path / name, f"base_models={tmp_path}/base", "rounds=1", *SHORT))
+        loop.run_rounds(tiny(tmp_path / name, f"training.base_models={tmp_path}/base", "rounds=1", *SHORT))
         return rows(tmp_path / name)[0]
 
     first = row("a")
@@ -165,8 +165,8 @@ def test_a_damaged_base_model_is_not_taken_over_but_replaced(tmp_path, caplog):
     shared.write_bytes(raw)
     flip_a_bit(shared)
     second = row("b")
-    (told,) = warnings(caplog)
-    assert "is damaged; it is trained anew and replaced" in told
+    (warning,) = warnings(caplog)
+    assert "is damaged; it is trained again and replaced" in warning
     assert second == first and second["base_reused"] == "0"
     assert checkpoints.verified_digest(shared) and row("c")["base_reused"] == "1"
     assert checkpoints.verified_digest(tmp_path / "c/round_00/last.ckpt")
@@ -175,19 +175,19 @@ def test_a_damaged_base_model_is_not_taken_over_but_replaced(tmp_path, caplog):
 @pytest.mark.slow
 def test_a_round_says_what_it_left(undisturbed):
     first, last = state.load_state(undisturbed / "state.json").rounds
-    tables = {"test.parquet", "scores.parquet", "selected.csv", "poses.parquet"}
+    tables = {"test.parquet", "scores.parquet", "selected.csv", "predictions.parquet"}
     assert set(first.files) == {"last.ckpt", "best.ckpt", *tables}
     assert set(last.files) == {"last.ckpt", "best.ckpt", "test.parquet"}
     assert not any(layout.is_damaged(undisturbed, r, name) for r in (first, last) for name in r.files)
 
 
-@pytest.mark.parametrize("name", ["test.parquet", "scores.parquet", "poses.parquet"])
+@pytest.mark.parametrize("name", ["test.parquet", "scores.parquet", "predictions.parquet"])
 def test_a_damaged_table_is_left_out_of_the_report_by_name(name, undisturbed, tmp_path):
     path, held = undisturbed / "round_00" / name, (undisturbed / "round_00" / name).read_bytes()
 
     def shown():
         (section,) = collect([undisturbed]).sections
-        (selection,) = gallery.build_galleries(section, Grey(), 4)[0].selections
+        (selection,) = gallery.build_galleries(section, pose_task(), 4)[0].selections
         losses = figures.read_test_losses(section.first_run, 0)
         return selection.problem or "", list(page.describe_damage(section)), losses
 

@@ -1,20 +1,26 @@
 """Run directories of an earlier program: they resume, are reported on, and refuse what they refused."""
 
+import json
 import shutil
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 from helpers.experiments import FIGURES, tiny
 from helpers.recordings import check_recorded
 
+from llpp.config.instantiate import rebuild_run_task
 from llpp.errors import OccupiedError
 from llpp.report import page
+from llpp.report.collect import collect
+from llpp.report.gallery import build_galleries
 from llpp.rounds import loop
+from llpp.run_dir.state import load_state
 
 OLD = Path(__file__).parent / "run_before_the_move"  # two of its rounds are done
 SMALL = (
     "backbone.channels=4", "backbone.depth=1", "head=gap_fc", "head.widths=[8]", "trainer.precision=32-true",
-    "threads=1", *FIGURES,
+    "launch.threads=1", *FIGURES,
 )  # fmt: skip
 
 
@@ -25,20 +31,58 @@ def old(tmp_path):
 
 
 def test_an_older_run_resumes_to_the_numbers_that_its_own_program_reached(old):
-    state = loop.run(tiny(old, *SMALL, "rounds=3"))
+    left_by_older_program = (old / "round_01/last.ckpt").read_bytes()
+    state = loop.run_rounds(tiny(old, *SMALL, "rounds=3"))
     assert len(state.rounds) == 3
+    # Round 1 had not selected. It goes on from the weights that it left, and is not trained again.
+    assert (old / "round_01/last.ckpt").read_bytes() == left_by_older_program
+    assert json.loads((old / "state.json").read_text())["llpp_state"] == 2
     check_recorded(old, OLD.with_suffix(".json"))
 
 
 def test_an_older_run_refuses_other_settings_by_name(old):
     with pytest.raises(OccupiedError, match=r"head_weight: 1\.0 → 2"):
-        loop.run(tiny(old, *SMALL, "rounds=3", "head_weight=2"))
+        loop.run_rounds(tiny(old, *SMALL, "rounds=3", "training.head_weight=2"))
     with pytest.raises(OccupiedError, match="ids were added to train"):
-        loop.run(tiny(old, *SMALL, "rounds=3", "dataset.pool=30"))
+        loop.run_rounds(tiny(old, *SMALL, "rounds=3", "dataset.pool=30"))
 
 
 def test_an_older_run_is_reported_with_its_gallery(old):
-    from llpp.config.instantiate import rebuild_run_dataset
-
-    text = page.write_report([old], old, rebuild_run_dataset, None).read_text()
+    text = page.write_report([old], old, rebuild_run_task, None).read_text()
     assert "synthetic" in text and "The gallery is left out" not in text
+
+
+def test_tables_of_an_older_run_are_read_under_the_names_that_they_had(old):
+    """`poses.parquet` is now predictions.parquet, its column `pck` is now quality, and state.json had version 1."""
+    folder = old / "round_00"
+    assert (folder / "poses.parquet").exists() and not (folder / "predictions.parquet").exists()
+    written = pq.read_table(folder / "poses.parquet")
+    assert "pck" in written.column_names and "quality" not in written.column_names
+    assert json.loads((old / "state.json").read_text())["llpp_state"] == 1
+
+    (section,) = collect([old]).sections
+    read = section.first_run.read_round_columns(0, "predictions.parquet", ("id", "quality", "joints"))
+    assert read["id"].tolist() == written["id"].to_pylist() == list(load_state(old / "state.json").rounds[0].selected)
+    assert read["quality"].tolist() == written["pck"].to_pylist()
+    assert read["joints"].ravel().tolist() == [x for joints in written["joints"].to_pylist() for x in joints]
+
+    (gallery,) = build_galleries(section, rebuild_run_task(old), 4)
+    (selection,) = gallery.selections
+    assert selection.problem is None and selection.metric is not None
+    assert {tile.quality for tile in selection.tiles} <= set(written["pck"].to_pylist())
+    assert len(selection.tiles) == 4
+
+
+def test_settings_of_an_older_run_have_their_present_names(old):
+    settings = load_state(old / "state.json").result_settings
+    for name in (
+        "pck.normaliser",
+        "metric.normaliser",
+        "task.heatmap.sigma",
+        "training.head_weight",
+        "scoring.subset",
+    ):
+        assert name in settings, name
+    assert not {"pck.unit", "metric.unit", "codec.sigma", "head_weight", "subset"} & set(settings)
+    assert settings["metric.name"] == "pck" and settings["task._target_"] == "llpp.tasks.pose.task.PoseTask"
+    assert settings["oracle._target_"] == "llpp.oracles.simulated.SimulatedOracle"

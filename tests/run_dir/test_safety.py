@@ -24,6 +24,8 @@ from hydra.core.hydra_config import HydraConfig
 
 from llpp import hashing
 from llpp.cli import main
+from llpp.cli.report import run_report_command
+from llpp.cli.run import run_run_command
 from llpp.config import instantiate
 from llpp.datasets.coco.dataset import CocoKeypoints
 from llpp.datasets.images import read_image
@@ -35,6 +37,7 @@ from llpp.report.failures import read_failure
 from llpp.report.files import read_columns
 from llpp.rounds import loop
 from llpp.run_dir import checkpoints, layout, lock, state
+from llpp.tasks.pose.task import PoseTask
 
 
 class Trap:
@@ -134,7 +137,7 @@ def test_a_whole_checkpoint_is_read(tmp_path):
 @pytest.mark.slow
 def test_a_checkpoint_that_has_the_key_and_nothing_else_right_is_one_sentence(tmp_path):
     once = ("rounds=1", "trainer.max_epochs=1")
-    loop.run(tiny(tmp_path, *once))
+    loop.run_rounds(tiny(tmp_path, *once))
     path = tmp_path / "round_00/last.ckpt"
     good = path.read_bytes()
 
@@ -155,28 +158,29 @@ def test_a_checkpoint_that_has_the_key_and_nothing_else_right_is_one_sentence(tm
         torch.save(content, path)
         path.with_name("last.ckpt.sha256").unlink(missing_ok=True)  # which would tell
         (tmp_path / "state.json").unlink()
-        told = sentence(StateError, lambda: loop.run(tiny(tmp_path, *once)))
+        told = sentence(StateError, lambda: loop.run_rounds(tiny(tmp_path, *once)))
         assert told.startswith(f"{path} cannot be used ("), spoil
     path.unlink()
-    assert len(loop.run(tiny(tmp_path, *once)).rounds) == 1
+    assert len(loop.run_rounds(tiny(tmp_path, *once)).rounds) == 1
 
 
 def stated(**changes):
-    """A state file's text with a checksum that fits."""
+    """A state file's text with a matching checksum."""
     rounds = [{"number": 0, "row": {"labelled": 4, "test_pck": 0.5}, "selected": ["a"]}]
     body = {"science": {}, "initial": ["b"], "skipped": {}, "rounds": rounds, **changes}
-    return json.dumps({"llpp_state": 1, "sha256": hashing.hash_json(body), **body})
+    return json.dumps({"llpp_state": 2, "sha256": hashing.hash_json(body), **body})
 
 
 def first_round(**changes):
     return stated(rounds=[{"number": 0, "row": {"labelled": 4}, "selected": [], **changes}])
 
 
+@pytest.mark.parametrize("version", [1, 2])
 @pytest.mark.parametrize(
     "text",
     [
-        '{"llpp_state": 1, "sha256": "", "rounds": ' + "[" * 200_000 + "]" * 200_000 + "}",
-        '{"llpp_state": 1, "sha256": "", "rounds": ' + "9" * 1_000_000 + "}",
+        '{"llpp_state": 2, "sha256": "", "rounds": ' + "[" * 200_000 + "]" * 200_000 + "}",
+        '{"llpp_state": 2, "sha256": "", "rounds": ' + "9" * 1_000_000 + "}",
         stated(initial=[]),
         stated(initial="ab"),
         stated(science=[]),
@@ -193,10 +197,10 @@ def first_round(**changes):
         first_round(row={"labelled": 4, "test_undefined": float("inf")}),
     ],
 )
-def test_a_hostile_state_is_one_sentence(tmp_path, text):
-    (tmp_path / "state.json").write_text(text)
-    told = sentence(StateError, state.load_state, tmp_path / "state.json")
-    assert "state.json is damaged: it" in told and "restore it from a backup, or delete" in told
+def test_a_hostile_state_is_one_sentence(tmp_path, text, version):
+    (tmp_path / "state.json").write_text(text.replace('"llpp_state": 2', f'"llpp_state": {version}'))
+    message = sentence(StateError, state.load_state, tmp_path / "state.json")
+    assert "state.json is damaged: it" in message and "restore it from a backup, or delete" in message
 
 
 def test_a_state_that_is_too_large_or_no_file_is_one_sentence(tmp_path):
@@ -205,12 +209,12 @@ def test_a_state_that_is_too_large_or_no_file_is_one_sentence(tmp_path):
     assert state.load_state(path).labelled == ("b", "a")
     with path.open("ab") as file:
         file.truncate(1 << 40)  # takes no space
-    assert "it has 1,099,511,627,776 bytes, 2,147,483,648 at most are read" in sentence(
+    assert "it has 1,099,511,627,776 bytes, more than the limit of 2,147,483,648" in sentence(
         StateError, state.load_state, path
     )
     path.unlink()
     os.mkfifo(path)  # whoever opens it waits for ever
-    assert "it is no regular file" in sentence(StateError, state.load_state, path)
+    assert "it is not a regular file" in sentence(StateError, state.load_state, path)
 
 
 CONFIGS = {
@@ -231,14 +235,20 @@ CONFIGS = {
 def test_a_hostile_config_is_one_sentence(tmp_path, marker, name):
     folder = run_dir(tmp_path / "a", [row(0, 10, 0.5)])
     (folder / "config.yaml").write_text(CONFIGS[name].replace("{marker}", str(marker)))
-    for call in (lambda: collect([folder]), lambda: instantiate.rebuild_run_dataset(folder)):
+    for call in (lambda: collect([folder]), lambda: instantiate.rebuild_run_task(folder)):
         assert "has no readable config.yaml" in sentence(StateError, call)
 
 
-def figures(folder, dataset):
-    """A run directory whose config has this dataset."""
+POSE = (
+    "  _target_: llpp.tasks.pose.task.PoseTask\n  _partial_: true\n"
+    "  loss: {_target_: llpp.tasks.pose.losses.HeatmapMSE}\n  pck: {}\n  heatmap: {sigma: 1.0, peak: 10.0}\n"
+)
+
+
+def figures(folder, dataset, task=POSE):
+    """A run directory whose config has this dataset and task."""
     run_dir(folder, [row(0, 10, 0.5)])
-    (folder / "config.yaml").write_text(f"name: a\nseed: 0\nrounds: 2\ndataset:\n{dataset}")
+    (folder / "config.yaml").write_text(f"name: a\nseed: 0\nrounds: 2\ndataset:\n{dataset}task:\n{task}")
     return folder
 
 
@@ -261,36 +271,76 @@ DRAWN = (
         "llpp.datasets.lsp.dataset.Path",
         "llpp.datasets.lsp.dataset.read_joints",
         "llpp.datasets.lsp.joints_mat.scipy.io.loadmat",
-        "llpp.datasets.base.PoseDataset.__init__.__globals__",
+        "llpp.datasets.pose.PoseDataset.get_normaliser.__globals__",
         "llpp.datasets.nothing.Here",
         "llpp.datasets.",
+        "llpp.tasks.pose.task.np.load",
+        "llpp.tasks.pose.drawing.draw_person",
+        "llpp.tasks.pose.task.PoseTask.draw.__globals__",
+        "llpp.tasks.pose.task.HeatmapCodec.__class__",
+        "llpp.tasks.nothing.Here",
+        "llpp.tasks.",
         "torch.load",
         "",
     ],
 )
-def test_only_our_datasets_are_built_from_a_config(tmp_path, marker, target):
+def test_only_our_datasets_and_tasks_are_built_from_a_config(tmp_path, marker, target):
+    alone = f"  _target_: {target!r}\n  _args_: ['touch {marker}']\n"
     nested = f"  more: [{{inner: {{_target_: {target!r}, _partial_: true, _args_: ['touch {marker}']}}}}]\n"
-    for number, text in enumerate((f"  _target_: {target!r}\n  _args_: ['touch {marker}']\n", DRAWN + nested)):
-        folder = figures(tmp_path / str(number), text)
-        told = sentence(ConfigError, instantiate.rebuild_run_dataset, folder)
-        assert f"config.yaml names _target_ {target!r}, which is neither one of llpp's datasets nor in" in told
-        assert "trusted_packages=…" in told
+    hostile = ((alone, POSE), (DRAWN + nested, POSE), (DRAWN, alone), (DRAWN, POSE + nested))
+    for number, (dataset, task) in enumerate(hostile):
+        folder = figures(tmp_path / str(number), dataset, task)
+        message = sentence(ConfigError, instantiate.rebuild_run_task, folder)
+        expected = (
+            f"config.yaml names _target_ {target!r}, which is neither a part of llpp that such a file may name nor in"
+        )
+        assert expected in message
+        assert "trusted_packages=…" in message
+
+
+def test_a_loss_of_an_older_config_is_checked_like_a_task(tmp_path, marker):
+    older = (
+        f"pose_loss: {{_target_: os.system, _args_: ['touch {marker}']}}\npck: {{}}\ncodec: {{sigma: 1, peak: 1}}\n"
+    )
+    folder = figures(tmp_path, DRAWN)
+    text = (folder / "config.yaml").read_text()
+    (folder / "config.yaml").write_text(text.partition("task:")[0] + older)
+    assert "names _target_ 'os.system'" in sentence(ConfigError, instantiate.rebuild_run_task, folder)
+
+
+@pytest.mark.parametrize(
+    ("dataset", "task"),
+    [
+        ("  _target_: llpp.tasks.pose.losses.HeatmapMSE\n", POSE),
+        (DRAWN, "  _target_: llpp.tasks.pose.losses.HeatmapMSE\n"),
+        (DRAWN, "  _target_: llpp.datasets.synthetic.dataset.SyntheticFigures\n  _partial_: true\n"),
+        (DRAWN, POSE.replace("pck: {}", "pck: 3")),
+        (DRAWN, POSE.replace("  _partial_: true\n", "")),
+    ],
+    ids=["a loss as dataset", "a loss as task", "a dataset as task", "a number for a group", "no partial"],
+)
+def test_a_class_of_ours_in_the_wrong_place_is_one_sentence(tmp_path, dataset, task):
+    sentence(ConfigError, instantiate.rebuild_run_task, figures(tmp_path, dataset, task))
 
 
 @pytest.mark.parametrize("target", ["{a: 1}", "[os.system, 1]", "1", "null"])
 def test_a_target_that_is_no_name_is_refused(tmp_path, target):
-    told = sentence(ConfigError, instantiate.rebuild_run_dataset, figures(tmp_path, f"  _target_: {target}\n"))
-    assert "trusted_packages" in told
+    text = f"  _target_: {target}\n"
+    for folder in (figures(tmp_path / "a", text), figures(tmp_path / "b", DRAWN, text)):
+        assert "trusted_packages" in sentence(ConfigError, instantiate.rebuild_run_task, folder)
 
 
-def test_our_own_datasets_are_built(tmp_path):
-    assert len(instantiate.rebuild_run_dataset(figures(tmp_path / "a", DRAWN)).records.ids) == 12
+def test_our_own_datasets_are_built_with_their_task(tmp_path):
+    task = instantiate.rebuild_run_task(figures(tmp_path / "a", DRAWN))
+    assert isinstance(task, PoseTask) and len(task.dataset.records.ids) == 12
     merged = "  _target_: llpp.datasets.merged.MergedDataset\n  parts:\n    one:\n"
     merged += "".join(f"    {line}\n" for line in DRAWN.splitlines())
-    assert len(instantiate.rebuild_run_dataset(figures(tmp_path / "b", merged)).records.ids) == 12
-    assert "has no dataset" in sentence(
-        ConfigError, instantiate.rebuild_run_dataset, figures(tmp_path / "c", "  size: 3\n")
-    )
+    assert len(instantiate.rebuild_run_task(figures(tmp_path / "b", merged)).dataset.records.ids) == 12
+    for name, folder in (
+        ("dataset", figures(tmp_path / "c", "  size: 3\n")),
+        ("task", figures(tmp_path / "d", DRAWN, "  size: 3\n")),
+    ):
+        assert f"has no {name}" in sentence(ConfigError, instantiate.rebuild_run_task, folder)
 
 
 @pytest.mark.parametrize(
@@ -304,10 +354,13 @@ def test_our_own_datasets_are_built(tmp_path):
 )
 def test_nothing_is_looked_up_for_a_config(tmp_path, monkeypatch, value):
     monkeypatch.setenv("SESAME", "open-sesame")
-    for text in (DRAWN + f"  root: {value}\n", f"  _target_: {value}\n", DRAWN + f"  {value}: 1\n"):
-        folder = figures(tmp_path, text)
-        told = sentence(ConfigError, instantiate.rebuild_run_dataset, folder)
-        assert "has the interpolation" in told and "open-sesame" not in told
+    hostile = [(f"  _target_: {value}\n", POSE), (DRAWN, f"  _target_: {value}\n")]
+    for more in (f"  root: {value}\n", f"  {value}: 1\n"):
+        hostile += [(DRAWN + more, POSE), (DRAWN, POSE + more)]
+    for dataset, task in hostile:
+        folder = figures(tmp_path, dataset, task)
+        message = sentence(ConfigError, instantiate.rebuild_run_task, folder)
+        assert "has the interpolation" in message and "open-sesame" not in message
         assert "open-sesame" not in str(collect([folder]))
 
 
@@ -335,12 +388,12 @@ def test_a_trusted_package_builds_what_it_defines_and_not_what_it_imports(tmp_pa
     folder = figures(
         tmp_path / "a", DRAWN.replace("llpp.datasets.synthetic.dataset.SyntheticFigures", "minefield.Mine")
     )
-    assert "neither" in sentence(ConfigError, instantiate.rebuild_run_dataset, folder, trusted=["mine", "minefields"])
+    assert "neither" in sentence(ConfigError, instantiate.rebuild_run_task, folder, trusted=["mine", "minefields"])
     assert plug_in not in sys.modules  # what is not trusted is not even imported
-    assert instantiate.rebuild_run_dataset(folder, trusted=[plug_in]).name == "mine"
+    assert instantiate.rebuild_run_task(folder, trusted=[plug_in]).dataset.name == "mine"
     for target in ("minefield.system", "minefield.os.system", "minefield.Mine.__class__", "minefield.Nothing"):
         text = f"  _target_: {target}\n  _args_: ['touch {marker}']\n"
-        sentence(ConfigError, instantiate.rebuild_run_dataset, figures(tmp_path / "b", text), trusted=[plug_in])
+        sentence(ConfigError, instantiate.rebuild_run_task, figures(tmp_path / "b", text), trusted=[plug_in])
 
 
 @pytest.mark.slow
@@ -351,11 +404,11 @@ def test_the_report_trusts_the_packages_that_it_is_told_of(tmp_path, marker, plu
     target = tmp_path / "precious"
     target.write_text("mine")
     (folder / ".report.html.part").symlink_to(target)  # where the report is written first
-    main.report([str(folder)])
+    run_report_command([str(folder)])
     page = (folder / "report.html").read_text()
     assert "The gallery is left out" in page and "names _target_ &#39;minefield.Mine&#39;" in page
     for spelling in ("--trusted-packages=other,minefield", "trusted_packages=[other,minefield]"):
-        main.report([str(folder), spelling])
+        run_report_command([str(folder), spelling])
         page = (folder / "report.html").read_text()
         assert "The gallery is left out" not in page and "4 val" not in page and "2 val" in page
     assert target.read_text() == "mine"
@@ -457,13 +510,13 @@ def test_an_image_that_claims_to_be_enormous_is_one_sentence(tmp_path):
     assert "1,099,511,627,776 bytes" in sentence(DataError, read_image, path)
     path.unlink()
     os.mkfifo(path)
-    assert "it is no regular file" in sentence(DataError, read_image, path)
+    assert "it is not a regular file" in sentence(DataError, read_image, path)
 
 
 def test_a_pipe_or_too_large_a_file_for_annotations_is_one_sentence(tmp_path):
     os.mkfifo(tmp_path / "annotations.json")
     told = sentence(LlppError, CocoKeypoints, str(tmp_path), "annotations.json", "images")
-    assert "annotations.json cannot be read (it is no regular file)" in told
+    assert "annotations.json cannot be read (it is not a regular file)" in told
 
 
 SECRETS = {
@@ -502,12 +555,13 @@ def test_no_file_that_a_run_writes_holds_a_secret(tmp_path, capsys, as_a_process
     mirror = f"'https://me:{SECRETS['login']}@example.org/data'"
     given = [
         "logger=wandb", "logger.wandb.offline=true", f"+logger.wandb.settings.api_key={SECRETS['api_key']}",
-        "+logger.csv={_target_: pytorch_lightning.loggers.CSVLogger, save_dir: '${run_dir}', name: logs}",
+        "+logger.csv={_target_: pytorch_lightning.loggers.CSVLogger, save_dir: '${paths.run_dir}', name: logs}",
         f"+trackers=[{{token: {SECRETS['token']}}},{{nested: {{password: {SECRETS['password']}}}}}]",
         f"+mirror={mirror}", f"+note='api_key={SECRETS['inline']}'", f"budget=6,{mirror}",
-        "runs=runs", "run_dir=${runs}/job${hydra:job.num}", "rounds=1", "trainer.max_epochs=1", "report.write=true",
+        "paths.runs=runs", "paths.run_dir=${paths.runs}/job${hydra:job.num}", "rounds=1", "trainer.max_epochs=1",
+        "report.write=true",
     ]  # fmt: skip
-    assert main.run(["-m", *TINY, *FIGURES, *given]) == 1
+    assert run_run_command(["-m", *TINY, *FIGURES, *given]) == 1
     assert "2 jobs: 1 done, 1 failed" in capsys.readouterr().err
     written = {str(p.relative_to(tmp_path)): p.read_bytes() for p in tmp_path.rglob("*") if p.is_file()}
     for name in ("runs/multirun.yaml", "runs/job0/config.yaml", "runs/job0/report.html", "runs/job1/failed.json"):

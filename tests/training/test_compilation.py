@@ -11,7 +11,8 @@ from torch._dynamo.utils import counters
 from llpp.config import build
 from llpp.errors import ConfigError
 from llpp.training.compilation import Compilation, parse_compile_setting
-from llpp.types import Features, PoseOutput
+from llpp.training.module import RoundPart
+from llpp.types import Features, Output
 
 
 @pytest.mark.parametrize(
@@ -32,11 +33,11 @@ def test_a_word_or_a_mapping_says_how_to_compile(setting, expected):
 @pytest.mark.parametrize(
     ("setting", "sentence"),
     [
-        ("fast", "compile='fast' is invalid; expected null, regional, a mode"),
-        (True, "compile=True is invalid"),
-        ({"modes": "default"}, "compile.modes is not known; use backend, mode, regional"),
-        ({"mode": "fast"}, "compile.mode='fast' is invalid; expected one of default, reduce-overhead"),
-        ({"regional": 1}, "compile.regional=1 is invalid; expected true or false"),
+        ("fast", "training.compile='fast' is invalid; expected null, regional, a mode"),
+        (True, "training.compile=True is invalid"),
+        ({"modes": "default"}, "training.compile.modes is not known; use backend, mode, regional"),
+        ({"mode": "fast"}, "training.compile.mode='fast' is invalid; expected one of default, reduce-overhead"),
+        ({"regional": 1}, "training.compile.regional=1 is invalid; expected true or false"),
         ({"backend": "cudagraphs", "mode": "max-autotune"}, "is one of inductor's, not of backend 'cudagraphs'"),
     ],
 )
@@ -47,18 +48,18 @@ def test_a_setting_that_cannot_be_is_refused(setting, sentence):
 
 def test_graphs_that_overwrite_added_gradients_are_refused(tmp_path):
     with pytest.raises(ConfigError, match=r"gradients that trainer\.accumulate_grad_batches=2 adds up"):
-        tiny(tmp_path, "compile=reduce-overhead", "+trainer.accumulate_grad_batches=2")
+        tiny(tmp_path, "training.compile=reduce-overhead", "+trainer.accumulate_grad_batches=2")
 
 
 def test_batches_of_evaluation_are_filled_up_and_cut_again():
     def network(image):
         assert len(image) == 4, "one shape, whatever the batch"
         levels = image.flatten(1).sum(dim=1)[:, None, None, None]
-        return PoseOutput(levels[:, None], Features({4: 2 * levels}, 3 * levels))
+        return Output(levels[:, None], Features({4: 2 * levels}, 3 * levels))
 
     image = torch.arange(3.0)[:, None, None, None].expand(3, 3, 2, 2)  # sums are 0, 12 and 24
     output = Compilation("eager", batch=4).evaluate(network, image)
-    found = (output.heatmaps, output.features.pyramid[4], output.features.penultimate)
+    found = (output.raw, output.features.pyramid[4], output.features.penultimate)
     assert [values.flatten().tolist() for values in found] == [[0, 12, 24], [0, 24, 48], [0, 36, 72]]
 
 
@@ -69,16 +70,17 @@ def compiled():
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:You are trying to `self.log")
 def test_the_second_round_and_smaller_batches_compile_nothing(tmp_path):
-    regional = "compile={backend:eager,regional:true}"
-    cfg = config(tmp_path, regional, "backbone.depth=1", "data.eval_batch_size=6", "flip_test=true")
-    experiment = build.experiment(cfg)
-    data = experiment.make_data(list(range(12)), [0], 0)
+    regional = "training.compile={backend:eager,regional:true}"
+    cfg = config(tmp_path, regional, "backbone.depth=1", "data.eval_batch_size=6", "task.flip_test=true")
+    experiment = build.build_run(cfg)
+    data = experiment.data.make_loaders(list(range(12)), [0], 0)
     batch, five = next(iter(data.train_dataloader())), next(iter(data.make_rows_loader(np.arange(5))))
-    plain = build.experiment(config(tmp_path, "backbone.depth=1", "flip_test=true")).make_module(0, "joint")
+    uncompiled = build.build_run(config(tmp_path, "backbone.depth=1", "task.flip_test=true"))
+    plain = uncompiled.trainer.make_module(RoundPart(0))
 
     def round_(number):
         before = compiled()
-        module = experiment.make_module(number, "joint")
+        module = experiment.trainer.make_module(RoundPart(number))
         assert list(module.state_dict()) == list(plain.state_dict())
         module.load_state_dict(plain.state_dict())
         with torch.inference_mode():

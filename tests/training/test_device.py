@@ -9,13 +9,16 @@ from test_contracts import options
 from torch.utils.data import DataLoader
 
 from llpp.config import build
+from llpp.config.instantiate import make_task
+from llpp.data.image_preparation import ImagePreparation
 from llpp.data.resampling import resample
 from llpp.errors import TrainingError
 from llpp.inference.evaluation import evaluate
 from llpp.rounds import loop
+from llpp.tasks.pose.task import PoseTask
 from llpp.training.divergence import NonFiniteLossMonitor, check_weights
-from llpp.training.known_mean import MaskedMean
-from llpp.training.module import LearningLossModule
+from llpp.training.masked_mean import MaskedMean
+from llpp.training.module import RoundPart
 
 
 @pytest.mark.parametrize(
@@ -44,14 +47,22 @@ def made(tmp_path_factory):
     return tiny(tmp_path_factory.mktemp("made"))
 
 
+def loaders_and_module(cfg, dataset, labelled):
+    """Loaders of some rows and a fresh network, as a config asks for them."""
+    task = make_task(cfg, dataset)
+    data = build._build_loader_factory(cfg, dataset, task, None)(labelled, [0], 0)
+    torch.manual_seed(0)
+    return data, build.build_module(cfg, dataset, task, ImagePreparation(cfg.crop.size), RoundPart(0))
+
+
 VARIANTS = [
     *(f"{group}={name}" for group in ("head", "objective", "pose_loss") for name in options(group)),
     "objective.pairs=all",
-    "flip_test=true",
+    "task.flip_test=true",
     "crop.resample=device",
     "pck.exclude=[neck]",
     "pck.curve=[0.1,0.3]",
-    "detach_from_epoch=0",
+    "training.detach_from_epoch=0",
     "trainer.precision=bf16-mixed",
 ]
 
@@ -60,10 +71,7 @@ VARIANTS = [
 @pytest.mark.filterwarnings("ignore:You are trying to `self.log")
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_no_step_waits_for_the_device(made, tmp_path, variant):
-    cfg = config(tmp_path, variant)
-    data = build._data_factory(cfg, made.dataset)(list(range(8)), [0], 0)
-    torch.manual_seed(0)
-    module = build.module(cfg, made.dataset, 0, "joint")
+    data, module = loaders_and_module(config(tmp_path, variant), made.data.dataset, list(range(8)))
     batch = next(iter(data.train_dataloader()))
     optimizer = torch.optim.Adam(module.parameters(), fused=True)
     low = torch.autocast("cpu", torch.bfloat16, enabled="bf16" in variant)
@@ -98,10 +106,11 @@ def test_more_steps_of_an_epoch_or_of_a_pass_are_no_more_waiting(tmp_path):
 
     def fit(images):
         experiment = tiny(tmp_path, *overrides, "data.eval_batch_size=2")
-        data, rows = experiment.make_data(list(range(images)), [0, 1], 0), np.arange(images)
+        data, rows = experiment.data.make_loaders(list(range(images)), [0, 1], 0), np.arange(images)
         training, pool = ready(data.train_dataloader()), ready(data.make_rows_loader(rows))
         data.make_rows_loader = lambda _: pool
-        module, trainer = experiment.make_module(0, "joint"), experiment.make_trainer(tmp_path / "a", "key", False)
+        module = experiment.trainer.make_module(RoundPart(0))
+        trainer = experiment.trainer.make_trainer(tmp_path / "a", "key", False)
         steps = waits_of(trainer.fit, module, training, ready(data.val_dataloader()))
         assert trainer.global_step == images // 4
         return steps, waits_of(evaluate, trainer, module, data, rows, frozenset({"embedding", "joints"}))
@@ -109,9 +118,9 @@ def test_more_steps_of_an_epoch_or_of_a_pass_are_no_more_waiting(tmp_path):
     assert fit(8) == fit(16)
 
 
-def test_losses_are_looked_at_now_and_then_and_the_first_bad_step_is_told():
+def test_losses_are_looked_at_now_and_then_and_the_first_bad_step_is_named():
     watch = NonFiniteLossMonitor(round_number=3)
-    watch.every = 4
+    watch.steps_between_checks = 4
     good, bad = torch.tensor(1.0), torch.tensor(torch.nan)
     watch.add(0, 7, good, {"train/pose_loss": good})
     watch.add(1, 0, bad, {"train/pose_loss": torch.tensor(0.25)})
@@ -128,17 +137,17 @@ def test_losses_are_looked_at_now_and_then_and_the_first_bad_step_is_told():
 
 @pytest.mark.slow
 def test_nothing_is_saved_after_a_loss_that_is_not_finite(tmp_path, monkeypatch):
-    losses = LearningLossModule.compute_pose_losses
+    losses = PoseTask.compute_losses
     seen = []
 
-    def spoiled(self, heatmaps, batch):
-        per_image, drawn = losses(self, heatmaps, batch)
-        seen.extend([0] * self.training)
-        return per_image * (torch.nan if len(seen) == 5 else 1.0), drawn  # three batches are an epoch
+    def spoiled(self, output, batch):
+        per_image, has_target = losses(self, output, batch)
+        seen.extend([0] * output.raw.requires_grad)  # in training only
+        return per_image * (torch.nan if len(seen) == 5 else 1.0), has_target  # three batches are an epoch
 
-    monkeypatch.setattr(LearningLossModule, "compute_pose_losses", spoiled)
+    monkeypatch.setattr(PoseTask, "compute_losses", spoiled)
     with pytest.raises(TrainingError, match=r"round 0, epoch 1, batch 1 \(train/pose_loss nan, "):
-        loop.run(tiny(tmp_path, "trainer.log_every_n_steps=100", "rounds=1"))
+        loop.run_rounds(tiny(tmp_path, "trainer.log_every_n_steps=100", "rounds=1"))
     assert len(seen) == 6, "the epoch ends, and its end is not saved"
     kept = torch.load(tmp_path / "round_00/last.ckpt")
     assert kept["epoch"] == 0 and all(v.isfinite().all() for v in kept["state_dict"].values())
@@ -174,5 +183,6 @@ def test_mixed_precision_moves_no_pixel():
 @pytest.mark.parametrize(("accelerator", "pinned", "filled"), [("gpu", True, 5), ("cpu", False, 0)])
 def test_a_gpu_gets_page_locked_batches_of_one_size_by_itself(made, tmp_path, accelerator, pinned, filled):
     cfg = config(tmp_path, f"trainer.accelerator={accelerator}", "data.eval_batch_size=5")
-    assert build._data_factory(cfg, made.dataset)([0, 1], [0], 0).loading.pin_memory is pinned
-    assert build.module(cfg, made.dataset, 0, "joint").compilation.batch == filled
+    data, module = loaders_and_module(cfg, made.data.dataset, [0, 1])
+    assert data.loading.pin_memory is pinned
+    assert module.compilation.batch == filled

@@ -9,14 +9,14 @@ from llpp.config import build
 from llpp.rounds import loop
 
 FIGURES = ("dataset.val=8", "experiment=demo")
-FAST = ("trainer.precision=bf16-mixed", "dataset.cache=true", "dataset.resident=device")
-QUIET = ("callbacks=none", "logger=none", "base_models=null")
+FAST = ("trainer.precision=bf16-mixed", "crop.cache=true", "crop.resident=device")
+QUIET = ("callbacks=none", "logger=none", "training.base_models=null")
 
 
 def first_round(run_dir, *overrides):
-    experiment = build.experiment(config(run_dir, *QUIET, *overrides, base=(), dataset=FIGURES))
+    experiment = build.build_run(config(run_dir, *QUIET, *overrides, base=(), dataset=FIGURES))
     with ExitStack() as held:
-        return loop.run_round(experiment, loop.opened(experiment, held), 0).rounds[0].row
+        return loop.run_round(experiment, loop.open_run(experiment, held), 0).rounds[0].row
 
 
 @pytest.mark.slow
@@ -30,7 +30,13 @@ def test_every_pose_loss_trains_from_scratch_on_easy_figures(pose_loss, tmp_path
 @pytest.mark.slow
 @pytest.mark.parametrize("speed", [(), FAST], ids=["plain", "fast"])
 def test_the_head_ranks_losses_and_the_selection_is_what_the_model_fails_on(speed, tmp_path):
-    small = ("rounds=2", "dataset.pool=384", "budget=48", "trainer.max_epochs=14", f"cache_dir={tmp_path}/caches")
+    small = (
+        "rounds=2",
+        "dataset.pool=384",
+        "budget=48",
+        "trainer.max_epochs=14",
+        f"paths.cache_dir={tmp_path}/caches",
+    )
     row = first_round(tmp_path, *small, *speed)
     assert row["loss_spearman"] >= 0.6
     # a random selection has the pool's PCK on average

@@ -35,13 +35,13 @@ def test_a_run_goes_on_in_the_precision_it_began_with_or_not_at_all(monkeypatch,
     cpu(monkeypatch, amx_bf16=True)
     short = ("trainer.max_epochs=1", "rounds=1")
     with caplog.at_level("INFO"):
-        begun = loop.run(tiny(tmp_path, *short))
-    assert begun.science["trainer.precision"] == "bf16-mixed"
+        begun = loop.run_rounds(tiny(tmp_path, *short))
+    assert begun.result_settings["trainer.precision"] == "bf16-mixed"
     assert "trainer.precision=bf16-mixed, which is fastest here" in caplog.text
     cpu(monkeypatch)  # another machine
-    with pytest.raises(OccupiedError, match=r"'bf16-mixed' → '32-true'\); go on with trainer.precision=bf16-mixed"):
-        loop.run(tiny(tmp_path, *short))
-    assert loop.run(tiny(tmp_path, *short, "trainer.precision=bf16-mixed")) == begun
+    with pytest.raises(OccupiedError, match=r"'bf16-mixed' → '32-true'\); resume with trainer.precision=bf16-mixed"):
+        loop.run_rounds(tiny(tmp_path, *short))
+    assert loop.run_rounds(tiny(tmp_path, *short, "trainer.precision=bf16-mixed")) == begun
 
 
 @pytest.mark.parametrize(("height", "width"), [(64, 64), (12, 20), (5, 7), (1, 1)])
@@ -75,10 +75,10 @@ def test_bf16_ranks_the_predicted_losses_of_a_trained_network_as_float32_does(he
     figures = ("dataset.size=64", "dataset.initial=128", "dataset.pool=384", "dataset.val=4", "dataset.test=4")
     net = ("crop.size=64", "backbone.channels=32", f"head={head}", "initial=128", "data.batch_size=16")
     experiment = tiny(tmp_path, *net, "trainer.max_epochs=4", "optimizer.lr=3e-3", dataset=figures)
-    rows = experiment.dataset.records.select_rows("train")
-    data = experiment.make_data(rows[:128].tolist(), rows[:4].tolist(), 0)
-    ids = tuple(experiment.dataset.records.ids.take(rows[:128]))
-    module = experiment.training.train(0, ids, data, 0, "").module.eval()
+    rows = experiment.data.dataset.records.select_rows("train")
+    data = experiment.data.make_loaders(rows[:128].tolist(), rows[:4].tolist(), 0)
+    ids = tuple(experiment.data.dataset.records.ids.take(rows[:128]))
+    module = experiment.trainer.train(0, ids, data, 0, "").module.eval()
 
     def scores(reduced):
         with torch.inference_mode(), torch.autocast("cpu", dtype=torch.bfloat16, enabled=reduced):

@@ -1,24 +1,24 @@
-"""Base models that runs share, the head on a frozen pose network, and what evaluation may do with mirrors."""
+"""Base models that runs share, the head on a frozen backbone, and what evaluation may do with mirrors."""
 
 import importlib
 import time
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
 import torch
 from helpers import forked
-from helpers.experiments import config, rows, tiny
+from helpers.experiments import rows, tiny
 from helpers.lsp_folders import folder
 
-from llpp.config import build, fingerprint
+from llpp.config import fingerprint
 from llpp.datasets.lsp.dataset import LeedsSportsPose
 from llpp.errors import ConfigError
 from llpp.rounds import loop
 from llpp.run_dir import checkpoints, layout
 from llpp.training import checkpoint_callbacks
+from llpp.training.module import RoundPart
 
 pytestmark = pytest.mark.slow
 
@@ -37,14 +37,14 @@ def differing(one, other, prefix):
 def alone(tmp_path_factory):
     """Two rounds that share nothing with anybody."""
     run_dir = tmp_path_factory.mktemp("alone")
-    loop.run(tiny(run_dir, "acquisition=random", "rounds=2"))
+    loop.run_rounds(tiny(run_dir, "acquisition=random", "rounds=2"))
     return run_dir
 
 
 def test_methods_start_from_one_base_model_and_end_where_they_would_without_it(alone, tmp_path):
-    store = f"base_models={tmp_path}/base"
-    loop.run(tiny(tmp_path / "a", store, "rounds=2"))
-    loop.run(tiny(tmp_path / "b", store, "rounds=2", "acquisition=random"))
+    store = f"training.base_models={tmp_path}/base"
+    loop.run_rounds(tiny(tmp_path / "a", store, "rounds=2"))
+    loop.run_rounds(tiny(tmp_path / "b", store, "rounds=2", "acquisition=random"))
     assert [row["base_reused"] for run in "ab" for row in rows(tmp_path / run)] == ["0", "0", "1", "0"]
     ours, theirs = rows(tmp_path / "b"), rows(alone)
     assert [row | {"base_reused": ""} for row in ours] == [row | {"base_reused": ""} for row in theirs]
@@ -54,23 +54,23 @@ def test_methods_start_from_one_base_model_and_end_where_they_would_without_it(a
 @pytest.mark.slow
 @pytest.mark.parametrize("other", ["seed=1", "objective=ranking", "dataset.seed=3"])
 def test_another_experiment_trains_its_own_base(tmp_path, other):
-    store = f"base_models={tmp_path}/base"
-    loop.run(tiny(tmp_path / "a", store, "rounds=1", "trainer.max_epochs=1"))
-    loop.run(tiny(tmp_path / "b", store, "rounds=1", "trainer.max_epochs=1", other))
+    store = f"training.base_models={tmp_path}/base"
+    loop.run_rounds(tiny(tmp_path / "a", store, "rounds=1", "trainer.max_epochs=1"))
+    loop.run_rounds(tiny(tmp_path / "b", store, "rounds=1", "trainer.max_epochs=1", other))
     assert rows(tmp_path / "b")[0]["base_reused"] == "0"
 
 
-def test_the_pose_network_alone_is_shared_by_all_heads_and_stays_as_it_is_under_them(tmp_path):
-    both = (f"base_models={tmp_path}/base", "base=pose", "rounds=1")
-    loop.run(tiny(tmp_path / "a", *both))
-    loop.run(tiny(tmp_path / "b", *both, "head=gap_fc", "objective=ranking"))
+def test_the_backbone_alone_is_shared_by_all_heads_and_stays_as_it_is_under_them(tmp_path):
+    both = (f"training.base_models={tmp_path}/base", "training.base=backbone", "rounds=1")
+    loop.run_rounds(tiny(tmp_path / "a", *both))
+    loop.run_rounds(tiny(tmp_path / "b", *both, "head=gap_fc", "objective=ranking"))
     assert rows(tmp_path / "b")[0]["base_reused"] == "1"
-    pose, first, second = (weights(tmp_path / d) for d in ("a/round_00/pose", "a/round_00", "b/round_00"))
-    assert not any(name.startswith("head.") for name in pose)
+    backbone, first, second = (weights(tmp_path / d) for d in ("a/round_00/backbone", "a/round_00", "b/round_00"))
+    assert not any(name.startswith("head.") for name in backbone)
     for found in (first, second):
-        assert differing(pose, found, "backbone.") == []
-    assert any(name.endswith(BN) for name in pose), "BatchNorm statistics are compared too"
-    untrained = build.module(_cfg(tmp_path), tiny(tmp_path / "c").dataset, 0, "joint").state_dict()
+        assert differing(backbone, found, "backbone.") == []
+    assert any(name.endswith(BN) for name in backbone), "BatchNorm statistics are compared too"
+    untrained = tiny(tmp_path / "c").trainer.make_module(RoundPart(0)).state_dict()
     assert differing(untrained, first, "head.") != [], "the head has learned"
 
 
@@ -85,18 +85,21 @@ def test_writing_checkpoints_takes_a_small_share_of_the_time(seconds, epochs, tm
 
     monkeypatch.setattr(checkpoints, "replace", slow_disk)
     monkeypatch.setattr(checkpoint_callbacks.LastCheckpoint, "share", 0.05 if seconds else 1e9)
-    loop.run(tiny(tmp_path, "rounds=1", "trainer.max_epochs=6"))
+    loop.run_rounds(tiny(tmp_path, "rounds=1", "trainer.max_epochs=6"))
     assert written == epochs
 
 
-def _cfg(tmp_path, name="c", *overrides):
-    return config(tmp_path / name, *overrides)
-
-
 @pytest.mark.slow
-def test_rounds_after_a_pose_base_go_on_from_it(tmp_path):
-    run = ("base=pose", "init=previous", "weights=best", "best_by=pose_loss", "rounds=2", "optimizer.lr=1e-12")
-    loop.run(tiny(tmp_path, *run))
+def test_rounds_after_a_backbone_base_start_from_it(tmp_path):
+    run = (
+        "training.base=backbone",
+        "training.init=previous",
+        "training.weights=best",
+        "training.best_by=loss",
+        "rounds=2",
+        "optimizer.lr=1e-12",
+    )
+    loop.run_rounds(tiny(tmp_path, *run))
     first, second = weights(tmp_path / "round_00"), weights(tmp_path / "round_01")
     for name, value in first.items():
         if name.endswith(".weight"):
@@ -105,31 +108,28 @@ def test_rounds_after_a_pose_base_go_on_from_it(tmp_path):
 
 def test_a_base_that_was_never_finished_is_trained_again(alone, tmp_path):
     store = tmp_path / "base"
-    loop.run(tiny(tmp_path / "a", f"base_models={store}", "rounds=1"))
+    loop.run_rounds(tiny(tmp_path / "a", f"training.base_models={store}", "rounds=1"))
     for path in store.glob("*/last.ckpt"):
         path.unlink()
-    loop.run(tiny(tmp_path / "b", f"base_models={store}", "rounds=1", "acquisition=random"))
+    loop.run_rounds(tiny(tmp_path / "b", f"training.base_models={store}", "rounds=1", "acquisition=random"))
     assert rows(tmp_path / "b")[0]["base_reused"] == "0"
     assert rows(tmp_path / "b")[0]["test_loss"] == rows(alone)[0]["test_loss"]
 
 
-def test_a_base_of_an_older_program_is_neither_taken_over_nor_passed_on(tmp_path):
-    store, short = f"base_models={tmp_path}/base", ("rounds=1", "trainer.max_epochs=1")
-    cfg = config(tmp_path / "a", *short)
-    older = replace(
-        tiny(tmp_path / "a", store, *short),
-        code="older",
-        make_trainer=partial(build._trainer, cfg, [], None, "older"),
-    )
-    loop.run(older)
-    loop.run(tiny(tmp_path / "b", store, "rounds=1", "trainer.max_epochs=1"))
+def test_a_base_of_an_older_program_is_neither_taken_over_nor_passed_on(tmp_path, monkeypatch):
+    store, short = f"training.base_models={tmp_path}/base", ("rounds=1", "trainer.max_epochs=1")
+    with monkeypatch.context() as patch:
+        patch.setattr(fingerprint, "hash_program", lambda _: "older")
+        older = tiny(tmp_path / "a", store, *short)
+    loop.run_rounds(older)
+    loop.run_rounds(tiny(tmp_path / "b", store, "rounds=1", "trainer.max_epochs=1"))
     assert rows(tmp_path / "b")[0]["base_reused"] == "0"
     left = {path.parent.name for path in (tmp_path / "base").glob("*/last.ckpt")}
     assert len(left) == 2
     # the older run is extended by this program: its model stays where it is
     for path in (tmp_path / "base").glob("*/last.ckpt"):
         path.unlink()
-    loop.run(tiny(tmp_path / "a", store, "rounds=2", "trainer.max_epochs=1"))
+    loop.run_rounds(tiny(tmp_path / "a", store, "rounds=2", "trainer.max_epochs=1"))
     assert not list((tmp_path / "base").glob("*/last.ckpt"))
 
 
@@ -137,32 +137,35 @@ def test_other_pixels_under_the_same_annotations_are_another_base(tmp_path):
     one, two = (tiny(tmp_path / name) for name in "ab")
     folder(tmp_path / "lsp", extended=False)
     data = LeedsSportsPose(str(tmp_path / "lsp"), val=1, test=1)
-    one, two = (replace(e, dataset=data) for e in (one, two))
-    assert one.files([0, 1]) == two.files([0, 1]) != one.files([0, 2])
-    before = one.files([0, 1])
+    one, two = (replace(run.data, dataset=data) for run in (one, two))
+    assert one.hash_files([0, 1]) == two.hash_files([0, 1]) != one.hash_files([0, 2])
+    before, unchanged = one.hash_files([0, 1]), one.hash_files([0, 2])
     (tmp_path / "lsp/images/im0002.jpg").write_bytes(b"another picture")
-    assert one.files([0, 1]) != before and one.files([0, 2]) == replace(one).files([0, 2])
+    assert one.hash_files([0, 1]) != before and one.hash_files([0, 2]) == unchanged
 
 
 def test_a_folder_of_base_models_that_cannot_be_used_stops_nothing(tmp_path, caplog):
     (tmp_path / "base").write_text("a file")
-    loop.run(tiny(tmp_path / "a", f"base_models={tmp_path}/base", "rounds=1", "trainer.max_epochs=1"))
-    assert "base models are not shared" in caplog.text and "set base_models to another folder, or null" in caplog.text
+    loop.run_rounds(tiny(tmp_path / "a", f"training.base_models={tmp_path}/base", "rounds=1", "trainer.max_epochs=1"))
+    assert "base models are not shared" in caplog.text
+    assert "set training.base_models to another folder, or null" in caplog.text
 
 
-def science(tmp_path, *overrides):
-    return tiny(tmp_path, *overrides).science
+def result_settings(tmp_path, *overrides):
+    return tiny(tmp_path, *overrides).result_settings
 
 
-def test_what_only_shows_is_no_science_and_what_trains_is(tmp_path):
-    plain = science(tmp_path)
-    assert science(tmp_path, "callbacks=default", "logger=csv", "threads=1") == plain
+def test_what_only_shows_is_no_result_setting_and_what_trains_is(tmp_path):
+    plain = result_settings(tmp_path)
+    assert result_settings(tmp_path, "callbacks=default", "logger=csv", "launch.threads=1") == plain
     stops = ("+callbacks.stop._target_=pytorch_lightning.callbacks.EarlyStopping", "+callbacks.stop.monitor=val/pck")
-    assert science(tmp_path, *stops) != plain
-    assert science(tmp_path, "crop.resample=device") != plain == science(tmp_path, "crop.resample=worker")
-    assert science(tmp_path, "trainer.devices=2") == plain, "the global batch is the same"
-    local = science(tmp_path, "pairs=local", "trainer.devices=2")
-    assert local != science(tmp_path, "pairs=local", "trainer.devices=4"), "other images meet in the objective"
+    assert result_settings(tmp_path, *stops) != plain
+    assert result_settings(tmp_path, "crop.resample=device") != plain
+    assert result_settings(tmp_path, "crop.resample=worker") == plain
+    assert result_settings(tmp_path, "trainer.devices=2") == plain, "the global batch is the same"
+    on_two = result_settings(tmp_path, "training.pairs=local", "trainer.devices=2")
+    on_four = result_settings(tmp_path, "training.pairs=local", "trainer.devices=4")
+    assert on_two != on_four, "other images meet in the objective"
 
 
 def test_the_programs_digest_sees_plug_ins_in_lists(tmp_path, monkeypatch):
@@ -177,7 +180,7 @@ def test_the_programs_digest_sees_plug_ins_in_lists(tmp_path, monkeypatch):
 
 
 def _run(run_dir, store, acquisition):
-    loop.run(tiny(run_dir, f"base_models={store}", f"acquisition={acquisition}", "rounds=1"))
+    loop.run_rounds(tiny(run_dir, f"training.base_models={store}", f"acquisition={acquisition}", "rounds=1"))
 
 
 @pytest.mark.slow
@@ -194,15 +197,15 @@ def test_runs_side_by_side_train_one_base(tmp_path):
 
 @pytest.mark.slow
 def test_a_validation_set_that_steers_is_counted(tmp_path):
-    loop.run(tiny(tmp_path / "last", "rounds=1"))
-    loop.run(tiny(tmp_path / "best", "rounds=1", "weights=best"))
-    loop.run(tiny(tmp_path / "plateau", "rounds=1", "scheduler=plateau"))
+    loop.run_rounds(tiny(tmp_path / "last", "rounds=1"))
+    loop.run_rounds(tiny(tmp_path / "best", "rounds=1", "training.weights=best"))
+    loop.run_rounds(tiny(tmp_path / "plateau", "rounds=1", "scheduler=plateau"))
     found = [rows(tmp_path / name)[0]["validation_labels"] for name in ("last", "best", "plateau")]
     assert found == ["0", "4", "4"]
 
 
 def test_a_subset_bounds_what_is_scored_and_selected(tmp_path):
-    loop.run(tiny(tmp_path, "subset=8", "rounds=2"))
+    loop.run_rounds(tiny(tmp_path, "scoring.subset=8", "rounds=2"))
     scored = pq.read_table(tmp_path / "round_00/scores.parquet").to_pydict()["id"]
     chosen = [line.split(",")[1] for line in (tmp_path / "round_00/selected.csv").read_text().splitlines()[1:]]
     assert len(scored) == 8 and set(chosen) <= set(scored)
@@ -210,22 +213,23 @@ def test_a_subset_bounds_what_is_scored_and_selected(tmp_path):
 
 
 def test_a_subset_below_the_budget_is_refused(tmp_path):
-    with pytest.raises(ConfigError, match="subset=5 is invalid; expected null, or a whole number, budget or more"):
-        tiny(tmp_path, "subset=5")
+    expected = r"scoring\.subset=5 is invalid; expected null, or a whole number, 6 \(budget\) or more"
+    with pytest.raises(ConfigError, match=expected):
+        tiny(tmp_path, "scoring.subset=5")
 
 
 def test_with_mirrored_images_averaged_a_mirror_image_gets_mirrored_joints(tmp_path):
-    experiment = tiny(tmp_path, "flip_test=true")
-    module = experiment.make_module(0, "joint").eval()
+    experiment = tiny(tmp_path, "task.flip_test=true")
+    module = experiment.trainer.make_module(RoundPart(0)).eval()
     image = torch.randn(2, 3, 32, 32, generator=torch.Generator().manual_seed(1))
 
     def joints(pixels):
         with torch.no_grad():
-            return module.decode_joints(module.backbone(pixels).heatmaps, pixels)
+            return module.predict(module.backbone(pixels), pixels)["joints"]
 
     upright, mirrored = joints(image), joints(image.flip(-1))
-    mirrored = mirrored[:, experiment.dataset.skeleton.flip_order]
+    mirrored = mirrored[:, experiment.data.dataset.skeleton.flip_order]
     assert torch.allclose(upright[..., 0], 31 - mirrored[..., 0], atol=1e-3)
     assert torch.allclose(upright[..., 1], mirrored[..., 1], atol=1e-3)
-    module.flip_order = None
+    module.task.uses_mirrored_images = False
     assert not torch.allclose(joints(image), upright), "the average differs from the image's own heatmaps"

@@ -1,1 +1,1 @@
-"""The mathematics of both papers' objectives in NumPy: derived in docs/mathematics.md."""
+"""The mathematics of both papers' objectives in NumPy; docs/mathematics.md derives it."""

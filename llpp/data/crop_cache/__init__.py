@@ -1,5 +1,5 @@
-"""Crops on the disk: decoded and cut once, read by every rank, epoch and job that wants the same.
+"""Crops on disk: decoded and cut once, then read by every rank, epoch and job that needs the same ones.
 
-A cache is a folder with a name that follows from what is in it: the images (name, size, time of change), the boxes
-and the crop's settings. Whoever wants it first cuts it, and others wait; what a killed process has cut is kept.
+A cache is a folder whose name follows from its content: the images (name, size, modification time), the boxes and the
+crop settings. The first process that needs it builds it while others wait; what a killed process has cut stays valid.
 """

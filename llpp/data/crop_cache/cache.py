@@ -1,4 +1,4 @@
-"""The crops of a dataset: cut if they are not there yet, then read by row."""
+"""The crops of a dataset: cut if they are missing, then read by row."""
 
 import errno
 import logging
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from llpp.data.crop_cache import build, cache_key
 from llpp.data.crop_cache.blocks import ROWS_PER_BLOCK, Arrays, Store, format_bytes
 from llpp.data.person_crop import PersonCrop
-from llpp.datasets.base import PoseDataset
+from llpp.datasets.base import AnyDataset
 from llpp.errors import ConfigError, DataError
 
 log = logging.getLogger(__name__)
@@ -24,24 +24,30 @@ FORMAT = 1
 
 
 class CropCache:
-    """Upright crops with a border of every row of a dataset, below the folder `root`.
+    """Upright crops, with a border, of every row of a dataset, in a folder below `root`.
 
-    `source` says what decides the pixels of a dataset that has no files.
+    `source` stands for what decides the pixels of a dataset that has no files.
     """
 
-    def __init__(self, root: Path, dataset: PoseDataset, crop: PersonCrop, source: str = "") -> None:
-        self.root, self.dataset, self.crop, self.source = root, dataset, crop, source
+    def __init__(self, root: Path, dataset: AnyDataset, crop: PersonCrop, source: str = "") -> None:
+        self.root = root
+        self.dataset = dataset
+        self.crop = crop
+        self.source = source
         self.name = ""  # of its folder, once it is open
         self._mark: Any = None
 
     def __getstate__(self) -> dict[str, Any]:
-        """For workers that are not forked: they open the files themselves."""
-        return {k: None if k == "_mark" else v for k, v in self.__dict__.items() if k != "_arrays"}
+        """Leave out the open files: workers that are not forked open them again."""
+        state = dict(self.__dict__)
+        state.pop("_arrays", None)
+        state["_mark"] = None
+        return state
 
-    def prepare(self, tell: Callable[[str], None] = log.info) -> str:
+    def prepare(self, report: Callable[[str], None] = log.info) -> str:
         """Verify the cache, cut what is missing or damaged, and return its folder's name.
 
-        One process of many does it, and the others that call this meanwhile wait.
+        If several processes call this, one does the work while the others wait. Progress goes to `report`.
 
         Raises:
             ConfigError: the disk lacks room, or the folder cannot be written to.
@@ -50,43 +56,63 @@ class CropCache:
         name = cache_key.compute_key(rows)
         store = self.get_store(name)
         description = self._describe(name)
+
+        def report_waiting() -> None:
+            report(f"waiting for the crop cache that another process builds ({store.home})")
+
         try:
-            if store.matches(description) and store.find_written_blocks().all() and self._is_complete(store):
+            # A complete cache is found without the lock, so its readers do not wait for each other.
+            if self._is_complete(store, description):
                 return name
-            with store.exclusive_lock(
-                lambda: tell(f"waiting for the crop cache that another process builds ({store.home})")
-            ):
+            with store.exclusive_lock(report_waiting):
+                # Everything is checked again under the lock: another process may just have built it.
                 if not store.matches(description):
                     self._check_room(store, store.block_count)
                     store.create(description, rows)
-                self._cut_missing(store, rows, tell)
+                self._cut_missing(store, rows, report)
         except OSError as error:
-            told = "the disk is full" if error.errno in DISK_FULL_ERRORS else error.strerror or str(error)
+            problem = error.strerror or str(error)
+            if error.errno in DISK_FULL_ERRORS:
+                problem = "the disk is full"
             raise ConfigError(
-                f"the crop cache {store.home} cannot be built: {told}; mend that, choose another cache_dir=… or set "
-                "dataset.cache=false"
+                f"the crop cache {store.home} cannot be built: {problem}; fix that, choose another "
+                "paths.cache_dir=… or set crop.cache=false"
             ) from error
         return name
 
     def open(self, name: str) -> None:
-        """Read the cache of this name, which is `ready`; DataError if it is not to be seen from here."""
+        """Open the cache with the name that `prepare` returned.
+
+        Raises:
+            DataError: its files are not visible from here, as when `root` is another machine's local disk.
+        """
         store = self.get_store(name)
         if not store.matches(self._describe(name)):
             raise DataError(
-                f"the crop cache {store.home} cannot be seen from here; choose a cache_dir=… on storage that all "
-                "machines of this job share"
+                f"the crop cache {store.home} is not visible from this machine; choose a paths.cache_dir=… on "
+                "storage that all machines of this job share"
             )
-        self.name, self._mark = name, store.mark_in_use()
+        self.name = name
+        self._mark = store.mark_in_use()
+        # The arrays of a cache that was open before.
         self.__dict__.pop("_arrays", None)
 
     def get_store(self, name: str) -> Store:
-        """The files of that name."""
+        """Return the files of the cache of that name."""
         return Store(self.root / name, len(self.dataset.records.ids), self.crop.side)
 
     def _describe(self, name: str) -> dict[str, Any]:
-        crop = {"size": self.crop.size, "padding": self.crop.padding, "margin": self.crop.margin}
-        shape = {"count": len(self.dataset.records.ids), "side": self.crop.side}
-        return {"llpp_crop_cache": FORMAT, "key": name, "dataset": self.dataset.name, **shape, **crop}
+        """Return the content of cache.json."""
+        return {
+            "llpp_crop_cache": FORMAT,
+            "key": name,
+            "dataset": self.dataset.name,
+            "count": len(self.dataset.records.ids),
+            "side": self.crop.side,
+            "size": self.crop.size,
+            "padding": self.crop.padding,
+            "margin": self.crop.margin,
+        }
 
     @cached_property
     def _arrays(self) -> Arrays:
@@ -96,16 +122,20 @@ class CropCache:
 
     @property
     def all_pixels(self) -> NDArray[np.uint8]:
-        """(N, side, side, 3), on the disk."""
+        """All crops (N, side, side, 3), mapped from the disk."""
         return self._arrays[0]
 
     def get_pixels(self, row: int) -> NDArray[np.uint8]:
-        """(side, side, 3) of a record."""
-        found: NDArray[np.uint8] = self._arrays[0][row]
-        return found
+        """Return the crop (side, side, 3) of a record; it is read-only."""
+        pixels: NDArray[np.uint8] = self._arrays[0][row]
+        return pixels
 
     def shape(self, row: int) -> tuple[int, int]:
-        """(height, width) of its image; where the box is known to a few pixels."""
+        """Return (height, width) of the row's image, in pixels.
+
+        It may be a few pixels off where the row has a box, because a reduced image was measured. A row without a box
+        takes the whole image, and its shape is exact.
+        """
         height, width = self._arrays[1][row].tolist()
         return height, width
 
@@ -114,55 +144,81 @@ class CropCache:
         """Rows whose image could not be read, with the reason."""
         return self.get_store(self.name).read_bad_rows()
 
-    def _cut_missing(self, store: Store, rows: NDArray[np.uint8], tell: Callable[[str], None]) -> None:
-        """Cut what is missing or damaged."""
-        done, sound, lend = store.find_written_blocks(), store.verify_blocks(), True
-        if damaged := int((done & ~sound).sum()):
+    def _cut_missing(self, store: Store, rows: NDArray[np.uint8], report: Callable[[str], None]) -> None:
+        """Cut what is missing, damaged or does not match its image."""
+        written = store.find_written_blocks()
+        intact = store.verify_blocks()
+        damaged = int((written & ~intact).sum())
+        if damaged:
             log.warning(
-                "%d of %d blocks of the crop cache %s are damaged; they are cut again", damaged, len(done), store.home
+                "%d of %d blocks of the crop cache %s are damaged; they are cut again",
+                damaged,
+                len(written),
+                store.home,
             )
-        if sound.any() and not self._matches_images(store, sound):
-            log.warning("the crop cache %s is not what its images look like; all of it is cut again", store.home)
+        may_copy = True
+        if intact.any() and not self._matches_images(store, intact):
+            log.warning("the crop cache %s does not match its images; all of it is cut again", store.home)
             store.clear_digests()
-            sound[:], lend = False, False
-        missing = np.flatnonzero(~sound)
-        if not len(missing):
+            intact[:] = False
+            # Other caches may be wrong in the same way.
+            may_copy = False
+        missing = np.flatnonzero(~intact)
+        if len(missing) == 0:
             return
-        tell(f"{self._check_room(store, len(missing))}, in {store.home}")
-        lent = build.find_reusable_crops(store, rows, ~sound) if lend else {}
-        if lent:
-            tell(f"{len(lent):,} of these crops are copied from other caches")
-        build.fill_blocks(store, missing.tolist(), self.dataset, self.crop, lent, tell)
-        if lent:  # what was copied is held against the images, too
-            self._cut_missing(store, rows, tell)
+        size = self._check_room(store, len(missing))
+        report(f"{size}, in {store.home}")
+        reusable: build.ReusableCrops = {}
+        if may_copy:
+            reusable = build.find_reusable_crops(store, rows, ~intact)
+        if reusable:
+            report(f"{len(reusable):,} of these crops are copied from other caches")
+        build.fill_blocks(store, missing.tolist(), self.dataset, self.crop, reusable, report)
+        # Copied crops must match the images, too. The second call checks that, and copies nothing if they do not.
+        if reusable:
+            self._cut_missing(store, rows, report)
 
     def _check_room(self, store: Store, blocks: int) -> str:
-        """Say how large the cache is; ConfigError if so many of its blocks do not fit on the disk."""
+        """Describe the size of the cache; ConfigError if so many of its blocks do not fit on the disk."""
         needed = min(store.crop_bytes, blocks * ROWS_PER_BLOCK * store.crop_bytes // store.count)
         free = shutil.disk_usage(store.home).free
-        told = f"crop cache of {store.count:,} crops of {store.side} × {store.side} pixels, {format_bytes(store.crop_bytes)}"
+        size = (
+            f"crop cache of {store.count:,} crops of {store.side} × {store.side} pixels, "
+            f"{format_bytes(store.crop_bytes)}"
+        )
         if needed > free:
             raise ConfigError(
-                f"the {told}, does not fit into {self.root}, which has {format_bytes(free)} free; make room, choose "
-                "another cache_dir=…, lower crop.size or crop.margin, or set dataset.cache=false"
+                f"the {size}, does not fit into {self.root}, which has {format_bytes(free)} free; make room, choose "
+                "another paths.cache_dir=…, lower crop.size or crop.margin, or set crop.cache=false"
             )
-        return f"{told}, {format_bytes(needed)} of it to be cut with {format_bytes(free)} free"
+        return f"{size}, {format_bytes(needed)} of it to be cut with {format_bytes(free)} free"
 
-    def _is_complete(self, store: Store) -> bool:
-        sound = store.verify_blocks()
-        return bool(sound.all()) and self._matches_images(store, sound)
+    def _is_complete(self, store: Store, description: Mapping[str, Any]) -> bool:
+        """Return whether every crop is there and intact, and some of them match their images."""
+        # Hashing all crops takes longest, so the cheap checks come first.
+        if not store.matches(description) or not store.find_written_blocks().all():
+            return False
+        intact = store.verify_blocks()
+        return bool(intact.all()) and self._matches_images(store, intact)
 
-    def _matches_images(self, store: Store, sound: NDArray[np.bool_]) -> bool:
-        """Whether a few crops are what this program would cut; other processors may round differently."""
+    def _matches_images(self, store: Store, intact: NDArray[np.bool_]) -> bool:
+        """Compare a few crops of `intact` blocks with what would be cut from their images now."""
         crops, shapes = store.open_arrays()
-        there = np.flatnonzero(np.repeat(sound, ROWS_PER_BLOCK)[: store.count] & shapes.any(axis=1))
-        for row in there[np.linspace(0, len(there) - 1, min(SPOT_CHECKS, len(there))).astype(np.int64)].tolist():
+        has_pixels = store.expand_to_rows(intact) & shapes.any(axis=1)
+        rows = np.flatnonzero(has_pixels)
+        count = min(SPOT_CHECKS, len(rows))
+        spots = np.linspace(0, len(rows) - 1, count).astype(np.int64)
+        for row in rows[spots].tolist():
             box = self.dataset.records.boxes[row]
+            reduction = self.crop.compute_reduction(box)
             try:
-                image, factor = self.dataset.load_reduced(row, self.crop.compute_reduction(box))
-                again = self.crop.cut_upright(image, box, factor)
+                image, factor = self.dataset.load_reduced(row, reduction)
+                expected = self.crop.cut_upright(image, box, factor)
             except DataError:
-                continue  # a crop is no worse for that
-            if np.abs(again.astype(np.int16) - crops[row]).mean() > 1:
+                # The image cannot be read any more, which makes its crop no worse.
+                continue
+            # Not equality: other processors may round differently.
+            difference = np.abs(expected.astype(np.int16) - crops[row]).mean()
+            if difference > 1:
                 return False
         return True

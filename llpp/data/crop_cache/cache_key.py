@@ -1,4 +1,4 @@
-"""What decides the pixels of a crop, as 16 bytes for each row, and the name of a cache, out of all of them."""
+"""Row ids: what decides the pixels of a crop, in 16 bytes; and the name of a cache, from all of its row ids."""
 
 import hashlib
 import json
@@ -10,49 +10,55 @@ import numpy as np
 from numpy.typing import NDArray
 
 from llpp.data.person_crop import PersonCrop
-from llpp.datasets.base import PoseDataset
+from llpp.datasets.base import AnyDataset
 
-VERSION = 1  # to be raised when other pixels are cut from the same image
+VERSION = 1  # raise it when the code cuts other pixels from the same image
 
 
-def compute_row_ids(dataset: PoseDataset, crop: PersonCrop, source: str) -> NDArray[np.uint8]:
-    """(N, 16): equal for equal images, boxes and settings, in whatever dataset the rows stand.
+def compute_row_ids(dataset: AnyDataset, crop: PersonCrop, source: str) -> NDArray[np.uint8]:
+    """Return (N, 16): equal for equal images, boxes and settings, in any dataset and at any row.
 
-    An image is known by its name, size and time of change, so it may lie elsewhere. Where a dataset has no files,
-    `source` says what decides its pixels.
+    An image is identified by its name, size and modification time, so its folder may move. For a dataset without
+    files, `source` stands for what decides its pixels.
     """
-    settings = [VERSION, cv2.__version__, crop.size, float(crop.padding), crop.margin]
-    common = hashlib.blake2b(json.dumps([*settings, "" if dataset.paths else source]).encode(), digest_size=16)
+    if dataset.paths:
+        source = ""
+    settings = [VERSION, cv2.__version__, crop.size, float(crop.padding), crop.margin, source]
+    common = hashlib.blake2b(json.dumps(settings).encode(), digest_size=16)
     boxes = np.ascontiguousarray(dataset.records.boxes)
-    found = np.empty((len(boxes), 16), dtype=np.uint8)
-    for row, told in enumerate(_describe_images(dataset)):
-        own = common.copy()
-        own.update(told)
-        own.update(boxes[row].tobytes())
-        found[row] = np.frombuffer(own.digest(), np.uint8)
-    return found
+    row_ids = np.empty((len(boxes), 16), dtype=np.uint8)
+    for row, image in enumerate(_describe_images(dataset)):
+        row_hash = common.copy()
+        row_hash.update(image)
+        row_hash.update(boxes[row].tobytes())
+        row_ids[row] = np.frombuffer(row_hash.digest(), np.uint8)
+    return row_ids
 
 
-def _describe_images(dataset: PoseDataset) -> Iterator[bytes]:
-    """What is known of each row's image without reading it."""
+def _describe_images(dataset: AnyDataset) -> Iterator[bytes]:
+    """Yield the identity of each row's image, without reading the image."""
     if not dataset.paths:
-        yield from (f"{name}\0".encode() for name in dataset.records.ids)
+        for name in dataset.records.ids:
+            yield f"{name}\0".encode()
         return
-    last, told = None, ""
+    # The persons of an image are in neighbouring rows, so its file is looked up once.
+    last_path = None
+    file = ""
     for path, name in zip(dataset.paths, dataset.records.images, strict=True):
-        if path != last:  # persons of an image stand together
-            last, told = path, _describe_file(path)
-        yield f"{name}\0{told}\0".encode()
+        if path != last_path:
+            last_path = path
+            file = _describe_file(path)
+        yield f"{name}\0{file}\0".encode()
 
 
 def _describe_file(path: Path) -> str:
     try:
-        found = path.stat()
+        stat = path.stat()
     except OSError:
         return f"{path.name}\0missing"
-    return f"{path.name}\0{found.st_size}\0{found.st_mtime_ns}"
+    return f"{path.name}\0{stat.st_size}\0{stat.st_mtime_ns}"
 
 
 def compute_key(rows: NDArray[np.uint8]) -> str:
-    """Name of the cache with these rows."""
+    """Return the name of the cache whose rows have the ids `rows` (N, 16)."""
     return hashlib.sha256(np.ascontiguousarray(rows).data).hexdigest()[:20]

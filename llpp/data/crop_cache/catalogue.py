@@ -1,11 +1,13 @@
-"""What lies in a folder of crop caches, and removing it."""
+"""List the crop caches of a folder, and remove them."""
 
 import fcntl
 import os
 import shutil
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -24,49 +26,66 @@ class Entry:
     count: int
     side: int  # pixels
     bytes: int  # on the disk
-    done: float  # share of its blocks; whether they are whole shows when it is used
+    done: float  # share of its blocks that are written; whether they are intact is checked when it is used
     used: datetime
 
 
 def list_caches(root: Path) -> list[Entry]:
-    """All caches below `root`, the one used last first."""
-    homes = [home for home in root.iterdir() if _is_cache(home)] if root.is_dir() else []
-    return sorted((_read_entry(home) for home in homes), key=lambda entry: entry.used, reverse=True)
+    """Return all caches below `root`, the most recently used first."""
+    if not root.is_dir():
+        return []
+    entries = []
+    for home in root.iterdir():
+        if _is_cache(home):
+            entries.append(_read_entry(home))
+    return sorted(entries, key=lambda entry: entry.used, reverse=True)
 
 
 def _is_cache(home: Path) -> bool:
-    return home.is_dir() and not home.is_symlink() and ((home / "cache.json").is_file() or (home / "lock").is_file())
+    if not home.is_dir() or home.is_symlink():
+        return False
+    return (home / "cache.json").is_file() or (home / "lock").is_file()
 
 
 def _read_entry(home: Path) -> Entry:
-    told = read_description(home) or {}
-    count, side = (value if type(value := told.get(name)) is int else 0 for name in ("count", "side"))
+    description = read_description(home) or {}
+    count = _get_integer(description, "count")
+    side = _get_integer(description, "side")
     done = 0.0
-    if count > 0 and side > 0 and (store := Store(home, count, side)).matches(told):
-        done = float(store.find_written_blocks().mean(dtype=np.float64))
+    if count > 0 and side > 0:
+        store = Store(home, count, side)
+        if store.matches(description):
+            done = float(store.find_written_blocks().mean(dtype=np.float64))
     stats = [path.stat() for path in home.iterdir() if path.is_file()]
-    size, last = sum(512 * found.st_blocks for found in stats), max((found.st_mtime for found in stats), default=0.0)
-    name = "".join(
-        c for c in str(told.get("dataset", "?"))[:MAX_NAME_LENGTH] if c.isprintable()
-    )  # a terminal obeys others
-    return Entry(home, name, count, side, size, done, datetime.fromtimestamp(last))
+    # st_blocks counts units of 512 bytes. Files are sparse until they are filled, so st_size would be too much.
+    size = sum(512 * stat.st_blocks for stat in stats)
+    last_change = max((stat.st_mtime for stat in stats), default=0.0)
+    # The file may come from anywhere, and a terminal would obey its control characters.
+    name = str(description.get("dataset", "?"))[:MAX_NAME_LENGTH]
+    printable = "".join(character for character in name if character.isprintable())
+    return Entry(home, printable, count, side, size, done, datetime.fromtimestamp(last_change))
+
+
+def _get_integer(description: Mapping[str, Any], name: str) -> int:
+    value = description.get(name)
+    # Not isinstance: JSON's true and false are instances of int.
+    if type(value) is not int:
+        return 0
+    return value
 
 
 def remove_caches(root: Path, key: str) -> list[Entry]:
-    """Remove the caches whose name begins with `key`, or `all` of them; what was removed.
+    """Remove the one cache whose name begins with `key`, or `all` of them, and return their entries.
 
     Raises:
-        ConfigError: there is none of that name, or more than one.
+        ConfigError: no name begins with `key`, or more than one does.
         StateError: a process reads or builds one of them, or it cannot be deleted.
     """
-    there = list_caches(root)
-    chosen = there if key == "all" else [entry for entry in there if entry.home.name.startswith(key)]
-    if key != "all" and len(chosen) != 1:
-        known = ", ".join(entry.home.name for entry in there) or "none"
-        number = "no crop cache" if not chosen else "more than one crop cache"
-        raise ConfigError(
-            f"{key!r} is the beginning of {number} in {root} (there: {known}); give one of these, or all"
-        )
+    entries = list_caches(root)
+    chosen = entries
+    if key != "all":
+        chosen = [entry for entry in entries if entry.home.name.startswith(key)]
+        _check_one_is_chosen(chosen, entries, root, key)
     for entry in chosen:
         try:
             _remove_folder(entry.home)
@@ -75,15 +94,26 @@ def remove_caches(root: Path, key: str) -> list[Entry]:
                 f"{entry.home} is in use by another process; wait for it or stop it, then remove it"
             ) from error
         except OSError as error:
-            raise StateError(f"{entry.home} cannot be removed: {error.strerror}; mend that and try again") from error
+            raise StateError(f"{entry.home} cannot be removed: {error.strerror}; fix that and try again") from error
     return chosen
 
 
+def _check_one_is_chosen(chosen: list[Entry], entries: list[Entry], root: Path, key: str) -> None:
+    if len(chosen) == 1:
+        return
+    number = "more than one crop cache" if chosen else "no crop cache"
+    names = ", ".join(entry.home.name for entry in entries) or "none"
+    raise ConfigError(
+        f"{number} in {root} has a name that begins with {key!r} (caches found: {names}); give one of these, or all"
+    )
+
+
 def _remove_folder(home: Path) -> None:
-    """At once for everybody else, under another name; BlockingIOError if somebody has it."""
+    """Delete a cache's folder; BlockingIOError if another process builds or reads it."""
     with (home / "lock").open("a") as lock, (home / "in_use").open("a") as in_use:
-        for file in (lock, in_use):
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(in_use, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        # Deleting takes time; renaming under the locks makes the whole cache disappear for others at once.
         aside = home.with_name(f".{home.name}.{os.getpid()}")
         home.rename(aside)
     shutil.rmtree(aside)

@@ -1,6 +1,6 @@
 """Images with COCO keypoints JSON, of any skeleton: COCO (Lin et al., ECCV 2014) or what a labelling tool wrote.
 
-Coordinates are taken as they are: 0-based, visibility 0, 1 or 2.
+Coordinates are used as they are in the file: 0-based, with visibility 0, 1 or 2.
 """
 
 from collections import Counter
@@ -13,9 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from llpp.datasets import joint_names
-from llpp.datasets.base import SPLITS, PoseDataset, Records, Skeleton, compute_joint_boxes
+from llpp.datasets.base import SPLITS, Records
 from llpp.datasets.coco.keypoints_json import KeypointsFile, get_common_category, read_keypoints_file
 from llpp.datasets.images import ImageFiles, is_file, read_image, read_reduced
+from llpp.datasets.pose import PoseDataset, PoseLabels, Skeleton, compute_joint_boxes
 from llpp.datasets.splits import draw_splits
 from llpp.errors import ConfigError, DataError
 from llpp.ids import Ids
@@ -36,7 +37,7 @@ class Source:
 
 @dataclass(frozen=True)
 class Row:
-    """One record to be."""
+    """The values of one record."""
 
     id: str
     image: str
@@ -54,8 +55,8 @@ class CocoKeypoints(PoseDataset):
         images: the folder of the images, or one by split, as `annotations`.
         val: share (below 1) or number of the training images for validation, unless `annotations` has a val.
         test: the same for testing.
-        train: use at most so many images of those that are left.
-        split_seed: chooses the images of val and test. The order of the files changes none of them.
+        train: largest number of the remaining images to use.
+        split_seed: chooses the images of val and test, which do not depend on the order of the files.
         category: name or id; None: the only one that has keypoints.
         box: where to crop.
         unlabelled: list images without annotations too, as training records without a labelled joint.
@@ -79,66 +80,84 @@ class CocoKeypoints(PoseDataset):
         if box not in BOXES:
             raise ConfigError(f"dataset.box={box!r} is not known; use {', '.join(BOXES)}")
         self.root = Path(root)
-        sources = [
-            Source(
-                split,
-                path,
-                _get_image_folder(images, split),
-                read_keypoints_file(path, category, boxes=box == "annotation"),
-            )
-            for split, path in _list_annotation_files(self.root, annotations)
-        ]
-        kind = get_common_category([(source.path, source.content) for source in sources])
-        joints = kind.joints
+        sources = []
+        for split, path in _list_annotation_files(self.root, annotations):
+            folder = _get_image_folder(images, split)
+            content = read_keypoints_file(path, category, boxes=box == "annotation")
+            sources.append(Source(split, path, folder, content))
+        common_category = get_common_category([(source.path, source.content) for source in sources])
+        joints = common_category.joints
         self.skeleton = Skeleton(
-            joints, joint_names.find_flip_pairs(joints), kind.edges, joint_names.find_torso_diagonals(joints)
+            joints,
+            joint_names.find_flip_pairs(joints),
+            common_category.edges,
+            joint_names.find_torso_diagonals(joints),
         )
-        rows = [row for source in sources for row in _build_rows(source, unlabelled, isinstance(images, Mapping))]
-        given = {source.split for source in sources}
-        wanted = {split: share for split, share in {"val": val, "test": test}.items() if split not in given}
+
+        rows: list[Row] = []
+        for source in sources:
+            rows += _build_rows(source, unlabelled, folder_in_id=isinstance(images, Mapping))
+        # Splits without an annotation file are drawn from the training images.
+        wanted = {"val": val, "test": test}
+        for source in sources:
+            wanted.pop(source.split, None)
         rows = _assign_splits(rows, wanted, train, split_seed)
-        rows, flat = _drop_flat_rows(rows) if box == "joints" else (rows, 0)
+        flat_count = 0
+        if box == "joints":
+            rows, flat_count = _drop_flat_rows(rows)
         if not rows:
-            raise DataError(f"{sources[0].path} has no {kind.name} with a labelled joint; choose another file")
-        self.records = _build_records(
-            rows, len(joints), box, (*_describe_left_out(sources, flat, unlabelled), *_describe_skeleton(sources))
-        )
+            raise DataError(
+                f"{sources[0].path} has no {common_category.name} with a labelled joint; choose another file"
+            )
+        notes = [*_describe_left_out(sources, flat_count, unlabelled), *_describe_skeleton(sources)]
+        self.records = _build_records(rows, self.skeleton, box, notes)
         self.paths = ImageFiles(self.root, self.records.images)
 
     def load(self, row: int) -> NDArray[np.uint8]:
-        """See `PoseDataset.load`."""
+        """See `ImageDataset.load`."""
         return read_image(self.paths[row])
 
     def load_reduced(self, row: int, most: int) -> tuple[NDArray[np.uint8], int]:
-        """See `PoseDataset.reduced`."""
+        """See `ImageDataset.load_reduced`."""
         return read_reduced(self.paths[row], most)
 
     def check(self) -> None:
-        """See `PoseDataset.check`; each folder of images has to hold one at least."""
+        """See `ImageDataset.check`; every split that has records must have at least one image file."""
         for split in SPLITS:
-            own = [self.paths[row] for row in self.records.select_rows(split)]
-            if own and not any(map(is_file, own)):
+            paths = [self.paths[row] for row in self.records.select_rows(split)]
+            if paths and not any(map(is_file, paths)):
                 raise DataError(
-                    f"none of the {split} images is there, {own[0]} for one; put them there or set dataset.root=… "
-                    "or dataset.images=…; see README, Datasets"
+                    f"none of the {split} images is there, for example {paths[0]}; put them there or set "
+                    "dataset.root=… or dataset.images=…; see docs/datasets.md"
                 )
 
 
 def _list_annotation_files(root: Path, annotations: Files | Mapping[str, Files]) -> list[tuple[str, Path]]:
-    """(split, path) of every annotation file."""
+    """Return (split, path) of every annotation file."""
     by_split = annotations if isinstance(annotations, Mapping) else {"train": annotations}
     if "train" not in by_split or not set(by_split) <= set(SPLITS):
+        splits = ", ".join(map(str, by_split)) or "no split"
         raise ConfigError(
-            f"dataset.annotations has files for {', '.join(map(str, by_split)) or 'no split'}; expected train, and "
-            "val or test if these have files of their own"
+            f"dataset.annotations has files for {splits}; expected train, and val or test if these have files of "
+            "their own"
         )
-    found = []
+    result = []
     for split, files in by_split.items():
-        listed = [files] if isinstance(files, str) else list(files if isinstance(files, Sequence) else ())
-        if not listed or not all(isinstance(file, str) for file in listed):
+        names = _list_names(files)
+        if not names or not all(isinstance(name, str) for name in names):
             raise ConfigError(f"dataset.annotations: {split} is {files!r}; expected a file or a list of files")
-        found += [(split, root / file) for file in listed]
-    return found
+        for name in names:
+            result.append((split, root / name))
+    return result
+
+
+def _list_names(files: Files) -> list[str]:
+    """Return the names in a setting that may be one name or a list; nothing if it is neither."""
+    if isinstance(files, str):
+        return [files]
+    if isinstance(files, Sequence):
+        return list(files)
+    return []
 
 
 def _get_image_folder(images: str | Mapping[str, str], split: str) -> str:
@@ -148,88 +167,141 @@ def _get_image_folder(images: str | Mapping[str, str], split: str) -> str:
     return folder
 
 
-def _build_rows(source: Source, unlabelled: bool, folders: bool) -> list[Row]:
-    """The persons of a file, then its images without annotations; ids name the folder if there are several."""
-    content, rows = source.content, []
-    paths = {number: str(PurePosixPath(source.folder, name)) for number, name in content.images.items()}
-    named = paths if folders else content.images  # each split may have its own 0001.jpg
-    ids = {number: f"coco/{PurePosixPath(name).with_suffix('')}" for number, name in named.items()}
+def _build_rows(source: Source, unlabelled: bool, folder_in_id: bool) -> list[Row]:
+    """Return the persons of a file, then, with `unlabelled`, the training images without annotations.
+
+    Each split may have its own 0001.jpg: `folder_in_id` keeps their ids apart.
+    """
+    content = source.content
+    paths = {}
+    ids = {}
+    for number, name in content.images.items():
+        paths[number] = str(PurePosixPath(source.folder, name))
+        path_in_id = PurePosixPath(paths[number] if folder_in_id else name)
+        ids[number] = f"coco/{path_in_id.with_suffix('')}"
+
+    rows = []
     for person in content.instances:
-        name, image = f"{ids[person.image]}#{person.id}", paths[person.image]
-        rows.append(Row(name, image, source.split, person.joints, person.box))
+        person_id = f"{ids[person.image]}#{person.id}"
+        rows.append(Row(person_id, paths[person.image], source.split, person.joints, person.box))
     if unlabelled and source.split == "train":
-        bare = [number for number in content.images if number not in content.annotated]
-        rows += [Row(ids[number], paths[number], "train", (), None) for number in bare]
+        for number in content.images:
+            if number not in content.annotated:
+                rows.append(Row(ids[number], paths[number], "train", (), None))
     return rows
 
 
 def _assign_splits(rows: list[Row], wanted: Mapping[str, float | None], train: int | None, seed: int) -> list[Row]:
-    """Draw the `wanted` splits from the images of the training files that have labelled joints."""
-    known = {row.image for row in rows if row.joints}
-    bare = {row.image: row for row in rows if row.image not in known}  # in none of several files annotated
-    home = draw_splits((row.image for row in rows if row.split == "train" and row.joints), wanted, train, seed)
-    drawn = [
-        replace(row, split=home.get(row.image, "")) if row.split == "train" else row for row in rows if row.joints
-    ]
-    return [*(row for row in drawn if row.split), *bare.values()]
+    """Draw the `wanted` splits from the training images that have labelled joints; append the unlabelled images."""
+    persons = []
+    annotated = set()
+    training_images = []
+    for row in rows:
+        if row.joints:
+            persons.append(row)
+            annotated.add(row.image)
+            if row.split == "train":
+                training_images.append(row.image)
+
+    split_by_image = draw_splits(training_images, wanted, train, seed)
+    result = []
+    for row in persons:
+        if row.split == "train":
+            split = split_by_image.get(row.image)
+            # An image without a split is beyond `train`.
+            if split is not None:
+                result.append(replace(row, split=split))
+        else:
+            result.append(row)
+
+    # Several files may list an image; it is unlabelled only if none of them annotates it.
+    unlabelled = {row.image: row for row in rows if row.image not in annotated}
+    return [*result, *unlabelled.values()]
 
 
 def _drop_flat_rows(rows: list[Row]) -> tuple[list[Row], int]:
-    """Rows whose labelled joints span a box, and how many do not; those without any joint stay."""
-
-    def is_flat(row: Row) -> bool:
-        known = np.array([(x, y) for x, y, visible in row.joints if visible], dtype=np.float32)
-        return len(known) > 0 and bool(np.ptp(known, axis=0).min() <= 0)
-
-    kept = [row for row in rows if not is_flat(row)]
-    return kept, len(rows) - len(kept)
+    """Drop the rows whose labelled joints span no box, and count them; rows without any joint stay."""
+    result = [row for row in rows if not _is_flat(row)]
+    return result, len(rows) - len(result)
 
 
-def _build_records(rows: list[Row], count: int, box: str, notes: tuple[str, ...]) -> Records:
-    joints = np.full((len(rows), count, 2), np.nan, dtype=np.float32)
-    visible = np.zeros((len(rows), count), dtype=np.uint8)
+def _is_flat(row: Row) -> bool:
+    # In single precision, as in the records: a box that vanishes there cannot be cropped.
+    labelled = np.array([(x, y) for x, y, visible in row.joints if visible], dtype=np.float32)
+    return len(labelled) > 0 and bool(np.ptp(labelled, axis=0).min() <= 0)
+
+
+def _build_records(rows: list[Row], skeleton: Skeleton, box: str, notes: Sequence[str]) -> Records[PoseLabels]:
+    joint_count = len(skeleton.joints)
+    joints = np.full((len(rows), joint_count, 2), np.nan, dtype=np.float32)
+    visible = np.zeros((len(rows), joint_count), dtype=np.uint8)
     boxes = np.full((len(rows), 4), np.nan, dtype=np.float32)
+    ids = []
+    images = []
+    splits = []
     for n, row in enumerate(rows):
-        for j, (x, y, seen) in enumerate(row.joints):
-            if seen:
-                joints[n, j], visible[n, j] = (x, y), seen
+        ids.append(row.id)
+        images.append(row.image)
+        splits.append(row.split)
+        for j, (x, y, code) in enumerate(row.joints):
+            if code:
+                joints[n, j] = (x, y)
+                visible[n, j] = code
         if row.box is not None:
             boxes[n] = row.box
-    split = np.array([row.split for row in rows], dtype=np.str_)
-    crowded = sum(number > 1 for number in Counter(row.image for row in rows).values())
-    if box == "image" and crowded:
-        notes = (*notes, f"{crowded} images show several persons, whom box=image does not tell apart")
+    if box == "joints":
+        boxes = compute_joint_boxes(joints, visible)
+    split = np.array(splits, dtype=np.str_)
+    if box == "image":
+        notes = [*notes, *_describe_shared_images(images)]
     return Records(
-        ids=Ids(row.id for row in rows),
-        images=Ids(row.image for row in rows),
+        ids=Ids(ids),
+        images=Ids(images),
         split=split,
-        joints=joints,
-        visible=visible,
-        boxes=compute_joint_boxes(joints, visible) if box == "joints" else boxes,
+        labels=PoseLabels(skeleton, joints, visible),
+        boxes=boxes,
         box_source=box,
-        initial=(split == "train") & (visible > 0).any(axis=1),
+        may_start=(split == "train") & (visible > 0).any(axis=1),
         ground_truth_boxes=box != "image",
-        notes=notes,
+        notes=tuple(notes),
     )
 
 
-def _describe_left_out(sources: Sequence[Source], flat: int, unlabelled: bool) -> list[str]:
-    """What was left out."""
+def _describe_shared_images(images: Sequence[str]) -> list[str]:
+    """Note how many of the persons' images occur more than once: with box=image their crops are the same."""
+    count = sum(persons > 1 for persons in Counter(images).values())
+    if count == 0:
+        return []
+    return [f"{count} images show several persons, whom box=image does not distinguish"]
+
+
+def _describe_left_out(sources: Sequence[Source], flat_count: int, unlabelled: bool) -> list[str]:
+    """Note how many annotations and images are left out, and why."""
     reasons: Counter[str] = Counter()
+    image_count = 0
     for source in sources:
-        reasons.update(source.content.left_out)
-    if flat:
-        reasons["whose labelled joints span no box (box=joints)"] = flat
-    notes = [f"{number} annotations {reason} are left out" for reason, number in sorted(reasons.items())]
-    files = [source.content for source in sources if not (unlabelled and source.split == "train")]
-    bare = sum(len(file.images) - len(file.annotated) for file in files)
-    return [*notes, f"{bare} images without annotations are left out"] if bare else notes
+        content = source.content
+        reasons.update(content.left_out)
+        # With `unlabelled`, the training images without annotations are records.
+        if not (unlabelled and source.split == "train"):
+            image_count += len(content.images) - len(content.annotated)
+    if flat_count:
+        reasons["whose labelled joints span no box (box=joints)"] = flat_count
+    notes = []
+    for reason, count in sorted(reasons.items()):
+        notes.append(f"{count} annotations {reason} are left out")
+    if image_count:
+        notes.append(f"{image_count} images without annotations are left out")
+    return notes
 
 
 def _describe_skeleton(sources: Sequence[Source]) -> list[str]:
-    kind, notes = sources[0].content.category, []
-    if kind.dropped:
-        notes.append(f"{kind.dropped} skeleton edges between joints that do not exist are left out")
-    if lone := joint_names.find_unpaired(kind.joints):
-        notes.append(f"no partner for {', '.join(lone)}: mirrored images misname them (see augmentation.flip)")
+    """Note skeleton edges that are left out, and joints that mirroring misnames."""
+    category = sources[0].content.category
+    notes = []
+    if category.dropped:
+        notes.append(f"{category.dropped} skeleton edges between joints that do not exist are left out")
+    unpaired = joint_names.find_unpaired(category.joints)
+    if unpaired:
+        notes.append(f"no partner for {', '.join(unpaired)}: mirrored images misname them (see augmentation.flip)")
     return notes

@@ -1,6 +1,6 @@
-"""MPII's MATLAB files: the official annotations, and the head boxes that go with the common JSON files.
+"""Read MPII's MATLAB files: the official annotations, and the head boxes that go with the common JSON files.
 
-What MATLAB writes for one and the same field: a number, a string, a struct, an array of them, [] or nothing at all.
+MATLAB writes one and the same field as a number, a string, a struct, an array of them, [] or not at all.
 """
 
 import math
@@ -14,25 +14,28 @@ import scipy.io
 from numpy.typing import NDArray
 
 from llpp.datasets.isolated_reader import read_in_subprocess
-from llpp.datasets.mpii.persons import JOINTS, REMEDY, Person, check_image_name
+from llpp.datasets.mpii.persons import JOINTS, REMEDY, Person, Point, check_image_name
 from llpp.errors import DataError
 
 MAX_JOINT_OFFSET = 2.0  # pixels between two files' coordinates of one joint
 
 
 def load_mat(path: Path, name: str) -> Any:
-    """Variable `name` with singleton dimensions removed; None if the file has none of that name."""
+    """Load variable `name` with singleton dimensions removed; None if the file has no such variable."""
     try:
-        return scipy.io.loadmat(path, variable_names=[name], struct_as_record=False, squeeze_me=True).get(name)
+        content = scipy.io.loadmat(path, variable_names=[name], struct_as_record=False, squeeze_me=True)
     except MemoryError:
-        raise  # `read_apart` says why
-    except Exception as error:  # loadmat raises whatever its parser meets in a damaged file
+        # `read_in_subprocess` explains it.
+        raise
+    except Exception as error:
+        # loadmat raises whatever its parser meets in a damaged file.
         reason = " ".join(str(error).split())[:200]
         raise DataError(f"{path} cannot be read ({reason}); it is truncated or no MATLAB 5 file: {REMEDY}") from error
+    return content.get(name)
 
 
 def read_official(path: Path) -> tuple[list[Person], list[str]]:
-    """The persons of `mpii_human_pose_v1_u12_1.mat` whose image is a training one, and what was left out.
+    """Read the persons in the training images of `mpii_human_pose_v1_u12_1.mat`, and notes on those left out.
 
     A person's number is the position of its rectangle in the image, which JSON B calls `people_index`.
     """
@@ -45,102 +48,160 @@ def read_official(path: Path) -> tuple[list[Person], list[str]]:
             f"one flag for each of at least one image; {REMEDY}"
         )
     persons: list[Person] = []
-    without = 0
-    for index, (entry, flag) in enumerate(zip(images, training.tolist(), strict=True)):
+    empty_count = 0
+    for index, (image, flag) in enumerate(zip(images, training.tolist(), strict=True)):
         place = f"{path.name}, annolist({index + 1})"
         if _parse_number(flag, f"{place}: img_train") != 1:
             continue
-        name = check_image_name(getattr(getattr(entry, "image", None), "name", None), place)
-        found = list(_read_persons(_list_structs(getattr(entry, "annorect", None)), name, place))
-        without += not found
-        persons += found
-    notes = [f"{count:,} {what} left out" for count, what in (
-        (len(images) - int((training == 1).sum()), "published test images, which have no joints,"),
-        (without, "training images without annotated persons"),
-    ) if count]  # fmt: skip
+        name = check_image_name(_get_nested(image, "image", "name"), place)
+        rectangles = _list_structs(_get_field(image, "annorect"))
+        image_persons = list(_read_persons(rectangles, name, place))
+        if not image_persons:
+            empty_count += 1
+        persons += image_persons
+
+    notes = []
+    test_count = len(images) - int((training == 1).sum())
+    if test_count:
+        notes.append(f"{test_count:,} published test images, which have no joints, left out")
+    if empty_count:
+        notes.append(f"{empty_count:,} training images without annotated persons left out")
     return persons, notes
 
 
-def _read_persons(rects: Sequence[Any], name: str, place: str) -> Iterator[Person]:
-    for number, rect in enumerate(rects):
-        points = _list_structs(getattr(getattr(rect, "annopoints", None), "point", None))
+def _read_persons(rectangles: Sequence[Any], image: str, place: str) -> Iterator[Person]:
+    """Yield the persons of an image whose rectangle has joints."""
+    for number, rectangle in enumerate(rectangles):
+        points = _list_structs(_get_nested(rectangle, "annopoints", "point"))
         if not points:
             continue
-        joints, visible = np.zeros((len(JOINTS), 2)), np.zeros(len(JOINTS), dtype=np.uint8)
-        for point in points:
-            where = f"{place}, rectangle {number + 1}: a joint's"
-            x, y, joint = (_parse_number(getattr(point, key, None), f"{where} {key}") for key in ("x", "y", "id"))
-            if joint is None or joint not in range(len(JOINTS)):
-                raise DataError(f"{where} id is {joint}; expected 0 to {len(JOINTS) - 1}; {REMEDY}")
-            if x is None or y is None:
-                continue
-            seen = _parse_number(getattr(point, "is_visible", None), f"{where} is_visible")
-            if seen not in (None, 0, 1):
-                raise DataError(f"{where} is_visible is {seen:g}; expected 0, 1 or nothing; {REMEDY}")
-            joints[int(joint)], visible[int(joint)] = (x, y), 1 if seen == 0 else 2
-        where = f"{place}, rectangle {number + 1}:"
-        position = getattr(rect, "objpos", None)
-        x, y = (_parse_number(getattr(position, key, None), f"{where} objpos.{key}") for key in ("x", "y"))
-        scale = _parse_number(getattr(rect, "scale", None), f"{where} scale")
-        sides = (_parse_number(getattr(rect, key, None), f"{where} {key}") for key in ("x1", "y1", "x2", "y2"))
-        left, top, right, bottom = (math.nan if side is None else side for side in sides)
-        head = math.hypot(right - left, bottom - top)
-        yield Person(place, name, number, joints, visible, None if x is None or y is None else (x, y), scale, head)
+        rectangle_place = f"{place}, rectangle {number + 1}:"
+        joints, visible = _read_joints(points, rectangle_place)
+        centre = _read_centre(rectangle, rectangle_place)
+        scale = _parse_number(_get_field(rectangle, "scale"), f"{rectangle_place} scale")
+        head = _read_head_diagonal(rectangle, rectangle_place)
+        yield Person(place, image, number, joints, visible, centre, scale, head)
+
+
+def _read_joints(points: Sequence[Any], place: str) -> tuple[NDArray[np.float64], NDArray[np.uint8]]:
+    """Return joints (16, 2) and COCO's visibility (16,); joints that are not listed have visibility 0."""
+    joints = np.zeros((len(JOINTS), 2))
+    visible = np.zeros(len(JOINTS), dtype=np.uint8)
+    for point in points:
+        what = f"{place} a joint's"
+        x = _parse_number(_get_field(point, "x"), f"{what} x")
+        y = _parse_number(_get_field(point, "y"), f"{what} y")
+        joint = _parse_number(_get_field(point, "id"), f"{what} id")
+        if joint is None or joint not in range(len(JOINTS)):
+            raise DataError(f"{what} id is {joint}; expected 0 to {len(JOINTS) - 1}; {REMEDY}")
+        if x is None or y is None:
+            continue
+        flag = _parse_number(_get_field(point, "is_visible"), f"{what} is_visible")
+        if flag not in (None, 0, 1):
+            raise DataError(f"{what} is_visible is {flag:g}; expected 0, 1 or nothing; {REMEDY}")
+        joints[int(joint)] = (x, y)
+        # Head points have no flag; they count as visible.
+        visible[int(joint)] = 1 if flag == 0 else 2
+    return joints, visible
+
+
+def _read_centre(rectangle: Any, place: str) -> Point | None:
+    position = _get_field(rectangle, "objpos")
+    x = _parse_number(_get_field(position, "x"), f"{place} objpos.x")
+    y = _parse_number(_get_field(position, "y"), f"{place} objpos.y")
+    if x is None or y is None:
+        return None
+    return x, y
+
+
+def _read_head_diagonal(rectangle: Any, place: str) -> float:
+    """Return the diagonal of the head rectangle in pixels; NaN if a side is missing."""
+    sides = []
+    for key in ("x1", "y1", "x2", "y2"):
+        side = _parse_number(_get_field(rectangle, key), f"{place} {key}")
+        sides.append(math.nan if side is None else side)
+    left, top, right, bottom = sides
+    return math.hypot(right - left, bottom - top)
 
 
 def add_head_sizes(persons: Sequence[Person], path: Path) -> list[Person]:
-    """Persons of `valid.json` with the head sizes of `gt_valid.mat`, whose rows must be the same persons."""
+    """Return the persons of `valid.json` with the head sizes of `gt_valid.mat`.
+
+    Raises:
+        DataError: the rows of `gt_valid.mat` are not the same persons.
+    """
     boxes, truth, missing = read_in_subprocess(read_head_boxes, path)
     count = len(persons)
-    shapes = [table.shape for table in (boxes, truth, missing)]
+    shapes = [boxes.shape, truth.shape, missing.shape]
     if shapes != [(2, 2, count), (len(JOINTS), 2, count), (len(JOINTS), count)]:
         raise DataError(
             f"{path} holds headboxes_src, pos_gt_src and jnt_missing of shapes {shapes}; expected those of the "
             f"{count} persons in valid.json: (2, 2, {count}), (16, 2, {count}) and (16, {count}); remove it or take "
             "both files from one source"
         )
-    joints = np.stack([p.joints for p in persons])
-    both = (np.stack([p.visible for p in persons]) > 0) & (missing.T == 0)
-    away = np.abs(joints - truth.transpose(2, 0, 1)).max(axis=2)
-    wrong = (both & ~(away <= MAX_JOINT_OFFSET)).any(axis=1)
-    if wrong.any():
-        person = persons[int(wrong.argmax())]
+    joints = np.stack([person.joints for person in persons])
+    visible = np.stack([person.visible for person in persons])
+    in_both = (visible > 0) & (missing.T == 0)
+    offset = np.abs(joints - truth.transpose(2, 0, 1)).max(axis=2)
+    # A NaN fails the comparison too.
+    differs = (in_both & ~(offset <= MAX_JOINT_OFFSET)).any(axis=1)
+    if differs.any():
+        row = int(differs.argmax())
         raise DataError(
-            f"{path} does not belong to valid.json: joints of {person.image!r}, person {int(wrong.argmax()) + 1}, "
+            f"{path} does not belong to valid.json: joints of {persons[row].image!r}, person {row + 1}, "
             f"differ by more than {MAX_JOINT_OFFSET:g} pixels; remove it or take both files from one source"
         )
     heads = np.linalg.norm(boxes[1] - boxes[0], axis=0)
-    return [p._replace(head=float(head)) for p, head in zip(persons, heads, strict=True)]
+    return [person._replace(head=float(head)) for person, head in zip(persons, heads, strict=True)]
 
 
-def read_head_boxes(path: Path) -> tuple[NDArray[np.float64], ...]:
-    """(2, 2, N) corners, (16, 2, N) joints and (16, N) missing ones of `gt_valid.mat`."""
-    return tuple(_load_array(path, name) for name in ("headboxes_src", "pos_gt_src", "jnt_missing"))
+def read_head_boxes(path: Path) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+    """Read (2, 2, N) corners, (16, 2, N) joints and (16, N) flags of missing ones from `gt_valid.mat`."""
+    boxes = _load_array(path, "headboxes_src")
+    joints = _load_array(path, "pos_gt_src")
+    missing = _load_array(path, "jnt_missing")
+    return boxes, joints, missing
 
 
 def _load_array(path: Path, name: str) -> NDArray[np.float64]:
-    """A numeric variable; one person's table keeps its last dimension."""
-    found = load_mat(path, name)
+    """Load a numeric variable whose last dimension is the persons."""
+    variable = load_mat(path, name)
     try:
-        values = np.asarray(found, dtype=np.float64)
+        values = np.asarray(variable, dtype=np.float64)
     except (TypeError, ValueError) as error:
         raise DataError(f"{path} has no numbers in {name}; remove it or take it from its source again") from error
-    return values[..., None] if values.shape in ((2, 2), (len(JOINTS), 2), (len(JOINTS),)) else values
+    # With a single person, loading has removed the last dimension.
+    if values.shape in ((2, 2), (len(JOINTS), 2), (len(JOINTS),)):
+        return values[..., None]
+    return values
+
+
+def _get_field(struct: Any, key: str) -> Any:
+    """Return a field of a struct; None if it is missing, or `struct` is no struct."""
+    return getattr(struct, key, None)
+
+
+def _get_nested(struct: Any, key: str, nested_key: str) -> Any:
+    return _get_field(_get_field(struct, key), nested_key)
 
 
 def _list_structs(value: Any) -> list[Any]:
-    """The structs of a field that holds none, one or an array."""
+    """Return the structs of a field that holds none, one or an array of them."""
+    if value is None:
+        return []
     if isinstance(value, np.ndarray):
         return list(value.ravel())
-    return [] if value is None else [value]
+    return [value]
 
 
 def _parse_number(value: Any, what: str) -> float | None:
-    """A field's number, also out of a string or an array of one; None if it is missing or empty."""
+    """Return a field's number, also from a string or an array of one; None if it is missing or empty."""
     if isinstance(value, float | int):
         return float(value)
-    if isinstance(value, np.ndarray) and value.size <= 1:
-        return _parse_number(value.item(), what) if value.size else None
+    if isinstance(value, np.ndarray) and value.size == 0:
+        return None
+    if isinstance(value, np.ndarray) and value.size == 1:
+        return _parse_number(value.item(), what)
     if value is None or (isinstance(value, str) and not value.strip()):
         return None
     try:

@@ -14,15 +14,15 @@ from llpp.setting_rules import check_setting
 
 @dataclass(frozen=True)
 class HeatmapCodec:
-    """Gaussian targets of a given width and height, and their inverse."""
+    """Gaussian targets with spread `sigma` and maximum `peak`, and their inverse."""
 
     sigma: float = 1.5  # cells
     peak: float = 1.0  # value at a joint on a cell's centre
     stride: int = 4  # input pixels per cell
 
     def __post_init__(self) -> None:
-        check_setting("codec.sigma", self.sigma)
-        check_setting("codec.peak", self.peak)
+        check_setting("task.heatmap.sigma", self.sigma)
+        check_setting("task.heatmap.peak", self.peak)
 
     def to_cells(self, joints: Tensor) -> Tensor:
         """(..., 2) input pixels → cells."""
@@ -42,25 +42,25 @@ class HeatmapCodec:
         """Targets for (B, K, 2) joints in input pixels.
 
         Returns:
-            (B, K, h, w) with a Gaussian for every drawn joint and zeros for the others.
+            (B, K, h, w) with a Gaussian for every joint that has a target and zeros for the others.
         """
         height, width = shape
-        drawn = self.has_target(joints, visible, shape)
-        cells = torch.where(drawn[..., None], self.to_cells(joints), torch.zeros_like(joints))
+        has_target = self.has_target(joints, visible, shape)
+        cells = torch.where(has_target[..., None], self.to_cells(joints), torch.zeros_like(joints))
 
         def sample_gaussian(centre: Tensor, length: int) -> Tensor:
             steps = torch.arange(length, device=joints.device, dtype=joints.dtype)
             return torch.exp(-((steps - centre[..., None]) ** 2) / (2 * self.sigma**2))
 
         columns, rows = sample_gaussian(cells[..., 0], width), sample_gaussian(cells[..., 1], height)
-        rows = rows * (drawn * self.peak)[..., None].to(rows.dtype)
+        rows = rows * (has_target * self.peak)[..., None].to(rows.dtype)
         return rows[..., :, None] * columns[..., None, :]
 
     def decode(self, heatmaps: Tensor) -> tuple[Tensor, Tensor]:
         """Joints of (B, K, h, w) heatmaps with h, w >= 3.
 
         The maximum is refined on each axis by the parabola through three log-values, which is exact for a
-        Gaussian; at the border the three cells lie inside the map.
+        Gaussian; at the border the three cells are moved inside the map.
 
         Returns:
             (B, K, 2) joints in input pixels and (B, K) the height of each maximum.

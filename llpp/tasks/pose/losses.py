@@ -10,13 +10,15 @@ from typing import Literal, Protocol
 import torch
 from torch import Tensor
 
+from llpp.setting_rules import check_setting
+
 Mask = Literal["labelled", "all"]
 
 
 class PoseLoss(Protocol):
     """Raw heatmaps against Gaussian targets."""
 
-    def __call__(self, heatmaps: Tensor, target: Tensor, drawn: Tensor) -> Tensor:
+    def __call__(self, heatmaps: Tensor, target: Tensor, has_target: Tensor) -> Tensor:
         """(B, S, K, h, w), (B, K, h, w), (B, K) bool → (B,); 0 for an image that offers nothing to compare."""
         ...
 
@@ -30,8 +32,8 @@ def average_over_joints(per_joint: Tensor, weight: Tensor) -> Tensor:
     return (per_joint * weight).sum(dim=1) / weight.sum(dim=1).clamp(min=1e-12)
 
 
-def _weigh_joints(drawn: Tensor, mask: Mask) -> Tensor:
-    return torch.ones_like(drawn, dtype=torch.float32) if mask == "all" else drawn.float()
+def _weigh_joints(has_target: Tensor, mask: Mask) -> Tensor:
+    return torch.ones_like(has_target, dtype=torch.float32) if mask == "all" else has_target.float()
 
 
 @dataclass(frozen=True)
@@ -44,10 +46,13 @@ class HeatmapMSE:
 
     mask: Mask = "labelled"
 
-    def __call__(self, heatmaps: Tensor, target: Tensor, drawn: Tensor) -> Tensor:
+    def __post_init__(self) -> None:
+        check_setting("pose_loss.mask", self.mask)
+
+    def __call__(self, heatmaps: Tensor, target: Tensor, has_target: Tensor) -> Tensor:
         """See `PoseLoss`."""
         error = (heatmaps.float() - target[:, None]).square().mean(dim=(1, 3, 4))
-        return average_over_joints(error, _weigh_joints(drawn, self.mask))
+        return average_over_joints(error, _weigh_joints(has_target, self.mask))
 
     def to_heatmaps(self, raw: Tensor) -> Tensor:
         """See `PoseLoss`."""
@@ -65,13 +70,17 @@ class ForegroundMSE:
     mask: Mask = "labelled"
     background: float = 0.05  # weight of a cell far from the joint, relative to the joint's own
 
-    def __call__(self, heatmaps: Tensor, target: Tensor, drawn: Tensor) -> Tensor:
+    def __post_init__(self) -> None:
+        check_setting("pose_loss.mask", self.mask)
+        check_setting("pose_loss.background", self.background)
+
+    def __call__(self, heatmaps: Tensor, target: Tensor, has_target: Tensor) -> Tensor:
         """See `PoseLoss`."""
         peak = target.amax(dim=(2, 3), keepdim=True).clamp(min=1e-12)
         weight = self.background + target / peak
         squared = (heatmaps.float() - target[:, None]).square().mean(dim=1)
         error = (squared * weight).sum(dim=(2, 3)) / weight.sum(dim=(2, 3)).clamp(min=1e-12)
-        return average_over_joints(error, _weigh_joints(drawn, self.mask))
+        return average_over_joints(error, _weigh_joints(has_target, self.mask))
 
     def to_heatmaps(self, raw: Tensor) -> Tensor:
         """See `PoseLoss`."""
@@ -86,14 +95,14 @@ class SpatialCrossEntropy:
     added to all losses would hide their ratios. Joints without a target cannot be compared and are left out.
     """
 
-    def __call__(self, heatmaps: Tensor, target: Tensor, drawn: Tensor) -> Tensor:
+    def __call__(self, heatmaps: Tensor, target: Tensor, has_target: Tensor) -> Tensor:
         """See `PoseLoss`."""
         share = target.flatten(2)
         share = share / share.sum(dim=2, keepdim=True).clamp(min=1e-12)
         log_predicted = torch.log_softmax(heatmaps.float().flatten(3), dim=3)
         cross = -(share[:, None] * log_predicted).sum(dim=3).mean(dim=1)
         entropy = -torch.xlogy(share, share).sum(dim=2)
-        return average_over_joints((cross - entropy).clamp(min=0), drawn.float())
+        return average_over_joints((cross - entropy).clamp(min=0), has_target.float())
 
     def to_heatmaps(self, raw: Tensor) -> Tensor:
         """See `PoseLoss`."""

@@ -1,6 +1,7 @@
-"""PCK and how well predicted losses rank true ones: pure functions, and torchmetrics shells over them.
+"""PCK: pure functions, and a torchmetrics metric on top of them.
 
-N or B images, K joints. All lengths are in one unit, whichever: PCK only compares their ratios.
+N or B images, K joints. Lengths are all in pixels of the image or all in pixels of the crop: PCK only compares
+their ratios.
 """
 
 from collections.abc import Sequence
@@ -22,9 +23,9 @@ class PCKDefinition:
     """Which joints count as found: `PCK@0.2` of the torso, `PCKh@0.5`, … (see conf/pck)."""
 
     name: str = "PCK"
-    unit: str = "torso"  # length that distances are divided by, one of the dataset's
-    factor: float = 1.0  # of the unit
-    threshold: float = 0.2  # share of factor × unit
+    normaliser: str = "torso"  # length that distances are divided by, one of the dataset's
+    factor: float = 1.0  # of the normaliser
+    threshold: float = 0.2  # share of factor × normaliser
     curve: Sequence[float] = ()  # further thresholds that are reported
     auc_limit: float = 0.5  # the area under the curve runs from 0 to here
     joints: Literal["labelled", "visible"] = "labelled"  # visible: joints marked as occluded count nowhere
@@ -40,7 +41,7 @@ class PCKDefinition:
         return (self.threshold, *self.curve)
 
     def format_label(self, estimated: bool) -> str:
-        """The metric as it is called in tables; `~` says that the unit is an estimate."""
+        """The metric as it is called in tables; `~` says that the normaliser is an estimate."""
         return f"{self.name}{'~' if estimated else ''}@{self.threshold:g}"
 
 
@@ -92,7 +93,7 @@ class PCK(Metric):
 
     full_state_update = False
     correct: Tensor  # (T, K) joints within each threshold
-    area: Tensor  # (K,) sum of the exact areas under a joint's step from wrong to right, in `UNIT`s
+    area: Tensor  # (K,) sum of the exact areas under a joint's step from wrong to right, in multiples of AREA_UNIT
     total: Tensor  # (K,)
     undefined: Tensor
 
@@ -107,17 +108,13 @@ class PCK(Metric):
         self.add_state("total", torch.zeros(joints, dtype=torch.long), "sum")
         self.add_state("undefined", torch.zeros((), dtype=torch.long), "sum")
 
-    def make_empty(self) -> "PCK":
-        """An empty metric of the same definition."""
-        return PCK(self.joint_names, self.definition)
-
     def compute_distances(self, pred: Tensor, target: Tensor, visible: Tensor, normaliser: Tensor) -> Tensor:
-        """`joint_distance` over the joints that this definition counts."""
+        """See `compute_joint_distances`; of the joints that this definition counts."""
         counted = visible >= 2 if self.definition.joints == "visible" else visible
         return compute_joint_distances(pred, target, counted, normaliser)
 
     def compute_per_image(self, distance: Tensor) -> Tensor:
-        """`image_pck` at the main threshold over the joints of the mean: (B, K) → (B,)."""
+        """PCK of each image at the main threshold, over the joints of the mean: (B, K) → (B,)."""
         return compute_image_pck(self._drop_excluded(distance), self.definition.threshold)
 
     def _drop_excluded(self, values: Tensor) -> Tensor:
@@ -128,7 +125,7 @@ class PCK(Metric):
         return torch.stack([values[..., k] for k in kept], dim=-1) if kept else values[..., :0]
 
     def update(self, pred: Tensor, target: Tensor, visible: Tensor, normaliser: Tensor) -> None:
-        """Add (B, K, 2) predictions; see `joint_distance` for the arguments."""
+        """Add (B, K, 2) predictions; see `compute_joint_distances` for the arguments."""
         distance = self.compute_distances(pred, target, visible, normaliser)
         counts = count_within(distance, (*self.definition.thresholds, torch.inf))
         self.correct += counts[:-1]

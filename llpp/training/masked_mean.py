@@ -1,4 +1,4 @@
-"""The mean of the values that are known."""
+"""The mean of some of the values."""
 
 import torch
 from torch import Tensor

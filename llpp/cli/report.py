@@ -1,0 +1,40 @@
+"""The verb `llpp report`."""
+
+import argparse
+import re
+from functools import partial
+from pathlib import Path
+
+
+def run_report_command(arguments: list[str]) -> int:
+    """Write tables, figures and an HTML page about run directories."""
+    parser = argparse.ArgumentParser(prog="llpp report", description=run_report_command.__doc__)
+    parser.add_argument("folders", nargs="+", type=Path, metavar="DIR", help="a run directory, or a folder of them")
+    parser.add_argument("--output", type=Path, help="where to write (default: the first DIR)")
+    parser.add_argument("--reference", help="published numbers to compare with: paper")
+    parser.add_argument(
+        "--trusted-packages",
+        default="",
+        metavar="NAMES",
+        help="packages, separated by commas, whose datasets a run's config.yaml may name in addition to llpp's own",
+    )
+    chosen = parser.parse_args([_accept_run_spelling(argument) for argument in arguments])
+    names = re.split(r"[\s,\[\]]+", chosen.trusted_packages)
+    trusted = [name for name in names if name]
+
+    from llpp import report
+    from llpp.config import instantiate
+
+    reference = report.get_reference(chosen.reference)
+    rebuild_task = partial(instantiate.rebuild_run_task, trusted=trusted)
+    output = chosen.output or chosen.folders[0]
+    page = report.write_report(chosen.folders, output, rebuild_task, reference)
+    report.print_tables(chosen.folders, reference=reference)
+    print(page)
+    return 0
+
+
+def _accept_run_spelling(argument: str) -> str:
+    """Turn an option in the spelling of `llpp run` into a flag: `report.reference=paper`."""
+    argument = re.sub(r"^report\.reference=", "--reference=", argument)
+    return re.sub(r"^trusted_packages=", "--trusted-packages=", argument)

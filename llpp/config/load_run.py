@@ -1,0 +1,156 @@
+"""A finished run as an object that predicts: `llpp.load`."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from omegaconf import OmegaConf
+
+from llpp.backbones.base import Backbone
+from llpp.config.instantiate import instantiate_dataset, make, make_task
+from llpp.config.trusted_targets import check_targets
+from llpp.data.image_preparation import ImagePreparation
+from llpp.data.person_crop import PersonCrop
+from llpp.data.resampling import warp_image
+from llpp.datasets.images import read_image
+from llpp.errors import ConfigError, DataError, StateError
+from llpp.geometry import IDENTITY_WARP
+from llpp.heads.base import FeatureSpec, LossHead
+from llpp.run_dir import layout
+from llpp.run_dir.config_file import read_config
+from llpp.run_dir.state import load_state
+from llpp.tasks.base import Task
+
+PARTS = ("dataset", "task", "backbone", "head", "crop")  # of a run's config that are built again
+Image = str | Path | NDArray[np.uint8]
+Box = Sequence[float] | NDArray[Any] | None
+
+
+class Prediction(SimpleNamespace):
+    """`predicted_loss` of one image, and what its task predicts: `joints`, or `class_name` and `confidence`."""
+
+
+class LoadedRun:
+    """The network and loss head of a run's last round.
+
+    Args:
+        run_dir: a run directory with at least one committed round; its dataset's annotations must be where they were.
+        device: where to compute, as torch names it.
+        trusted_packages: packages whose classes the run's config may name, besides llpp's own.
+    """
+
+    def __init__(self, run_dir: str | Path, device: str = "cpu", trusted_packages: Sequence[str] = ()) -> None:
+        folder = Path(run_dir)
+        if not folder.is_dir():
+            raise StateError(f"{folder} is not a folder; give a run directory, as in runs/demo/predicted_loss/seed0")
+        config, _ = read_config(folder)
+        for name in PARTS:
+            if not isinstance(config.get(name), dict):
+                raise StateError(f"{folder / 'config.yaml'} has no section {name}; restore the file from a backup")
+            check_targets(config[name], folder, trusted_packages)
+        cfg = OmegaConf.create({name: config[name] for name in PARTS})
+        weights = layout.read_weights(_find_weights(folder, config))
+
+        dataset = instantiate_dataset(cfg.dataset)
+        self.task: Task = make_task(cfg, dataset)
+        self.crop = PersonCrop(cfg.crop.size, cfg.crop.padding)
+        self.backbone: Backbone = make(cfg.backbone, outputs=dataset.records.labels.outputs)
+        spec = FeatureSpec(self.backbone.feature_channels, self.backbone.penultimate_channels, cfg.crop.size)
+        self.head: LossHead = make(cfg.head)(spec=spec)
+        for name, part in (("backbone", self.backbone), ("head", self.head)):
+            prefix = f"{name}."
+            own = {key.removeprefix(prefix): value for key, value in weights.items() if key.startswith(prefix)}
+            try:
+                part.load_state_dict(own)
+            except RuntimeError as error:
+                raise StateError(
+                    f"the weights of {folder} do not fit the {name} in its config.yaml; restore that file from a "
+                    "backup"
+                ) from error
+            part.to(device, memory_format=torch.channels_last).eval()
+        self.images = ImagePreparation(cfg.crop.size)
+        self.device = device
+
+    def predict(
+        self, images: Sequence[Image], boxes: Sequence[Box] | NDArray[Any] | None = None, batch_size: int = 32
+    ) -> Iterator[Prediction]:
+        """Return an iterator over the predictions of images in their order; they are made batch by batch.
+
+        Args:
+            images: paths, or RGB pixels (H, W, 3) uint8.
+            boxes: for each image (x, y, width, height) in pixels, or None for all of it; None: all of every image.
+            batch_size: images that the network sees at once.
+
+        Raises:
+            ConfigError: a batch size below 1.
+            DataError: another number of boxes than of images; and, when its batch is predicted, an image that cannot
+                be read or is no such array.
+        """
+        if boxes is not None and len(boxes) != len(images):
+            raise DataError(f"got {len(boxes)} boxes for {len(images)} images; expected one for each, or None")
+        if batch_size < 1:
+            raise ConfigError(f"batch_size={batch_size} is invalid; expected 1 or more")
+        given = [None] * len(images) if boxes is None else boxes
+        return self._predict_batches(images, given, batch_size)
+
+    def _predict_batches(
+        self, images: Sequence[Image], boxes: Sequence[Box] | NDArray[Any], batch_size: int
+    ) -> Iterator[Prediction]:
+        for start in range(0, len(images), batch_size):
+            rows = range(start, min(start + batch_size, len(images)))
+            crops = [self._cut(images[row], boxes[row]) for row in rows]
+            yield from self._predict_batch(crops)
+
+    def _cut(self, image: Image, box: Box) -> tuple[NDArray[np.uint8], NDArray[np.float64]]:
+        """Pixels of a crop, and (3, 3) image pixels → crop pixels."""
+        pixels = _read_pixels(image)
+        corners = np.full(4, np.nan, dtype=np.float32) if box is None else np.asarray(box, dtype=np.float32)
+        if corners.shape != (4,):
+            raise DataError(f"a box is {box!r}; expected x, y, width and height in pixels, or None")
+        placement = self.crop.place(corners, pixels.shape[:2], IDENTITY_WARP)
+        return warp_image(pixels, placement.matrix, self.crop.size), placement.matrix
+
+    @torch.inference_mode()
+    def _predict_batch(self, crops: Sequence[tuple[NDArray[np.uint8], NDArray[np.float64]]]) -> list[Prediction]:
+        batch = {"image": torch.from_numpy(np.stack([pixels for pixels, _ in crops])).to(self.device)}
+        matrices = np.stack([matrix for _, matrix in crops])
+        image = self.backbone.normalise(self.images.prepare(batch, training=False))
+        output = self.backbone(image)
+        mirrored = self.backbone(image.flip(-1)) if self.task.uses_mirrored_images else None
+        losses = self.head(output.features).float().cpu().numpy()
+        tensors = self.task.predict(output, mirrored)
+        arrays = {name: values.cpu().numpy() for name, values in tensors.items()}
+        mapped = self.task.map_to_image(arrays, matrices)
+        predictions = []
+        for row, loss in enumerate(losses.tolist()):
+            values = {name: column[row] for name, column in mapped.items()}
+            predictions.append(Prediction(predicted_loss=loss, **self.task.present(values)))
+        return predictions
+
+
+def _find_weights(run_dir: Path, config: dict[str, Any]) -> Path:
+    """The checkpoint that the last committed round was tested with; StateError."""
+    state = load_state(run_dir / "state.json")
+    if state is None or not state.rounds:
+        raise StateError(f"{run_dir} has no finished round; run its `llpp run` command again to resume")
+    last = state.rounds[-1]
+    training = config.get("training") or {}
+    only_head = last.number == 0 and training.get("base") == "backbone"
+    which = "last" if only_head else str(training.get("weights", "last"))
+    path = layout.get_checkpoint_path(layout.get_round_dir(run_dir, last.number), which)
+    if layout.is_damaged(run_dir, last, path.name):
+        raise StateError(f"{path} is missing or damaged; restore it from a backup, or train that run again")
+    return path
+
+
+def _read_pixels(image: Image) -> NDArray[np.uint8]:
+    if isinstance(image, str | Path):
+        return read_image(Path(image))
+    if not isinstance(image, np.ndarray) or image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
+        found = f"{image.dtype} of shape {image.shape}" if isinstance(image, np.ndarray) else type(image).__name__
+        raise DataError(f"an image is {found}; expected a path, or RGB pixels (H, W, 3) as uint8")
+    return image

@@ -1,0 +1,1 @@
+"""Oracle plug-ins: where labels come from; one file here and one YAML in conf/."""

@@ -1,0 +1,22 @@
+"""The metric of the task in the report: its name, and the quantities that it appears in.
+
+A quantity is a column of a round's row; `{metric}` in it stands for the name that the task gives its metric.
+"""
+
+METRIC_SETTINGS = "pck"  # section of config.yaml that says how pose measures it; other tasks have no such section
+DEFAULT_NAME = "pck"  # of runs that recorded none, which had only poses
+DEFAULT_TITLE = "PCK"
+
+TEST_METRIC = "test_{metric}"  # on the test images
+TEST_METRIC_AREA = f"{TEST_METRIC}_auc"  # area under its curve over all thresholds
+TEST_METRIC_AT = f"{TEST_METRIC}_at_"  # followed by another threshold
+SELECTED_METRIC = "selected_{metric}"  # of the images that the round selected
+POOL_METRIC = "pool_{metric}"  # of all unlabelled images that were scored
+
+# Column of a round's score tables: one value per image.
+IMAGE_METRIC = "quality"
+
+
+def resolve_column(quantity: str, metric: str) -> str:
+    """Return the column of a quantity: `test_{metric}` → test_pck."""
+    return quantity.replace("{metric}", metric)

@@ -1,0 +1,178 @@
+"""The contract of tasks: what a network is trained for, and how well it does it.
+
+Learning Loss needs three things of a task: one loss per image, features, and a measure. Backbones, heads, objectives,
+acquisitions, rounds and reports see nothing else of it. B images of a batch, N records of a dataset.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+from torchmetrics import Metric, MetricCollection
+
+from llpp.backbones.base import Backbone
+from llpp.datasets.base import AnyDataset
+from llpp.types import Batch, Output, PlacedCrops
+
+Arrays = Mapping[str, NDArray[Any]]
+Colour = tuple[int, int, int]  # RGB, 0 to 255
+
+
+@dataclass(frozen=True)
+class Listing:
+    """A table of words with remarks below it."""
+
+    title: str
+    columns: tuple[str, ...]
+    rows: Sequence[tuple[str, ...]]
+    remarks: Sequence[str] = ()
+
+
+@dataclass(frozen=True)
+class Symbol:
+    """A sign in pictures of labels, for their legend."""
+
+    text: str
+    width: int  # pixels for sign and text
+    draw: Callable[[NDArray[np.uint8], NDArray[np.float64]], None]  # onto a canvas at a point (2,)
+
+
+def format_share(part: int, whole: int) -> str:
+    """Return a count and its percentage; only exactly none and all are shown as 0 % and 100 %."""
+    if not whole:
+        return "0"
+    percent = 100 * part / whole
+    if part in (0, whole):
+        return f"{part:,} ({percent:.0f} %)"
+    percent = min(max(percent, 0.1), 99.9)
+    return f"{part:,} ({percent:.1f} %)"
+
+
+class Task(ABC):
+    """What the network is trained for: its target, its loss per image, its metric."""
+
+    name: str
+    dataset: AnyDataset  # whose records it reads
+    loss_name: str  # how logs call the loss: train/<loss_name>
+    metric_name: str  # how logs and columns call the metric: val/<metric_name>, test_<metric_name>
+    metric_title: str  # how sentences call it
+    higher_is_better: bool = True
+    part_word: str  # what the metric is broken down into: joint, class
+    record_word: str  # what a record of the dataset is, in plural: persons, images
+    offers: frozenset[str] = frozenset()  # what `predict` gives: columns that an acquisition may need
+    shown: frozenset[str] = frozenset()  # of these, what is kept of selected images and drawn
+    uses_mirrored_images: bool = False  # whether `predict` wants the output for mirrored images, too
+
+    @property
+    @abstractmethod
+    def part_names(self) -> Sequence[str]:
+        """Names of the joints or classes; columns test_<metric_name>_<part>."""
+
+    @abstractmethod
+    def check_backbone(self, backbone: Backbone) -> None:
+        """Raise ConfigError if the backbone's output is of another kind."""
+
+    # The dataset's side: N records as NumPy arrays, in the loaders' processes.
+
+    @property
+    @abstractmethod
+    def label_arrays(self) -> tuple[NDArray[Any], ...]:
+        """The labels as arrays (N, …), in a fixed order: another annotation has other values."""
+
+    @property
+    def normaliser(self) -> NDArray[np.float32] | None:
+        """(N,) lengths, image pixels, that the measure divides by; None where it divides by nothing."""
+        return None
+
+    @abstractmethod
+    def crop_labels(self, crops: PlacedCrops) -> dict[str, NDArray[Any]]:
+        """Labels of B crops, as entries of their batch."""
+
+    # The network's side: tensors on the device. Nothing here may make the host wait for the device.
+
+    @abstractmethod
+    def compute_losses(self, output: Output, batch: Batch) -> tuple[Tensor, Tensor]:
+        """(B,) losses, 0 or more, and (B,) bool: whether there was something to compare.
+
+        Their mean trains the network; detached, they are what the loss head learns to predict.
+        """
+
+    @abstractmethod
+    def predict(self, output: Output, mirrored: Output | None = None) -> dict[str, Tensor]:
+        """(B, …) results per image, in crop pixels, by the names of `offers`."""
+
+    @abstractmethod
+    def compute_quality(self, predictions: Mapping[str, Tensor], batch: Batch) -> Tensor:
+        """(B,) how good each prediction is, 0 to 1; NaN where it is unknown. Below one half it is a failure."""
+
+    @abstractmethod
+    def make_metric(self) -> Metric | MetricCollection:
+        """A new measure over a set of images; adds up over batches and ranks."""
+
+    @abstractmethod
+    def update_metric(
+        self, metric: Metric | MetricCollection, predictions: Mapping[str, Tensor], batch: Batch
+    ) -> None:
+        """Add a batch to a measure of `make_metric`."""
+
+    @abstractmethod
+    def summarise_metric(self, metric: Metric | MetricCollection) -> dict[str, Tensor]:
+        """The measure as scalars by column, without the prefix: `metric_name` first; NaN where it is undefined."""
+
+    # What people see.
+
+    @abstractmethod
+    def describe_metric(self, rows: NDArray[np.int64]) -> str:
+        """The metric over some rows as tables call it, as in PCK@0.2."""
+
+    @property
+    def normaliser_source(self) -> str | None:
+        """Where the normaliser comes from, in words; None without one."""
+        return None
+
+    def map_to_image(self, predictions: Arrays, matrices: NDArray[np.float64]) -> dict[str, NDArray[Any]]:
+        """Predictions in crop pixels → image pixels, given (B, 3, 3) image pixels → crop pixels."""
+        return dict(predictions)
+
+    @abstractmethod
+    def present(self, prediction: Arrays) -> dict[str, Any]:
+        """What a user gets of one image's prediction, in image pixels, by name."""
+
+    @abstractmethod
+    def draw(self, image: NDArray[np.uint8], row: int, prediction: Arrays) -> NDArray[np.uint8]:
+        """A picture for the gallery: truth and prediction of one record on its image (H, W, 3).
+
+        `prediction` has the entries of `shown` for this record, in image pixels.
+        """
+
+    @abstractmethod
+    def describe_labels(self) -> str:
+        """What the labels are, for a headline: 14 joints, ten classes."""
+
+    @abstractmethod
+    def tabulate_labels(self) -> list[Listing]:
+        """Tables about the labels, for `llpp data`."""
+
+    def describe_crops(self, padding: float) -> list[str]:
+        """What crops of `padding` × the box do to the labels, one fact per line."""
+        return []
+
+    def list_symbols(self) -> list[Symbol]:
+        """The signs that `draw_label` uses, from left to right."""
+        return []
+
+    @abstractmethod
+    def draw_label(self, tile: NDArray[np.uint8], row: int, matrix: NDArray[np.float64]) -> None:
+        """Draw the truth of a record on its enlarged crop; `matrix` (3, 3) maps image pixels → pixels of the tile."""
+
+    def describe(self, row: int, prediction: Arrays) -> str:
+        """What to write below the picture that `draw` makes, if anything."""
+        return ""
+
+    def explain_colours(self) -> list[tuple[Colour, str]]:
+        """The colours that `draw` uses, with what they mean, for the gallery's legend."""
+        return []

@@ -1,0 +1,187 @@
+"""Image classification: cross-entropy per image, accuracy.
+
+B images, C classes.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, cast
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional
+from torchmetrics import Metric, MetricCollection
+from torchmetrics.classification import MulticlassAccuracy, MulticlassStatScores
+
+from llpp.backbones.base import Backbone
+from llpp.datasets.base import SPLITS, AnyDataset
+from llpp.datasets.classes import UNKNOWN, ClassLabels
+from llpp.errors import ConfigError
+from llpp.tasks.base import Arrays, Colour, Listing, Task, format_share
+from llpp.tasks.classification.drawing import CORRECT, WRONG, draw_tile, write_label
+from llpp.types import Batch, Output, PlacedCrops
+
+SUPPORT = 4  # column of torchmetrics' counts: the number of images that show a class
+MAX_PARTS = 20  # classes whose accuracy has a column of its own; more would bury the others
+
+
+class ClassificationTask(Task):
+    """The class of an image.
+
+    `predict` gives `predicted_class` (B,), `confidence` (B,), the largest softmax probability, `entropy` (B,) of the
+    softmax in nats, and `margin` (B,) between its two largest probabilities.
+    """
+
+    name = "classification"
+    loss_name = "cross_entropy"
+    metric_name = "accuracy"
+    metric_title = "accuracy"
+    part_word = "class"
+    record_word = "images"
+    offers = frozenset({"predicted_class", "confidence", "entropy", "margin"})
+    shown = frozenset({"predicted_class", "confidence"})
+
+    def __init__(self, dataset: AnyDataset) -> None:
+        labels = dataset.records.labels
+        if not isinstance(labels, ClassLabels):
+            raise ConfigError(
+                f"task=classification needs classes, and dataset {dataset.name} has none; use dataset=digits, "
+                "cifar10 or image_folder, or task=pose"
+            )
+        self.dataset = dataset
+        self.labels = labels
+
+    @property
+    def part_names(self) -> Sequence[str]:
+        """See `Task.part_names`."""
+        classes = self.labels.classes
+        return classes if len(classes) <= MAX_PARTS else ()
+
+    def check_backbone(self, backbone: Backbone) -> None:
+        """See `Task.check_backbone`."""
+        if backbone.heatmap_stride is not None:
+            raise ConfigError(
+                "task=classification needs a backbone that gives one vector per image; use backbone=resnet18"
+            )
+
+    @property
+    def label_arrays(self) -> tuple[NDArray[Any], ...]:
+        """See `Task.label_arrays`."""
+        return self.labels.arrays
+
+    def crop_labels(self, crops: PlacedCrops) -> dict[str, NDArray[Any]]:
+        """`label` (B,), UNKNOWN where there is none; a class does not move with its crop."""
+        label = self.labels.index[crops.rows]
+        label[crops.idle] = UNKNOWN
+        return {"label": label}
+
+    def compute_losses(self, output: Output, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Cross-entropy of each image, 0 without a class."""
+        label = batch["label"]
+        losses = functional.cross_entropy(output.raw.float(), label, ignore_index=UNKNOWN, reduction="none")
+        return losses, label != UNKNOWN
+
+    def predict(self, output: Output, mirrored: Output | None = None) -> dict[str, Tensor]:
+        """See the class."""
+        logits = output.raw.float()
+        log_probabilities = torch.log_softmax(logits, dim=1)
+        probabilities = log_probabilities.exp()
+        top = probabilities.topk(2, dim=1)
+        return {
+            "predicted_class": top.indices[:, 0],
+            "confidence": top.values[:, 0],
+            "entropy": -(probabilities * log_probabilities).sum(dim=1),
+            "margin": top.values[:, 0] - top.values[:, 1],
+        }
+
+    def compute_quality(self, predictions: Mapping[str, Tensor], batch: Batch) -> Tensor:
+        """1 for the right class, 0 for a wrong one; NaN without a class."""
+        label = batch["label"]
+        correct = (predictions["predicted_class"] == label).float()
+        return correct.where(label != UNKNOWN, torch.nan)
+
+    def make_metric(self) -> MetricCollection:
+        """See `Task.make_metric`."""
+        # Validating the arguments would make the host wait for the device in every batch.
+        options: dict[str, Any] = {
+            "num_classes": self.labels.outputs,
+            "ignore_index": UNKNOWN,
+            "validate_args": False,
+        }
+        return MetricCollection(
+            {
+                "all": MulticlassAccuracy(average="micro", **options),
+                "by_class": MulticlassAccuracy(average="none", **options),
+                "counts": MulticlassStatScores(average="none", **options),
+            },
+            compute_groups=False,
+        )
+
+    def update_metric(
+        self, metric: Metric | MetricCollection, predictions: Mapping[str, Tensor], batch: Batch
+    ) -> None:
+        """See `Task.update_metric`."""
+        metric.update(predictions["predicted_class"], batch["label"])
+
+    def summarise_metric(self, metric: Metric | MetricCollection) -> dict[str, Tensor]:
+        """`accuracy`, and for few classes `accuracy_<class>`, the share of its images that are recognised.
+
+        NaN without any image.
+        """
+        values = cast(dict[str, Tensor], metric.compute())
+        # torchmetrics calls the accuracy of no images 0; of a class that no image shows, it is unknown.
+        images = values["counts"][:, SUPPORT]
+        accuracy = values["all"].where(images.sum() > 0, torch.nan)
+        by_class = values["by_class"].where(images > 0, torch.nan)
+        summary = {"accuracy": accuracy}
+        for name, value in zip(self.part_names, by_class, strict=False):
+            summary[f"accuracy_{name}"] = value
+        return summary
+
+    def describe_metric(self, rows: NDArray[np.int64]) -> str:
+        """See `Task.describe_metric`."""
+        return "accuracy"
+
+    def present(self, prediction: Arrays) -> dict[str, Any]:
+        """`class_name` and its `confidence`, 0 to 1."""
+        name = self.labels.classes[int(prediction["predicted_class"])]
+        return {"class_name": name, "confidence": float(prediction["confidence"])}
+
+    def draw(self, image: NDArray[np.uint8], row: int, prediction: Arrays) -> NDArray[np.uint8]:
+        """The image, framed by whether its class was recognised."""
+        correct = int(prediction["predicted_class"]) == int(self.labels.index[row])
+        return draw_tile(image, correct)
+
+    def explain_colours(self) -> list[tuple[Colour, str]]:
+        """See `Task.explain_colours`."""
+        return [(CORRECT, "right class"), (WRONG, "wrong class")]
+
+    def describe(self, row: int, prediction: Arrays) -> str:
+        """True and predicted class."""
+        truth = int(self.labels.index[row])
+        true_name = "unknown" if truth == UNKNOWN else self.labels.classes[truth]
+        predicted = self.labels.classes[int(prediction["predicted_class"])]
+        return f"{true_name} → {predicted} ({float(prediction['confidence']):.0%})"
+
+    def describe_labels(self) -> str:
+        """See `Task.describe_labels`."""
+        return f"{len(self.labels.classes)} classes"
+
+    def tabulate_labels(self) -> list[Listing]:
+        """The images of each class by split."""
+        split = self.dataset.records.split
+        rows = []
+        for number, name in enumerate(self.labels.classes):
+            counts = []
+            for part in SPLITS:
+                inside = split == part
+                count = int((self.labels.index[inside] == number).sum())
+                counts.append(format_share(count, int(inside.sum())))
+            rows.append((name, *counts))
+        return [Listing("Classes", ("class", *SPLITS), rows)]
+
+    def draw_label(self, tile: NDArray[np.uint8], row: int, matrix: NDArray[np.float64]) -> None:
+        """The name of the class in a corner."""
+        truth = int(self.labels.index[row])
+        write_label(tile, "?" if truth == UNKNOWN else self.labels.classes[truth])

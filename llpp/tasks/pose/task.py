@@ -1,0 +1,240 @@
+"""Human pose: Gaussian heatmaps of joints, a heatmap loss per image, PCK.
+
+B images, K joints, S stacks, h × w heatmap cells.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from functools import cached_property, partial
+from typing import Any, cast
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torchmetrics import Metric, MetricCollection
+
+from llpp.backbones.base import Backbone
+from llpp.datasets.base import AnyDataset
+from llpp.datasets.pose import Normaliser, PoseDataset, PoseLabels
+from llpp.errors import ConfigError, DataError
+from llpp.geometry import compute_scale, move_points
+from llpp.tasks.base import Arrays, Colour, Listing, Symbol, Task
+from llpp.tasks.pose.drawing import (
+    LEGEND_GREY,
+    SIDE_COLOURS,
+    TRUTH_COLOUR,
+    draw_dot,
+    draw_joints,
+    draw_person,
+    draw_ring,
+)
+from llpp.tasks.pose.facts import describe_joints_outside, tabulate_joints, tabulate_normalisers
+from llpp.tasks.pose.heatmaps import HeatmapCodec
+from llpp.tasks.pose.losses import PoseLoss
+from llpp.tasks.pose.pck import PCK, PCKDefinition
+from llpp.types import Batch, Output, PlacedCrops
+
+
+class PoseTask(Task):
+    """Joints of one person per crop.
+
+    Args:
+        dataset: has joints as labels.
+        loss: compares heatmaps of all stacks with targets.
+        pck: see `PCKDefinition`.
+        heatmap: `sigma` and `peak` of the targets, see `HeatmapCodec`.
+        flip_test: joints from heatmaps averaged with those of the mirrored image; losses are the image's own.
+    """
+
+    name = "pose"
+    loss_name = "pose_loss"
+    metric_name = "pck"
+    metric_title = "PCK"
+    part_word = "joint"
+    record_word = "persons"
+    offers = frozenset({"joints"})
+    shown = frozenset({"joints"})
+
+    def __init__(
+        self,
+        dataset: AnyDataset,
+        loss: PoseLoss,
+        pck: Mapping[str, Any],
+        heatmap: Mapping[str, Any],
+        flip_test: bool = False,
+    ) -> None:
+        labels = dataset.records.labels
+        if not isinstance(dataset, PoseDataset) or not isinstance(labels, PoseLabels):
+            raise ConfigError(
+                f"task=pose needs joints, and dataset {dataset.name} has none; use a dataset of poses, or "
+                "task=classification"
+            )
+        self.dataset: PoseDataset = dataset
+        self.labels = labels
+        self.loss = loss
+        self.definition = PCKDefinition(**pck)
+        self.codec = HeatmapCodec(**heatmap)
+        self.uses_mirrored_images = flip_test
+        self._flip_order = np.array(labels.skeleton.flip_order)
+        self._pck = self.make_metric()
+
+    @cached_property
+    def _normaliser(self) -> Normaliser:
+        """The length of each person; ConfigError where the dataset has none of this name."""
+        return self.dataset.get_normaliser(self.definition.normaliser)
+
+    @cached_property
+    def _lengths(self) -> NDArray[np.float32]:
+        """(N,) what distances are divided by, image pixels."""
+        return (self._normaliser.values * self.definition.factor).astype(np.float32)
+
+    @property
+    def part_names(self) -> Sequence[str]:
+        """See `Task.part_names`."""
+        return self.labels.skeleton.joints
+
+    def check_backbone(self, backbone: Backbone) -> None:
+        """See `Task.check_backbone`."""
+        if backbone.heatmap_stride is None:
+            raise ConfigError("task=pose needs a backbone that gives heatmaps; use backbone=hourglass")
+
+    @property
+    def label_arrays(self) -> tuple[NDArray[Any], ...]:
+        """See `Task.label_arrays`."""
+        return self.labels.arrays
+
+    @property
+    def normaliser(self) -> NDArray[np.float32]:
+        """See `Task.normaliser`; without the definition's factor."""
+        return self._normaliser.values
+
+    @property
+    def normaliser_source(self) -> str:
+        """See `Task.normaliser_source`."""
+        return self._normaliser.source
+
+    def crop_labels(self, crops: PlacedCrops) -> dict[str, NDArray[Any]]:
+        """`joints` (B, K, 2) crop pixels, NaN where `visible` (B, K) is 0; `normaliser` (B,) crop pixels."""
+        visible = self.labels.visible[crops.rows]
+        visible[crops.idle] = 0
+        joints = move_points(self.labels.joints[crops.rows], crops.matrices)
+        # In a mirrored image the left wrist is where a right one would be.
+        joints[crops.flipped] = joints[crops.flipped][:, self._flip_order]
+        visible[crops.flipped] = visible[crops.flipped][:, self._flip_order]
+        scales = np.array([compute_scale(matrix) for matrix in crops.matrices])
+        normaliser = (self._lengths[crops.rows] * scales).astype(np.float32)
+        return {"joints": joints, "visible": visible, "normaliser": normaliser}
+
+    def compute_losses(self, output: Output, batch: Batch) -> tuple[Tensor, Tensor]:
+        """See `Task.compute_losses`; an image compares if a labelled joint is on the map."""
+        heatmaps = output.raw
+        codec = self._get_codec(output)
+        shape = (heatmaps.shape[-2], heatmaps.shape[-1])
+        has_target = codec.has_target(batch["joints"], batch["visible"], shape)
+        target = codec.encode(batch["joints"], batch["visible"], shape)
+        return self.loss(heatmaps, target, has_target), has_target.any(dim=1)
+
+    def predict(self, output: Output, mirrored: Output | None = None) -> dict[str, Tensor]:
+        """`joints` (B, K, 2), crop pixels, from the last stack's heatmaps."""
+        maps = self.loss.to_heatmaps(output.raw[:, -1])
+        if mirrored is not None:
+            flipped = self.loss.to_heatmaps(mirrored.raw[:, -1]).flip(-1)
+            renamed = torch.stack([flipped[:, joint] for joint in self._flip_order.tolist()], dim=1)
+            maps = (maps + renamed) / 2
+        joints, _ = self._get_codec(output).decode(maps)
+        return {"joints": joints}
+
+    def _get_codec(self, output: Output) -> HeatmapCodec:
+        return replace(self.codec, stride=cast(int, output.stride))
+
+    def compute_quality(self, predictions: Mapping[str, Tensor], batch: Batch) -> Tensor:
+        """PCK of each image: (B,), NaN where no joint counts."""
+        distances = self._pck.compute_distances(
+            predictions["joints"], batch["joints"], batch["visible"], batch["normaliser"]
+        )
+        return self._pck.compute_per_image(distances)
+
+    def make_metric(self) -> PCK:
+        """See `Task.make_metric`."""
+        return PCK(self.part_names, self.definition)
+
+    def update_metric(
+        self, metric: Metric | MetricCollection, predictions: Mapping[str, Tensor], batch: Batch
+    ) -> None:
+        """See `Task.update_metric`."""
+        metric.update(predictions["joints"], batch["joints"], batch["visible"], batch["normaliser"])
+
+    def summarise_metric(self, metric: Metric | MetricCollection) -> dict[str, Tensor]:
+        """`pck`, `pck_auc`, `pck_at_<threshold>`, `pck_<joint>`, and `undefined`: images without a normaliser."""
+        values = cast(dict[str, Tensor], metric.compute())
+        summary = {"pck": values["mean"], "pck_auc": values["auc"]}
+        for prefix, column in (("at/", "pck_at_"), ("joint/", "pck_")):
+            for name, value in values.items():
+                if name.startswith(prefix):
+                    summary[column + name.removeprefix(prefix)] = value
+        summary["undefined"] = values["undefined"]
+        return summary
+
+    def describe_metric(self, rows: NDArray[np.int64]) -> str:
+        """See `Task.describe_metric`; a tilde marks an estimated normaliser."""
+        return self.definition.format_label(bool(self._normaliser.estimated[rows].any()))
+
+    def map_to_image(self, predictions: Arrays, matrices: NDArray[np.float64]) -> dict[str, NDArray[Any]]:
+        """See `Task.map_to_image`."""
+        mapped = dict(predictions)
+        if "joints" in mapped:
+            mapped["joints"] = move_points(mapped["joints"], np.asarray(np.linalg.inv(matrices)))
+        return mapped
+
+    def present(self, prediction: Arrays) -> dict[str, Any]:
+        """`joints` (K, 2), image pixels."""
+        return {"joints": prediction["joints"]}
+
+    def draw(self, image: NDArray[np.uint8], row: int, prediction: Arrays) -> NDArray[np.uint8]:
+        """The person's surroundings with labelled and predicted limbs."""
+        true = self.labels.joints[row]
+        joints = prediction["joints"]
+        if joints.size != true.size:
+            raise DataError(f"a prediction has {joints.size // 2} joints, the dataset {len(true)}")
+        box = self.dataset.records.boxes[row]
+        return draw_person(image, true, joints.reshape(true.shape), box, self.labels.skeleton)
+
+    def describe_labels(self) -> str:
+        """See `Task.describe_labels`."""
+        skeleton = self.labels.skeleton
+        return (
+            f"{len(skeleton.joints)} joints, {len(skeleton.flip_pairs)} left–right pairs, {len(skeleton.edges)} limbs"
+        )
+
+    def tabulate_labels(self) -> list[Listing]:
+        """See `Task.tabulate_labels`."""
+        return [tabulate_joints(self.labels), tabulate_normalisers(self.dataset, self.definition.normaliser)]
+
+    def describe_crops(self, padding: float) -> list[str]:
+        """See `Task.describe_crops`."""
+        return [describe_joints_outside(self.labels, self.dataset.records.boxes, padding)]
+
+    def list_symbols(self) -> list[Symbol]:
+        """See `Task.list_symbols`."""
+        return [
+            Symbol("visible", 60, partial(draw_dot, colour=LEGEND_GREY)),
+            Symbol("occluded", 80, partial(draw_ring, colour=LEGEND_GREY)),
+            Symbol("left", 44, partial(draw_dot, colour=SIDE_COLOURS["left"])),
+            Symbol("right", 52, partial(draw_dot, colour=SIDE_COLOURS["right"])),
+            Symbol("middle", 62, partial(draw_dot, colour=SIDE_COLOURS["middle"])),
+        ]
+
+    def explain_colours(self) -> list[tuple[Colour, str]]:
+        """See `Task.explain_colours`."""
+        return [
+            (TRUTH_COLOUR, "truth"),
+            (SIDE_COLOURS["left"], "predicted, person's left"),
+            (SIDE_COLOURS["right"], "predicted, person's right"),
+            (SIDE_COLOURS["middle"], "predicted, middle"),
+        ]
+
+    def draw_label(self, tile: NDArray[np.uint8], row: int, matrix: NDArray[np.float64]) -> None:
+        """Limbs, and a dot for each visible or a ring for each occluded joint."""
+        points = move_points(self.labels.joints[row], matrix)
+        draw_joints(tile, points, self.labels.visible[row], self.labels.skeleton)

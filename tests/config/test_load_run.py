@@ -1,0 +1,121 @@
+"""`llpp.load`: a finished run predicts images, with the numbers that the run itself found."""
+
+import shutil
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from helpers.experiments import FIGURES, tiny
+
+import llpp
+from llpp.datasets.synthetic.dataset import SyntheticFigures
+from llpp.errors import ConfigError, DataError, StateError
+from llpp.rounds import loop
+
+OLD = Path(__file__).parents[1] / "run_dir/run_before_the_move"
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """A run whose last round has tested its images."""
+    run_dir = tmp_path_factory.mktemp("finished") / "run"
+    loop.run_rounds(tiny(run_dir, *FIGURES, "rounds=1", "trainer.precision=32-true"))
+    return run_dir
+
+
+def figures():
+    return SyntheticFigures(size=48, initial=12, pool=24, val=4, test=8)
+
+
+@pytest.mark.slow
+def test_predicted_losses_are_those_of_the_run(finished):
+    data = figures()
+    table = pq.read_table(finished / "round_00/test.parquet").to_pydict()
+    rows = data.records.ids.find_rows(table["id"]).tolist()
+    run = llpp.load(finished)
+    images, boxes = [data.load(row) for row in rows], [data.records.boxes[row] for row in rows]
+    found = list(run.predict(images, boxes, batch_size=3))
+    assert [p.predicted_loss for p in found] == pytest.approx(table["predicted_loss"], rel=1e-4)
+    assert found[0].joints.shape == (14, 2)
+
+
+@pytest.mark.slow
+def test_a_path_is_read_and_a_whole_image_is_cropped_without_a_box(finished, tmp_path):
+    pixels = figures().load(0)
+    cv2.imwrite(str(tmp_path / "a.png"), pixels[..., ::-1])
+    run = llpp.load(finished)
+    one, other = run.predict([tmp_path / "a.png", pixels], boxes=[None, None])
+    assert one.predicted_loss == other.predicted_loss and np.array_equal(one.joints, other.joints)
+    (boxed,) = run.predict([pixels], boxes=[(10, 10, 20, 20)])
+    assert not np.allclose(boxed.joints, one.joints)
+
+
+@pytest.mark.slow
+def test_an_older_run_loads():
+    (found,) = llpp.load(OLD).predict([np.zeros((48, 48, 3), np.uint8)])
+    assert found.joints.shape == (14, 2) and np.isfinite(found.predicted_loss)
+
+
+@pytest.mark.slow
+def test_wrong_input_is_a_sentence(finished, tmp_path):
+    run = llpp.load(finished)
+    for images, boxes, sentence in (
+        (["nothing.jpg"], None, "image nothing.jpg is missing"),
+        ([np.zeros((4, 4))], None, r"an image is float64 of shape \(4, 4\); expected a path, or RGB pixels"),
+        ([None], None, "an image is NoneType"),
+        ([np.zeros((4, 4, 3), np.uint8)], [], "got 0 boxes for 1 images"),
+        ([np.zeros((4, 4, 3), np.uint8)], [(1, 2)], "expected x, y, width and height"),
+    ):
+        with pytest.raises(DataError, match=sentence):
+            list(run.predict(images, boxes))
+    with pytest.raises(StateError, match=r"has no readable config\.yaml"):
+        llpp.load(tmp_path)
+
+
+@pytest.mark.slow
+def test_nothing_of_a_strangers_run_is_executed(finished, tmp_path):
+    shutil.copytree(finished, tmp_path / "run")
+    path = tmp_path / "run/config.yaml"
+    path.write_text(path.read_text().replace("llpp.heads.multiscale_conv.MultiscaleConvHead", "os.system"))
+    with pytest.raises(ConfigError, match=r"names _target_ 'os.system'"):
+        llpp.load(tmp_path / "run")
+
+
+@pytest.mark.slow
+def test_boxes_may_be_an_array(finished):
+    data = figures()
+    boxes = data.records.boxes[:2]
+    images = [data.load(0), data.load(1)]
+    run = llpp.load(finished)
+    from_array = [found.predicted_loss for found in run.predict(images, boxes)]
+    assert from_array == [found.predicted_loss for found in run.predict(images, [tuple(box) for box in boxes])]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("old", "new", "sentence"),
+    [
+        ("\nhead:", "\nhad:", "has no section head"),
+        ("padding: 1.25", "padding: ${oc.env:HOME}", "has the interpolation"),
+        ("channels: 8", "channels: 16", "the weights of .* do not fit the backbone"),
+    ],
+)
+def test_a_config_that_does_not_fit_is_a_sentence(finished, tmp_path, old, new, sentence):
+    shutil.copytree(finished, tmp_path / "run")
+    path = tmp_path / "run/config.yaml"
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new))
+    with pytest.raises((StateError, ConfigError), match=sentence):
+        llpp.load(tmp_path / "run")
+
+
+@pytest.mark.slow
+def test_a_damaged_checkpoint_is_a_sentence(finished, tmp_path):
+    shutil.copytree(finished, tmp_path / "run")
+    path = tmp_path / "run/round_00/last.ckpt"
+    path.write_bytes(path.read_bytes()[:-50])
+    with pytest.raises(StateError, match=r"last.ckpt is missing or damaged"):
+        llpp.load(tmp_path / "run")
