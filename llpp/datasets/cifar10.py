@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from llpp.datasets.base import ImageDataset, Records
-from llpp.datasets.classes import ClassLabels
+from llpp.datasets.base import ImageDataset
+from llpp.datasets.classes import ClassLabels, build_records
 from llpp.datasets.splits import draw_splits
 from llpp.errors import DataError, expect
 from llpp.files import read_bytes
@@ -84,15 +84,7 @@ class Cifar10(ImageDataset[ClassLabels]):
         self.pixel_digest = hashlib.sha256(self._images.data).hexdigest()
         split = np.array(splits, dtype=np.str_)[rows]
         ids = Ids(f"cifar10/{names[row]}" for row in rows.tolist())
-        self.records = Records(
-            ids=ids,
-            images=ids,
-            split=split,
-            boxes=np.full((len(rows), 4), np.nan, dtype=np.float32),
-            box_source="image",
-            may_start=split == "train",
-            labels=ClassLabels(CLASSES, np.concatenate(labels)[rows]),
-        )
+        self.records = build_records(ids, split, CLASSES, np.concatenate(labels)[rows])
 
     def load(self, row: int) -> NDArray[np.uint8]:
         """See `ImageDataset.load`."""

@@ -1,13 +1,15 @@
 """Labels of classification: one class per image."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from llpp.datasets.base import Labels
+from llpp.datasets.base import Labels, Records
 from llpp.errors import DataError
+from llpp.ids import Ids
 
 UNKNOWN = -1  # in place of a class
 
@@ -43,3 +45,18 @@ class ClassLabels(Labels):
     def arrays(self) -> tuple[NDArray[Any], ...]:
         """See `Labels.arrays`."""
         return (self.index,)
+
+
+def build_records(
+    ids: Ids, split: NDArray[np.str_], classes: Sequence[str], index: NDArray[np.int64]
+) -> Records[ClassLabels]:
+    """Records of images that are taken whole and show one class each; those of the training split may start."""
+    return Records(
+        ids=ids,
+        images=ids,
+        split=split,
+        boxes=np.full((len(ids), 4), np.nan, dtype=np.float32),
+        box_source="image",
+        may_start=split == "train",
+        labels=ClassLabels(tuple(classes), index),
+    )

@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from llpp.datasets.base import ImageDataset, Records
-from llpp.datasets.classes import ClassLabels
+from llpp.datasets.base import ImageDataset
+from llpp.datasets.classes import ClassLabels, build_records
 from llpp.datasets.splits import draw_splits
 from llpp.errors import DataError
 from llpp.ids import Ids
@@ -47,15 +47,7 @@ class HandwrittenDigits(ImageDataset[ClassLabels]):
         self._pixels = table[rows, :-1].reshape(-1, SIDE, SIDE)
         self.pixel_digest = hashlib.sha256(self._pixels.data).hexdigest()
         ids = Ids(names[row] for row in rows.tolist())
-        self.records = Records(
-            ids=ids,
-            images=ids,
-            split=split,
-            boxes=np.full((len(rows), 4), np.nan, dtype=np.float32),
-            box_source="image",
-            may_start=split == "train",
-            labels=ClassLabels(tuple("0123456789"), table[rows, -1].astype(np.int64)),
-        )
+        self.records = build_records(ids, split, tuple("0123456789"), table[rows, -1].astype(np.int64))
 
     def load(self, row: int) -> NDArray[np.uint8]:
         """See `ImageDataset.load`."""

@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from llpp.datasets.base import SPLITS, ImageDataset, Records
-from llpp.datasets.classes import ClassLabels
+from llpp.datasets.base import SPLITS, ImageDataset
+from llpp.datasets.classes import ClassLabels, build_records
 from llpp.datasets.images import ImageFiles, read_image, read_reduced
 from llpp.datasets.splits import draw_splits
 from llpp.errors import DataError
@@ -70,15 +70,7 @@ class ImageFolder(ImageDataset[ClassLabels]):
         names = [path.as_posix() for _, path, _ in kept]
         self.paths = ImageFiles(self.root, names)
         index = np.array([classes.index(label) for _, _, label in kept], dtype=np.int64)
-        self.records = Records(
-            ids=Ids(names),
-            images=Ids(names),
-            split=split_column,
-            boxes=np.full((len(names), 4), np.nan, dtype=np.float32),
-            box_source="image",
-            may_start=split_column == "train",
-            labels=ClassLabels(classes, index),
-        )
+        self.records = build_records(Ids(names), split_column, classes, index)
 
     def load(self, row: int) -> NDArray[np.uint8]:
         """See `ImageDataset.load`."""
