@@ -51,7 +51,15 @@ GROWTH_TITLES = {
     "scoring_by_stacks": "scoring 256 images",
     "loading": "loading 1,024 crops of 256 pixels",
 }
-TABLE_HEAD = ("images × GPUs", "scored images/s", "training", "scoring", "all else", "round", "core-set adds")
+TABLE_HEAD = (
+    "images × GPUs",
+    "pool images per second of a round",
+    "training",
+    "scoring",
+    "all else",
+    "round",
+    "core-set adds",
+)
 
 
 def draw_fits(fits: Mapping[str, Fit]) -> bytes:

@@ -127,6 +127,7 @@ def _is_intact_archive(path: Path) -> bool:
         with zipfile.ZipFile(path) as archive:
             return archive.testzip() is None
     except (ValueError, NotImplementedError, RuntimeError, zipfile.BadZipFile):
+        # zipfile raises these for damage, encryption, and kinds of compression that it does not know.
         return False
 
 
