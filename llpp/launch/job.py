@@ -25,9 +25,10 @@ GRACE_SECONDS_RANK_ZERO = 20.0
 
 def job(cfg: DictConfig) -> None:
     """Run a config for Hydra: a failure ends a single run, but must not stop the other jobs of a sweep."""
-    # In a process of joblib or submitit nothing has done this yet.
-    terminal.accept_any_text()
-    terminal.outlive_readers()
+    if sweep.is_sweep_worker():
+        # Elsewhere the command line has done it.
+        terminal.accept_any_text()
+        terminal.outlive_readers()
     install_signal_handlers()
     is_sweep = HydraConfig.get().mode == RunMode.MULTIRUN
     # With Hydra's switch for debugging, a sweep ends at its first failure and shows the traceback.

@@ -3,8 +3,7 @@
 import os
 from typing import Any
 
-from joblib import register_parallel_backend
-from joblib._parallel_backends import LokyBackend
+from joblib.parallel import LokyBackend, register_parallel_backend
 
 from llpp.launch import signals
 

@@ -3,6 +3,7 @@
 import datetime
 import json
 import os
+import re
 import tempfile
 import time
 from collections import Counter
@@ -96,6 +97,24 @@ def is_sweep_worker() -> bool:
     journal = os.environ.get(JOURNAL_VARIABLE)
     # The journal's name contains the id of the process that the user started.
     return journal is not None and f".sweep-{os.getpid()}." not in journal
+
+
+@contextmanager
+def explain_lost_process() -> Iterator[None]:
+    """Turn joblib's error about a process that ended while it ran a job into an LlppError."""
+    from concurrent.futures.process import BrokenProcessPool
+
+    try:
+        yield
+    except BrokenProcessPool as error:
+        # joblib's text: {SIGKILL(-9)}, or {EXIT(143)} of a process that ended in order after SIGTERM.
+        found = re.search(r"exit codes of the workers are \{(.*)\}", str(error))
+        how = found[1] if found is not None else "without a word"
+        raise LlppError(
+            f"a process that ran jobs of this sweep has ended ({how}), because it was told to or because memory ran "
+            "out, and joblib stops the others then; finished work is kept: run the same command again, with a lower "
+            "hydra.launcher.n_jobs if it was for memory"
+        ) from error
 
 
 def summarise_jobs() -> list[str]:
