@@ -1,11 +1,16 @@
-"""Reading files up to a size limit, and replacing files whole or not at all."""
+"""Reading files up to a size limit, replacing files whole or not at all, and locking them."""
 
 import errno
+import fcntl
 import hashlib
 import os
 import stat
 from collections.abc import Callable
 from pathlib import Path
+from typing import IO, Any
+
+ENOTSUPP = 524  # of Linux; what some network file systems answer, and Python has no name for
+NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, ENOTSUPP}
 
 
 def read_bytes(path: Path, most: int) -> bytes:
@@ -59,6 +64,11 @@ def replace_file(path: Path, write: Callable[[Path], None]) -> None:
         with part.open("rb") as file:
             os.fsync(file.fileno())
         part.replace(path)
+    except OSError as error:
+        # The system names no file when a write fails, and a message has to say where there is no room.
+        if error.filename is None and error.errno is not None:
+            error.filename = str(path)
+        raise
     finally:
         part.unlink(missing_ok=True)
 
@@ -70,3 +80,23 @@ def replace_text(path: Path, text: str) -> None:
 
 def _write_text(path: Path, text: str) -> None:
     path.write_text(text, encoding="utf-8")
+
+
+class NoLocksError(OSError):
+    """A file on storage that has no locks."""
+
+
+def lock_file(file: IO[Any], shared: bool = False) -> None:
+    """Take the lock of an open file, which the kernel keeps until the file is closed by all who have it.
+
+    Raises:
+        BlockingIOError: another process has it.
+        NoLocksError: the storage has no locks, as some network and user-space file systems.
+    """
+    kind = fcntl.LOCK_SH if shared else fcntl.LOCK_EX
+    try:
+        fcntl.flock(file, kind | fcntl.LOCK_NB)
+    except OSError as error:
+        if error.errno not in NO_LOCKS:
+            raise
+        raise NoLocksError(error.errno, "its storage has no file locks", file.name) from error

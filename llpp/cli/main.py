@@ -3,13 +3,15 @@
 Nothing heavy is imported before a verb needs it, so `--help` answers at once.
 """
 
+import os
 import shlex
 import signal
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import NoReturn
 
-from llpp import __version__
+from llpp import __version__, storage, terminal
 from llpp.cli.analyze import run_analyze_command
 from llpp.cli.data import run_data_command
 from llpp.cli.report import run_report_command
@@ -41,6 +43,18 @@ VERBS: dict[str, Callable[[list[str]], int]] = {
 def main() -> None:
     """Run the command line that this process was started with, and exit."""
     arguments = sys.argv[1:]
+    terminal.accept_any_text()
+    if arguments[:1] == ["run"]:
+        # It goes on without a reader, as in `llpp run … | head`: its results are in the run directory.
+        terminal.outlive_readers()
+        run_command_line(arguments)
+    else:
+        with terminal.end_with_reader():
+            run_command_line(arguments)
+
+
+def run_command_line(arguments: list[str]) -> NoReturn:
+    """Call the verb's function, turn its errors into sentences, and exit."""
     if not arguments:
         print(USAGE, end="")
         sys.exit(2)
@@ -53,17 +67,33 @@ def main() -> None:
         sys.exit(0)
     if verb not in VERBS:
         fail(f"unknown command {verb!r}; expected one of {', '.join(VERBS)} (see llpp --help)")
+    check_current_folder()
     try:
-        sys.exit(VERBS[verb](arguments[1:]))
+        with storage.explain_os_errors():
+            code = VERBS[verb](arguments[1:])
     except LlppError as error:
+        if os.environ.get("HYDRA_FULL_ERROR") and isinstance(error.__cause__, OSError):
+            raise
         fail(str(error))
     except KeyboardInterrupt:
         fail("interrupted", code=130)
     except Interrupted as interruption:
-        code = int(str(interruption.code))
-        name = signal.Signals(code - 128).name
+        number = int(str(interruption.code)) - 128
+        name = signal.Signals(number).name
         command = shlex.join(["llpp", *arguments])
-        fail(f"interrupted ({name}); finished work is kept, run the same command again to resume: {command}", code)
+        fail(
+            f"interrupted ({name}); finished work is kept, run the same command again to resume: {command}",
+            code=128 + number,
+        )
+    sys.exit(code)
+
+
+def check_current_folder() -> None:
+    """Fail if the current folder is gone: every relative path, and Hydra, need it."""
+    try:
+        Path.cwd()
+    except OSError as error:
+        fail(f"the current folder cannot be used: {error.strerror}; it was deleted or moved: cd to one that exists")
 
 
 def fail(message: str, code: int = 2) -> NoReturn:

@@ -16,10 +16,13 @@ def run_run_command(arguments: list[str]) -> int:
         print(compose.help_text(), end="")
         return 0
     from llpp.launch import launcher, sweep
-    from llpp.launch.job import job
+    from llpp.launch.job import install_signal_handlers, job
 
+    # The process of a sweep whose jobs run in others has no job that would do this.
+    install_signal_handlers()
     try:
-        compose.run(job, arguments)
+        with sweep.explain_lost_process():
+            compose.run(job, arguments)
         if launcher.is_worker():
             from llpp.distributed import collectives
 

@@ -261,7 +261,7 @@ def _build_trainer(
         **settings,
         strategy=trainer_setup.build_ddp_strategy(cfg.launch.rank_timeout) if several else "auto",
         callbacks=[*callbacks, *build_checkpoint_callbacks(directory, key, code, best_by)],
-        plugins=[AtomicCheckpointIO()],
+        plugins=[AtomicCheckpointIO(), *trainer_setup.build_environment(several)],
         logger=loggers or False,
         enable_progress_bar=any(isinstance(callback, ProgressBar) for callback in callbacks),
         default_root_dir=cfg.paths.run_dir,

@@ -1,12 +1,16 @@
 """The values of `llpp.settings` from a config, and what can be refused before torch is imported."""
 
 import dataclasses
+import os
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from llpp.errors import ConfigError, expect
 from llpp.setting_rules import CHOICES, RULES, check_setting
 from llpp.settings import SECTIONS, HeadTraining, LoaderSettings, Settings
+
+MAX_FOLDER_NAME = 255  # bytes
 
 
 def read_settings(cfg: Any) -> Settings:
@@ -44,6 +48,19 @@ def _check_value(cfg: Any, name: str) -> None:
             return
         value = value[part]
     check_setting(name, value)
+
+
+def check_folder_names(cfg: Any) -> None:
+    """Raise ConfigError if a folder of the run directory has a name that no file system takes."""
+    names = {"paths.runs": str(cfg.paths.runs), "name": str(cfg.name), "paths.run_dir": str(cfg.paths.run_dir)}
+    for setting, value in names.items():
+        for part in Path(value).parts:
+            size = len(os.fsencode(part))
+            if size > MAX_FOLDER_NAME:
+                raise ConfigError(
+                    f"{setting} has a folder's name of {size} bytes ({part[:20]}…), and file systems take "
+                    f"{MAX_FOLDER_NAME}; choose a shorter {setting}=…"
+                )
 
 
 def read_loader_settings(cfg: Any) -> LoaderSettings:

@@ -11,6 +11,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
+from llpp import storage, terminal
 from llpp.config import read_settings
 from llpp.errors import Interrupted, LlppError, OccupiedError, expect
 from llpp.launch import launcher, signals, sweep
@@ -24,19 +25,28 @@ GRACE_SECONDS_RANK_ZERO = 20.0
 
 def job(cfg: DictConfig) -> None:
     """Run a config for Hydra: a failure ends a single run, but must not stop the other jobs of a sweep."""
+    if sweep.is_sweep_worker():
+        # Elsewhere the command line has done it.
+        terminal.accept_any_text()
+        terminal.outlive_readers()
     install_signal_handlers()
     is_sweep = HydraConfig.get().mode == RunMode.MULTIRUN
     # With Hydra's switch for debugging, a sweep ends at its first failure and shows the traceback.
-    if is_sweep and not os.environ.get("HYDRA_FULL_ERROR"):
-        run_sweep_job(cfg)
-    else:
-        run_single_job(cfg)
+    try:
+        if is_sweep and not os.environ.get("HYDRA_FULL_ERROR"):
+            run_sweep_job(cfg)
+        else:
+            run_single_job(cfg)
+    finally:
+        if sweep.is_sweep_worker():
+            reset_signal_handlers()
 
 
 def run_single_job(cfg: DictConfig) -> None:
     """Run a config; end the process with exit code 2 and one sentence if it fails for a known reason."""
     try:
-        run_job(cfg)
+        with storage.explain_os_errors():
+            run_job(cfg)
     except LlppError as error:
         if os.environ.get("HYDRA_FULL_ERROR"):
             raise
@@ -49,7 +59,8 @@ def run_sweep_job(cfg: DictConfig) -> None:
     """Run a config as a job of a sweep: record how it ended, and return even if it failed."""
     run_dir = Path(cfg.paths.run_dir)
     try:
-        outcome = run_unless_done(cfg)
+        with storage.explain_os_errors():
+            outcome = run_unless_done(cfg)
     except LlppError as error:
         # A directory that belongs to another process or config is not this job's to write to.
         leave = not isinstance(error, OccupiedError)
@@ -109,6 +120,7 @@ def run_unless_done(cfg: DictConfig) -> str:
 
 def run_job(cfg: DictConfig, gpus: list[int] | None = None) -> str:
     """Run a job in this process, or in one process per device; `gpus` are the numbers of the GPUs to use."""
+    read_settings.check_folder_names(cfg)
     if launcher.count_processes(cfg) == 1 or launcher.is_worker():
         gpu = gpus[0] if gpus else None
         return run_in_process(cfg, gpu)
@@ -162,6 +174,16 @@ def install_signal_handlers() -> None:
     if launcher.is_worker():
         grace = GRACE_SECONDS_RANK_ZERO if os.environ["RANK"] == "0" else GRACE_SECONDS
         signals.exit_after_grace(launcher.STOP_SIGNALS, grace)
+    elif sweep.is_sweep_worker():
+        signals.exit_after_grace(launcher.STOP_SIGNALS, GRACE_SECONDS_RANK_ZERO)
+
+
+def reset_signal_handlers() -> None:
+    """Let signals end this process at once, as before: joblib's code between two jobs would catch Interrupted."""
+    if threading.current_thread() is not threading.main_thread():
+        return
+    for name in launcher.STOP_SIGNALS:
+        signal.signal(getattr(signal, name), signal.SIG_DFL)
 
 
 def stop(number: int, _: object) -> None:

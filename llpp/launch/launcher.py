@@ -50,6 +50,12 @@ def count_processes(cfg: DictConfig) -> int:
             f"trainer.num_nodes={nodes}: start the same command on every machine with torchrun --nnodes={nodes} "
             f"--nproc-per-node={each} --rdzv-backend=c10d --rdzv-endpoint=HOST:PORT -m llpp run …"
         )
+    tasks = os.environ.get("SLURM_STEP_NUM_TASKS", "1")
+    if not started and wanted > 1 and tasks != "1":
+        raise ConfigError(
+            f"srun has started this command {tasks} times, and each would start {wanted} processes; llpp starts one "
+            f"per device itself: srun --ntasks=1 llpp run … trainer.devices={each}"
+        )
     batch = OmegaConf.select(cfg, "data.batch_size")
     if isinstance(batch, int) and batch % wanted:
         raise ConfigError(

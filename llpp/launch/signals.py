@@ -1,14 +1,15 @@
 """How a process of a job ends when it cannot end by itself."""
 
 import ctypes
+import functools
 import os
 import signal
 import sys
 import threading
 import time
-from collections.abc import Iterable
 
 PR_SET_PDEATHSIG = 1  # prctl of Linux: the signal that a process gets when its parent ends
+POLL_INTERVAL = 0.5  # seconds between looks at whether the parent lives
 
 
 def die_with_parent(parent: int) -> None:
@@ -24,8 +25,29 @@ def die_with_parent(parent: int) -> None:
         sys.exit(1)
 
 
-def exit_after_grace(signals: Iterable[str], grace: float) -> None:
-    """End this process `grace` seconds after one of `signals`, even while it waits in a collective."""
+def stop_with_parent(parent: int, grace: float) -> None:
+    """Stop this process when `parent` has ended, however it did: by SIGTERM, and after `grace` seconds at once.
+
+    Unlike `die_with_parent` it lets the process end in order, and does not depend on which thread of the parent has
+    started it: the system takes the end of that thread for the parent's.
+    """
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(POLL_INTERVAL)
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(grace)
+        os._exit(128 + signal.SIGTERM)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+@functools.cache
+def exit_after_grace(signals: tuple[str, ...], grace: float) -> None:
+    """End this process `grace` seconds after one of `signals`, even while it waits in a collective.
+
+    Calling it again, as for the next job of a sweep, changes nothing.
+    """
     stop_numbers = {getattr(signal, name) for name in signals}
     # Python's own handlers run when the current call has returned, which may be never. The wakeup descriptor gets the
     # number of every signal at once.

@@ -1,9 +1,9 @@
 """The jobs of a sweep: how each of them ended, summarised at the end, and GPUs that no other job uses."""
 
 import datetime
-import fcntl
 import json
 import os
+import re
 import tempfile
 import time
 from collections import Counter
@@ -17,7 +17,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from llpp.errors import LlppError
-from llpp.files import replace_text
+from llpp.files import lock_file, replace_text
 from llpp.launch import launcher
 from llpp.redaction import redact, redact_arguments, redact_text
 from llpp.run_dir.state import load_state
@@ -34,10 +34,16 @@ class SweepJournal(Callback):
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Start an empty journal; Hydra calls this before the first job, in the process that launches the jobs."""
         folder = Path(config.hydra.sweep.dir).absolute()
-        folder.mkdir(parents=True, exist_ok=True)
         journal = folder / f".sweep-{os.getpid()}.jsonl"
-        journal.unlink(missing_ok=True)
+        # Hydra makes the folder as well, and shows the error; of a callback's error it makes a warning.
+        with suppress(OSError):
+            folder.mkdir(parents=True, exist_ok=True)
+            journal.unlink(missing_ok=True)
         os.environ[JOURNAL_VARIABLE] = str(journal)
+        if "joblib" in config.hydra.launcher._target_:
+            from llpp.launch import joblib_workers
+
+            joblib_workers.watch_parent()
 
     def on_job_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Hide secrets in multirun.yaml; Hydra calls this before each job, when it has written that file."""
@@ -66,8 +72,8 @@ def record_outcome(run_dir: Path, outcome: str, reason: str | None = None, leave
         reason: why it failed; None if it did not, which removes an earlier `failed.json`.
         leave: write the reason to `failed.json` as well.
     """
-    # Rank 0 records for all processes of a job.
-    if os.environ.get("RANK", "0") != "0":
+    # Rank 0 records for all processes of a job. Outside torchrun the variable is another program's.
+    if launcher.is_worker() and os.environ.get("RANK", "0") != "0":
         return
     if reason is not None:
         reason = redact_text(reason)
@@ -87,9 +93,28 @@ def record_outcome(run_dir: Path, outcome: str, reason: str | None = None, leave
 
 
 def is_sweep_worker() -> bool:
-    """Whether a launcher of Hydra, and not the user, started this process."""
+    """Whether a launcher of Hydra, and not the user, started this process for jobs of a sweep."""
+    journal = os.environ.get(JOURNAL_VARIABLE)
     # The journal's name contains the id of the process that the user started.
-    return f".sweep-{os.getpid()}." not in os.environ.get(JOURNAL_VARIABLE, "")
+    return journal is not None and f".sweep-{os.getpid()}." not in journal
+
+
+@contextmanager
+def explain_lost_process() -> Iterator[None]:
+    """Turn joblib's error about a process that ended while it ran a job into an LlppError."""
+    from concurrent.futures.process import BrokenProcessPool
+
+    try:
+        yield
+    except BrokenProcessPool as error:
+        # joblib's text: {SIGKILL(-9)}, or {EXIT(143)} of a process that ended in order after SIGTERM.
+        found = re.search(r"exit codes of the workers are \{(.*)\}", str(error))
+        how = found[1] if found is not None else "without a word"
+        raise LlppError(
+            f"a process that ran jobs of this sweep has ended ({how}), because it was told to or because memory ran "
+            "out, and joblib stops the others then; finished work is kept: run the same command again, with a lower "
+            "hydra.launcher.n_jobs if it was for memory"
+        ) from error
 
 
 def summarise_jobs() -> list[str]:
@@ -173,7 +198,7 @@ def reserve_gpus(
             for number, name in enumerate(names):
                 file = lock_files.enter_context((folder / f"{name}.lock").open("a"))
                 with suppress(BlockingIOError):
-                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    lock_file(file)
                     numbers.append(number)
                 if len(numbers) == wanted:
                     yield numbers

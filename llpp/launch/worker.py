@@ -7,6 +7,7 @@ import sys
 
 from omegaconf import OmegaConf
 
+from llpp import storage, terminal
 from llpp.errors import LlppError, RankError
 from llpp.launch import job, launcher, signals
 from llpp.launch.fast_imports import gc_paused
@@ -19,6 +20,8 @@ def main() -> None:
 
         from llpp.distributed import collectives
 
+    terminal.accept_any_text()
+    terminal.outlive_readers()
     signals.die_with_parent(int(os.environ[launcher.PARENT]))
     job.install_signal_handlers()
     errors = get_error_handler()
@@ -27,7 +30,8 @@ def main() -> None:
     logging.config.dictConfig(description["logging"])
     cfg = OmegaConf.create(description["config"])
     try:
-        job.run_in_process(cfg)
+        with storage.explain_os_errors():
+            job.run_in_process(cfg)
     except LlppError as error:
         errors.record_exception(error)
         # It is about several ranks, and the launcher shows the error of only one.

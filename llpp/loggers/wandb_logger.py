@@ -5,6 +5,7 @@ never given a step: metrics bring their own axes, `round/*` the number of labell
 steps of all rounds. `wandb.json` records what has been sent, so that the next start sends what is missing.
 """
 
+import inspect
 import json
 import re
 import sys
@@ -20,6 +21,7 @@ from lightning_fabric.loggers.logger import rank_zero_experiment
 from pytorch_lightning.loggers import WandbLogger
 from pytorch_lightning.utilities import rank_zero_only
 
+from llpp.distributed import collectives
 from llpp.errors import ConfigError, StateError
 from llpp.files import read_text, replace_text
 from llpp.loggers.wandb_media import build_media
@@ -62,6 +64,8 @@ class WandbRun(WandbLogger):
             super().__init__(save_dir=save_dir, offline=offline, **init)
         except ModuleNotFoundError as error:
             raise ConfigError("logger=wandb needs the package wandb; pip install 'llpp[wandb]'") from error
+        if collectives.get_rank() == 0:
+            _check_init_arguments(self._wandb_init)
         self.run_dir = Path(save_dir)
         self.media = media
         sent = _read_progress(self.run_dir / "wandb.json")
@@ -129,6 +133,10 @@ class WandbRun(WandbLogger):
         try:
             with _redact_argv():
                 run = wandb.init(**options)
+        except (ValueError, TypeError) as error:
+            raise ConfigError(
+                f"logger=wandb cannot start its run ({_get_reason(error)}); correct logger.wandb.…"
+            ) from error
         except wandb.errors.Error as error:
             reason = " ".join(str(error).split())
             raise ConfigError(
@@ -151,6 +159,36 @@ class WandbRun(WandbLogger):
 
     def _save_progress(self, sent: UploadProgress) -> None:
         replace_text(self.run_dir / "wandb.json", json.dumps(asdict(sent)))
+
+
+def _check_init_arguments(arguments: Mapping[str, Any]) -> None:
+    """Raise ConfigError about a setting that W&B would refuse, which it would do only when training begins."""
+    import wandb
+
+    known = inspect.signature(wandb.init).parameters
+    settings = wandb.Settings()
+    for name, value in arguments.items():
+        if name not in known:
+            raise ConfigError(f"logger.wandb.{name} is not known to W&B; use one of {', '.join(known)}")
+        # W&B keeps `tags` as `run_tags`, and so on; what it does not keep, it does not check.
+        field = f"run_{name}" if hasattr(settings, f"run_{name}") else name
+        if value is None or not hasattr(settings, field):
+            continue
+        try:
+            setattr(settings, field, value)
+        except (ValueError, TypeError, wandb.errors.Error) as error:
+            raise ConfigError(f"logger.wandb.{name} is invalid: {_get_reason(error)}; correct it") from error
+
+
+def _get_reason(error: Exception) -> str:
+    """Return what is wrong, without the values and links that pydantic adds."""
+    # W&B brings pydantic.
+    from pydantic import ValidationError
+
+    if not isinstance(error, ValidationError):
+        return " ".join(str(error).split())
+    problems = [problem["msg"].removeprefix("Value error, ") for problem in error.errors()]
+    return "; ".join(problems)
 
 
 def _read_progress(path: Path) -> UploadProgress | None:

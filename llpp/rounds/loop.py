@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from llpp import storage
 from llpp.distributed import collectives
 from llpp.errors import StateError
 from llpp.inference.evaluation import Evaluation
@@ -63,7 +64,7 @@ def run_rounds(run: Run) -> RunState:
     _check_same_on_all_ranks(run)
     failed = True
     try:
-        with explain_storage_errors(run.directory), ExitStack() as held:
+        with explain_storage_errors(run), ExitStack() as held:
             state = open_run(run, held)
             for number in range(len(state.rounds), run.settings.rounds):
                 state = run_round(run, state, number)
@@ -251,9 +252,8 @@ def _lock_and_load(run_dir: Path, held: ExitStack) -> RunState | None:
     try:
         run_dir.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise StateError(
-            f"the run directory {run_dir} cannot be made ({error.strerror}); choose another paths.runs=…"
-        ) from error
+        remedy = "a shorter name=…" if error.errno == errno.ENAMETOOLONG else "another paths.runs=…"
+        raise StateError(f"the run directory {run_dir} cannot be made ({error.strerror}); choose {remedy}") from error
     held.enter_context(lock_run_dir(run_dir))
     return load_state(run_dir / "state.json")
 
@@ -265,14 +265,16 @@ def _write_opened_run(run: Run, state: RunState, records_changed: bool) -> None:
 
 
 @contextmanager
-def explain_storage_errors(run_dir: Path) -> Iterator[None]:
-    """Turn errors of the run directory's storage into a StateError with a remedy."""
+def explain_storage_errors(run: Run) -> Iterator[None]:
+    """Turn errors of the storage that a run uses into a StateError with a remedy."""
     try:
         yield
     except OSError as error:
         if error.errno not in STORAGE_ERRORS:
             raise
-        raise StateError(
-            f"cannot write to the run directory {run_dir}: {error.strerror or error}; the last committed round is "
-            "safe. Make room or give permission and run the same command again, or choose another paths.runs=…"
-        ) from error
+        folders = {}
+        if run.trainer.base_models.folder is not None:
+            folders["training.base_models"] = run.trainer.base_models.folder
+        if run.data.crops is not None:
+            folders["paths.cache_dir"] = run.data.crops.root
+        raise storage.explain_storage_error(error, run.directory, folders) from error

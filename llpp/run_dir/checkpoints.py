@@ -9,6 +9,7 @@ crash never makes a good checkpoint look damaged.
 """
 
 import errno
+import io
 import pickle
 import zipfile
 from collections.abc import Callable
@@ -159,17 +160,19 @@ def _get_digest_path(path: Path) -> Path:
     return path.with_name(f"{path.name}.sha256")
 
 
+def _write_bytes(path: Path, content: memoryview) -> None:
+    path.write_bytes(content)
+
+
 class AtomicCheckpointIO(TorchCheckpointIO):
     """Writes next to the target and moves into place, so that a kill leaves the previous checkpoint; reads safely."""
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None) -> None:
         """Replace `path`; OSError if it cannot be written, for example to full storage."""
-        save = super().save_checkpoint
-        try:
-            replace(Path(path), lambda part: save(checkpoint, part, storage_options))
-        except RuntimeError as error:
-            # torch's zip writer does not pass on the system's error.
-            raise OSError(errno.EIO, f"the checkpoint could not be written ({error})", str(path)) from error
+        # Lightning would write it to the folder for temporary files first, which may be small.
+        content = io.BytesIO()
+        torch.save(checkpoint, content)
+        replace(Path(path), lambda part: _write_bytes(part, content.getbuffer()))
 
     def load_checkpoint(
         self, path: Any, map_location: Any | None = None, weights_only: bool | None = None

@@ -4,7 +4,6 @@ What decides the weights of round 0 is the same for all acquisitions of a seed. 
 model leaves it in a common folder for the others.
 """
 
-import fcntl
 import logging
 import os
 import shutil
@@ -15,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from llpp.distributed import collectives
+from llpp.files import lock_file
 from llpp.hashing import hash_json
 from llpp.run_dir import checkpoints, layout
 
@@ -71,7 +71,7 @@ class BaseModels:
         try:
             home.mkdir(parents=True, exist_ok=True)
             lock = held.enter_context((home / "lock").open("a", encoding="utf-8"))
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            lock_file(lock)
             if not (home / "last.ckpt").exists() or can_resume(directory, (key,)):
                 return False
             if not _link_checkpoints(home, directory):

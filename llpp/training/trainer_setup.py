@@ -8,6 +8,8 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch
+from lightning_fabric.plugins import ClusterEnvironment
+from lightning_fabric.plugins.environments.lightning import LightningEnvironment
 from pytorch_lightning.strategies import DDPStrategy
 from torch.nn.parallel import DistributedDataParallel
 
@@ -21,6 +23,19 @@ def build_ddp_strategy(timeout: float) -> DDPStrategy:
         "forward_sync_buffers" if "forward_sync_buffers" in known else "broadcast_buffers": False
     }
     return DDPStrategy(timeout=datetime.timedelta(seconds=timeout), gradient_as_bucket_view=True, **buffers)
+
+
+def build_environment(several: bool) -> list[ClusterEnvironment]:
+    """The plugin that keeps a run on one device to itself; with several, Lightning finds torchrun's variables.
+
+    Without it Lightning takes the variables of Slurm, LSF or MPI around a single process for its own: it refuses
+    their number of tasks, or takes this process for a rank that writes nothing.
+    """
+    if several:
+        return []
+    environment = LightningEnvironment()
+    environment.set_global_rank(0)
+    return [environment]
 
 
 def silence_lightning() -> None:

@@ -6,7 +6,6 @@ flushing in any order: what a crash or a bad disk damaged is cut again. `rows.id
 `cache_key`.
 """
 
-import fcntl
 import hashlib
 import json
 import os
@@ -21,7 +20,7 @@ from typing import Any, TextIO
 import numpy as np
 from numpy.typing import NDArray
 
-from llpp.files import read_text, replace_file, replace_text
+from llpp.files import lock_file, read_text, replace_file, replace_text
 
 ROWS_PER_BLOCK = 64  # crops of a block
 DIGEST_SIZE = 32  # bytes
@@ -195,7 +194,7 @@ class Store:
         path = self.home / "lock"
         file = path.open("a", encoding="utf-8")
         with suppress(BlockingIOError, FileNotFoundError):
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            lock_file(file)
             # If the folder was removed between opening and locking, this is the lock of a deleted file and
             # excludes no one: a new file may be in its place.
             if os.fstat(file.fileno()).st_ino == path.stat().st_ino:
@@ -208,7 +207,7 @@ class Store:
         path = self.home / "in_use"
         try:
             file = path.open("a", encoding="utf-8")
-            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            lock_file(file, shared=True)
             os.utime(path)
         except OSError:
             return None

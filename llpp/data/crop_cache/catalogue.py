@@ -1,6 +1,5 @@
 """List the crop caches of a folder, and remove them."""
 
-import fcntl
 import os
 import shutil
 from collections.abc import Mapping
@@ -13,6 +12,7 @@ import numpy as np
 
 from llpp.data.crop_cache.blocks import Store, read_description
 from llpp.errors import ConfigError, StateError
+from llpp.files import NoLocksError, lock_file
 
 MAX_NAME_LENGTH = 80  # characters of a dataset's name that are shown
 
@@ -93,6 +93,11 @@ def remove_caches(root: Path, key: str) -> list[Entry]:
             raise StateError(
                 f"{entry.home} is in use by another process; wait for it or stop it, then remove it"
             ) from error
+        except NoLocksError as error:
+            raise StateError(
+                f"{entry.home} cannot be removed: {error.strerror}, which would show whether it is in use; if no "
+                "process uses it, delete the folder yourself"
+            ) from error
         except OSError as error:
             raise StateError(f"{entry.home} cannot be removed: {error.strerror}; fix that and try again") from error
     return chosen
@@ -111,8 +116,8 @@ def _check_one_is_chosen(chosen: list[Entry], entries: list[Entry], root: Path, 
 def _remove_folder(home: Path) -> None:
     """Delete a cache's folder; BlockingIOError if another process builds or reads it."""
     with (home / "lock").open("a") as lock, (home / "in_use").open("a") as in_use:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        fcntl.flock(in_use, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        lock_file(lock)
+        lock_file(in_use)
         # Deleting takes time; renaming under the locks makes the whole cache disappear for others at once.
         aside = home.with_name(f".{home.name}.{os.getpid()}")
         home.rename(aside)
