@@ -92,7 +92,9 @@ def test_errors_of_the_system_become_a_sentence(error, sentence):
     assert str(raised.value).startswith(sentence)
 
 
-@pytest.mark.parametrize("error", [ConnectionResetError(errno.ECONNRESET, "reset"), OSError("no number"), KeyError(1)])
+@pytest.mark.parametrize(
+    "error", [ConnectionResetError(errno.ECONNRESET, "reset"), OSError("no number"), KeyError(1)]
+)
 def test_errors_of_connections_and_of_code_keep_their_traceback(error):
     with pytest.raises(type(error)) as raised:
         raise_explained(error)

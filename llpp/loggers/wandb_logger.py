@@ -171,7 +171,7 @@ def _check_init_arguments(arguments: Mapping[str, Any]) -> None:
         if name not in known:
             raise ConfigError(f"logger.wandb.{name} is not known to W&B; use one of {', '.join(known)}")
         # W&B keeps `tags` as `run_tags`, and so on; what it does not keep, it does not check.
-        field = f"run_{name}" if hasattr(settings, f"run_{name}") else name
+        field = name if hasattr(settings, name) else f"run_{name}"
         if value is None or not hasattr(settings, field):
             continue
         try:

@@ -60,12 +60,17 @@ MISTAKES = {  # command line → what it begins with, after the names of the mod
     "run +data.batchsize=8": "hydra | llpp: data.batchsize is not known",
     "run trainer.precision=16-mixed": "hydra | llpp: trainer.precision=16-mixed is very slow on CPUs",
     "run crop=3": "hydra | llpp: crop=3 is invalid",
+    f"run name={'x' * 300}": "hydra | llpp: name has a folder's name of 300 bytes (xxxxxxxxxxxxxxxxxxxx…), and file",
+    f"run name='{'ü' * 128}'": "hydra | llpp: name has a folder's name of 256 bytes",
+    f"run paths.runs=a/{'x' * 300}": "hydra | llpp: paths.runs has a folder's name of 300 bytes",
     "run training.weights=best trainer.check_val_every_n_epoch=90": (
         "hydra | llpp: training.weights=best needs a validation, but"
     ),
     "run data.batch_size=7 trainer.devices=2": (
         "hydra | llpp: data.batch_size=7 is that of all devices together and cannot be divided by 2"
     ),
+    # Only a run is refused before torch is imported.
+    f"report {'x' * 300}": f"hydra | torch | llpp: {'x' * 300} cannot be used: File name too long; choose a shorter",
 }
 
 
@@ -112,6 +117,21 @@ def test_an_unknown_command_lists_the_known_ones(tmp_path):
     assert refused.returncode == 2
     known = "run, report, data, analyze"
     assert refused.stderr == f"llpp: unknown command 'train'; expected one of {known} (see llpp --help)\n"
+
+
+@pytest.mark.parametrize("command", ["run", "data", "report runs", "analyze", "data cache list"])
+def test_a_current_folder_that_was_deleted_is_told(command, tmp_path):
+    folder = tmp_path / "gone"
+    folder.mkdir()
+    refused = subprocess.run(
+        [sys.executable, "-m", "llpp", *command.split()],
+        cwd=folder, preexec_fn=folder.rmdir, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert refused.returncode == 2
+    assert refused.stderr == (
+        "llpp: the current folder cannot be used: No such file or directory; it was deleted or moved: cd to one that "
+        "exists\n"
+    )
 
 
 @pytest.mark.slow

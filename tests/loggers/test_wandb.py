@@ -223,3 +223,21 @@ def test_the_dashboard_puts_pck_against_labelled_images():
     content = script["dashboard"]("someone", "llpp", "runs")._to_model().model_dump_json(by_alias=True)
     assert '"xAxis":"round/labelled","metrics":["round/test_pck"]' in content
     assert '"grouping":[{"section":"run","name":"jobType"}]' in content
+
+
+@pytest.mark.parametrize(
+    ("setting", "sentence"),
+    [
+        (
+            f"+logger.wandb.tags=[{'x' * 70}]",
+            r"wandb.tags is invalid: Tag .* is 70 characters. .* 1 and 64 char",
+        ),
+        ("logger.wandb.project=a/b", "logger.wandb.project is invalid: Invalid project name 'a/b': cannot contain"),
+        ("+logger.wandb.mode=nope", "logger.wandb.mode is invalid: Input should be 'online', 'offline'"),
+        ("+logger.wandb.tag=[a]", "logger.wandb.tag is not known to W&B; use one of entity, project,"),
+    ],
+)
+def test_settings_that_wandb_refuses_are_named_before_training(setting, sentence, tmp_path):
+    with pytest.raises(ConfigError, match=sentence):
+        tiny(tmp_path / "run", *OFFLINE, setting)
+    assert not (tmp_path / "run").exists()

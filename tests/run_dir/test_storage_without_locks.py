@@ -70,7 +70,7 @@ def test_of_two_jobs_on_two_machines_the_first_ends_when_it_commits(tmp_path, ca
     with caplog.at_level(logging.WARNING), lock_run_dir(tmp_path):
         assert "(process 7 on node12 used it last, and may still do so)" in caplog.text
         (tmp_path / "lock").write_text("process 9 on node13\n")
-        with pytest.raises(StateError, match="process 9 on node13 has begun to use .* while this run was using it"):
+        with pytest.raises(StateError, match=r"process 9 on node13 has begun to use .* while this run was using it"):
             check_lock_held(tmp_path)
     assert (tmp_path / "lock").read_text() == "process 9 on node13\n", "it is the other's"
 
@@ -79,7 +79,7 @@ def test_of_two_jobs_on_two_machines_the_first_ends_when_it_commits(tmp_path, ca
 def test_a_crop_cache_that_may_be_in_use_is_not_removed(tmp_path):
     (tmp_path / "ab12").mkdir()
     (tmp_path / "ab12/cache.json").write_text("{}")
-    with pytest.raises(StateError, match="its storage has no file locks, .* delete the folder yourself"):
+    with pytest.raises(StateError, match=r"its storage has no file locks, .* delete the folder yourself"):
         catalogue.remove_caches(tmp_path, "ab12")
 
 
