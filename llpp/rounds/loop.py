@@ -201,6 +201,8 @@ def commit_round(run: Run, state: RunState, result: RoundResult) -> RunState:
     directory = layout.get_round_dir(run.directory, result.number)
     test_ids = result.pool.ids.take(result.test_rows)
     records.write_scores(directory / "test.parquet", test_ids, result.test_scores)
+    constant = run.data.task.evaluate_constant(result.pool.labelled, result.test_rows)
+    records.write_constant(directory / "constant.parquet", test_ids, constant)
     selected: tuple[str, ...] = ()
     if result.selection is not None:
         records.write_selection(directory, result.selection)
@@ -226,6 +228,9 @@ def commit_round(run: Run, state: RunState, result: RoundResult) -> RunState:
     run.publisher.log_round(row)
     run.publisher.show(committed, run.data.task)
     log.info("%s", records.format_round_line(run.directory, run.data.task, row, run.settings.rounds))
+    warning = records.describe_no_learning(result.number, run.data.task, result.test_scores, constant)
+    if warning:
+        log.warning("%s", warning)
     return committed
 
 

@@ -33,6 +33,7 @@ from llpp.tasks.pose.drawing import (
 from llpp.tasks.pose.facts import OCCLUDED, describe_joints_outside, tabulate_joints, tabulate_normalisers
 from llpp.tasks.pose.heatmaps import HeatmapCodec
 from llpp.tasks.pose.losses import PoseLoss
+from llpp.tasks.pose.mean_pose import predict_mean_pose
 from llpp.tasks.pose.pck import PCK, PCKDefinition
 from llpp.types import Batch, Output, PlacedCrops
 
@@ -52,6 +53,7 @@ class PoseTask(Task):
     loss_name = "pose_loss"
     metric_name = "pck"
     metric_title = "PCK"
+    constant_title = "the mean pose of the labelled images"
     metric_setting = "pck=box"
     part_word = "joint"
     record_word = "persons"
@@ -139,6 +141,19 @@ class PoseTask(Task):
             f"{persons} the length that pck.normaliser={self.definition.normaliser} divides by "
             f"({self.normaliser_source})"
         )
+
+    def evaluate_constant(self, known: NDArray[np.int64], asked: NDArray[np.int64]) -> NDArray[np.float64]:
+        """See `Task.evaluate_constant`: the mean pose in every person's box."""
+        predicted = predict_mean_pose(self.labels.joints, self.dataset.records.boxes, known, asked)
+        distances = self._pck.compute_distances(
+            torch.from_numpy(predicted),
+            torch.from_numpy(self.labels.joints[asked]),
+            torch.from_numpy(self.labels.visible[asked]),
+            torch.from_numpy(self._lengths[asked]),
+        )
+        quality = self._pck.compute_per_image(distances).numpy().astype(np.float64)
+        quality[np.isnan(predicted).all(axis=(1, 2))] = np.nan
+        return quality
 
     def crop_labels(self, crops: PlacedCrops) -> dict[str, NDArray[Any]]:
         """`joints` (B, K, 2) crop pixels, NaN where `visible` (B, K) is 0; `normaliser` (B,) crop pixels."""
