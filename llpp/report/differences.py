@@ -19,8 +19,8 @@ NOTE = (
     "Mean over seeds of the difference between a method and the baseline with the same seed; below it, the 95 % "
     "interval of a percentile bootstrap over seeds, and * where that excludes 0. Read it with care: with few seeds "
     "such intervals are too narrow. Of normal differences, about 75 % of the intervals from 3 seeds hold the true "
-    "mean, 82 % from 4, 85 % from 5 and 90 % from 10; the summary takes Student's intervals, which are "
-    "wider and hold it 95 times in 100. And the more differences one looks at, the more stars are luck."
+    "mean, 82 % from 4, 85 % from 5 and 90 % from 10; the summary takes Student's intervals, which are wider "
+    "and hold it 95 times in 100. And the more differences one looks at, the more stars are luck."
 )
 SeedValues = Mapping[str, float]  # seed → value
 

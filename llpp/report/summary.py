@@ -199,8 +199,8 @@ def _describe_seeds(section: Section) -> str:
 
 
 def list_learning_warnings(section: Section) -> list[str]:
-    """Return a sentence about each method whose last models are not shown to have learned anything."""
-    warnings = []
+    """Return a sentence about the methods whose last models are not better than a constant prediction, if any."""
+    named = []
     for method in section.started_methods:
         claim = judge_learning(method)
         # Qualities are better when higher, whatever the metric.
@@ -208,13 +208,16 @@ def list_learning_warnings(section: Section) -> list[str]:
             continue
         ours = average_quality(method, TEST_FILE)
         constant = average_quality(method, CONSTANT_FILE)
-        warnings.append(
-            f"{method.label} shows no sign of having learned more than a constant prediction: after its last round, "
-            f"the mean {section.metric_title} of a test image is {ours:.3f}, and {constant:.3f} by predicting the "
-            f"same for every image ({format_signed(claim.value)}; {claim}). {LEARN_MORE}; until then, nothing here "
-            "says how good the method is."
-        )
-    return warnings
+        evidence = f"{ours:.3f} against {constant:.3f}: {format_signed(claim.value)}; {claim}"
+        named.append(f"{method.label} ({evidence})")
+    if not named:
+        return []
+    verb = "has" if len(named) == 1 else "have"
+    return [
+        f"{_join_all_words(named)} {verb} learned too little to do better than a constant prediction: that is the mean "
+        f"{section.metric_title} of a test image after the last round, against what predicting the same for every "
+        f"image gets. {LEARN_MORE}; until then, the numbers say little about the methods."
+    ]
 
 
 def _join_all_words(words: Sequence[str]) -> str:

@@ -177,7 +177,7 @@ def describe_no_learning(number: int, task: Task, tested: Evaluation, constant: 
     if difference is None or difference.direction > 0:
         return None
     return (
-        f"round {number} shows no sign of having learned more than a constant prediction: the mean "
+        f"round {number} has learned too little to do better than a constant prediction: the mean "
         f"{task.metric_title} of a test image is {quality[both].mean():.3f}, and {constant[both].mean():.3f} by "
         f"{task.constant_title} ({format_signed(difference.value)}; 95 % interval over {both.sum()} images: "
         f"{format_interval(difference)}); train longer (trainer.max_epochs=…), with more labels (initial=…), or look "
