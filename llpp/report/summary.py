@@ -214,9 +214,9 @@ def list_learning_warnings(section: Section) -> list[str]:
         return []
     verb = "has" if len(named) == 1 else "have"
     return [
-        f"{_join_all_words(named)} {verb} learned too little to do better than a constant prediction: that is the mean "
-        f"{section.metric_title} of a test image after the last round, against what predicting the same for every "
-        f"image gets. {LEARN_MORE}; until then, the numbers say little about the methods."
+        f"{_join_all_words(named)} {verb} learned too little to do better than a constant prediction: that is the "
+        f"mean {section.metric_title} of a test image after the last round, against what predicting the same for "
+        f"every image gets. {LEARN_MORE}; until then, the numbers say little about the methods."
     ]
 
 
