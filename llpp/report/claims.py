@@ -44,11 +44,19 @@ class Claim:
         """The measured value, averaged over the runs."""
         return float(np.mean([interval.value for interval in self.intervals]))
 
+    @property
+    def bounds(self) -> str:
+        """The ends of its intervals."""
+        return " and ".join(map(format_interval, self.intervals))
+
+    @property
+    def basis(self) -> str:
+        """What its intervals are over, in words."""
+        return "images" if self.seeds is None else f"{self.seeds} seeds"
+
     def __str__(self) -> str:
-        words = " and ".join(map(format_interval, self.intervals))
         noun = "interval" if len(self.intervals) == 1 else "intervals"
-        over = "images" if self.seeds is None else f"{self.seeds} seeds"
-        return f"95 % {noun} over {over}: {words}"
+        return f"95 % {noun} over {self.basis}: {self.bounds}"
 
 
 def judge_selection(method: Method, labelled: int) -> Claim | None:

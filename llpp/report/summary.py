@@ -80,24 +80,34 @@ def _describe_selection_claims(claims: LabelledClaims, higher_is_better: bool) -
     }
     parts = []
     for direction, words in verdicts.items():
-        names = []
+        found = []
         for claim, label in claims:
-            found = claim.direction if claim else None
-            if found == direction:
-                names.append(_add_evidence(label, claim))
-        if names:
-            parts.append(words.format(_join_all_words(names)))
+            if (claim.direction if claim else None) == direction:
+                found.append((claim, label))
+        if found:
+            parts.append(words.format(_list_evidence(found)))
     if not parts:
         return ""
     verdict = "; ".join(parts)
     return f"{verdict[0].upper()}{verdict[1:]}."
 
 
-def _add_evidence(label: str, claim: Claim | None) -> str:
-    """Return `random (−0.010; 95 % interval over images: −0.040 to +0.020)`, or the label alone without a claim."""
-    if claim is None:
-        return label
-    return f"{label} ({format_signed(claim.value)}; {claim})"
+def _list_evidence(claims: LabelledClaims) -> str:
+    """Return `random (−0.010; 95 % interval over images: −0.040 to +0.020)`, or a list of such.
+
+    A list says once what its intervals are over. Without a claim, only the label is there.
+    """
+    bases = {claim.basis for claim, _ in claims if claim}
+    shared = len(claims) > 1 and len(bases) == 1
+    words = []
+    for claim, label in claims:
+        if claim is None:
+            words.append(label)
+        else:
+            evidence = claim.bounds if shared else str(claim)
+            words.append(f"{label} ({format_signed(claim.value)}; {evidence})")
+    suffix = f" (95 % intervals over {bases.pop()})" if shared else ""
+    return f"{_join_all_words(words)}{suffix}"
 
 
 def _format_range(values: Sequence[float]) -> str:
@@ -169,9 +179,8 @@ def _describe_ranking(section: Section) -> str:
     for method in section.methods:
         cell = method.compute_cell(RANKING, counts[0])
         if cell:
-            found.append(
-                (cell.mean, _describe_correlation(cell.mean, judge_ranking(method, counts[0])), method.label)
-            )
+            claim = judge_ranking(method, counts[0])
+            found.append((cell.mean, _describe_correlation(cell.mean, claim), method.label))
     found.sort(reverse=True)
     words = [f"{rho} for {label}" for _, rho, label in found]
     # Methods that differ in the selection only share their first model, so one number stands for all of them.
@@ -180,7 +189,7 @@ def _describe_ranking(section: Section) -> str:
         words = list(distinct)
     return (
         "On the test images, the loss head of the first round orders images by loss with Spearman ρ "
-        f"{_join_words(words)} (1 is perfect, 0 is chance)."
+        f"{_join_words(words)}; 1 is perfect, 0 is chance."
     )
 
 
@@ -194,7 +203,7 @@ def _describe_correlation(rho: float, claim: Claim | None) -> str:
 def _describe_seeds(section: Section) -> str:
     note = describe_spread(section)
     if note.startswith("1 seed"):
-        return "All of this is 1 seed, so there is no spread to judge differences by."
+        return "All of this is 1 seed, which does not show how much results vary from seed to seed."
     return f"Means over {note.removeprefix('mean ± standard deviation (n − 1) over ')}."
 
 
@@ -208,8 +217,7 @@ def list_learning_warnings(section: Section) -> list[str]:
             continue
         ours = average_quality(method, TEST_FILE)
         constant = average_quality(method, CONSTANT_FILE)
-        evidence = f"{ours:.3f} against {constant:.3f}: {format_signed(claim.value)}; {claim}"
-        named.append(f"{method.label} ({evidence})")
+        named.append(f"{method.label} ({ours:.3f} against {constant:.3f}; {claim} for the difference)")
     if not named:
         return []
     verb = "has" if len(named) == 1 else "have"

@@ -228,9 +228,9 @@ def commit_round(run: Run, state: RunState, result: RoundResult) -> RunState:
     run.publisher.log_round(row)
     run.publisher.show(committed, run.data.task)
     log.info("%s", records.format_round_line(run.directory, run.data.task, row, run.settings.rounds))
-    warning = records.describe_no_learning(result.number, run.data.task, result.test_scores, constant)
-    if warning:
-        log.warning("%s", warning)
+    shortfall = records.describe_no_learning(result.number, run.data.task, result.test_scores, constant)
+    if shortfall:
+        log.info("%s", shortfall)
     return committed
 
 

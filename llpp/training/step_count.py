@@ -17,7 +17,7 @@ LIMITS = (
 
 
 def hint_at_few_steps(trainer: pl.Trainer) -> None:
-    """Warn before the first step of round 0 if there will be too few of them to learn much."""
+    """Say before the first step of round 0 if there will be too few of them to learn much."""
     steps = trainer.estimated_stepping_batches
     if trainer.global_step > 0 or not trainer.is_global_zero or not 0 < steps < MIN_STEPS:
         return
@@ -27,7 +27,7 @@ def hint_at_few_steps(trainer: pl.Trainer) -> None:
         epochs = trainer.max_epochs or 1
         remedy = f"trainer.max_epochs={math.ceil(MIN_STEPS * epochs / steps)}"
     count = "1 step" if steps == 1 else f"{steps:g} steps"
-    log.warning(
+    log.info(
         "round 0 will take %s, and networks that start from random weights need a few hundred: set %s or more, or "
         "label more images at the start (initial=…)",
         count,

@@ -123,8 +123,8 @@ def test_a_model_that_does_no_better_than_a_constant_is_named_everywhere(tmp_pat
     (warning,) = list_learning_warnings(get_section(tmp_path))
     # half of the images 1, half of them 0: mean 0.5, standard deviation 0.506, ± 2.023 · 0.506 / √40 = 0.162
     assert (
-        "gap_fc + kl + random (0.500 against 0.550: −0.050; 95 % interval over images: −0.212 to +0.112) has learned "
-        "too little to do better than a constant prediction"
+        "gap_fc + kl + random (0.500 against 0.550; 95 % interval over images: −0.212 to +0.112 for the "
+        "difference) has learned too little to do better than a constant prediction"
     ) in warning
     assert "Train longer (trainer.max_epochs=…)" in warning
     console = Console(file=io.StringIO(), width=1000)

@@ -100,16 +100,16 @@ def test_a_training_without_a_step_is_named_by_what_allowed_none(tmp_path):
 
 @pytest.mark.slow
 def test_few_steps_are_hinted_at_with_the_number_of_epochs_that_would_do(tmp_path, caplog):
-    with caplog.at_level(logging.WARNING):
+    with caplog.at_level(logging.INFO):
         train(tmp_path, (0.5, 0.5))
     # 4 steps in each of 2 epochs; 200 steps take 50 epochs
     assert "round 0 will take 8 steps" in caplog.text and "trainer.max_epochs=50 or more" in caplog.text
     caplog.clear()
-    with caplog.at_level(logging.WARNING):
+    with caplog.at_level(logging.INFO):
         train(tmp_path, (0.5, 0.5), max_steps=6)
     assert "round 0 will take 6 steps" in caplog.text and "trainer.max_steps=200 or more" in caplog.text
     caplog.clear()
-    with caplog.at_level(logging.WARNING):
+    with caplog.at_level(logging.INFO):
         train(tmp_path, (0.5,) * 50, limit_val_batches=0)
     assert "round 0" not in caplog.text
 
