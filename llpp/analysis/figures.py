@@ -14,7 +14,7 @@ from llpp.analysis.measured import MeasuredRun, RoundLosses
 from llpp.analysis.theory.gamma_pairs import Gamma, expected_share, pair_probability
 from llpp.analysis.theory.gradients import Values, kl_coefficient, ranking_coefficient
 from llpp.analysis.theory.observed import Bin, compute_pair_share
-from llpp.report.figures import DPI
+from llpp.report.figures import DPI, label_log_axis
 from llpp.report.figures import LIGHT as THEME
 
 if TYPE_CHECKING:
@@ -229,28 +229,16 @@ def _plot_ratios(axes: "Axes", bins: Sequence[Bin]) -> None:
     high = np.array([b.true_high for b in bins])
     axes.fill_between(predicted, low, high, color=BLUE, alpha=0.16, linewidth=0, label="middle half of pairs")
     axes.plot(predicted, true, color=BLUE, marker="o", markersize=5.5, label="geometric mean")
-    widest = max(predicted.max(), high.max())
-    if widest > 2:
-        _use_log_scale(axes, widest)
     # Ratios far from a log scale can overflow to infinity.
     finite = predicted[np.isfinite(predicted)]
     _plot_diagonal(axes, 1.0, float(finite.max(initial=1.0)))
+    if max(predicted.max(), high.max()) > 2:
+        axes.loglog()
+        label_log_axis(axes.xaxis)
+        label_log_axis(axes.yaxis)
     axes.set_xlabel(r"predicted ratio $\exp(\hat l_i - \hat l_j)$")
     axes.set_ylabel(r"true ratio $l_i / l_j$")
     axes.legend(loc="upper left")
-
-
-def _use_log_scale(axes: "Axes", widest: float) -> None:
-    """Make both axes logarithmic, with labels that are plain numbers; `widest` is the largest ratio shown."""
-    from matplotlib.ticker import LogLocator
-
-    # Powers of ten alone would leave a narrow range almost without labels.
-    multiples = (1, 1.5, 2, 3, 5, 7) if widest < 15 else (1,)
-    axes.loglog()
-    for side in (axes.xaxis, axes.yaxis):
-        side.set_major_locator(LogLocator(subs=multiples))
-        side.set_major_formatter("{x:g}")
-        side.set_minor_formatter("")
 
 
 def _plot_shares(axes: "Axes", bins: Sequence[Bin]) -> None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from llpp.report.bootstrap import MIN_PAIRS, Difference, compute_paired_difference
 from llpp.report.collect import Collection, Method, Section
+from llpp.report.evidence import format_signed
 from llpp.report.metric import SELECTED_METRIC, TEST_METRIC, resolve_column
 from llpp.report.tables import Entry, Grid, GridRow, format_counts, format_number_of
 
@@ -18,7 +19,8 @@ NOTE = (
     "Mean over seeds of the difference between a method and the baseline with the same seed; below it, the 95 % "
     "interval of a percentile bootstrap over seeds, and * where that excludes 0. Read it with care: with few seeds "
     "such intervals are too narrow. Of normal differences, about 75 % of the intervals from 3 seeds hold the true "
-    "mean, 82 % from 4, 85 % from 5 and 90 % from 10. And the more differences one looks at, the more stars are luck."
+    "mean, 82 % from 4, 85 % from 5 and 90 % from 10; the summary takes Student's intervals, which are wider "
+    "and hold it 95 times in 100. And the more differences one looks at, the more stars are luck."
 )
 SeedValues = Mapping[str, float]  # seed → value
 
@@ -157,23 +159,17 @@ def _build_entry(cell: Difference | None, max_pairs: int) -> Entry | None:
     """Build a cell; it names its number of pairs where that is below `max_pairs`, the row's last column."""
     if cell is None:
         return None
-    mean = _format_signed(cell.mean)
+    mean = format_signed(cell.mean)
     pairs = format_number_of(cell.pairs, "pair")
     if cell.interval is None:
         return Entry(mean, notes=(f"{pairs}: too few",))
     low, high = cell.interval
-    notes = [f"{_format_signed(low)} to {_format_signed(high)}"]
+    notes = [f"{format_signed(low)} to {format_signed(high)}"]
     if cell.pairs < max_pairs:
         notes.append(pairs)
     if cell.excludes_zero:
         mean += " *"
     return Entry(mean, notes=tuple(notes))
-
-
-def _format_signed(value: float) -> str:
-    """Format a number with its sign, and zero without one."""
-    rounded = round(value, 3) + 0.0  # −0.0 becomes 0.0
-    return f"{rounded:+.3f}".replace("-", "−").replace("+0.000", "0.000")
 
 
 def explain_missing_intervals(section: Section) -> str | None:

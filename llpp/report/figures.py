@@ -15,6 +15,7 @@ from llpp.report.tables import format_counts
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.axis import Axis
     from matplotlib.figure import Figure
 
 COLUMNS = 3  # panels in a row
@@ -22,6 +23,11 @@ DPI = 160
 HALF_WIDTH = 6.4  # inches, for half the width of the page
 DENSITY_THRESHOLD = 2000  # points above which a scatter plot becomes a density
 MIN_MEDIAN_POINTS = 50  # points below which the medians of ten groups would be noise
+MAX_INTERVALS = 4  # between numbers below a scatter plot
+CHARACTER_WIDTH = 0.095  # inches, of a digit below an axis
+MARGIN = 1.0  # inches of a panel's width that its axes leave to the numbers beside them
+# Largest value of a logarithmic axis / smallest → multiples of powers of ten to label.
+LOG_LABELS = {15.0: (1.0, 1.5, 2.0, 3.0, 5.0, 7.0), 1000.0: (1.0, 2.0, 5.0), np.inf: (1.0,)}
 MARKERS = "osD^vP"
 DASHES = (0, (2.2, 1.4))  # of the pool's line: offset, then ink and gap
 
@@ -62,7 +68,8 @@ def _plot_learning_panel(axes: "Axes", section: Section, theme: Theme, positions
     for method in section.methods:
         position = positions[method.label]
         _plot_learning_line(axes, method, theme.get_colour(position), MARKERS[position % len(MARKERS)])
-    axes.set_xticks(section.list_label_counts(TEST_METRIC))
+    counts = section.list_label_counts(TEST_METRIC)
+    _label_counts(axes, counts, counts)
     axes.set_xlabel("labelled images")
     axes.set_ylabel(f"test {section.get_metric_name('test')}")
 
@@ -104,7 +111,7 @@ def _plot_selection_panel(axes: "Axes", section: Section, theme: Theme, position
     # An empty line, so that the legend explains the dashes once.
     if section.list_label_counts(POOL_METRIC):
         axes.plot([], [], color=theme.ink, linewidth=1.6, linestyle=DASHES, label="pool")
-    axes.set_xticks(range(len(counts)), format_counts(counts))
+    _label_counts(axes, range(len(counts)), counts)
     axes.set_xlabel("labelled images when selecting")
     axes.set_ylabel(f"{section.get_metric_name('train')} of the selected images")
     axes.set_ylim(bottom=0)
@@ -180,6 +187,7 @@ def _read_all_test_losses(collection: Collection, number: int) -> list[tuple[Sec
 def _plot_losses(axes: "Axes", columns: Mapping[str, Any], log: bool, theme: Theme, colour: str) -> None:
     """Plot points, or a density of many, and the median true loss of ten equal groups of predictions."""
     from matplotlib.colors import LinearSegmentedColormap
+    from matplotlib.ticker import MaxNLocator
 
     predicted = columns["predicted_loss"].astype(float)
     true = columns["true_loss"].astype(float)
@@ -188,11 +196,6 @@ def _plot_losses(axes: "Axes", columns: Mapping[str, Any], log: bool, theme: The
         keep &= true > 0
     predicted = predicted[keep]
     true = true[keep]
-    if log and len(true):
-        axes.set_yscale("log")
-        # The usual labels, powers of ten, need the mathematical text that `_build_style` switches off.
-        axes.yaxis.set_major_formatter("{x:g}")
-        axes.yaxis.set_minor_formatter("")
     if len(predicted) > DENSITY_THRESHOLD:
         shades = LinearSegmentedColormap.from_list("density", [theme.paper, colour])
         scale: Literal["linear", "log"] = "log" if log else "linear"
@@ -206,6 +209,49 @@ def _plot_losses(axes: "Axes", columns: Mapping[str, Any], log: bool, theme: The
             predicted_medians.append(np.median(predicted[group]))
             true_medians.append(np.median(true[group]))
         axes.plot(predicted_medians, true_medians, color=theme.ink, linewidth=1.5)
+    # Predictions may need many digits, which more numbers would leave no room for.
+    axes.xaxis.set_major_locator(MaxNLocator(MAX_INTERVALS))
+    if log and len(true):
+        axes.set_yscale("log")
+        label_log_axis(axes.yaxis)
+
+
+def label_log_axis(axis: "Axis") -> None:
+    """Label a logarithmic axis, on which everything is plotted already, with plain numbers, however narrow it is."""
+    from matplotlib.ticker import LogLocator
+
+    low, high = axis.get_view_interval()
+    # Powers of ten alone would leave a narrow range almost without labels.
+    for ratio, multiples in LOG_LABELS.items():
+        if high / low < ratio:
+            # With several multiples but none in sight, the locator takes those of a linear axis.
+            axis.set_major_locator(LogLocator(subs=multiples))
+            break
+    # The usual labels, powers of ten, need the mathematical text that `_build_style` switches off.
+    axis.set_major_formatter("{x:g}")
+    axis.set_minor_formatter("")
+
+
+def _label_counts(axes: "Axes", positions: Sequence[float], counts: Sequence[int]) -> None:
+    """Label ticks with numbers of images; those for which there is no room have no label."""
+    labels = format_counts(counts)
+    figure = axes.get_figure(root=True)
+    grid = axes.get_subplotspec()
+    if figure is None or grid is None or not labels:
+        return
+    panel = figure.get_figwidth() / grid.get_gridspec().ncols - MARGIN
+    span = max(positions) - min(positions)
+    kept: list[int] = []
+    for index, label in enumerate(labels):
+        width = CHARACTER_WIDTH * (len(label) + 1) * span / panel
+        has_room = not kept or positions[index] - positions[kept[-1]] >= width
+        if index == len(labels) - 1 and not has_room and len(kept) > 1:
+            # The last number says how far the run went.
+            kept.pop()
+            has_room = True
+        if has_room:
+            kept.append(index)
+    axes.set_xticks([positions[index] for index in kept], [labels[index] for index in kept])
 
 
 def _plot_sections(collection: Collection, theme: Theme, quantity: str, title: str, plot_panel: PlotPanel) -> bytes:

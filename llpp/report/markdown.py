@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from llpp.report.collect import Collection, Section
 from llpp.report.differences import NOTE, build_difference_grids, explain_missing_intervals
 from llpp.report.reference import Reference, compare_with_reference
+from llpp.report.summary import list_learning_warnings
 from llpp.report.tables import (
     Entry,
     Grid,
@@ -32,7 +33,8 @@ def format_markdown(collection: Collection, reference: Reference | None = None) 
 
 
 def _format_section(section: Section, reference: Reference | None) -> list[str]:
-    lines = _format_grids(build_main_grids(section))
+    lines = _format_list(list_learning_warnings(section))
+    lines += _format_grids(build_main_grids(section))
     difference_grids = build_difference_grids(section)
     missing_intervals = explain_missing_intervals(section)
     if difference_grids:
@@ -70,7 +72,7 @@ def _format_grids(grids: Sequence[Grid]) -> list[str]:
 
 def _format_grid(grid: Grid) -> list[str]:
     if not grid.columns:
-        return ["No round has measured this yet."]
+        return [_escape(grid.empty)]
     head = [grid.corner, *grid.columns, grid.last]
     # Labels are aligned on the left, numbers on the right.
     alignment = [":--", *["--:"] * (len(head) - 1)]

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from llpp.errors import LlppError
 from llpp.report import figures
+from llpp.report.claims import TEST_FILE
 from llpp.report.collect import Collection, Section, collect
 from llpp.report.differences import NOTE, build_difference_grids, explain_missing_intervals, format_differences_csv
 from llpp.report.facts import describe_progress, list_box_warnings, list_settings, list_skipped_images, tabulate_times
@@ -14,12 +15,11 @@ from llpp.report.files import write_bytes
 from llpp.report.gallery import Gallery, build_galleries, choose_tile_count
 from llpp.report.markdown import format_markdown
 from llpp.report.reference import Comparison, Reference, compare_with_reference
-from llpp.report.summary import summarise_section
+from llpp.report.summary import list_learning_warnings, summarise_section
 from llpp.report.tables import Grid, build_main_grids, build_ranking_grids, build_threshold_grids, format_tidy_csv
 from llpp.tasks.base import Colour, Task
 
 LoadTask = Callable[[Path], Task]  # run directory → its task, with its dataset
-TEST_FILE = "test.parquet"  # scores of the test images after a round
 FIGURES = {
     "failure_finding": (
         figures.plot_failure_finding,
@@ -187,7 +187,7 @@ def _build_part(section: Section, load_task: LoadTask, tiles: int, reference: Re
         more=build_threshold_grids(section),
         ranking=build_ranking_grids(section),
         settings=list_settings(section, task, len(skipped)),
-        warnings=[*list_box_warnings(dataset), *describe_damage(section)],
+        warnings=[*list_learning_warnings(section), *list_box_warnings(dataset), *describe_damage(section)],
         galleries=galleries,
         colours=task.explain_colours() if task else [],
         gallery_note=gallery_note,

@@ -2,11 +2,24 @@
 
 from collections.abc import Sequence
 
-from llpp.report.collect import Cell, Section
+from llpp.report.claims import (
+    CONSTANT_FILE,
+    RANKING,
+    TEST_FILE,
+    Claim,
+    average_quality,
+    judge_difference,
+    judge_learning,
+    judge_ranking,
+    judge_selection,
+)
+from llpp.report.collect import Cell, Method, Section
+from llpp.report.evidence import format_signed
 from llpp.report.metric import POOL_METRIC, SELECTED_METRIC, TEST_METRIC
 from llpp.report.tables import describe_spread
 
-LabelledCells = list[tuple[Cell, str]]  # with the label of the method
+LEARN_MORE = "Train longer (trainer.max_epochs=…), with more labels (initial=…), or look at the labels with llpp data"
+LabelledClaims = list[tuple[Claim | None, str]]  # with the label of the method
 
 
 def summarise_section(section: Section) -> str:
@@ -22,23 +35,14 @@ def summarise_section(section: Section) -> str:
     return " ".join(filter(None, sentences))
 
 
-def _compute_cells(section: Section, quantity: str, labelled: int) -> LabelledCells:
-    """Return the cells of the methods that know a quantity at this number of labelled images."""
-    cells = []
-    for method in section.methods:
-        cell = method.compute_cell(quantity, labelled)
-        if cell:
-            cells.append((cell, method.label))
-    return cells
-
-
 def _describe_first_selection(section: Section) -> str:
-    """Compare what the methods chose in the first selection, with each other or with the pool."""
+    """Say what the methods chose in the first selection, and whether it is harder than random selections are."""
     counts = section.list_label_counts(SELECTED_METRIC)
     if not counts:
         return "No round has selected images yet."
     means = []
     pool_means = []
+    claims: LabelledClaims = []
     for method in section.methods:
         cell = method.compute_cell(SELECTED_METRIC, counts[0])
         if cell is None:
@@ -47,7 +51,8 @@ def _describe_first_selection(section: Section) -> str:
         pool = method.compute_cell(POOL_METRIC, counts[0])
         if pool:
             pool_means.append(pool.mean)
-    # The method that found the most failures comes first.
+            claims.append((judge_selection(method, counts[0]), method.label))
+    # The lowest metric comes first: the most failures.
     means.sort(reverse=not section.higher_is_better)
     (worst, first), *others = means
 
@@ -58,16 +63,51 @@ def _describe_first_selection(section: Section) -> str:
         sentence += f" where {_join_words(words)}"
     if pool_means:
         sentence += f" (the pool: {_format_range(pool_means)})"
-    # A single method can only be compared with the pool.
-    if pool_means and not others:
-        (pool_mean,) = pool_means
-        is_harder = worst < pool_mean if section.higher_is_better else worst > pool_mean
-        if is_harder:
-            sentence += ", so it found images harder than the average"
-        else:
-            sentence += ", no harder than average"
     direction = "lower" if section.higher_is_better else "higher"
-    return f"{sentence}; a {direction} value means that it found more of the model's failures."
+    sentence += f"; the {direction}, the more of the model's failures."
+    verdict = _describe_selection_claims(claims, section.higher_is_better)
+    return f"{sentence} {verdict}".rstrip()
+
+
+def _describe_selection_claims(claims: LabelledClaims, higher_is_better: bool) -> str:
+    """Say of each method whether what it selected differs from random selections by more than chance."""
+    harder = -1 if higher_is_better else 1
+    verdicts = {
+        harder: "harder images than a random selection: {}",
+        -harder: "easier images than a random selection: {}",
+        0: "no difference to a random selection was found for {}",
+        None: "whether that is more than chance cannot be told for {}",
+    }
+    parts = []
+    for direction, words in verdicts.items():
+        found = []
+        for claim, label in claims:
+            if (claim.direction if claim else None) == direction:
+                found.append((claim, label))
+        if found:
+            parts.append(words.format(_list_evidence(found)))
+    if not parts:
+        return ""
+    verdict = "; ".join(parts)
+    return f"{verdict[0].upper()}{verdict[1:]}."
+
+
+def _list_evidence(claims: LabelledClaims) -> str:
+    """Return `random (−0.010; 95 % interval over images: −0.040 to +0.020)`, or a list of such.
+
+    A list says once what its intervals are over. Without a claim, only the label is there.
+    """
+    bases = {claim.basis for claim, _ in claims if claim}
+    shared = len(claims) > 1 and len(bases) == 1
+    words = []
+    for claim, label in claims:
+        if claim is None:
+            words.append(label)
+        else:
+            evidence = claim.bounds if shared else str(claim)
+            words.append(f"{label} ({format_signed(claim.value)}; {evidence})")
+    suffix = f" (95 % intervals over {bases.pop()})" if shared else ""
+    return f"{_join_all_words(words)}{suffix}"
 
 
 def _format_range(values: Sequence[float]) -> str:
@@ -83,27 +123,35 @@ def _describe_learning(section: Section) -> str:
     count = _find_last_common_count(section)
     if count is None:
         return ""
-    cells = _compute_cells(section, TEST_METRIC, count)
+    cells = []
+    for method in section.methods:
+        cell = method.compute_cell(TEST_METRIC, count)
+        if cell:
+            cells.append((cell, method))
     cells.sort(key=_get_mean, reverse=section.higher_is_better)
-    words = []
-    spreads = []
-    for cell, label in cells:
-        words.append(f"{cell.mean:.3f} for {label}")
-        if cell.std is not None:
-            spreads.append(cell.std)
+    words = [f"{cell.mean:.3f} for {method.label}" for cell, method in cells]
     metric = section.get_metric_name("test")
     sentence = f"With {count:,} labelled images, the test {metric} is {_join_words(words)}"
-    # One method without a spread, or no second one, and there is nothing to judge the difference by.
-    if len(cells) > 1 and len(spreads) == len(cells):
-        gap = abs(cells[0][0].mean - cells[1][0].mean)
-        spread = max(spreads)
-        relation = "no more than" if gap <= spread else "more than"
-        sentence += f"; the two best differ by {gap:.3f}, {relation} the seeds of one method do (std {spread:.3f})"
+    if len(cells) > 1:
+        (best_cell, best), (second_cell, second), *_ = cells
+        gap = best_cell.mean - second_cell.mean
+        claim = judge_difference(best, second, count)
+        sentence += f"; the two best differ by {abs(gap):.3f}, {_describe_difference_claim(claim)}"
     return sentence + "."
 
 
-def _get_mean(labelled_cell: tuple[Cell, str]) -> float:
-    cell, _ = labelled_cell
+def _describe_difference_claim(claim: Claim | None) -> str:
+    if claim is None:
+        return "and whether that is more than chance cannot be told"
+    if claim.direction == 0:
+        return f"which may be chance ({claim})"
+    # Images say nothing about how much the training itself varies from seed to seed.
+    about = "of these models on the test images, not yet of the methods" if claim.seeds is None else "of the methods"
+    return f"which is a difference {about} ({claim})"
+
+
+def _get_mean(cell_of_method: tuple[Cell, Method]) -> float:
+    cell, _ = cell_of_method
     return cell.mean
 
 
@@ -123,35 +171,72 @@ def _find_last_common_count(section: Section) -> int | None:
 
 
 def _describe_ranking(section: Section) -> str:
-    """Say how well the first round's head ordered the losses."""
-    counts = section.list_label_counts("loss_spearman")
+    """Say how well the first round's head ordered the losses, and whether that is more than chance."""
+    counts = section.list_label_counts(RANKING)
     if not counts:
         return ""
-    correlations = [(cell.mean, label) for cell, label in _compute_cells(section, "loss_spearman", counts[0])]
-    correlations.sort(reverse=True)
-    words = [f"{rho:.2f} for {label}" for rho, label in correlations]
+    found = []
+    for method in section.methods:
+        cell = method.compute_cell(RANKING, counts[0])
+        if cell:
+            claim = judge_ranking(method, counts[0])
+            found.append((cell.mean, _describe_correlation(cell.mean, claim), method.label))
+    found.sort(reverse=True)
+    words = [f"{rho} for {label}" for _, rho, label in found]
     # Methods that differ in the selection only share their first model, so one number stands for all of them.
-    highest = f"{correlations[0][0]:.2f}"
-    lowest = f"{correlations[-1][0]:.2f}"
-    if highest == lowest:
-        words = [highest]
+    distinct = {rho for _, rho, _ in found}
+    if len(distinct) == 1:
+        words = list(distinct)
     return (
         "On the test images, the loss head of the first round orders images by loss with Spearman ρ "
-        f"{_join_words(words)} (1 is perfect, 0 is chance)."
+        f"{_join_words(words)}; 1 is perfect, 0 is chance."
     )
+
+
+def _describe_correlation(rho: float, claim: Claim | None) -> str:
+    if claim is None:
+        return f"{rho:.2f}"
+    chance = ", which may be chance" if claim.direction == 0 else ""
+    return f"{rho:.2f} ({claim}{chance})"
 
 
 def _describe_seeds(section: Section) -> str:
     note = describe_spread(section)
     if note.startswith("1 seed"):
-        return "All of this is 1 seed, so there is no spread to judge differences by."
+        return "All of this is 1 seed, which does not show how much results vary from seed to seed."
     return f"Means over {note.removeprefix('mean ± standard deviation (n − 1) over ')}."
+
+
+def list_learning_warnings(section: Section) -> list[str]:
+    """Return a sentence about the methods whose last models are not better than a constant prediction, if any."""
+    named = []
+    for method in section.started_methods:
+        claim = judge_learning(method)
+        # Qualities are better when higher, whatever the metric.
+        if claim is None or claim.direction > 0:
+            continue
+        ours = average_quality(method, TEST_FILE)
+        constant = average_quality(method, CONSTANT_FILE)
+        named.append(f"{method.label} ({ours:.3f} against {constant:.3f}; {claim} for the difference)")
+    if not named:
+        return []
+    verb = "has" if len(named) == 1 else "have"
+    return [
+        f"{_join_all_words(named)} {verb} learned too little to do better than a constant prediction: that is the "
+        f"mean {section.metric_title} of a test image after the last round, against what predicting the same for "
+        f"every image gets. {LEARN_MORE}; until then, the numbers say little about the methods."
+    ]
+
+
+def _join_all_words(words: Sequence[str]) -> str:
+    """Join words as `a, b and c`, however many."""
+    if len(words) == 1:
+        return words[0]
+    return f"{', '.join(words[:-1])} and {words[-1]}"
 
 
 def _join_words(words: Sequence[str]) -> str:
     """Join words as `a, b and c`; of more than three, show the first and the last."""
-    if len(words) == 1:
-        return words[0]
     if len(words) > 3:
         return f"{words[0]}, …, {words[-1]}"
-    return f"{', '.join(words[:-1])} and {words[-1]}"
+    return _join_all_words(words)

@@ -9,6 +9,7 @@ from typing import Literal
 
 from llpp.report.collect import Cell, Collection, Method, Section
 from llpp.report.metric import (
+    DEFAULT_NAME,
     POOL_METRIC,
     SELECTED_METRIC,
     TEST_METRIC,
@@ -43,6 +44,7 @@ class Grid:
     rows: tuple[GridRow, ...]
     corner: str = "labelled images"
     last: str = "seeds"
+    empty: str = "No round has measured this yet."  # shown where there are no columns
 
 
 def build_grid(section: Section, quantity: str, title: str, best: Best | None, pool: str | None = None) -> Grid:
@@ -149,6 +151,8 @@ def build_main_grids(section: Section) -> list[Grid]:
     selected = build_grid(section, SELECTED_METRIC, selected_title, worst, pool=POOL_METRIC)
     test_title = f"(b) {section.get_metric_name('test')} on the test images: {better} is better"
     tested = build_grid(section, TEST_METRIC, test_title, best)
+    if not tested.columns and section.rounds:
+        tested = replace(tested, empty=_explain_undefined_test(section))
     validation_counts = list_validation_counts(section)
     # A 0 means that no labels were spent on validation.
     if any(validation_counts):
@@ -156,6 +160,23 @@ def build_main_grids(section: Section) -> list[Grid]:
         note = f"{tested.note}; {words} labelled validation images steered training and come on top"
         tested = replace(tested, note=note)
     return [selected, tested]
+
+
+def _explain_undefined_test(section: Section) -> str:
+    """Say why rounds that were tested have no test metric."""
+    metric = section.get_metric_name("test")
+    undefined = 0
+    for committed in section.rounds:
+        undefined = max(undefined, int(committed.row.get("test_undefined") or 0))
+    if not undefined or section.normaliser is None:
+        return (
+            f"The test {metric} is not defined: no test image has a label that it counts; llpp data shows the labels."
+        )
+    remedy = "; another pck=… such as pck=box divides by another length" if section.metric == DEFAULT_NAME else ""
+    return (
+        f"The test {metric} is not defined: none of the {undefined:,} labelled test images has the length that it "
+        f"divides by ({section.normaliser}){remedy}."
+    )
 
 
 def list_validation_counts(section: Section) -> list[int]:

@@ -11,6 +11,7 @@ from rich.text import Text
 from llpp.report.collect import Section, collect
 from llpp.report.differences import build_difference_grids, explain_missing_intervals
 from llpp.report.reference import Comparison, Reference, compare_with_reference
+from llpp.report.summary import list_learning_warnings
 from llpp.report.tables import Entry, Grid, build_main_grids, describe_missing_seeds
 
 
@@ -39,6 +40,10 @@ def _print_section(console: Console, section: Section, comparison: Comparison | 
     for grid in grids:
         if grid.columns:
             console.print(_build_rich_table(grid))
+        elif section.rounds:
+            console.print(Text(f"{grid.title}: {grid.empty}"))
+    for warning in list_learning_warnings(section):
+        console.print(Text(warning, style="yellow"))
     for note in notes:
         if note:
             console.print(Text(note, style="dim"))

@@ -18,7 +18,13 @@ from llpp.inference.evaluation import Evaluation
 from llpp.inference.scorer import PoolScorer
 from llpp.rounds import pool_growth, records
 from llpp.rounds.pool import Pool
-from llpp.rounds.preflight import check_sizes, check_state_visible, create_initial_state, find_unreadable_images
+from llpp.rounds.preflight import (
+    check_sizes,
+    check_state_visible,
+    check_validation,
+    create_initial_state,
+    find_unreadable_images,
+)
 from llpp.rounds.run import Run
 from llpp.rounds.selection import Selection, select_from_pool
 from llpp.rounds.stopwatch import Stopwatch
@@ -97,6 +103,7 @@ def open_run(run: Run, held: ExitStack) -> RunState:
     training_rows = run.data.select_rows("train", opened)
     run.oracle.check(training_rows)
     check_sizes(run.settings, len(opened.initial), len(training_rows))
+    check_validation(run.settings, run.result_settings, run.data.task, run.data.select_rows("val", opened))
     collectives.on_rank_zero(lambda: _write_opened_run(run, opened, records_changed))
     check_state_visible(run.directory, compute_digest(opened))
 
@@ -195,6 +202,8 @@ def commit_round(run: Run, state: RunState, result: RoundResult) -> RunState:
     directory = layout.get_round_dir(run.directory, result.number)
     test_ids = result.pool.ids.take(result.test_rows)
     records.write_scores(directory / "test.parquet", test_ids, result.test_scores)
+    constant = run.data.task.evaluate_constant(result.pool.labelled, result.test_rows)
+    records.write_constant(directory / "constant.parquet", test_ids, constant)
     selected: tuple[str, ...] = ()
     if result.selection is not None:
         records.write_selection(directory, result.selection)
@@ -220,6 +229,9 @@ def commit_round(run: Run, state: RunState, result: RoundResult) -> RunState:
     run.publisher.log_round(row)
     run.publisher.show(committed, run.data.task)
     log.info("%s", records.format_round_line(run.directory, run.data.task, row, run.settings.rounds))
+    shortfall = records.describe_no_learning(result.number, run.data.task, result.test_scores, constant)
+    if shortfall:
+        log.info("%s", shortfall)
     return committed
 
 

@@ -6,6 +6,7 @@ records.parquet  what was known about every record at the start; see `pool_growt
 wandb.json    id of the W&B run, if any, and how far it has been sent
 round_NN/     last.ckpt, with training.weights=best also best.ckpt, each with its digest (last.ckpt.sha256);
               in round 0 with training.base=backbone also backbone/, with the same; test.parquet;
+              constant.parquet, the test images' quality by a prediction that looks at no image;
               if the round selected, scores.parquet, selected.csv, predictions.parquet
 """
 
@@ -20,11 +21,13 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from numpy.typing import NDArray
 
 from llpp.files import replace_file, replace_text
 from llpp.ids import Ids
 from llpp.inference.evaluation import PER_IMAGE, Evaluation
 from llpp.inference.loss_ranking import compute_ranking_metrics
+from llpp.report.evidence import compute_mean_interval, format_interval, format_signed
 from llpp.rounds.selection import Selection
 from llpp.run_dir.state import Row, RunState, save_state
 from llpp.tasks.base import Task
@@ -72,6 +75,11 @@ def write_scores(path: Path, ids: Sequence[str], scores: Evaluation) -> None:
     # Ids and scores hardly repeat: dictionaries of them would only take time. The report, which reads other people's
     # runs, accepts no codec that makes gigabytes of kilobytes.
     replace_file(path, lambda part: pq.write_table(table, part, compression="snappy", use_dictionary=False))
+
+
+def write_constant(path: Path, ids: Sequence[str], quality: NDArray[np.float64]) -> None:
+    """Write id and (N,) the quality of a prediction that looks at no image, see `Task.evaluate_constant`."""
+    write_scores(path, ids, Evaluation({"quality": quality.astype(np.float32)}, {}))
 
 
 def write_selection(directory: Path, selection: Selection) -> None:
@@ -156,6 +164,25 @@ def format_round_line(run_dir: Path, task: Task, row: Row, rounds: int) -> str:
         parts.append(f"{row['selected']} selected, {measure}{compared}")
     seconds = sum(value for name, value in row.items() if name.startswith("seconds_") and value is not None)
     return " · ".join([*parts, f"{seconds:.0f} s"])
+
+
+def describe_no_learning(number: int, task: Task, tested: Evaluation, constant: NDArray[np.float64]) -> str | None:
+    """Return a sentence if a round's model is not shown to be better than a prediction that looks at no image.
+
+    None if it is, or if too few test images tell.
+    """
+    quality = tested.columns["quality"].astype(np.float64)
+    both = np.isfinite(quality) & np.isfinite(constant)
+    difference = compute_mean_interval(quality[both] - constant[both])
+    if difference is None or difference.direction > 0:
+        return None
+    return (
+        f"round {number} has learned too little to do better than a constant prediction: the mean "
+        f"{task.metric_title} of a test image is {quality[both].mean():.3f}, and {constant[both].mean():.3f} by "
+        f"{task.constant_title} ({format_signed(difference.value)}; 95 % interval over {both.sum()} images: "
+        f"{format_interval(difference)}); train longer (trainer.max_epochs=…), with more labels (initial=…), or look "
+        "at the labels with llpp data"
+    )
 
 
 def _format_measure(name: str, value: float | None) -> str:

@@ -115,3 +115,23 @@ def test_a_selection_leaves_its_order_its_predictions_and_all_scores(tmp_path):
 def test_nothing_scored_leaves_no_scores(tmp_path):
     records.write_selection(tmp_path, selection("pck", pool_scores=None))
     assert sorted(path.name for path in tmp_path.iterdir()) == ["predictions.parquet", "selected.csv"]
+
+
+def test_a_model_that_does_no_better_than_a_constant_prediction_is_named_with_a_remedy():
+    """Of three differences 0.1 apart, Student's interval is their mean ± 0.248."""
+    tested = scores({}, quality=(0.3, 0.4, 0.5))
+    worse = records.describe_no_learning(4, class_task(), tested, np.array([0.2, 0.4, 0.3]))
+    assert worse == (
+        "round 4 has learned too little to do better than a constant prediction: the mean accuracy of a test image "
+        "is 0.400, and 0.300 by the most frequent class of the labelled images (+0.100; 95 % interval over 3 images: "
+        "−0.148 to +0.348); train longer (trainer.max_epochs=…), with more labels (initial=…), or look at the labels "
+        "with llpp data"
+    )
+    assert records.describe_no_learning(4, pose_task(), tested, np.array([0.1, 0.2, 0.3])) is None  # 0.2 each
+    assert records.describe_no_learning(4, pose_task(), tested, np.array([0.9, 0.9, NAN])) is None  # too few
+
+
+def test_a_constant_prediction_leaves_a_table(tmp_path):
+    records.write_constant(tmp_path / "constant.parquet", ["a/0", "a/1"], np.array([0.25, NAN]))
+    table = read_columns(tmp_path / "constant.parquet", ("id", "quality"))
+    assert table["id"].tolist() == ["a/0", "a/1"] and table["quality"][0] == 0.25 and np.isnan(table["quality"][1])

@@ -39,6 +39,7 @@ class ClassificationTask(Task):
     metric_title = "accuracy"
     part_word = "class"
     record_word = "images"
+    constant_title = "the most frequent class of the labelled images"
     offers = frozenset({"predicted_class", "confidence", "entropy", "margin"})
     shown = frozenset({"predicted_class", "confidence"})
 
@@ -69,6 +70,16 @@ class ClassificationTask(Task):
     def label_arrays(self) -> tuple[NDArray[Any], ...]:
         """See `Task.label_arrays`."""
         return self.labels.arrays
+
+    def evaluate_constant(self, known: NDArray[np.int64], asked: NDArray[np.int64]) -> NDArray[np.float64]:
+        """See `Task.evaluate_constant`: the most frequent class; of equally frequent ones, the first."""
+        seen = self.labels.index[known]
+        seen = seen[seen != UNKNOWN]
+        if not len(seen):
+            return np.full(len(asked), np.nan)
+        true = self.labels.index[asked]
+        most_frequent = np.bincount(seen).argmax()
+        return np.where(true == UNKNOWN, np.nan, (true == most_frequent).astype(np.float64))
 
     def crop_labels(self, crops: PlacedCrops) -> dict[str, NDArray[Any]]:
         """`label` (B,), UNKNOWN where there is none; a class does not move with its crop."""

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from helpers.experiments import config, rows
+from helpers.run_dirs import GreyClasses, class_task
 
 from llpp.config import build
 from llpp.config.instantiate import rebuild_run_task
@@ -101,6 +102,13 @@ def test_the_accuracy_of_no_images_is_unknown():
     metric.reset()
     task.update_metric(metric, {"predicted_class": torch.tensor([1])}, {"label": torch.tensor([UNKNOWN])})
     assert np.isnan(float(task.summarise_metric(metric)["accuracy"]))
+
+
+def test_the_constant_prediction_is_the_most_frequent_labelled_class():
+    dataset = GreyClasses(ClassLabels(("a", "b", "c"), np.array([2, 1, 2, UNKNOWN, UNKNOWN, 1])))
+    quality = class_task(dataset).evaluate_constant(np.array([0, 1, 2, 3]), np.array([0, 4, 5]))
+    assert quality[[0, 2]].tolist() == [1, 0] and np.isnan(quality[1])
+    assert np.isnan(class_task(dataset).evaluate_constant(np.array([3]), np.array([0]))).all()
 
 
 def test_an_idle_crop_has_no_class():

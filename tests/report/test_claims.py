@@ -1,0 +1,160 @@
+"""What the report says in words: nothing that its intervals do not exclude as chance."""
+
+import io
+
+import numpy as np
+import pytest
+from helpers.run_dirs import pose_task, row, run_dir
+from rich.console import Console
+
+from llpp import report
+from llpp.inference.evaluation import Evaluation
+from llpp.report.collect import collect
+from llpp.report.markdown import format_markdown
+from llpp.report.page import write_report
+from llpp.report.summary import list_learning_warnings, summarise_section
+from llpp.rounds.records import write_constant, write_scores
+
+IMAGES = 40
+IDS = [f"grey/{number}" for number in range(IMAGES)]
+HALF_FAIL = (np.arange(IMAGES) >= IMAGES // 2).astype(np.float32)  # qualities: 0 for the first half, 1 for the others
+TWO_FAIL = (np.arange(IMAGES) >= 2).astype(np.float32)
+
+
+def write_tables(folder, number, tested=HALF_FAIL, pool=HALF_FAIL, constant=None):
+    """What a round leaves about its 40 test images and the 40 of its pool."""
+    directory = folder / f"round_{number:02d}"
+    for name, quality in (("test", tested), ("scores", pool)):
+        losses = np.linspace(0, 1, IMAGES, dtype=np.float32)
+        columns = {"predicted_loss": losses, "true_loss": losses, "quality": quality.astype(np.float32)}
+        write_scores(directory / f"{name}.parquet", IDS, Evaluation(columns, {}))
+    if constant is not None:
+        write_constant(directory / "constant.parquet", IDS, np.full(IMAGES, constant))
+
+
+def make_run(folder, selected=0.06, mean=0.07, test=0.5, rho=0.17, seed=0, acquisition="random", **tables):
+    """A run of one round, which selected grey/1 and grey/0; both fail in the tables. `mean` is the pool's."""
+    folder = folder / acquisition / str(seed)
+    run_dir(folder, [row(0, 10, test, selected, mean, loss_spearman=rho)], seed, acquisition)
+    write_tables(folder, 0, **tables)
+
+
+def get_section(folder):
+    (section,) = collect([folder]).sections
+    return section
+
+
+def summarise(folder):
+    return summarise_section(get_section(folder))
+
+
+def test_what_may_be_chance_is_not_called_a_finding(tmp_path):
+    make_run(tmp_path)
+    text = summarise(tmp_path)
+    # where half of the images fail, two random ones both fail in 24 % of all cases
+    assert "No difference to a random selection was found for gap_fc + kl + random (−0.500; " in text
+    assert "arder images" not in text
+    assert "Spearman ρ 0.17 (95 % interval over images: −0.159 to +0.465, which may be chance)" in text
+
+
+def test_what_is_more_than_chance_is_called_so(tmp_path):
+    make_run(tmp_path, 0.0, 0.95, rho=0.8, pool=TWO_FAIL)
+    text = summarise(tmp_path)
+    # the only two failures among 40 are selected at random once in 780 times
+    assert "Harder images than a random selection: gap_fc + kl + random (−0.950; 95 % interval over images: " in text
+    assert "No difference" not in text and "may be chance" not in text
+
+
+def test_a_selection_without_its_scores_is_left_unjudged(tmp_path):
+    make_run(tmp_path)
+    (tmp_path / "random/0/round_00/scores.parquet").unlink()
+    assert "Whether that is more than chance cannot be told for gap_fc + kl + random." in summarise(tmp_path)
+
+
+def test_with_three_seeds_the_interval_is_over_seeds(tmp_path):
+    """Learned selections are lower than the pool by 0.3, 0.2 and 0.4, random ones by 0.2, 0 and 0.1.
+
+    Student's interval of three values that are 0.1 apart is their mean ± 0.248.
+    """
+    made = {"learned": ((0.3, 0.4, 0.2), (0.61, 0.63, 0.59)), "random": ((0.4, 0.6, 0.5), (0.6, 0.6, 0.6))}
+    for acquisition, (selected, tested) in made.items():
+        for seed in range(3):
+            rows = [row(0, 10, tested[seed], selected[seed], 0.6, loss_spearman=0.3 + seed / 10)]
+            run_dir(tmp_path / acquisition / str(seed), rows, seed, acquisition)
+    text = summarise(tmp_path)
+    assert (
+        "Harder images than a random selection: learned (−0.300; 95 % interval over 3 seeds: −0.548 to −0.052); "
+        in text
+    )
+    assert (
+        "no difference to a random selection was found for random (−0.100; 95 % interval over 3 seeds: −0.3" in text
+    )
+    # 0.01, 0.03 and −0.01 by seed: mean 0.01, interval ± 0.05
+    assert "the two best differ by 0.010, which may be chance (95 % interval over 3 seeds: −0.040 to +0.060)" in text
+    assert "Spearman ρ 0.40 (95 % interval over 3 seeds: +0.152 to +0.648)" in text
+
+
+def test_two_seeds_are_a_finding_only_if_both_runs_are(tmp_path):
+    make_run(tmp_path, 0.0, 0.95, pool=TWO_FAIL)
+    make_run(tmp_path, 0.0, 0.95, seed=1)
+    text = summarise(tmp_path)
+    assert "No difference to a random selection was found" in text and "95 % intervals over images: " in text
+    make_run(tmp_path, 0.0, 0.95, seed=1, pool=TWO_FAIL)
+    assert "Harder images than a random selection" in summarise(tmp_path)
+
+
+def test_two_models_of_one_seed_are_compared_on_the_test_images(tmp_path):
+    make_run(tmp_path, acquisition="learned", test=0.95, tested=TWO_FAIL)
+    make_run(tmp_path, acquisition="random", test=0.5)
+    # 18 of 40 images gain 1: mean 0.45, standard deviation 0.504, ± 2.023 · 0.504 / √40 = 0.161
+    assert (
+        "the two best differ by 0.450, which is a difference of these models on the test images, not yet of the "
+        "methods (95 % interval over images: +0.289 to +0.611)"
+    ) in summarise(tmp_path)
+    make_run(tmp_path, acquisition="learned", test=0.51)
+    assert (
+        "the two best differ by 0.010, which may be chance (95 % interval over images: 0.000 to 0.000)"
+        in summarise(tmp_path)
+    )
+
+
+def test_a_model_that_does_no_better_than_a_constant_is_named_everywhere(tmp_path):
+    make_run(tmp_path, tested=HALF_FAIL, constant=0.55)
+    (warning,) = list_learning_warnings(get_section(tmp_path))
+    # half of the images 1, half of them 0: mean 0.5, standard deviation 0.506, ± 2.023 · 0.506 / √40 = 0.162
+    assert (
+        "gap_fc + kl + random (0.500 against 0.550; 95 % interval over images: −0.212 to +0.112 for the "
+        "difference) has learned too little to do better than a constant prediction"
+    ) in warning
+    assert "Train longer (trainer.max_epochs=…)" in warning
+    console = Console(file=io.StringIO(), width=1000)
+    report.print_tables([tmp_path], console)
+    page = write_report([tmp_path], tmp_path / "out", lambda _: pose_task()).read_text()
+    for text in (console.file.getvalue(), format_markdown(collect([tmp_path])), page):
+        assert "has learned too little to do better than a constant prediction" in text
+
+
+def test_a_model_that_is_better_or_an_old_run_is_not_accused(tmp_path):
+    make_run(tmp_path, tested=TWO_FAIL, constant=0.55)
+    assert list_learning_warnings(get_section(tmp_path)) == []
+    (tmp_path / "random/0/round_00/constant.parquet").unlink()
+    assert list_learning_warnings(get_section(tmp_path)) == []
+
+
+@pytest.mark.parametrize("undefined", [7, 0])
+def test_a_test_metric_that_is_undefined_is_missing_with_its_reason(undefined, tmp_path):
+    make_run(tmp_path, test=None)
+    rows = [row(0, 10, None, 0.1, 0.6) | {"test_undefined": undefined}]
+    run_dir(tmp_path / "random/0", rows, **{"metric.normaliser": "the longest rib"})
+    reason = (
+        "none of the 7 labelled test images has the length that it divides by (the longest rib); another pck=… such "
+        "as pck=box"
+        if undefined
+        else "no test image has a label that it counts"
+    )
+    console = Console(file=io.StringIO(), width=1000)
+    report.print_tables([tmp_path], console)
+    page = write_report([tmp_path], tmp_path / "out", lambda _: pose_task()).read_text()
+    for text in (console.file.getvalue(), format_markdown(collect([tmp_path])), page):
+        assert f"The test PCK@0.2 is not defined: {reason}" in text
+        assert "No round has measured this yet" not in text
