@@ -167,10 +167,10 @@ def _list_frames_in_target(error: BaseException) -> list[tuple[FrameType, int]]:
 
 
 def make_dataset(cfg: DictConfig) -> AnyDataset:
-    """Build the dataset of a config, whose splits must not be empty."""
+    """Build the dataset of a config, whose splits must not be empty, except where settings say so."""
     data = instantiate_dataset(cfg.dataset)
     for split in ("train", "val", "test"):
-        if not len(data.records.select_rows(split)):
+        if split not in data.empty_splits and not len(data.records.select_rows(split)):
             raise ConfigError(f"dataset {data.name} has no {split} records; add some by the settings of dataset")
     data.check()
     return data

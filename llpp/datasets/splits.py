@@ -53,6 +53,8 @@ def order_by_hash(images: Iterable[str], seed: int) -> list[str]:
 
 def _resolve_count(split: str, wanted: float | None, images: int) -> int:
     """Return the number of images that a share or a number asks for; at least 1 for a share."""
+    if type(wanted) is float and wanted == 0:
+        return 0
     if type(wanted) is int and wanted >= 0:
         return wanted
     if type(wanted) is float and 0 < wanted < 1:

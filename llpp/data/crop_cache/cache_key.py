@@ -19,8 +19,8 @@ VERSION = 1  # raise it when the code cuts other pixels from the same image
 def compute_row_ids(dataset: AnyDataset, crop: PersonCrop, source: str) -> NDArray[np.uint8]:
     """Return (N, 16): equal for equal images, boxes and settings, in any dataset and at any row.
 
-    An image is identified by its name, size, modification time and orientation, so its folder may move. For a dataset without
-    files, `source` stands for what decides its pixels.
+    An image is identified by its name, size, modification time and orientation, so its folder may move. For a
+    dataset without files, `source` stands for what decides its pixels.
     """
     if dataset.paths:
         source = ""

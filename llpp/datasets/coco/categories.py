@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from llpp.datasets.coco.oddities import REMEDY, Oddities
+from llpp.datasets.coco.oddities import REMEDY, Oddities, format_value
 from llpp.datasets.coco.values import Entry, Id, check_name, parse_id, simplify_id
 from llpp.errors import ConfigError, DataError
 
@@ -21,7 +21,7 @@ class Category:
     edges: Edges  # positions in `joints`
     dropped: int  # listed edges that do not connect two joints
     positions: Mapping[Id, tuple[int, ...]]  # by the id of each kind: where its own joints are in `joints`
-    others: Mapping[Id, str]  # names of the file's other categories, by id
+    names: Mapping[Id, str]  # of all categories of the file, by id
 
 
 def choose_categories(oddities: Oddities, entries: list[Entry], wanted: Wanted) -> Category:
@@ -62,7 +62,7 @@ def choose_categories(oddities: Oddities, entries: list[Entry], wanted: Wanted) 
     if len(categories) > 1 and not _is_list(wanted):
         merged = ", ".join(repr(category.name) for category in categories)
         oddities.accept("sets of categories with the same joints are read as one category", merged)
-    return _unite(oddities, categories, _collect_others(entries, chosen))
+    return _unite(oddities, categories, _collect_names(entries))
 
 
 def _is_list(wanted: Wanted) -> bool:
@@ -112,17 +112,17 @@ def _is_position(value: Any, first: int, count: int) -> bool:
     return type(value) is int and first <= value < first + count
 
 
-def _collect_others(entries: list[Entry], chosen: list[Entry]) -> dict[Id, str]:
-    """Return the names of the categories that are not chosen, by id; what is wrong with them does not matter."""
-    others: dict[Id, str] = {}
+def _collect_names(entries: list[Entry]) -> dict[Id, str]:
+    """Return the names of all categories by id; what is wrong with those that are not chosen does not matter."""
+    names: dict[Id, str] = {}
     for entry in entries:
-        number = entry.get("id")
-        if entry not in chosen and isinstance(number, int | float | str):
-            others[simplify_id(number)] = str(entry.get("name"))
-    return others
+        number = simplify_id(entry.get("id"))
+        if isinstance(number, int | float | str):
+            names[number] = format_value(entry.get("name"))  # type: ignore[index]  # equal to an id, if it is a float
+    return names
 
 
-def _unite(oddities: Oddities, categories: Sequence[Category], others: Mapping[Id, str]) -> Category:
+def _unite(oddities: Oddities, categories: Sequence[Category], names: Mapping[Id, str]) -> Category:
     """Return one category with the joints of all, by name, in the order in which they are met."""
     joints = tuple(dict.fromkeys(joint for category in categories for joint in category.joints))
     place = {joint: position for position, joint in enumerate(joints)}
@@ -144,5 +144,5 @@ def _unite(oddities: Oddities, categories: Sequence[Category], others: Mapping[I
         edges=tuple(edges) if len(categories) > 1 else categories[0].edges,
         dropped=sum(category.dropped for category in categories),
         positions=positions,
-        others=others,
+        names=names,
     )

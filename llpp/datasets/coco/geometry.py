@@ -128,8 +128,8 @@ def _count_boxes_beyond(
     count = int(beyond.sum())
     if count >= MIN_BEYOND * known.sum() and fits_as_corners[known].all() and not keep:
         raise DataError(
-            f"{path}: {count} of {int(known.sum())} boxes reach beyond their image as x, y, width, height, but none as "
-            "x1, y1, x2, y2: they look like corners; write x, y, width and height, or set dataset.box=joints, or "
+            f"{path}: {count} of {int(known.sum())} boxes reach beyond their image as x, y, width, height, but none "
+            "as x1, y1, x2, y2: they look like corners; write x, y, width and height, or set dataset.box=joints, or "
             "dataset.outside=keep to use them as they are"
         )
     for person in np.flatnonzero(beyond).tolist():

@@ -69,7 +69,7 @@ def read_keypoints_file(
     result = KeypointsFile(chosen, images, sizes, [], annotation_count=len(entries))
     ids = AnnotationIds(oddities)
     for entry in entries:
-        if _has_chosen_category(path, entry, result):
+        if _has_chosen_category(entry, result):
             _add_annotation(oddities, ids, entry, result, boxes)
     if boxes:
         _check_any_box(path, result.instances)
@@ -99,7 +99,7 @@ def _read_images(oddities: Oddities, content: Entry) -> tuple[dict[Id, str], dic
     return names, sizes
 
 
-def _has_chosen_category(path: Path, entry: Entry, result: KeypointsFile) -> bool:
+def _has_chosen_category(entry: Entry, result: KeypointsFile) -> bool:
     """Whether an annotation is of a chosen category; count it if it is of one that the file does not list."""
     number = simplify_id(entry.get("category_id"))
     is_id = isinstance(number, int | float | str)
@@ -108,10 +108,10 @@ def _has_chosen_category(path: Path, entry: Entry, result: KeypointsFile) -> boo
     image = simplify_id(entry.get("image_id"))
     if isinstance(image, int | float | str) and image in result.images:
         result.otherwise_annotated.add(image)  # type: ignore[arg-type]  # equal to the id of an image
-    if not is_id or number not in result.category.others:
+    if not is_id or number not in result.category.names:
         shown = format_value(entry.get("category_id"))
-        listed = ", ".join(map(str, result.category.positions))
-        result.left_out[f"of category {shown}, which {path.name} does not list (keypoints has {listed}),"] += 1
+        listed = ", ".join(f"{known} {name}" for known, name in result.category.names.items())
+        result.left_out[f"of category {shown}, which is none of the file's ({listed}),"] += 1
     return False
 
 
