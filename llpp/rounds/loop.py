@@ -17,7 +17,13 @@ from llpp.inference.evaluation import Evaluation
 from llpp.inference.scorer import PoolScorer
 from llpp.rounds import pool_growth, records
 from llpp.rounds.pool import Pool
-from llpp.rounds.preflight import check_sizes, check_state_visible, create_initial_state, find_unreadable_images
+from llpp.rounds.preflight import (
+    check_sizes,
+    check_state_visible,
+    check_validation,
+    create_initial_state,
+    find_unreadable_images,
+)
 from llpp.rounds.run import Run
 from llpp.rounds.selection import Selection, select_from_pool
 from llpp.rounds.stopwatch import Stopwatch
@@ -96,6 +102,7 @@ def open_run(run: Run, held: ExitStack) -> RunState:
     training_rows = run.data.select_rows("train", opened)
     run.oracle.check(training_rows)
     check_sizes(run.settings, len(opened.initial), len(training_rows))
+    check_validation(run.settings, run.result_settings, run.data.task, run.data.select_rows("val", opened))
     collectives.on_rank_zero(lambda: _write_opened_run(run, opened, records_changed))
     check_state_visible(run.directory, compute_digest(opened))
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from llpp.distributed import collectives
 from llpp.errors import ConfigError, DataError, RankError
@@ -14,6 +15,7 @@ from llpp.rounds.run import RunData
 from llpp.run_dir.state import RunState
 from llpp.seeds import Stream, make_rng
 from llpp.settings import Settings
+from llpp.tasks.base import Task
 
 log = logging.getLogger(__name__)
 VISIBILITY_TIMEOUT = 20.0  # seconds that a shared file system may take to show a new file
@@ -85,6 +87,38 @@ def _wait_for_text(path: Path, text: str) -> bool:
         if time.monotonic() > deadline:
             return False
         time.sleep(0.1)
+
+
+def check_validation(
+    settings: Settings, result_settings: Mapping[str, Any], task: Task, rows: NDArray[np.int64]
+) -> None:
+    """Raise ConfigError if the validation on `rows` is to decide something by a quantity that it cannot measure."""
+    keeps_best = settings.weights == "best"
+    best_by_loss = result_settings.get("training.best_by") == "loss"
+    if keeps_best and not best_by_loss and not task.count_measurable(rows):
+        other = f"another metric such as {task.metric_setting}, " if task.metric_setting else ""
+        raise ConfigError(
+            f"training.weights=best needs val {task.describe_metric(rows)}, which is undefined: "
+            f"{_explain_undefined(task, rows)}; set training.best_by=loss, {other}or training.weights=last"
+        )
+
+    watchers = []
+    if keeps_best and best_by_loss:
+        watchers.append("training.best_by=loss")
+    if str(result_settings.get("scheduler._target_")).endswith(".plateau"):
+        watchers.append("scheduler=plateau")
+    if watchers and not task.dataset.records.labels.is_labelled[rows].any():
+        raise ConfigError(
+            f"{' and '.join(watchers)} needs val/{task.loss_name}, which is undefined: none of the {len(rows)} "
+            f"validation {task.record_word} has a label; label some of them, or set training.weights=last and "
+            "scheduler=none"
+        )
+
+
+def _explain_undefined(task: Task, rows: NDArray[np.int64]) -> str:
+    if not len(rows):
+        return f"there are no validation {task.record_word}"
+    return task.explain_undefined(rows)
 
 
 def check_sizes(settings: Settings, usable: int, train: int) -> None:

@@ -65,6 +65,7 @@ class Task(ABC):
     record_word: str  # what a record of the dataset is, in plural: persons, images
     offers: frozenset[str] = frozenset()  # what `predict` gives: columns that an acquisition may need
     shown: frozenset[str] = frozenset()  # of these, what is kept of selected images and drawn
+    metric_setting: str = ""  # another choice of the metric, as one types it: pck=box; empty where there is none
     uses_mirrored_images: bool = False  # whether `predict` wants the output for mirrored images, too
 
     @property
@@ -87,6 +88,14 @@ class Task(ABC):
     def normaliser(self) -> NDArray[np.float32] | None:
         """(N,) lengths, image pixels, that the measure divides by; None where it divides by nothing."""
         return None
+
+    def count_measurable(self, rows: NDArray[np.int64]) -> int:
+        """How many of some records the metric is defined for."""
+        return int(self.dataset.records.labels.is_labelled[rows].sum())
+
+    def explain_undefined(self, rows: NDArray[np.int64]) -> str:
+        """What all of some records lack, where the metric is defined for none of them."""
+        return f"none of the {len(rows)} {self.record_word} has a label"
 
     @abstractmethod
     def crop_labels(self, crops: PlacedCrops) -> dict[str, NDArray[Any]]:

@@ -11,6 +11,7 @@ import torch
 from pytorch_lightning.callbacks import ModelCheckpoint
 
 from llpp.distributed import collectives
+from llpp.errors import TrainingError
 from llpp.run_dir.checkpoints import make_damage_error
 
 CHECKPOINT_NAMES = ("best.ckpt", "last.ckpt")
@@ -58,7 +59,14 @@ class RoundKey(pl.Callback):
 
 
 class MovableCheckpoint(ModelCheckpoint):
-    """Keeps its best score when the run directory has been moved."""
+    """Keeps its best score when the run directory has been moved; only epochs with a score can be the best."""
+
+    def check_monitor_top_k(self, trainer: pl.Trainer, current: torch.Tensor | None = None) -> bool:
+        """Whether the epoch that ends is the best so far; never with an undefined score."""
+        # Lightning itself would keep the first epoch in any case, and take a NaN for the worst of all scores.
+        if current is None or not bool(torch.isfinite(current)):
+            return False
+        return super().check_monitor_top_k(trainer, current)
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Restore, with all files in the present directory."""
@@ -109,6 +117,20 @@ def _has_new_best(trainer: pl.Trainer) -> bool:
     """
     kept = (c for c in trainer.checkpoint_callbacks if isinstance(c, ModelCheckpoint))
     return any(callback._last_global_step_saved == trainer.global_step for callback in kept)
+
+
+def check_best_is_known(trainer: pl.Trainer, number: int) -> None:
+    """Raise TrainingError if the best epoch of round `number` was to be kept, and no epoch had a score."""
+    for callback in trainer.checkpoint_callbacks:
+        if not isinstance(callback, MovableCheckpoint) or callback.monitor is None:
+            continue
+        score = callback.best_model_score
+        if score is None or not bool(torch.isfinite(score)):
+            raise TrainingError(
+                f"round {number} has no best epoch, because {callback.monitor} was never a finite number; set "
+                "training.weights=last or another training.best_by (metric, loss), and see that the validation runs "
+                "(trainer.limit_val_batches) and has labels"
+            )
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,7 @@
 """Joint training of a network and its loss head, under Lightning."""
 
+import logging
+import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, Literal, cast
@@ -21,8 +23,10 @@ from llpp.tasks.base import Task
 from llpp.training.compilation import EAGER, Compilation
 from llpp.training.divergence import NonFiniteLossMonitor, check_weights
 from llpp.training.masked_mean import MaskedMean
+from llpp.training.step_count import hint_at_few_steps
 from llpp.types import Batch, Output
 
+log = logging.getLogger(__name__)
 OptimizerFactory = Callable[[Iterable[Any]], Optimizer]  # takes parameters, or groups of them
 SchedulerFactory = Callable[[Optimizer, int], LRScheduler]  # optimiser, steps of the round
 Phase = Literal["joint", "backbone", "head"]  # both together; the backbone alone; the head on a frozen backbone
@@ -96,6 +100,8 @@ class LearningLossModule(pl.LightningModule):
         every: int = self.trainer.log_every_n_steps  # type: ignore[attr-defined]  # the stub lacks it
         if every:
             self.loss_monitor.steps_between_checks = every
+        if self.round_number == 0 and self.phase != "head":
+            hint_at_few_steps(self.trainer)
 
     def on_train_epoch_start(self) -> None:
         """A frozen backbone keeps its BatchNorm statistics too."""
@@ -178,7 +184,17 @@ class LearningLossModule(pl.LightningModule):
         self.val_metric.reset()
         self.val_loss.reset()
         if self.plateau is not None:
-            self.plateau.step(float(loss))
+            self._step_plateau(self.plateau, float(loss))
+
+    def _step_plateau(self, plateau: ReduceLROnPlateau, loss: float) -> None:
+        """Let the validation loss lower the learning rate; one that is undefined says nothing."""
+        if math.isfinite(loss):
+            plateau.step(loss)
+        elif self.trainer.is_global_zero:
+            log.warning(
+                "val/%s is %s in round %d, epoch %d; scheduler=plateau leaves the learning rate as it is",
+                self.task.loss_name, loss, self.round_number, self.current_epoch,
+            )  # fmt: skip
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Keep the plateau's memory; Lightning would save it before the epoch's step, and not repeat that.

@@ -22,7 +22,9 @@ from llpp.run_dir.older_runs import restore_settings
 from llpp.seeds import Stream, make_rng
 from llpp.settings import Settings
 from llpp.training.base_models import BaseModels, can_resume
+from llpp.training.checkpoint_callbacks import check_best_is_known
 from llpp.training.module import LearningLossModule, RoundPart
+from llpp.training.step_count import check_steps_taken
 
 SELECTION_SETTINGS = ("acquisition", "budget", "scoring.subset", "oracle")
 HEAD_SETTINGS = (
@@ -165,7 +167,9 @@ class RoundTrainer:
         resumes = collectives.on_rank_zero(lambda: can_resume(directory, (key, older_key)))
         last = layout.get_checkpoint_path(directory, "last")
         trainer.fit(module, data, ckpt_path=last if resumes else None)
+        check_steps_taken(trainer, part.number)
         if keep_best:
+            check_best_is_known(trainer, part.number)
             module.load_state_dict(layout.read_weights(layout.get_checkpoint_path(directory, "best")))
         if several:
             digest = {"digest": _hash_weights(module)}

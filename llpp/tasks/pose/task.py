@@ -24,12 +24,13 @@ from llpp.tasks.pose.drawing import (
     LEGEND_GREY,
     SIDE_COLOURS,
     TRUTH_COLOUR,
+    VISIBLE,
     draw_dot,
     draw_joints,
     draw_person,
     draw_ring,
 )
-from llpp.tasks.pose.facts import describe_joints_outside, tabulate_joints, tabulate_normalisers
+from llpp.tasks.pose.facts import OCCLUDED, describe_joints_outside, tabulate_joints, tabulate_normalisers
 from llpp.tasks.pose.heatmaps import HeatmapCodec
 from llpp.tasks.pose.losses import PoseLoss
 from llpp.tasks.pose.pck import PCK, PCKDefinition
@@ -51,6 +52,7 @@ class PoseTask(Task):
     loss_name = "pose_loss"
     metric_name = "pck"
     metric_title = "PCK"
+    metric_setting = "pck=box"
     part_word = "joint"
     record_word = "persons"
     offers = frozenset({"joints"})
@@ -113,6 +115,30 @@ class PoseTask(Task):
     def normaliser_source(self) -> str:
         """See `Task.normaliser_source`."""
         return self._normaliser.source
+
+    def count_measurable(self, rows: NDArray[np.int64]) -> int:
+        """See `Task.count_measurable`; persons with a joint that counts and a length to divide by."""
+        has_length = np.isfinite(self._lengths[rows]) & (self._lengths[rows] > 0)
+        return int((self._has_counted_joint(rows) & has_length).sum())
+
+    def _has_counted_joint(self, rows: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Whether each of some persons has a joint in the mean of PCK."""
+        least = VISIBLE if self.definition.joints == "visible" else OCCLUDED
+        kept = [joint not in self.definition.exclude for joint in self.part_names]
+        counted = self.labels.visible[rows][:, kept] >= least
+        return np.asarray(counted.any(axis=1))
+
+    def explain_undefined(self, rows: NDArray[np.int64]) -> str:
+        """See `Task.explain_undefined`."""
+        persons = f"none of the {len(rows)} persons has"
+        if not self.labels.is_labelled[rows].any():
+            return f"{persons} a labelled joint"
+        if not self._has_counted_joint(rows).any():
+            return f"{persons} a joint that counts (pck.joints={self.definition.joints}, pck.exclude)"
+        return (
+            f"{persons} the length that pck.normaliser={self.definition.normaliser} divides by "
+            f"({self.normaliser_source})"
+        )
 
     def crop_labels(self, crops: PlacedCrops) -> dict[str, NDArray[Any]]:
         """`joints` (B, K, 2) crop pixels, NaN where `visible` (B, K) is 0; `normaliser` (B,) crop pixels."""
