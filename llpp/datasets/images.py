@@ -147,10 +147,18 @@ def _format_size(size: tuple[int, int]) -> str:
     return f"{size[0]} × {size[1]}"
 
 
-def measure_image(path: Path, reading: Reading = AS_STORED) -> tuple[int, int, bool]:
-    """Return width, height and whether the image is turned, as `read_image` would give it.
+@dataclass(frozen=True)
+class Measurement:
+    """An image as `read_image` would give it."""
 
-    Only the first bytes of the file are read, unless its size cannot be found there.
+    width: int  # pixels
+    height: int
+    has_orientation: bool  # an EXIF orientation other than as stored
+    is_turned: bool  # upright, not as stored
+
+
+def measure_image(path: Path, reading: Reading = AS_STORED) -> Measurement:
+    """Measure an image by the first bytes of its file; the file is decoded if its size cannot be found there.
 
     Raises:
         DataError: as `read_image`; but damage behind the header is not noticed.
@@ -158,11 +166,11 @@ def measure_image(path: Path, reading: Reading = AS_STORED) -> tuple[int, int, b
     header = _read_header(path)
     if header is None:
         width, height = _get_size(read_image(path, reading))
-        return width, height, False
+        return Measurement(width, height, has_orientation=False, is_turned=False)
     check_size(path, header, reading)
-    turned = reading.is_turned(header)
-    width, height = header.upright_size if turned else header.size
-    return width, height, turned
+    is_turned = reading.is_turned(header)
+    width, height = header.upright_size if is_turned else header.size
+    return Measurement(width, height, header.orientation > 1, is_turned)
 
 
 def _read_header(path: Path) -> ImageHeader | None:

@@ -8,7 +8,9 @@ import numpy as np
 from llpp.datasets.base import SPLITS, AnyDataset
 from llpp.datasets.images import is_file
 from llpp.errors import ConfigError, DataError
+from llpp.inspection.image_sizes import ImageSizes
 from llpp.tasks.base import Task
+from llpp.tasks.measurability import find_undefined_metric
 
 MAX_NAMED = 10  # files
 
@@ -30,6 +32,9 @@ def find_problems(task: Task, decode: bool) -> list[str]:
         )
     try:
         task.describe_metric(train)
+        undefined = find_undefined_metric(task, "test")
+        if undefined:
+            problems.append(undefined)
     except ConfigError as error:
         problems.append(str(error))
     # If the images as a whole are missing, one sentence says so; naming every file would bury it.
@@ -52,6 +57,11 @@ def find_missing_files(dataset: AnyDataset) -> list[str]:
         similar = _find_similar_name(path)
         reasons.append(f"{path} (but {similar} exists)" if similar else str(path))
     return _summarise_reasons(reasons, len(missing), f"of {len(paths):,} image files are missing")
+
+
+def summarise_bad_headers(measured: ImageSizes) -> list[str]:
+    """Return a sentence that names images whose first bytes show that they cannot be used; empty without any."""
+    return _summarise_reasons(measured.bad.values(), len(measured.bad), "image files cannot be used")
 
 
 def find_unreadable_images(dataset: AnyDataset) -> list[str]:

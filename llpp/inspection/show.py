@@ -11,7 +11,8 @@ from llpp.data.person_crop import PersonCrop
 from llpp.datasets.base import SPLITS, AnyDataset
 from llpp.errors import DataError
 from llpp.inspection import facts
-from llpp.inspection.problems import find_problems
+from llpp.inspection.image_sizes import describe_orientations, measure_images
+from llpp.inspection.problems import find_problems, summarise_bad_headers
 from llpp.inspection.sheet import draw_contact_sheet
 from llpp.report.files import write_bytes
 from llpp.tasks.base import Listing, Task
@@ -49,13 +50,20 @@ def show_dataset(
     console = console or Console()
     _print_tables(console, task, crop)
     problems = find_problems(task, decode)
-    if samples and _has_images(task.dataset):
+    has_images = _has_images(task.dataset)
+    if has_images and task.dataset.paths:
+        measured = measure_images(task.dataset)
+        lines = [*describe_orientations(measured), *task.describe_positions(measured.sizes)]
+        _print_lines(console, *lines)
+        if not decode:
+            problems += summarise_bad_headers(measured)
+    if samples and has_images:
         problems += _write_sheets(task, crop, output, samples, seed, console)
     # Several persons of one unreadable image give the same sentence.
     for problem in dict.fromkeys(problems):
         _print_lines(console, f"problem: {problem}", style="bold red")
     if task.dataset.paths and not decode:
-        hint = "image files were only looked for, not read; use --decode to read every image"
+        hint = "of image files only the first bytes were read; use --decode to read every image"
         _print_lines(console, hint, style="dim")
     return len(problems)
 

@@ -9,7 +9,7 @@ import pytest
 from helpers.turned_jpegs import encode, exif, store
 
 from llpp.datasets.image_header import ImageHeader, parse_header
-from llpp.datasets.images import Reading, measure_image, read_image, read_reduced
+from llpp.datasets.images import Measurement, Reading, measure_image, read_image, read_reduced
 from llpp.errors import DataError
 
 ORIENTATIONS = range(1, 9)
@@ -76,16 +76,16 @@ def test_reduced_images_lie_where_the_whole_ones_do(tmp_path, orientation):
 def test_another_size_is_refused_with_both_sizes_unless_it_is_the_orientation(tmp_path):
     path = tmp_path / "a.jpg"
     path.write_bytes(encode(picture(), None))
-    with pytest.raises(DataError, match="a.jpg has 48 × 32 pixels and its annotation says 96 × 64, .* put back"):
+    with pytest.raises(DataError, match=r"a.jpg has 48 × 32 pixels and its annotation says 96 × 64, .* put back"):
         read_image(path, Reading("auto", (96, 64)))
-    with pytest.raises(DataError, match="48 × 32 .* says 32 × 48, .* set dataset.orientation=file$"):
+    with pytest.raises(DataError, match=r"48 × 32 .* says 32 × 48, .* set dataset.orientation=file$"):
         read_image(path, Reading("auto", (32, 48)))
     assert read_image(path, Reading("file", (32, 48))).shape == (32, 48, 3)
     with pytest.raises(DataError, match="says 96 × 64"):
         read_image(path, Reading("file", (96, 64)))
     cv2.imwrite(str(tmp_path / "a.bmp"), picture())  # its header is not read here
     assert read_image(tmp_path / "a.bmp", Reading("auto", (48, 32))).shape == (32, 48, 3)
-    with pytest.raises(DataError, match="a.bmp has 48 × 32 pixels and its annotation says 9 × 9"):
+    with pytest.raises(DataError, match=r"a.bmp has 48 × 32 pixels and its annotation says 9 × 9"):
         read_image(tmp_path / "a.bmp", Reading("auto", (9, 9)))
 
 
@@ -95,8 +95,8 @@ def test_sizes_are_measured_from_the_first_bytes(tmp_path, orientation):
     stored = store(picture(), orientation)
     path.write_bytes(encode(stored, orientation)[:-100])  # damaged at its end, which is not read
     turned = orientation > 1
-    assert measure_image(path, Reading("upright")) == (WIDTH, HEIGHT, turned)
-    assert measure_image(path) == (stored.shape[1], stored.shape[0], False)
+    assert measure_image(path, Reading("upright")) == Measurement(WIDTH, HEIGHT, turned, turned)
+    assert measure_image(path) == Measurement(stored.shape[1], stored.shape[0], turned, False)
     with pytest.raises(DataError, match="truncated"):
         read_image(path)
 
@@ -106,7 +106,7 @@ def test_a_size_behind_a_long_comment_is_found(tmp_path):
     data = encode(picture(), 6, before=comment)
     assert parse_header(data) == ImageHeader(WIDTH, HEIGHT, 6)
     (tmp_path / "a.jpg").write_bytes(data)
-    assert measure_image(tmp_path / "a.jpg", Reading("upright")) == (HEIGHT, WIDTH, True)
+    assert measure_image(tmp_path / "a.jpg", Reading("upright")) == Measurement(HEIGHT, WIDTH, True, True)
 
 
 def test_pngs_have_orientations_too(tmp_path):

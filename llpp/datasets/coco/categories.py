@@ -49,9 +49,9 @@ def choose_categories(oddities: Oddities, entries: list[Entry], wanted: Wanted) 
         f"dataset.category={wanted!r} does not choose one of the categories with keypoints in {path}; set it to one "
         f"of {choices}, or to a list of them, whose joints are then united by name"
     )
-    names = list(wanted) if _is_list(wanted) else [wanted]
-    chosen = []
-    for one in names:
+    alternatives: list[Any] = list(wanted) if _is_list(wanted) else [wanted]  # type: ignore[arg-type]  # it is one
+    chosen: list[Entry] = []
+    for one in alternatives:
         found = [entry for name, entry in named if one is None or _is_called(entry, name, one)]
         if not found:
             raise refusal

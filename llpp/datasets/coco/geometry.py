@@ -43,18 +43,16 @@ def check_positions(path: Path, content: KeypointsFile, boxes: bool, keep: bool)
     at_zero = labelled & (points == 0).all(axis=2)
     outside = labelled & ((points < -SLACK) | (points > sizes[:, None] - 1 + SLACK)).any(axis=2)
     shares = _find_shares(points, labelled & ~at_zero)
-    verb = "kept" if keep else "left out"
+    fate = "kept (dataset.outside=keep)" if keep else "left out (dataset.outside=drop)"
     tally = Tally()
-    _count_joints(tally, f"labelled joints at exactly (0, 0) are {verb}", at_zero, content)
-    _count_joints(tally, f"labelled joints outside of their image are {verb}", outside, content)
-    _count_joints(tally, f"labelled joints of persons with coordinates from 0 to 1 only are {verb}", shares, content)
+    _count_joints(tally, f"labelled joints at exactly (0, 0) are {fate}", at_zero, content)
+    _count_joints(tally, f"labelled joints outside of their image are {fate}", outside, content)
+    _count_joints(tally, f"labelled joints of persons with coordinates from 0 to 1 only are {fate}", shares, content)
     _count_boxes_beyond(path, tally, listed_boxes, sizes, content, keep)
     content.remarks.extend(tally.describe())
     misplaced = at_zero | outside | shares
     if keep:
         misplaced[:] = False
-    elif misplaced.any():
-        content.remarks.append("dataset.outside=keep keeps the labelled joints that are left out")
     return _build_content(content, misplaced, boxes)
 
 
@@ -86,7 +84,8 @@ def _find_shares(points: Values, labelled: Mask) -> Mask:
     """(N, K) the joints of persons whose labelled joints all have coordinates from 0 to 1."""
     within = ((points >= 0) & (points <= 1)).all(axis=2)
     is_share = (within | ~labelled).all(axis=1) & (labelled.sum(axis=1) >= MIN_JOINTS)
-    return labelled & is_share[:, None]
+    shares: Mask = labelled & is_share[:, None]
+    return shares
 
 
 def _count_joints(tally: Tally, words: str, mask: Mask, content: KeypointsFile) -> None:
@@ -122,11 +121,11 @@ def _count_boxes_beyond(
     beyond = ((start < -SLACK) | (end > sizes + SLACK)).any(axis=1)
     if not beyond.any():
         return
-    known = np.isfinite(boxes).all(axis=1) & np.isfinite(sizes).all(axis=1)
-    fits_as_corners = (boxes[:, 2:] > start).all(axis=1) & (boxes[:, 2:] <= sizes + SLACK).all(axis=1)
-    fits_as_corners &= (start >= -SLACK).all(axis=1)
+    known = np.isfinite(np.concatenate([boxes, sizes], axis=1)).all(axis=1)
+    corner = boxes[:, 2:]
+    fits = (start >= -SLACK) & (corner > start) & (corner <= sizes + SLACK)
     count = int(beyond.sum())
-    if count >= MIN_BEYOND * known.sum() and fits_as_corners[known].all() and not keep:
+    if count >= MIN_BEYOND * known.sum() and fits[known].all() and not keep:
         raise DataError(
             f"{path}: {count} of {int(known.sum())} boxes reach beyond their image as x, y, width, height, but none "
             "as x1, y1, x2, y2: they look like corners; write x, y, width and height, or set dataset.box=joints, or "

@@ -31,7 +31,7 @@ class Tally:
         for kind, count in self.counts.items():
             examples = self.examples[kind]
             more = ", …" if count > len(examples) else ""
-            sentences.append(f"{count} {kind} ({', '.join(examples)}{more})")
+            sentences.append(f"{count} {kind}: {', '.join(examples)}{more}")
         return sentences
 
 

@@ -54,7 +54,7 @@ def parse_size(entry: Entry) -> tuple[int, int] | None:
     """Return the width and height of an image, None unless both are whole numbers of pixels."""
     sides = []
     for key in ("width", "height"):
-        value = entry.get(key)
+        value: Any = entry.get(key)
         is_whole = type(value) is int or (type(value) is float and value.is_integer())
         if not is_whole or not 1 <= value <= MAX_COORDINATE:
             return None
