@@ -180,6 +180,8 @@ def instantiate_dataset(node: DictConfig) -> AnyDataset:
     """Build the dataset of a config's node."""
     dataset: AnyDataset = make(node)
     check_kind(dataset, ImageDataset, "dataset")
+    # A split may also be empty by mistake; only dataset.val=0 or dataset.test=0 says that it is wanted so.
+    dataset.empty_splits = frozenset(split for split in ("val", "test") if node.get(split) == 0)
     return dataset
 
 

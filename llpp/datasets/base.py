@@ -109,7 +109,7 @@ class ImageDataset(ABC, Generic[LabelsT]):
     records: Records[LabelsT]
     paths: Sequence[Path] = ()  # (N,) image file of every record, where images are files
     pixel_digest: str = ""  # of all pixels, where they come from a file of many images
-    empty_splits: frozenset[str] = frozenset()  # that settings leave empty on purpose, as dataset.val=0 does
+    empty_splits: frozenset[str] = frozenset()  # that are empty on purpose, by dataset.val=0 or dataset.test=0
 
     @abstractmethod
     def load(self, row: int) -> NDArray[np.uint8]:

@@ -40,7 +40,6 @@ class MergedDataset(PoseDataset):
         paths = ImageFiles(Path(), (str(path) for part in self.parts for path in part.paths))
         # Parts without files, such as drawn figures, leave the whole without.
         self.paths = paths if len(paths) == len(self.records.ids) else ()
-        self.empty_splits = frozenset.union(*(part.empty_splits for part in self.parts))
 
     def load(self, row: int) -> NDArray[np.uint8]:
         """See `ImageDataset.load`."""

@@ -18,7 +18,7 @@ class ImageSizes:
     sizes: NDArray[np.float32]  # (N, 2) width and height as the image is read; NaN where they are not known
     turned: int  # images that are read upright, not as stored
     ignored: int  # images whose EXIF orientation is ignored
-    bad: dict[int, str]  # row of the first record of an image → why it cannot be read
+    problems: list[str]  # why images cannot be used, a sentence each
 
 
 def measure_images(dataset: AnyDataset) -> ImageSizes:
@@ -39,17 +39,17 @@ def measure_images(dataset: AnyDataset) -> ImageSizes:
     with ThreadPoolExecutor() as pool:
         found = list(pool.map(try_measuring, rows.tolist()))
     sizes = np.full((len(rows), 2), np.nan, dtype=np.float32)
-    bad = {}
+    problems = []
     turned = 0
     ignored = 0
-    for number, (row, result) in enumerate(zip(rows.tolist(), found, strict=True)):
+    for number, result in enumerate(found):
         if isinstance(result, str):
-            bad[row] = result
+            problems.append(result)
         elif result is not None:
             sizes[number] = (result.width, result.height)
             turned += result.is_turned
             ignored += result.has_orientation and not result.is_turned
-    return ImageSizes(sizes[codes], turned, ignored, bad)
+    return ImageSizes(sizes[codes], turned, ignored, problems)
 
 
 def describe_orientations(measured: ImageSizes) -> list[str]:

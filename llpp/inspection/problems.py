@@ -1,6 +1,6 @@
 """Problems of a dataset that would stop or spoil a run, found before it starts."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +8,6 @@ import numpy as np
 from llpp.datasets.base import SPLITS, AnyDataset
 from llpp.datasets.images import is_file
 from llpp.errors import ConfigError, DataError
-from llpp.inspection.image_sizes import ImageSizes
 from llpp.tasks.base import Task
 from llpp.tasks.measurability import find_undefined_metric
 
@@ -59,9 +58,9 @@ def find_missing_files(dataset: AnyDataset) -> list[str]:
     return _summarise_reasons(reasons, len(missing), f"of {len(paths):,} image files are missing")
 
 
-def summarise_bad_headers(measured: ImageSizes) -> list[str]:
-    """Return a sentence that names images whose first bytes show that they cannot be used; empty without any."""
-    return _summarise_reasons(measured.bad.values(), len(measured.bad), "image files cannot be used")
+def summarise_unusable_files(reasons: Sequence[str]) -> list[str]:
+    """Return a sentence with the reasons why image files cannot be used; empty without any."""
+    return _summarise_reasons(reasons, len(reasons), "image files cannot be used")
 
 
 def find_unreadable_images(dataset: AnyDataset) -> list[str]:

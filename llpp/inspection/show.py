@@ -12,7 +12,7 @@ from llpp.datasets.base import SPLITS, AnyDataset
 from llpp.errors import DataError
 from llpp.inspection import facts
 from llpp.inspection.image_sizes import describe_orientations, measure_images
-from llpp.inspection.problems import find_problems, summarise_bad_headers
+from llpp.inspection.problems import find_problems, summarise_unusable_files
 from llpp.inspection.sheet import draw_contact_sheet
 from llpp.report.files import write_bytes
 from llpp.tasks.base import Listing, Task
@@ -50,15 +50,13 @@ def show_dataset(
     console = console or Console()
     _print_tables(console, task, crop)
     problems = find_problems(task, decode)
-    has_images = _has_images(task.dataset)
-    if has_images and task.dataset.paths:
-        measured = measure_images(task.dataset)
-        lines = [*describe_orientations(measured), *task.describe_positions(measured.sizes)]
-        _print_lines(console, *lines)
+    if _has_images(task.dataset):
+        unusable = _print_measurements(console, task)
         if not decode:
-            problems += summarise_bad_headers(measured)
-    if samples and has_images:
-        problems += _write_sheets(task, crop, output, samples, seed, console)
+            problems += summarise_unusable_files(unusable)
+        if samples:
+            unreadable = _write_sheets(task, crop, output, samples, seed, console)
+            problems += [problem for problem in unreadable if problem not in unusable]
     # Several persons of one unreadable image give the same sentence.
     for problem in dict.fromkeys(problems):
         _print_lines(console, f"problem: {problem}", style="bold red")
@@ -79,6 +77,15 @@ def _print_tables(console: Console, task: Task, crop: PersonCrop) -> None:
     if records.ground_truth_boxes:
         lines.append(GROUND_TRUTH)
     _print_lines(console, "", *lines, *records.notes, "")
+
+
+def _print_measurements(console: Console, task: Task) -> list[str]:
+    """Print what the sizes of the image files say; return why some of the files cannot be used."""
+    if not task.dataset.paths:
+        return []
+    measured = measure_images(task.dataset)
+    _print_lines(console, *describe_orientations(measured), *task.describe_positions(measured.sizes))
+    return measured.problems
 
 
 def _has_images(dataset: AnyDataset) -> bool:

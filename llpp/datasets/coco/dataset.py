@@ -134,7 +134,6 @@ class CocoKeypoints(PoseDataset):
         self.records = _build_records(rows, self.skeleton, box, notes)
         self.paths = ImageFiles(self.root, self.records.images)
         self.sizes = np.array([row.size for row in rows], dtype=np.int32)  # (N, 2), 0 where it is not known
-        self.empty_splits = frozenset(split for split, number in wanted.items() if number == 0)
 
     def get_reading(self, row: int) -> Reading:
         """See `ImageDataset.get_reading`."""
