@@ -25,7 +25,10 @@ NON_RESULT_SETTINGS = (
     "data.workers", "data.pin_memory", "data.eval_batch_size",
     "trainer.accelerator", "trainer.devices", "trainer.num_nodes", "trainer.log_every_n_steps",
     "trainer.enable_model_summary", "trainer.profiler", "trainer.benchmark",
+    "dataset.outside", "dataset.strict",  # what they do to the labels is in the digest of these
 )  # fmt: skip
+# Settings that older runs do not have: recorded only where they are not what those runs are continued with.
+LATER_SETTINGS = {"dataset.orientation": "auto"}
 # Callbacks that only show; any other may change what is trained.
 DISPLAY_CALLBACKS = (
     "llpp.loggers.epoch_lines",
@@ -59,7 +62,8 @@ def collect_result_settings(settings: Mapping[str, Any], dataset: AnyDataset, ta
     for name, value in flat.items():
         is_left_out = any(name == other or name.startswith(f"{other}.") for other in left_out)
         is_data_path = name.startswith("dataset.") and name.endswith("root")
-        if not is_left_out and not is_data_path:
+        is_default = name in LATER_SETTINGS and value == LATER_SETTINGS[name]
+        if not (is_left_out or is_data_path or is_default):
             collected[name] = value
     if flat.get("training.pairs") == "local":
         # Then the objective sees the images of one device at a time.

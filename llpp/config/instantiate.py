@@ -167,10 +167,10 @@ def _list_frames_in_target(error: BaseException) -> list[tuple[FrameType, int]]:
 
 
 def make_dataset(cfg: DictConfig) -> AnyDataset:
-    """Build the dataset of a config, whose splits must not be empty."""
+    """Build the dataset of a config, whose splits must not be empty, except where settings say so."""
     data = instantiate_dataset(cfg.dataset)
     for split in ("train", "val", "test"):
-        if not len(data.records.select_rows(split)):
+        if split not in data.empty_splits and not len(data.records.select_rows(split)):
             raise ConfigError(f"dataset {data.name} has no {split} records; add some by the settings of dataset")
     data.check()
     return data
@@ -180,6 +180,8 @@ def instantiate_dataset(node: DictConfig) -> AnyDataset:
     """Build the dataset of a config's node."""
     dataset: AnyDataset = make(node)
     check_kind(dataset, ImageDataset, "dataset")
+    # A split may also be empty by mistake; only dataset.val=0 or dataset.test=0 says that it is wanted so.
+    dataset.empty_splits = frozenset(split for split in ("val", "test") if node.get(split) == 0)
     return dataset
 
 

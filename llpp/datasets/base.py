@@ -14,6 +14,7 @@ from typing import Any, Generic, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from llpp.datasets.images import AS_STORED, Reading
 from llpp.errors import DataError
 from llpp.ids import Ids
 
@@ -108,6 +109,7 @@ class ImageDataset(ABC, Generic[LabelsT]):
     records: Records[LabelsT]
     paths: Sequence[Path] = ()  # (N,) image file of every record, where images are files
     pixel_digest: str = ""  # of all pixels, where they come from a file of many images
+    empty_splits: frozenset[str] = frozenset()  # that are empty on purpose, by dataset.val=0 or dataset.test=0
 
     @abstractmethod
     def load(self, row: int) -> NDArray[np.uint8]:
@@ -116,6 +118,10 @@ class ImageDataset(ABC, Generic[LabelsT]):
     def load_reduced(self, row: int, most: int) -> tuple[NDArray[np.uint8], int]:
         """The same image, or one of means over blocks of n × n pixels, and n ≤ `most`, if that takes less time."""
         return self.load(row), 1
+
+    def get_reading(self, row: int) -> Reading:
+        """How the image file of record `row` is read, where images are files."""
+        return AS_STORED
 
     def check(self) -> None:
         """Raise DataError, saying what to do, if the images as a whole are not there; annotations alone may be."""

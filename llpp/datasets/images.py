@@ -1,20 +1,25 @@
 """Read image files, and explain in one sentence why one cannot be read."""
 
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import overload
+from typing import Literal, overload
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from llpp.datasets.image_header import HEADER_BYTES, ImageHeader, parse_header, turn_upright
 from llpp.errors import DataError
-from llpp.files import read_bytes
+from llpp.files import read_bytes, read_start
 from llpp.ids import Ids
 
 MAX_BYTES = 1 << 28  # of an image file
 JPEG_START = b"\xff\xd8"
 JPEG_END = b"\xff\xd9"
+FIRST_BYTES = 1 << 14  # of a file in which its size mostly stands
+Orientation = Literal["auto", "file", "upright"]
+STORED_FLAGS = cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION
 REDUCED_FLAGS = {
     2: cv2.IMREAD_REDUCED_COLOR_2,
     4: cv2.IMREAD_REDUCED_COLOR_4,
@@ -49,29 +54,149 @@ class ImageFiles(Sequence[Path]):
         return self.folder / self.names[row]
 
 
-def read_image(path: Path) -> NDArray[np.uint8]:
-    """Return the pixels (H, W, 3) RGB as stored, without EXIF rotation, which published annotations ignore too.
+@dataclass(frozen=True)
+class Reading:
+    """Which way up an image is read, and the size that its labels are made for.
+
+    `file`: as stored. `upright`: turned as its EXIF orientation says. `auto`: the one of these two that has `size`;
+    upright if both have it, because labelling tools show images so; as stored without a size.
+    """
+
+    orientation: Orientation = "file"
+    size: tuple[int, int] | None = None  # width and height, pixels; None: any
+
+    def is_turned(self, header: ImageHeader) -> bool:
+        """Whether an image with this header is turned."""
+        if header.orientation == 1:
+            return False
+        if self.orientation == "auto":
+            return self.size == header.upright_size
+        return self.orientation == "upright"
+
+
+AS_STORED = Reading()
+
+
+def read_image(path: Path, reading: Reading = AS_STORED) -> NDArray[np.uint8]:
+    """Return the pixels (H, W, 3) RGB; as stored, without EXIF rotation, unless `reading` says otherwise.
 
     Raises:
-        DataError: the file is missing, empty, truncated or cannot be decoded.
+        DataError: the file is missing, empty, truncated, cannot be decoded or has another size than `reading` says.
     """
-    image, _ = read_reduced(path, 1)
+    image, _ = read_reduced(path, 1, reading)
     return image
 
 
-def read_reduced(path: Path, most: int) -> tuple[NDArray[np.uint8], int]:
+def read_reduced(path: Path, most: int, reading: Reading = AS_STORED) -> tuple[NDArray[np.uint8], int]:
     """Return the pixels as `read_image` does, with both sides divided by a factor of 1, 2, 4 or 8, and that factor.
 
     JPEGs are decoded to the means of blocks of pixels, which takes less time; the factor is the largest one up to
     `most`. Other files are returned whole, with factor 1.
     """
     data = _read_encoded(path)
-    flags = cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION
+    if reading == AS_STORED:
+        return _decode_reduced(path, data, most)
+    header = parse_header(data)
+    if header is None:
+        return _read_without_header(path, data, reading), 1
+    check_size(path, header, reading)
+    if not reading.is_turned(header):
+        return _decode_reduced(path, data, most)
+    # Blocks are counted from the stored image's corner: incomplete ones would shift a turned image.
+    while header.width % most or header.height % most:
+        most -= 1
+    image, factor = _decode_reduced(path, data, most)
+    return turn_upright(image, header.orientation), factor
+
+
+def _read_without_header(path: Path, data: bytes, reading: Reading) -> NDArray[np.uint8]:
+    """Decode a file of a kind whose header is not understood; OpenCV knows the orientation of some."""
+    flags = cv2.IMREAD_COLOR_RGB if reading.orientation == "upright" else STORED_FLAGS
+    image = _decode(path, data, flags)
+    if reading.orientation == "auto" and _get_size(image) != reading.size:
+        image = _decode(path, data, cv2.IMREAD_COLOR_RGB)
+    width, height = _get_size(image)
+    check_size(path, ImageHeader(width, height), reading)
+    return image
+
+
+def _get_size(image: NDArray[np.uint8]) -> tuple[int, int]:
+    height, width = image.shape[:2]
+    return width, height
+
+
+def check_size(path: Path, header: ImageHeader, reading: Reading) -> None:
+    """Raise DataError if an image has another size than `reading` says, and not because of its orientation."""
+    fitting = {header.size, header.upright_size}
+    exchanged = header.size[::-1]
+    if reading.orientation != "auto":
+        # Some tools write width and height exchanged. Who has chosen an orientation has looked at the labels.
+        fitting.add(exchanged)
+    if reading.size is None or reading.size in fitting:
+        return
+    remedy = "put back the image that was labelled, or correct the annotation's width and height"
+    if reading.size == exchanged:
+        remedy = "if the labels fit the image as it is stored, set dataset.orientation=file"
+    raise DataError(
+        f"image {path} has {_format_size(header.size)} pixels and its annotation says {_format_size(reading.size)}, "
+        f"so that labels would lie elsewhere; {remedy}"
+    )
+
+
+def _format_size(size: tuple[int, int]) -> str:
+    return f"{size[0]} × {size[1]}"
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """An image as `read_image` would give it."""
+
+    width: int  # pixels
+    height: int
+    has_orientation: bool  # an EXIF orientation other than as stored
+    is_turned: bool  # upright, not as stored
+
+
+def measure_image(path: Path, reading: Reading = AS_STORED) -> Measurement:
+    """Measure an image by the first bytes of its file; the file is decoded if its size cannot be found there.
+
+    Raises:
+        DataError: as `read_image`; but damage behind the header is not noticed.
+    """
+    header = _read_header(path)
+    if header is None:
+        width, height = _get_size(read_image(path, reading))
+        return Measurement(width, height, has_orientation=False, is_turned=False)
+    check_size(path, header, reading)
+    is_turned = reading.is_turned(header)
+    width, height = header.upright_size if is_turned else header.size
+    return Measurement(width, height, header.orientation > 1, is_turned)
+
+
+def _read_header(path: Path) -> ImageHeader | None:
+    for count in (FIRST_BYTES, HEADER_BYTES):
+        try:
+            header = parse_header(read_start(path, count))
+        except OSError:
+            # Reading the whole file says why.
+            return None
+        if header is not None:
+            return header
+    return None
+
+
+def _decode_reduced(path: Path, data: bytes, most: int) -> tuple[NDArray[np.uint8], int]:
+    """Decode as stored, reduced by the largest factor up to `most`; return that factor, too."""
+    flags = STORED_FLAGS
     factor = 1
     if data.startswith(JPEG_START):
         factor = max((known for known in REDUCED_FLAGS if known <= most), default=1)
         # The reduced flags contain IMREAD_COLOR, which would ask for BGR.
         flags |= REDUCED_FLAGS.get(factor, 0) & ~cv2.IMREAD_COLOR
+    return _decode(path, data, flags), factor
+
+
+def _decode(path: Path, data: bytes, flags: int) -> NDArray[np.uint8]:
     try:
         image = cv2.imdecode(np.frombuffer(data, dtype=np.uint8), flags)
     except cv2.error as error:
@@ -83,7 +208,7 @@ def read_reduced(path: Path, most: int) -> tuple[NDArray[np.uint8], int]:
         raise DataError(f"image {path} cannot be decoded ({error.err})") from error
     if image is None:
         raise DataError(f"image {path} cannot be decoded: not a complete image file")
-    return np.asarray(image, dtype=np.uint8), factor
+    return np.asarray(image, dtype=np.uint8)
 
 
 def _read_encoded(path: Path) -> bytes:

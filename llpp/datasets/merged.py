@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from llpp.datasets.base import Records
-from llpp.datasets.images import ImageFiles
+from llpp.datasets.images import ImageFiles, Reading
 from llpp.datasets.pose import Normaliser, PoseDataset, PoseLabels, Skeleton
 from llpp.errors import ConfigError
 from llpp.ids import Ids
@@ -50,6 +50,11 @@ class MergedDataset(PoseDataset):
         """See `ImageDataset.load_reduced`."""
         part, part_row = self._locate(row)
         return part.load_reduced(part_row, most)
+
+    def get_reading(self, row: int) -> Reading:
+        """See `ImageDataset.get_reading`."""
+        part, part_row = self._locate(row)
+        return part.get_reading(part_row)
 
     def _locate(self, row: int) -> tuple[PoseDataset, int]:
         """The part that a row belongs to, and its row there."""

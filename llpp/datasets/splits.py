@@ -16,7 +16,7 @@ def draw_splits(
 
     Args:
         images: names; repeated ones count once.
-        wanted: share (below 1) or number of images, by split.
+        wanted: share (below 1) or number of images, by split; 0 for none.
         train: largest number of training images; images beyond it are not in the result.
         seed: another seed gives other splits.
 
@@ -52,9 +52,13 @@ def order_by_hash(images: Iterable[str], seed: int) -> list[str]:
 
 
 def _resolve_count(split: str, wanted: float | None, images: int) -> int:
-    """Return the number of images that a share or a number asks for, at least 1."""
-    if type(wanted) is int and wanted >= 1:
+    """Return the number of images that a share or a number asks for; at least 1 for a share."""
+    if type(wanted) is float and wanted == 0:
+        return 0
+    if type(wanted) is int and wanted >= 0:
         return wanted
     if type(wanted) is float and 0 < wanted < 1:
         return max(1, round(wanted * images))
-    raise ConfigError(f"dataset.{split}={wanted!r} is invalid; expected a share below 1, or a number of images")
+    raise ConfigError(
+        f"dataset.{split}={wanted!r} is invalid; expected a share above 0 and below 1, or a number of images"
+    )

@@ -1,6 +1,6 @@
 """Problems of a dataset that would stop or spoil a run, found before it starts."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +9,7 @@ from llpp.datasets.base import SPLITS, AnyDataset
 from llpp.datasets.images import is_file
 from llpp.errors import ConfigError, DataError
 from llpp.tasks.base import Task
+from llpp.tasks.measurability import find_undefined_metric
 
 MAX_NAMED = 10  # files
 
@@ -19,7 +20,7 @@ def find_problems(task: Task, decode: bool) -> list[str]:
     records = dataset.records
     problems = []
     for split in SPLITS:
-        if not len(records.select_rows(split)):
+        if split not in dataset.empty_splits and not len(records.select_rows(split)):
             problems.append(f"there are no {split} records; a run needs at least one")
     train = records.select_rows("train")
     unlabelled = train[~records.labels.is_labelled[train]]
@@ -30,6 +31,9 @@ def find_problems(task: Task, decode: bool) -> list[str]:
         )
     try:
         task.describe_metric(train)
+        undefined = find_undefined_metric(task, "test")
+        if undefined:
+            problems.append(undefined)
     except ConfigError as error:
         problems.append(str(error))
     # If the images as a whole are missing, one sentence says so; naming every file would bury it.
@@ -52,6 +56,11 @@ def find_missing_files(dataset: AnyDataset) -> list[str]:
         similar = _find_similar_name(path)
         reasons.append(f"{path} (but {similar} exists)" if similar else str(path))
     return _summarise_reasons(reasons, len(missing), f"of {len(paths):,} image files are missing")
+
+
+def summarise_unusable_files(reasons: Sequence[str]) -> list[str]:
+    """Return a sentence with the reasons why image files cannot be used; empty without any."""
+    return _summarise_reasons(reasons, len(reasons), "image files cannot be used")
 
 
 def find_unreadable_images(dataset: AnyDataset) -> list[str]:

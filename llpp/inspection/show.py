@@ -11,7 +11,8 @@ from llpp.data.person_crop import PersonCrop
 from llpp.datasets.base import SPLITS, AnyDataset
 from llpp.errors import DataError
 from llpp.inspection import facts
-from llpp.inspection.problems import find_problems
+from llpp.inspection.image_sizes import describe_orientations, measure_images
+from llpp.inspection.problems import find_problems, summarise_unusable_files
 from llpp.inspection.sheet import draw_contact_sheet
 from llpp.report.files import write_bytes
 from llpp.tasks.base import Listing, Task
@@ -49,13 +50,18 @@ def show_dataset(
     console = console or Console()
     _print_tables(console, task, crop)
     problems = find_problems(task, decode)
-    if samples and _has_images(task.dataset):
-        problems += _write_sheets(task, crop, output, samples, seed, console)
+    if _has_images(task.dataset):
+        unusable = _print_measurements(console, task)
+        if not decode:
+            problems += summarise_unusable_files(unusable)
+        if samples:
+            unreadable = _write_sheets(task, crop, output, samples, seed, console)
+            problems += [problem for problem in unreadable if problem not in unusable]
     # Several persons of one unreadable image give the same sentence.
     for problem in dict.fromkeys(problems):
         _print_lines(console, f"problem: {problem}", style="bold red")
     if task.dataset.paths and not decode:
-        hint = "image files were only looked for, not read; use --decode to read every image"
+        hint = "of image files only the first bytes were read; use --decode to read every image"
         _print_lines(console, hint, style="dim")
     return len(problems)
 
@@ -71,6 +77,15 @@ def _print_tables(console: Console, task: Task, crop: PersonCrop) -> None:
     if records.ground_truth_boxes:
         lines.append(GROUND_TRUTH)
     _print_lines(console, "", *lines, *records.notes, "")
+
+
+def _print_measurements(console: Console, task: Task) -> list[str]:
+    """Print what the sizes of the image files say; return why some of the files cannot be used."""
+    if not task.dataset.paths:
+        return []
+    measured = measure_images(task.dataset)
+    _print_lines(console, *describe_orientations(measured), *task.describe_positions(measured.sizes))
+    return measured.problems
 
 
 def _has_images(dataset: AnyDataset) -> bool:

@@ -17,6 +17,7 @@ from llpp.errors import StateError
 from llpp.inference.evaluation import Evaluation
 from llpp.inference.scorer import PoolScorer
 from llpp.rounds import pool_growth, records
+from llpp.rounds.notices import log_notices
 from llpp.rounds.pool import Pool
 from llpp.rounds.preflight import (
     check_sizes,
@@ -111,6 +112,7 @@ def open_run(run: Run, held: ExitStack) -> RunState:
         log.info("%s: %d of %d rounds are done", run.directory, len(opened.rounds), run.settings.rounds)
     run.publisher.show(resumed, run.data.task)
     if len(resumed.rounds) < run.settings.rounds:
+        log_notices(run.data.task)
         run.data.open_crops()
     return resumed
 

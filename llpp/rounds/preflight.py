@@ -32,7 +32,9 @@ def create_initial_state(settings: Settings, result_settings: Mapping[str, Any],
     usable = np.flatnonzero(readable & records.may_start & train)
     check_sizes(settings, len(usable), int(readable[train].sum()))
     for split in ("val", "test"):
-        if not readable[records.select_rows(split)].any():
+        rows = records.select_rows(split)
+        # A split may be empty on purpose.
+        if len(rows) and not readable[rows].any():
             raise DataError(
                 f"every image of the {split} split is unreadable; fix them or choose another dataset.root"
             )

@@ -66,7 +66,8 @@ def write_scores(path: Path, ids: Sequence[str], scores: Evaluation) -> None:
     """Write id and every column of an evaluation as Parquet."""
     columns: dict[str, Any] = {"id": Ids(ids).array}
     for name, values in scores.columns.items():
-        flat = values.reshape(len(values), -1)
+        # Without any row, as without test images, -1 would not say how many columns there are.
+        flat = values.reshape(len(values), math.prod(values.shape[1:]))
         column = pa.array(flat.reshape(-1))
         if values.ndim > 1:
             column = pa.FixedSizeListArray.from_arrays(column, flat.shape[1])

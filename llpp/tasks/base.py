@@ -179,6 +179,10 @@ class Task(ABC):
         """What crops of `padding` × the box do to the labels, one fact per line."""
         return []
 
+    def describe_positions(self, sizes: NDArray[np.float32]) -> list[str]:
+        """Where labels lie in images of these sizes (N, 2), NaN where unknown, one fact per line."""
+        return []
+
     def list_symbols(self) -> list[Symbol]:
         """The signs that `draw_label` uses, from left to right."""
         return []

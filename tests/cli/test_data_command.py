@@ -131,7 +131,8 @@ def test_what_cannot_be_read_is_replaced_on_the_sheets_and_told(tmp_path, person
         paths[row].write_bytes(b"")
     text, count = printed(persons, tmp_path / "out", samples=3)
     assert "3 train persons are drawn in" in text and "1 test persons are drawn in" in text
-    assert count == 2 and all(f"problem: image {paths[row]} is empty" in text for row in bad)
+    assert count == 1 and "problem: 2 image files cannot be used: " in text
+    assert all(f"image {paths[row]} is empty" in text for row in bad)
 
 
 def test_a_split_that_is_empty_is_a_problem_not_an_end(tmp_path):
@@ -194,7 +195,8 @@ def test_classes_are_counted_by_split_and_their_names_are_drawn(tmp_path):
     assert cells(table, "cat") == ("2 (50.0 %)", "1 (100 %)", "0 (0 %)")
     assert cells(table, "dog") == ("2 (50.0 %)", "0 (0 %)", "0 (0 %)")
     text, count = printed(task, tmp_path / "out")
-    assert count == 0 and "Classes" in text and "every crop shows the whole image" in text
+    assert count == 1 and "Classes" in text and "every crop shows the whole image" in text
+    assert "problem: test accuracy is undefined: none of the 1 images has a label; label some of them" in text
     assert "2 train images are drawn in" in text and "joint" not in text and "person" not in text
     picture = cv2.imread(str(tmp_path / "out/train.png"))
     x, y = locate_tile(0, 192, count_columns(2))

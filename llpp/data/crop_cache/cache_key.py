@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from llpp.data.person_crop import PersonCrop
 from llpp.datasets.base import AnyDataset
+from llpp.datasets.images import Reading
 
 VERSION = 1  # raise it when the code cuts other pixels from the same image
 
@@ -18,8 +19,8 @@ VERSION = 1  # raise it when the code cuts other pixels from the same image
 def compute_row_ids(dataset: AnyDataset, crop: PersonCrop, source: str) -> NDArray[np.uint8]:
     """Return (N, 16): equal for equal images, boxes and settings, in any dataset and at any row.
 
-    An image is identified by its name, size and modification time, so its folder may move. For a dataset without
-    files, `source` stands for what decides its pixels.
+    An image is identified by its name, size, modification time and orientation, so its folder may move. For a
+    dataset without files, `source` stands for what decides its pixels.
     """
     if dataset.paths:
         source = ""
@@ -44,11 +45,18 @@ def _describe_images(dataset: AnyDataset) -> Iterator[bytes]:
     # The persons of an image are in neighbouring rows, so its file is looked up once.
     last_path = None
     file = ""
-    for path, name in zip(dataset.paths, dataset.records.images, strict=True):
+    for row, (path, name) in enumerate(zip(dataset.paths, dataset.records.images, strict=True)):
         if path != last_path:
             last_path = path
-            file = _describe_file(path)
+            file = _describe_file(path) + _describe_reading(dataset.get_reading(row))
         yield f"{name}\0{file}\0".encode()
+
+
+def _describe_reading(reading: Reading) -> str:
+    """Describe what decides which way up an image is read; nothing where it is read as it is stored."""
+    if reading.orientation == "file":
+        return ""
+    return f"\0{reading.orientation} {reading.size}"
 
 
 def _describe_file(path: Path) -> str:

@@ -14,15 +14,20 @@ from numpy.typing import NDArray
 
 from llpp.datasets import joint_names
 from llpp.datasets.base import SPLITS, Records
+from llpp.datasets.coco.categories import Wanted
+from llpp.datasets.coco.geometry import check_positions
 from llpp.datasets.coco.keypoints_json import KeypointsFile, get_common_category, read_keypoints_file
-from llpp.datasets.images import ImageFiles, is_file, read_image, read_reduced
+from llpp.datasets.images import ImageFiles, Orientation, Reading, is_file, read_image, read_reduced
 from llpp.datasets.pose import PoseDataset, PoseLabels, Skeleton, compute_joint_boxes
 from llpp.datasets.splits import draw_splits
-from llpp.errors import ConfigError, DataError
+from llpp.errors import ConfigError, DataError, expect
 from llpp.ids import Ids
 
 Files = str | Sequence[str]
 BOXES = ("annotation", "joints", "image")
+ORIENTATIONS = ("auto", "file", "upright")
+OUTSIDE = ("drop", "keep")
+NO_SIZE = (0, 0)
 
 
 @dataclass(frozen=True)
@@ -44,6 +49,7 @@ class Row:
     split: str
     joints: Sequence[tuple[float, float, int]]
     box: Sequence[float] | None
+    size: tuple[int, int] = NO_SIZE  # width and height of the image, if the annotations have them
 
 
 class CocoKeypoints(PoseDataset):
@@ -57,9 +63,13 @@ class CocoKeypoints(PoseDataset):
         test: the same for testing.
         train: largest number of the remaining images to use.
         split_seed: chooses the images of val and test, which do not depend on the order of the files.
-        category: name or id; None: the only one that has keypoints.
+        category: name or id; a list of them, whose joints are united by name; None: all that have keypoints, which
+            must be the same ones.
         box: where to crop.
         unlabelled: list images without annotations too, as training records without a labelled joint.
+        orientation: which way up images with an EXIF orientation are read, see `Reading`.
+        outside: what happens to labelled joints that are not in their image, or at exactly (0, 0).
+        strict: refuse what COCO's format does not have, even if it has one meaning.
     """
 
     name = "coco"
@@ -73,17 +83,29 @@ class CocoKeypoints(PoseDataset):
         test: float | None = 0.2,
         train: int | None = None,
         split_seed: int = 0,
-        category: str | int | None = None,
+        category: Wanted = None,
         box: Literal["annotation", "joints", "image"] = "annotation",
         unlabelled: bool = False,
+        orientation: Orientation = "auto",
+        outside: Literal["drop", "keep"] = "drop",
+        strict: bool = False,
     ) -> None:
-        if box not in BOXES:
-            raise ConfigError(f"dataset.box={box!r} is not known; use {', '.join(BOXES)}")
+        for name, value, known in (
+            ("box", box, BOXES),
+            ("orientation", orientation, ORIENTATIONS),
+            ("outside", outside, OUTSIDE),
+        ):
+            if value not in known:
+                raise ConfigError(f"dataset.{name}={value!r} is not known; use {', '.join(known)}")
+        expect(isinstance(strict, bool), "dataset.strict", strict, "true or false")
         self.root = Path(root)
+        self.orientation: Orientation = orientation
         sources = []
         for split, path in _list_annotation_files(self.root, annotations):
             folder = _get_image_folder(images, split)
-            content = read_keypoints_file(path, category, boxes=box == "annotation")
+            wants_boxes = box == "annotation"
+            content = read_keypoints_file(path, category, wants_boxes, self.root / folder, strict)
+            content = check_positions(path, content, wants_boxes, keep=outside == "keep")
             sources.append(Source(split, path, folder, content))
         common_category = get_common_category([(source.path, source.content) for source in sources])
         joints = common_category.joints
@@ -105,21 +127,29 @@ class CocoKeypoints(PoseDataset):
         flat_count = 0
         if box == "joints":
             rows, flat_count = _drop_flat_rows(rows)
+        left_out = _describe_left_out(sources, flat_count, unlabelled)
         if not rows:
-            raise DataError(
-                f"{sources[0].path} has no {common_category.name} with a labelled joint; choose another file"
-            )
-        notes = [*_describe_left_out(sources, flat_count, unlabelled), *_describe_skeleton(sources)]
+            raise _make_empty_error(sources, left_out)
+        notes = [*left_out, *_collect_remarks(sources), *_describe_skeleton(sources)]
         self.records = _build_records(rows, self.skeleton, box, notes)
         self.paths = ImageFiles(self.root, self.records.images)
+        self.sizes = np.array([row.size for row in rows], dtype=np.int32)  # (N, 2), 0 where it is not known
+
+    def get_reading(self, row: int) -> Reading:
+        """See `ImageDataset.get_reading`."""
+        width, height = self.sizes[row].tolist()
+        if width:
+            return Reading(self.orientation, (width, height))
+        # Without a size, nothing speaks for turning an image.
+        return Reading("file" if self.orientation == "auto" else self.orientation)
 
     def load(self, row: int) -> NDArray[np.uint8]:
         """See `ImageDataset.load`."""
-        return read_image(self.paths[row])
+        return read_image(self.paths[row], self.get_reading(row))
 
     def load_reduced(self, row: int, most: int) -> tuple[NDArray[np.uint8], int]:
         """See `ImageDataset.load_reduced`."""
-        return read_reduced(self.paths[row], most)
+        return read_reduced(self.paths[row], most, self.get_reading(row))
 
     def check(self) -> None:
         """See `ImageDataset.check`; every split that has records must have at least one image file."""
@@ -183,11 +213,13 @@ def _build_rows(source: Source, unlabelled: bool, folder_in_id: bool) -> list[Ro
     rows = []
     for person in content.instances:
         person_id = f"{ids[person.image]}#{person.id}"
-        rows.append(Row(person_id, paths[person.image], source.split, person.joints, person.box))
+        size = content.sizes.get(person.image, NO_SIZE)
+        rows.append(Row(person_id, paths[person.image], source.split, person.joints, person.box, size))
     if unlabelled and source.split == "train":
         for number in content.images:
             if number not in content.annotated:
-                rows.append(Row(ids[number], paths[number], "train", (), None))
+                size = content.sizes.get(number, NO_SIZE)
+                rows.append(Row(ids[number], paths[number], "train", (), None, size))
     return rows
 
 
@@ -279,12 +311,15 @@ def _describe_left_out(sources: Sequence[Source], flat_count: int, unlabelled: b
     """Note how many annotations and images are left out, and why."""
     reasons: Counter[str] = Counter()
     image_count = 0
+    other_count = 0
     for source in sources:
         content = source.content
         reasons.update(content.left_out)
         # With `unlabelled`, the training images without annotations are records.
         if not (unlabelled and source.split == "train"):
-            image_count += len(content.images) - len(content.annotated)
+            others = len(content.otherwise_annotated - content.annotated)
+            other_count += others
+            image_count += len(content.images) - len(content.annotated) - others
     if flat_count:
         reasons["whose labelled joints span no box (box=joints)"] = flat_count
     notes = []
@@ -292,7 +327,32 @@ def _describe_left_out(sources: Sequence[Source], flat_count: int, unlabelled: b
         notes.append(f"{count} annotations {reason} are left out")
     if image_count:
         notes.append(f"{image_count} images without annotations are left out")
+    if other_count:
+        notes.append(f"{other_count} images with annotations of other categories only are left out")
     return notes
+
+
+def _collect_remarks(sources: Sequence[Source]) -> list[str]:
+    """Return what was found in the files, with their names if there are several."""
+    remarks = []
+    for source in sources:
+        prefix = f"{source.path.name}: " if len(sources) > 1 else ""
+        remarks += [prefix + remark for remark in source.content.remarks]
+    return remarks
+
+
+def _make_empty_error(sources: Sequence[Source], left_out: Sequence[str]) -> DataError:
+    """Say why there is no record at all."""
+    source = sources[0]
+    what = f"{source.path} has no {source.content.category.name} with a labelled joint"
+    if not source.content.annotation_count:
+        return DataError(
+            f"{what}: it has no annotations at all, for {len(source.content.images)} images; export it again with "
+            "annotations (CVAT exports only joints of a label of the type skeleton), or set dataset.unlabelled=true "
+            "to list the images"
+        )
+    reasons = [*left_out, *_collect_remarks(sources)]
+    return DataError(f"{what}: {'; '.join(reasons)}; correct the file, or choose another one")
 
 
 def _describe_skeleton(sources: Sequence[Source]) -> list[str]:

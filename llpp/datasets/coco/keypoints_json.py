@@ -1,33 +1,28 @@
-"""Read COCO keypoints JSON (cocodataset.org, "Data format") and check every value that is used."""
+"""Read COCO keypoints JSON (cocodataset.org, "Data format") and check every value that is used.
+
+What tools write differently is accepted as far as it has one meaning, and counted; see `Oddities`.
+"""
 
 import json
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path, PureWindowsPath
+from pathlib import Path
 from typing import Any
 
-from llpp.errors import ConfigError, DataError
+from llpp.datasets.coco.annotation_ids import AnnotationIds
+from llpp.datasets.coco.categories import Category, Wanted, choose_categories
+from llpp.datasets.coco.file_names import resolve_file_names
+from llpp.datasets.coco.oddities import REMEDY, Oddities, format_value
+from llpp.datasets.coco.values import Entry, Id, check_name, is_coordinate, parse_id, parse_size, simplify_id
+from llpp.errors import DataError
 from llpp.files import read_bytes
 
-MAX_COORDINATE = 1e5  # pixels; no image is larger
 MAX_BYTES = 1 << 31  # of a file; COCO's largest has 0.5 GB
 MIN_BOX_SIDE = 1e-3  # pixels; smaller sides vanish in single precision
-MAX_NAME_LENGTH = 500  # characters
-REMEDY = "fix the file or export it again"
-Id = int | str
-Entry = dict[str, Any]
-
-
-@dataclass(frozen=True)
-class Category:
-    """A kind of thing that has joints."""
-
-    id: Id
-    name: str
-    joints: tuple[str, ...]
-    edges: tuple[tuple[int, int], ...]  # positions in `joints`
-    dropped: int  # listed edges that do not connect two joints
+VISIBLE = 2
+NOT_LABELLED = (0.0, 0.0, 0)
+Joint = tuple[float, float, int]  # x, y, COCO's visibility; x and y mean nothing where that is 0
 
 
 @dataclass(frozen=True)
@@ -36,8 +31,8 @@ class Instance:
 
     id: Id
     image: Id
-    joints: list[tuple[float, float, int]]  # x, y, COCO's visibility; x and y mean nothing where that is 0
-    box: list[float] | None  # x, y, width, height; only where boxes were asked for
+    joints: list[Joint]
+    box: list[float] | None  # x, y, width, height; only where boxes were asked for and the annotation has one
 
 
 @dataclass(frozen=True)
@@ -46,48 +41,85 @@ class KeypointsFile:
 
     category: Category
     images: dict[Id, str]  # file names, relative to the folder of images, in the file's order
+    sizes: dict[Id, tuple[int, int]]  # width and height of the images of which the file has both
     instances: list[Instance]  # in the file's order
-    annotated: set[Id]  # images with any annotation of the category
+    annotated: set[Id] = field(default_factory=set)  # images with any annotation of the category
+    otherwise_annotated: set[Id] = field(default_factory=set)  # images with annotations of other categories
+    annotation_count: int = 0  # of all categories
     left_out: Counter[str] = field(default_factory=Counter)  # annotations, by reason
+    remarks: list[str] = field(default_factory=list)  # what was accepted, and what is odd about positions
 
 
-def read_keypoints_file(path: Path, category: Id | None, boxes: bool) -> KeypointsFile:
-    """Read a file's annotations of one category; with `boxes`, each must have a box.
+def read_keypoints_file(
+    path: Path, category: Wanted, boxes: bool, image_folder: Path, strict: bool = False
+) -> KeypointsFile:
+    """Read a file's annotations of one category, or of several as one; with `boxes`, their boxes, too.
 
     Raises:
-        DataError: the file is missing, is no JSON, or has an entry with an impossible value, named by its id.
-        ConfigError: the category does not exist, or several have keypoints and none is chosen.
+        DataError: the file is missing, is no JSON, or has an entry with an impossible value, named by its id; with
+            `strict`, also with one that COCO's format does not have.
+        ConfigError: the category does not exist, or several have different keypoints and none is chosen.
     """
     content = _read_json(path)
-    chosen = _choose_category(path, _get_entries(path, content, "categories"), category)
-    images = _read_images(path, content)
-    result = KeypointsFile(chosen, images, [], set())
-    ids: set[Id] = set()
-    for entry in _get_entries(path, content, "annotations"):
-        if entry.get("category_id") != chosen.id:
-            continue
-        number = _check_id(path, "an annotation", "id", entry.get("id"))
-        if number in ids:
-            raise DataError(f"{path}: annotation id {number!r} occurs more than once; {REMEDY}")
-        ids.add(number)
-        _add_annotation(path, number, entry, result, boxes)
+    oddities = Oddities(path, strict)
+    chosen = choose_categories(oddities, _get_entries(path, content, "categories"), category)
+    names, sizes = _read_images(oddities, content)
+    images = resolve_file_names(names, image_folder, oddities)
+    entries = _get_entries(path, content, "annotations")
+    result = KeypointsFile(chosen, images, sizes, [], annotation_count=len(entries))
+    ids = AnnotationIds(oddities)
+    for entry in entries:
+        if _has_chosen_category(entry, result):
+            _add_annotation(oddities, ids, entry, result, boxes)
+    if boxes:
+        _check_any_box(path, result.instances)
+    result.remarks.extend(oddities.describe())
+    unmeasured = len(images) - len(sizes)
+    if unmeasured:
+        result.remarks.append(
+            f"{unmeasured} images have no width and height in {path.name}, so that labels outside of them are not "
+            "noticed (llpp data measures the files)"
+        )
     return result
 
 
-def _read_images(path: Path, content: Entry) -> dict[Id, str]:
-    """Return the file name of each image by its id."""
-    images: dict[Id, str] = {}
+def _read_images(oddities: Oddities, content: Entry) -> tuple[dict[Id, str], dict[Id, tuple[int, int]]]:
+    """Return the file name of each image by its id, and the sizes that the file has."""
+    path = oddities.path
+    names: dict[Id, str] = {}
+    sizes: dict[Id, tuple[int, int]] = {}
     for entry in _get_entries(path, content, "images"):
-        number = _check_id(path, "an image", "id", entry.get("id"))
-        if number in images:
+        number = parse_id(oddities, "an image", "id", entry.get("id"))
+        if number in names:
             raise DataError(f"{path}: image id {number!r} occurs more than once; {REMEDY}")
-        images[number] = _check_file_name(path, number, entry.get("file_name"))
-    return images
+        names[number] = check_name(path, f"the file of image {number!r}", entry.get("file_name"))
+        size = parse_size(entry)
+        if size is not None:
+            sizes[number] = size
+    return names, sizes
 
 
-def _add_annotation(path: Path, number: Id, entry: Entry, result: KeypointsFile, boxes: bool) -> None:
+def _has_chosen_category(entry: Entry, result: KeypointsFile) -> bool:
+    """Whether an annotation is of a chosen category; count it if it is of one that the file does not list."""
+    number = simplify_id(entry.get("category_id"))
+    is_id = isinstance(number, int | float | str)
+    if is_id and number in result.category.positions:
+        return True
+    image = simplify_id(entry.get("image_id"))
+    if isinstance(image, int | float | str) and image in result.images:
+        result.otherwise_annotated.add(image)  # type: ignore[arg-type]  # equal to the id of an image
+    if not is_id or number not in result.category.names:
+        shown = format_value(entry.get("category_id"))
+        listed = ", ".join(f"{known} {name}" for known, name in result.category.names.items())
+        result.left_out[f"of category {shown}, which is none of the file's ({listed}),"] += 1
+    return False
+
+
+def _add_annotation(oddities: Oddities, ids: AnnotationIds, entry: Entry, result: KeypointsFile, boxes: bool) -> None:
     """Add an annotation to `result`, or count the reason why it is left out."""
-    image = _check_id(path, f"annotation {number!r}", "image_id", entry.get("image_id"))
+    what = f"annotation {format_value(entry.get('id'))}"
+    image = parse_id(oddities, what, "image_id", entry.get("image_id"))
+    number = ids.assign(image, entry.get("id"))
     if image not in result.images:
         result.left_out["of images that the file does not list"] += 1
         return
@@ -95,11 +127,13 @@ def _add_annotation(path: Path, number: Id, entry: Entry, result: KeypointsFile,
     if entry.get("iscrowd"):
         result.left_out["of crowds"] += 1
         return
-    joints = _parse_joints(path, number, entry.get("keypoints"), len(result.category.joints))
+    positions = result.category.positions[simplify_id(entry["category_id"])]
+    joints = _parse_joints(oddities, number, entry.get("keypoints"), len(positions))
     if not any(visible for _, _, visible in joints):
         result.left_out["without a labelled joint"] += 1
         return
-    box = _parse_box(path, number, entry) if boxes else None
+    box = _parse_box(oddities, number, entry) if boxes else None
+    joints = _place_joints(joints, positions, len(result.category.joints))
     result.instances.append(Instance(number, image, joints, box))
 
 
@@ -133,139 +167,79 @@ def _get_entries(path: Path, content: Entry, key: str) -> list[Entry]:
     return entries
 
 
-def _choose_category(path: Path, entries: list[Entry], wanted: Id | None) -> Category:
-    """Return the wanted category, or the only one that has keypoints."""
-    names = []
-    chosen = []
-    for entry in entries:
-        if entry.get("keypoints"):
-            name = _check_name(path, "a category", entry.get("name"))
-            names.append(name)
-            if wanted is None or wanted in (name, entry.get("id")):
-                chosen.append((entry, name))
-    if not names:
-        raise DataError(f"{path} has no category with keypoints; expected a file like person_keypoints_val2017.json")
-    if len(chosen) != 1:
-        choices = ", ".join(map(repr, names))
-        raise ConfigError(
-            f"dataset.category={wanted!r} does not choose one of the categories with "
-            f"keypoints in {path}; set it to one of {choices}"
-        )
-    return _parse_category(path, *chosen[0])
-
-
-def _parse_category(path: Path, entry: Entry, name: str) -> Category:
-    what = f"category {name!r}"
-    if not isinstance(entry["keypoints"], list):
-        raise DataError(f"{path}: the keypoints of {what} are no list of names; {REMEDY}")
-    joints = tuple(_check_name(path, f"a keypoint of {what}", joint) for joint in entry["keypoints"])
-    if len(set(joints)) != len(joints):
-        raise DataError(f"{path}: {what} names a keypoint twice; {REMEDY}")
-    edges, dropped = _parse_edges(entry.get("skeleton"), len(joints))
-    return Category(_check_id(path, what, "id", entry.get("id")), name, joints, edges, dropped)
-
-
-def _parse_edges(listed: Any, count: int) -> tuple[tuple[tuple[int, int], ...], int]:
-    """Return the edges as positions of `count` joints, and how many listed ones do not connect two joints."""
-    if not isinstance(listed, list):
-        return (), 0
-    # COCO counts joints from 1, some tools from 0: a single 0 gives these away.
-    first = 1
-    for pair in listed:
-        if isinstance(pair, list) and 0 in pair:
-            first = 0
-    edges = []
-    for pair in listed:
-        if not isinstance(pair, list) or len(pair) != 2:
-            continue
-        start, end = pair
-        if _is_position(start, first, count) and _is_position(end, first, count) and start != end:
-            edges.append((start - first, end - first))
-    return tuple(edges), len(listed) - len(edges)
-
-
-def _is_position(value: Any, first: int, count: int) -> bool:
-    """Check that a value is one of `count` whole numbers from `first` on; True is none."""
-    return type(value) is int and first <= value < first + count
-
-
-def _parse_joints(path: Path, number: Id, values: Any, count: int) -> list[tuple[float, float, int]]:
+def _parse_joints(oddities: Oddities, number: Id, values: Any, count: int) -> list[Joint]:
     """Return x, y and visibility of each joint; nothing for an annotation without keypoints."""
+    path = oddities.path
     if values is None or values == []:
         return []
+    if _is_nested(values, count):
+        oddities.accept("annotations with a list for each joint are read as one list", f"annotation {number!r}")
+        values = [value for triple in values for value in triple]
     if not isinstance(values, list) or len(values) != 3 * count:
         length = f"{len(values)} numbers" if isinstance(values, list) else "none"
         raise DataError(f"{path}: keypoints of annotation {number!r}: {length}; expected 3 × {count}; {REMEDY}")
-    joints = []
+    joints: list[Joint] = []
     for x, y, visible in zip(values[::3], values[1::3], values[2::3], strict=True):
-        if type(visible) not in (int, float) or visible not in (0, 1, 2):
+        code = _parse_visibility(oddities, number, visible)
+        if not code:
+            # The coordinates of joints that are not labelled may be anything.
+            joints.append(NOT_LABELLED)
+            continue
+        if not (is_coordinate(x) and is_coordinate(y)):
             raise DataError(
-                f"{path}: annotation {number!r} has the visibility {_format_value(visible)}; "
-                f"expected 0 (not labelled), 1 (occluded) or 2 (visible); {REMEDY}"
-            )
-        # The coordinates of joints that are not labelled may be anything.
-        if visible and not (_is_coordinate(x) and _is_coordinate(y)):
-            raise DataError(
-                f"{path}: annotation {number!r} has a labelled joint at ({_format_value(x)}, {_format_value(y)}); "
+                f"{path}: annotation {number!r} has a labelled joint at ({format_value(x)}, {format_value(y)}); "
                 f"expected image pixels; {REMEDY}"
             )
-        joints.append((x, y, int(visible)))
+        joints.append((x, y, code))
     return joints
 
 
-def _parse_box(path: Path, number: Id, entry: Entry) -> list[float]:
-    """Return x, y, width and height, each side at least MIN_BOX_SIDE."""
+def _is_nested(values: Any, count: int) -> bool:
+    """Whether keypoints are a list of three values for each joint."""
+    if not isinstance(values, list) or len(values) != count:
+        return False
+    return all(isinstance(triple, list) and len(triple) == 3 for triple in values)
+
+
+def _parse_visibility(oddities: Oddities, number: Id, value: Any) -> int:
+    """Return COCO's code; a fraction, as of COCO-WholeBody, is a visible joint."""
+    is_number = type(value) in (int, float)
+    if is_number and value in (0, 1, 2):
+        return int(value)
+    what = f"annotation {number!r} has the visibility {format_value(value)}"
+    if is_number and 0 < value < VISIBLE:
+        oddities.accept("joints with a fraction as visibility are read as visible", what)
+        return VISIBLE
+    raise DataError(f"{oddities.path}: {what}; expected 0 (not labelled), 1 (occluded) or 2 (visible); {REMEDY}")
+
+
+def _place_joints(joints: list[Joint], positions: Sequence[int], count: int) -> list[Joint]:
+    """Put the joints of an annotation's category where they are among all `count` joints."""
+    if len(positions) == count and list(positions) == list(range(count)):
+        return joints
+    placed: list[Joint] = [NOT_LABELLED] * count
+    for joint, position in zip(joints, positions, strict=True):
+        placed[position] = joint
+    return placed
+
+
+def _parse_box(oddities: Oddities, number: Id, entry: Entry) -> list[float] | None:
+    """Return x, y, width and height, each side at least MIN_BOX_SIDE; None if that is not what the entry has."""
     box = entry.get("bbox")
-    if not isinstance(box, list):
-        raise _make_box_error(path, number, _format_value(box))
-    if len(box) != 4 or not all(map(_is_coordinate, box)) or min(box[2:]) < MIN_BOX_SIDE:
-        raise _make_box_error(path, number, ", ".join(map(_format_value, box[:5])))
-    return box
+    if isinstance(box, list) and len(box) == 4 and all(map(is_coordinate, box)) and min(box[2:]) >= MIN_BOX_SIDE:
+        return box
+    what = f"annotation {number!r} has the bbox {format_value(box)}"
+    oddities.accept("annotations without a usable bbox are cropped around their labelled joints", what)
+    return None
 
 
-def _make_box_error(path: Path, number: Id, values: str) -> DataError:
-    return DataError(
-        f"{path}: annotation {number!r} has the bbox [{values}]; expected x, y and a width and height above 0, in "
-        "pixels: fix it or set dataset.box to joints or image"
-    )
-
-
-def _is_coordinate(value: Any) -> bool:
-    """Check that a value is a number of pixels; NaN is none."""
-    return type(value) in (int, float) and -MAX_COORDINATE <= value <= MAX_COORDINATE
-
-
-def _format_value(value: Any) -> str:
-    return repr(value)[:40]
-
-
-def _check_id(path: Path, what: str, key: str, value: Any) -> Id:
-    """Return an id that is a 64-bit whole number or printable text."""
-    if type(value) is int and abs(value) < 1 << 63:
-        return value
-    if isinstance(value, str):
-        return _check_name(path, what, value)
-    raise DataError(f"{path}: {what} has the {key} {_format_value(value)}; expected a whole number; {REMEDY}")
-
-
-def _check_name(path: Path, what: str, value: Any) -> str:
-    """Return printable text: control characters could command a terminal or confuse a file system."""
-    if not isinstance(value, str) or not value.isprintable() or not 0 < len(value) <= MAX_NAME_LENGTH:
-        raise DataError(f"{path}: {what} is called {_format_value(value)}; expected printable text; {REMEDY}")
-    return value
-
-
-def _check_file_name(path: Path, number: Id, value: Any) -> str:
-    """Return a relative path that stays in its folder, on any system."""
-    name = _check_name(path, f"the file of image {number!r}", value)
-    # Windows paths know both kinds of slash.
-    parsed = PureWindowsPath(name)
-    if parsed.anchor or ".." in parsed.parts or not parsed.name:
+def _check_any_box(path: Path, instances: Sequence[Instance]) -> None:
+    """Raise DataError if there are persons and none has a box."""
+    if instances and all(instance.box is None for instance in instances):
         raise DataError(
-            f"{path}: image {number!r} has the file name {_format_value(name)}; expected a path inside the folder of "
-            "images, without .. and no absolute one"
+            f"{path}: annotation {instances[0].id!r} has no usable bbox, and no other one has; expected x, y and a "
+            "width and height above 0, in pixels: export them, or set dataset.box to joints or image"
         )
-    return name
 
 
 def get_common_category(files: Sequence[tuple[Path, KeypointsFile]]) -> Category:

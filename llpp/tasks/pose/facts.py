@@ -5,11 +5,14 @@ from numpy.typing import NDArray
 
 from llpp.datasets.pose import COMMON_NORMALISERS, PoseDataset, PoseLabels
 from llpp.errors import ConfigError
+from llpp.ids import Ids
 from llpp.tasks.base import Listing, format_share
 from llpp.tasks.pose.drawing import VISIBLE
 
 OCCLUDED = 1
 NOT_LABELLED = 0
+MAX_BEYOND = 1.0  # pixels beyond the border that still count as inside
+MAX_NAMED = 3  # persons
 
 
 def tabulate_joints(labels: PoseLabels) -> Listing:
@@ -66,3 +69,23 @@ def describe_joints_outside(labels: PoseLabels, boxes: NDArray[np.float32], padd
     outside = (np.abs(labels.joints - centre[:, None]) > reach[:, None, None]).any(axis=2)
     labelled = labels.visible > 0
     return f"labelled joints outside their crop: {format_share(int(outside.sum()), int(labelled.sum()))}"
+
+
+def describe_joints_beyond_images(labels: PoseLabels, ids: Ids, sizes: NDArray[np.float32]) -> list[str]:
+    """Count the labelled joints outside of images of these sizes (N, 2), and name some of their persons.
+
+    Whether they are trained with is the dataset's affair; the published ones have some.
+    """
+    # A comparison with NaN, an unknown joint or size, is false.
+    beyond = (labels.joints < -MAX_BEYOND) | (labels.joints > sizes[:, None] - 1 + MAX_BEYOND)
+    outside = np.asarray(beyond.any(axis=2))
+    count = int(outside.sum())
+    if not count:
+        return []
+    rows = np.flatnonzero(outside.any(axis=1))
+    named = ", ".join(ids.take(rows[:MAX_NAMED]))
+    more = ", …" if len(rows) > MAX_NAMED else ""
+    share = format_share(count, int((labels.visible > 0).sum()))
+    return [
+        f"labelled joints outside of their image, which are kept: {share}, of {len(rows):,} persons ({named}{more})"
+    ]

@@ -30,7 +30,13 @@ from llpp.tasks.pose.drawing import (
     draw_person,
     draw_ring,
 )
-from llpp.tasks.pose.facts import OCCLUDED, describe_joints_outside, tabulate_joints, tabulate_normalisers
+from llpp.tasks.pose.facts import (
+    OCCLUDED,
+    describe_joints_beyond_images,
+    describe_joints_outside,
+    tabulate_joints,
+    tabulate_normalisers,
+)
 from llpp.tasks.pose.heatmaps import HeatmapCodec
 from llpp.tasks.pose.losses import PoseLoss
 from llpp.tasks.pose.mean_pose import predict_mean_pose
@@ -255,6 +261,10 @@ class PoseTask(Task):
     def describe_crops(self, padding: float) -> list[str]:
         """See `Task.describe_crops`."""
         return [describe_joints_outside(self.labels, self.dataset.records.boxes, padding)]
+
+    def describe_positions(self, sizes: NDArray[np.float32]) -> list[str]:
+        """See `Task.describe_positions`."""
+        return describe_joints_beyond_images(self.labels, self.dataset.records.ids, sizes)
 
     def list_symbols(self) -> list[Symbol]:
         """See `Task.list_symbols`."""

@@ -1,0 +1,103 @@
+"""File names of images as tools write them → paths below the folder of images.
+
+Names from another machine are absolute, have backslashes, or begin with the folder of images itself. What is wrong
+with them is decided for all names of one folder together, and files are looked for only where there is a choice: a
+dataset may have a hundred thousand images on a network drive.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path, PureWindowsPath
+from typing import TypeVar
+
+from llpp.datasets.coco.oddities import Oddities
+from llpp.datasets.images import is_file
+from llpp.errors import DataError
+
+MAX_TRIED = 20  # names of a folder whose files are looked for: some may be missing
+Parts = tuple[str, ...]
+IdT = TypeVar("IdT")
+Change = tuple[str, Callable[[str], str]]  # what is odd about the names of a folder, and how each is read instead
+
+
+def resolve_file_names(names: Mapping[IdT, str], folder: Path, oddities: Oddities) -> dict[IdT, str]:
+    """Return the path below `folder` of each image's file.
+
+    Raises:
+        DataError: a name leads out of the folder.
+    """
+    by_parent: dict[tuple[str, str], list[str]] = {}
+    for image, name in names.items():
+        # Windows paths know both kinds of slash.
+        parsed = PureWindowsPath(name)
+        if ".." in parsed.parts or not parsed.name:
+            raise _make_error(image, name, folder, oddities)
+        by_parent.setdefault(_get_parent(name), []).append(name)
+
+    changes: dict[tuple[str, str], Change | None] = {}
+    for parent, siblings in by_parent.items():
+        changes[parent] = _choose_change(siblings, folder)
+    resolved = {}
+    for image, name in names.items():
+        change = changes[_get_parent(name)]
+        if change is not None:
+            kind, drop_parts = change
+            oddities.accept(kind, f"image {image!r}: {name!r}")
+            resolved[image] = drop_parts(name)
+        elif PureWindowsPath(name).anchor:
+            raise _make_error(image, name, folder, oddities)
+        else:
+            resolved[image] = name
+    return resolved
+
+
+def _get_parent(name: str) -> tuple[str, str]:
+    """Return drive and folder of a name, with the slashes that it is written with."""
+    end = max(name.rfind("/"), name.rfind("\\"))
+    return PureWindowsPath(name).anchor, name[: end + 1]
+
+
+def _choose_change(names: Sequence[str], folder: Path) -> Change | None:
+    """Choose how the names of one folder are read; None: as they are."""
+    first = PureWindowsPath(names[0])
+    if first.anchor:
+        count = _find_dropped_count(names, folder, range(1, len(first.parts)))
+        if count is None:
+            return None
+        return "absolute file names are read by their end", _make_dropper(count)
+    has_backslash = "\\" in names[0]
+    if not has_backslash and first.parts[0] not in folder.parts:
+        return None
+    tried = names[:MAX_TRIED]
+    if any(is_file(folder / name) for name in tried):
+        return None
+    repeated = []
+    for count in range(1, len(first.parts)):
+        if folder.parts[-count:] == first.parts[:count]:
+            repeated.append(count)
+    count = _find_dropped_count(names, folder, repeated)
+    if count is not None:
+        return "file names are read without the folder of images before them", _make_dropper(count)
+    if has_backslash:
+        return "file names with backslashes are read as with slashes", _make_dropper(0)
+    return None
+
+
+def _find_dropped_count(names: Sequence[str], folder: Path, counts: Sequence[int]) -> int | None:
+    """Return after how many of their first parts the names of one folder are files; None if they never are."""
+    for name in names[:MAX_TRIED]:
+        parts = PureWindowsPath(name).parts
+        for count in counts:
+            if is_file(folder.joinpath(*parts[count:])):
+                return count
+    return None
+
+
+def _make_dropper(count: int) -> Callable[[str], str]:
+    return lambda name: "/".join(PureWindowsPath(name).parts[count:])
+
+
+def _make_error(image: object, name: str, folder: Path, oddities: Oddities) -> DataError:
+    return DataError(
+        f"{oddities.path}: image {image!r} has the file name {name!r}; expected a path inside the folder of images "
+        f"({folder}), without .., or an absolute one whose end is the path of a file there"
+    )

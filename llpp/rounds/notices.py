@@ -1,0 +1,23 @@
+"""What a reader of a run's results should know before the run has any: said once at each start."""
+
+import logging
+
+from llpp.distributed import collectives
+from llpp.tasks.base import Task
+from llpp.tasks.measurability import find_undefined_metric
+
+log = logging.getLogger(__name__)
+
+
+def log_notices(task: Task) -> None:
+    """Log the dataset's notes and what cannot be measured, a line each; only rank 0 says anything."""
+    if collectives.get_rank() != 0:
+        return
+    dataset = task.dataset
+    for note in dataset.records.notes:
+        log.warning("%s: %s", dataset.name, note)
+    undefined = find_undefined_metric(task, "test")
+    if undefined:
+        log.warning("%s: %s", dataset.name, undefined)
+    if not len(dataset.records.select_rows("test")):
+        log.warning("%s: without test images, the test results of all rounds are empty", dataset.name)
