@@ -24,6 +24,14 @@ def read_bytes(path: Path, most: int) -> bytes:
         return file.read()
 
 
+def read_start(path: Path, most: int) -> bytes:
+    """Read at most the first `most` bytes of a regular file; OSError for a file of another kind."""
+    with open(path, "rb", opener=_open_nonblocking) as file:
+        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            raise OSError(errno.EINVAL, "it is not a regular file", str(path))
+        return file.read(most)
+
+
 def read_text(path: Path, most: int) -> str:
     """Read a file like `read_bytes`, as UTF-8.
 

@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from llpp.datasets.pixel_format import PixelFormat
 from llpp.errors import DataError
 from llpp.files import read_bytes
 from llpp.ids import Ids
@@ -15,6 +16,7 @@ from llpp.ids import Ids
 MAX_BYTES = 1 << 28  # of an image file
 JPEG_START = b"\xff\xd8"
 JPEG_END = b"\xff\xd9"
+DEFAULT_PIXELS = PixelFormat()
 REDUCED_FLAGS = {
     2: cv2.IMREAD_REDUCED_COLOR_2,
     4: cv2.IMREAD_REDUCED_COLOR_4,
@@ -49,17 +51,19 @@ class ImageFiles(Sequence[Path]):
         return self.folder / self.names[row]
 
 
-def read_image(path: Path) -> NDArray[np.uint8]:
+def read_image(path: Path, *, pixels: PixelFormat = DEFAULT_PIXELS) -> NDArray[np.uint8]:
     """Return the pixels (H, W, 3) RGB as stored, without EXIF rotation, which published annotations ignore too.
+
+    `pixels` says how those of more than 8 bits, and transparent ones, become RGB.
 
     Raises:
         DataError: the file is missing, empty, truncated or cannot be decoded.
     """
-    image, _ = read_reduced(path, 1)
+    image, _ = read_reduced(path, 1, pixels=pixels)
     return image
 
 
-def read_reduced(path: Path, most: int) -> tuple[NDArray[np.uint8], int]:
+def read_reduced(path: Path, most: int, *, pixels: PixelFormat = DEFAULT_PIXELS) -> tuple[NDArray[np.uint8], int]:
     """Return the pixels as `read_image` does, with both sides divided by a factor of 1, 2, 4 or 8, and that factor.
 
     JPEGs are decoded to the means of blocks of pixels, which takes less time; the factor is the largest one up to
@@ -72,7 +76,15 @@ def read_reduced(path: Path, most: int) -> tuple[NDArray[np.uint8], int]:
         factor = max((known for known in REDUCED_FLAGS if known <= most), default=1)
         # The reduced flags contain IMREAD_COLOR, which would ask for BGR.
         flags |= REDUCED_FLAGS.get(factor, 0) & ~cv2.IMREAD_COLOR
+    return _decode(path, data, flags, pixels), factor
+
+
+def _decode(path: Path, data: bytes, flags: int, pixels: PixelFormat) -> NDArray[np.uint8]:
+    """Decode with OpenCV's flags, or by `pixels` what these would get wrong."""
     try:
+        converted = pixels.decode(data)
+        if converted is not None:
+            return converted
         image = cv2.imdecode(np.frombuffer(data, dtype=np.uint8), flags)
     except cv2.error as error:
         if "MAX_IMAGE_PIXELS" in str(error.err):
@@ -83,7 +95,7 @@ def read_reduced(path: Path, most: int) -> tuple[NDArray[np.uint8], int]:
         raise DataError(f"image {path} cannot be decoded ({error.err})") from error
     if image is None:
         raise DataError(f"image {path} cannot be decoded: not a complete image file")
-    return np.asarray(image, dtype=np.uint8), factor
+    return np.asarray(image, dtype=np.uint8)
 
 
 def _read_encoded(path: Path) -> bytes:
