@@ -122,6 +122,10 @@ class ImageDataset(ABC, Generic[LabelsT]):
         """The same image, or one of means over blocks of n × n pixels, and n ≤ `most`, if that takes less time."""
         return self.load(row), 1
 
+    def get_pixel_settings(self) -> dict[str, Any]:
+        """What decides the pixels of an image besides its file."""
+        return self.pixels.as_settings()
+
     def get_file_name(self, row: int) -> str:
         """The file that record `row` shows, as a path below the dataset's folder; empty where images are no files."""
         if not self.paths:

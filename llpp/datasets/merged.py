@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -52,6 +53,10 @@ class MergedDataset(PoseDataset):
         """See `ImageDataset.load_reduced`."""
         number, part_row = self._locate(row)
         return self.parts[number].load_reduced(part_row, most)
+
+    def get_pixel_settings(self) -> dict[str, Any]:
+        """See `ImageDataset.get_pixel_settings`."""
+        return {name: part.get_pixel_settings() for name, part in zip(self.part_names, self.parts, strict=True)}
 
     def get_file_name(self, row: int) -> str:
         """See `ImageDataset.get_file_name`; it begins with the name of the part."""

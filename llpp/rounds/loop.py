@@ -196,7 +196,9 @@ def commit_round(run: Run, state: RunState, result: RoundResult) -> RunState:
     records.write_scores(directory / "test.parquet", test_ids, result.test_scores)
     selected: tuple[str, ...] = ()
     if result.selection is not None:
-        records.write_selection(directory, result.selection)
+        selected_rows = result.pool.ids.find_rows(result.selection.ids).tolist()
+        files = [run.data.dataset.get_file_name(row) for row in selected_rows if run.data.dataset.paths]
+        records.write_selection(directory, result.selection, files)
         selected = tuple(result.selection.ids)
     row = records.build_row(
         result.number, run.data.task, len(result.pool.labelled), result.validation, result.test_scores

@@ -28,6 +28,7 @@ from llpp.tasks.base import Task
 log = logging.getLogger(__name__)
 SCHEMA = pa.schema([("id", TEXT), ("split", pa.uint8()), ("digest", pa.uint64()), ("since", pa.int32())])
 FIXED_SETTINGS = ("dataset._target_", "dataset.name")  # another dataset is no grown one
+PIXEL_SETTINGS = ("white", "background")  # of a dataset or a part of one; others give all images other pixels
 # Constants of a 64-bit mixing function.
 SEED = np.uint64(0x9E3779B97F4A7C15)
 FACTOR = np.uint64(0xBF58476D1CE4E5B9)
@@ -147,7 +148,7 @@ def find_added_rows(
         OccupiedError: anything else differs, or the pool must not grow; it says what.
     """
     changed = find_changed_settings(state, result_settings)
-    only_data = all(name.startswith("dataset.") and name not in FIXED_SETTINGS for name in changed)
+    only_data = all(_may_change_with_growth(name) for name in changed)
     known = None
     if "dataset.digest" in changed and only_data:
         known = read_records(run_dir / "records.parquet", len(state.grown))
@@ -166,6 +167,12 @@ def find_added_rows(
         remedy = "a run resumes only with what it began with and more training records: put the others back"
     facts = "; ".join([*settings[:5], *difference.describe()])
     raise OccupiedError(f"{run_dir} was started with other data ({facts}); {remedy}, or choose another name=…")
+
+
+def _may_change_with_growth(name: str) -> bool:
+    """Whether a setting may be another one when a pool has grown."""
+    _, _, last = name.rpartition(".")
+    return name.startswith("dataset.") and name not in FIXED_SETTINGS and last not in PIXEL_SETTINGS
 
 
 def grow_pool(

@@ -74,8 +74,8 @@ def write_scores(path: Path, ids: Sequence[str], scores: Evaluation) -> None:
     replace_file(path, lambda part: pq.write_table(table, part, compression="snappy", use_dictionary=False))
 
 
-def write_selection(directory: Path, selection: Selection) -> None:
-    """Write what a round has selected, and from what.
+def write_selection(directory: Path, selection: Selection, files: Sequence[str] = ()) -> None:
+    """Write what a round has selected, and from what; `files` are those of the selected images, if they are files.
 
     `selected.csv` is in the order of selection, `predictions.parquet` has what the task shows of these images, and
     `scores.parquet` has all that was scored.
@@ -87,8 +87,12 @@ def write_selection(directory: Path, selection: Selection) -> None:
         write_scores(directory / "scores.parquet", selection.pool_ids, scores)
     predicted = selection.scores.columns["predicted_loss"].tolist()
     rows = []
-    for rank, (name, value) in enumerate(zip(selection.ids, predicted, strict=True), start=1):
-        rows.append({"rank": rank, "id": name, "predicted_loss": f"{value:.6g}"})
+    for number, (name, value) in enumerate(zip(selection.ids, predicted, strict=True)):
+        row: dict[str, int | str] = {"rank": number + 1, "id": name}
+        if files:
+            row["file"] = files[number]
+        row["predicted_loss"] = f"{value:.6g}"
+        rows.append(row)
     replace_text(directory / "selected.csv", to_csv(rows))
     write_scores(directory / "predictions.parquet", selection.ids, selection.scores)
 
