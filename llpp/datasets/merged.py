@@ -59,10 +59,9 @@ class MergedDataset(PoseDataset):
         return {name: part.get_pixel_settings() for name, part in zip(self.part_names, self.parts, strict=True)}
 
     def get_file_name(self, row: int) -> str:
-        """See `ImageDataset.get_file_name`; it begins with the name of the part."""
+        """See `ImageDataset.get_file_name`; the folder is that of the part which the id begins with."""
         number, part_row = self._locate(row)
-        name = self.parts[number].get_file_name(part_row)
-        return f"{self.part_names[number]}/{name}" if name else ""
+        return self.parts[number].get_file_name(part_row)
 
     def _locate(self, row: int) -> tuple[int, int]:
         """The number of the part that a row belongs to, and its row there."""

@@ -14,13 +14,13 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from llpp.datasets.base import SPLITS, AnyDataset, Records
 from llpp.errors import OccupiedError
 from llpp.files import replace_file
 from llpp.ids import CHUNK_SIZE, TEXT, Ids, Rows
+from llpp.rounds.checked_tables import read_table, write_table
 from llpp.rounds.run import RunData
 from llpp.run_dir.state import Growth, RunState, check_same_settings, find_changed_settings
 from llpp.tasks.base import Task
@@ -205,30 +205,15 @@ def write_records(run_dir: Path, state: RunState, data: RunData, changed: bool) 
         table.since[_locate_rows(known.ids, table.ids)] = known.since
     columns = [table.ids.array, pa.array(table.split), pa.array(table.digest), pa.array(table.since)]
     content = pa.table(columns, schema=SCHEMA)
-    options = {"compression": "snappy", "use_dictionary": False, "write_page_checksum": True}
-    replace_file(path, lambda part: pq.write_table(content, part, **options))
+    replace_file(path, lambda part: write_table(part, content))
 
 
 def read_records(path: Path, growths: int) -> RecordTable | None:
     """The records of a run whose pool has grown so many times; None if the file is missing or damaged."""
-    try:
-        with pq.ParquetFile(path, page_checksum_verification=True) as file:
-            # Other codecs make gigabytes of kilobytes.
-            if not file.schema_arrow.equals(SCHEMA) or _list_codecs(file) - {"SNAPPY"}:
-                return None
-            table = file.read()
-    except (OSError, pa.ArrowException):
+    table = read_table(path, SCHEMA)
+    if table is None:
         return None
     if (pc.max(table["since"]).as_py() or 0) > growths:
         table = table.filter(pc.less_equal(table["since"], growths))
     split, digest, since = (table[name].to_numpy() for name in ("split", "digest", "since"))
     return RecordTable(Ids(table["id"]), split, digest, since)
-
-
-def _list_codecs(file: pq.ParquetFile) -> set[str]:
-    codecs = set()
-    for number in range(file.metadata.num_row_groups):
-        group = file.metadata.row_group(number)
-        for column in range(group.num_columns):
-            codecs.add(group.column(column).compression)
-    return codecs

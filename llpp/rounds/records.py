@@ -3,6 +3,7 @@
 config.yaml   the resolved config           rounds.csv   one row per committed round
 state.json    the commit point               skipped.csv  ids whose image cannot be read, if any
 records.parquet  what was known about every record at the start; see `pool_growth`
+images.parquet   size, date and digest of every image file; see `image_files`
 wandb.json    id of the W&B run, if any, and how far it has been sent
 round_NN/     last.ckpt, with training.weights=best also best.ckpt, each with its digest (last.ckpt.sha256);
               in round 0 with training.base=backbone also backbone/, with the same; test.parquet;
