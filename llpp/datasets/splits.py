@@ -63,8 +63,8 @@ def _draw_group_splits(
         names = ", ".join(repr(group) for group in remaining[:3])
         raise ConfigError(
             f"dataset.group makes {len(remaining)} groups of {len(images):,} images ({names}), too few for the "
-            f"splits {', '.join([*filled, 'train'])}; choose a narrower group, or name annotations for some of these "
-            "splits yourself"
+            f"splits {', '.join([*filled, 'train'])}; choose a narrower group, give val or test files of their own, "
+            "or do without one of them by dataset.val=0 or dataset.test=0"
         )
     result = {}
     for place, split in enumerate(filled):

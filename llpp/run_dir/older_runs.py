@@ -74,6 +74,7 @@ ADDED_SETTINGS = {
 ADDED_DATASET_SETTINGS: Mapping[str, Mapping[str, Any]] = {
     "llpp.datasets.coco.dataset.CocoKeypoints": {
         "ids": "stem",
+        "repeats": "keep",
         "group": None,
         "white": "high_byte",
         "background": "ignore",

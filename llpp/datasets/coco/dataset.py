@@ -27,6 +27,7 @@ from llpp.ids import Ids
 Files = str | Sequence[str]
 BOXES = ("annotation", "joints", "image")
 ID_FORMS = ("file", "stem")
+REPEATS = ("merge", "keep")
 
 
 @dataclass(frozen=True)
@@ -67,6 +68,7 @@ class CocoKeypoints(PoseDataset):
         group: what must not stand in two splits: None (an image), folder, source, film or a regular expression; see
             `groups.assign_groups`.
         ids: name the image by its `file`, or by its `stem`, without the ending, as older runs do; None: file.
+        repeats: annotations that are equal to another one are merged into it, or kept, as in older runs; None: merge.
         white: see `pixel_format.choose_pixel_format`.
         background: the same.
     """
@@ -87,6 +89,7 @@ class CocoKeypoints(PoseDataset):
         unlabelled: bool = False,
         group: str | None = None,
         ids: Literal["file", "stem"] | None = None,
+        repeats: Literal["merge", "keep"] | None = None,
         white: int | str | None = None,
         background: Sequence[int] | str | None = None,
     ) -> None:
@@ -94,7 +97,10 @@ class CocoKeypoints(PoseDataset):
             raise ConfigError(f"dataset.box={box!r} is not known; use {', '.join(BOXES)}")
         if ids is not None and ids not in ID_FORMS:
             raise ConfigError(f"dataset.ids={ids!r} is not known; use null, {' or '.join(ID_FORMS)}")
+        if repeats is not None and repeats not in REPEATS:
+            raise ConfigError(f"dataset.repeats={repeats!r} is not known; use null, {' or '.join(REPEATS)}")
         ids = ids or "file"
+        repeats = repeats or "merge"
         self.root = Path(root)
         sources = []
         for split, path in _list_annotation_files(self.root, annotations):
@@ -114,7 +120,10 @@ class CocoKeypoints(PoseDataset):
         for source in sources:
             persons = _build_rows(source, unlabelled, folder_in_id=isinstance(images, Mapping), ids=ids)
             persons_by_file.append((source.path, persons))
-        rows, repeat_count = merge_repeats(persons_by_file)
+        rows = [row for _, persons in persons_by_file for row in persons]
+        repeat_count = 0
+        if repeats == "merge":
+            rows, repeat_count = merge_repeats(persons_by_file)
         groups = _map_groups(rows, group)
         # Splits without an annotation file are drawn from the training images.
         wanted = {"val": val, "test": test}
@@ -134,7 +143,7 @@ class CocoKeypoints(PoseDataset):
         records = _build_records(rows, self.skeleton, box, notes)
         self.paths = ImageFiles(self.root, records.images)
         self.pixels, pixel_notes = choose_pixel_format(white, background, self.root, records.images)
-        self.decided = {"ids": ids, **self.pixels.as_settings()}
+        self.decided = {"ids": ids, "repeats": repeats, **self.pixels.as_settings()}
         self.records = _add_groups(records, group, groups, [*_describe_near_repeats(records), *pixel_notes])
 
     def load(self, row: int) -> NDArray[np.uint8]:
