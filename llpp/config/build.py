@@ -24,6 +24,7 @@ from llpp.config.instantiate import (
     make_dataset,
     make_task,
 )
+from llpp.config.kept_settings import add_decided_settings, keep_decided_settings
 from llpp.data.crop_cache.cache import CropCache
 from llpp.data.crop_cache.device_cache import ResidentCrops
 from llpp.data.crop_dataset import CropPipeline
@@ -62,6 +63,7 @@ def build_run(cfg: DictConfig, gpu: int | None = None, dataset: AnyDataset | Non
     trainer_setup.silence_lightning()
     settings = read_settings.read_settings(cfg)
     performance = _set_up_process(cfg)
+    keep_decided_settings(cfg)
 
     dataset = dataset or make_dataset(cfg)
     task = make_task(cfg, dataset)
@@ -79,6 +81,7 @@ def build_run(cfg: DictConfig, gpu: int | None = None, dataset: AnyDataset | Non
     _check_training(cfg, make_module, task, gpu)
 
     plain = to_plain(cfg)
+    plain["dataset"] = add_decided_settings(plain["dataset"], dataset.decided)
     decided = _collect_decided_settings(cfg)
     if cfg.trainer.precision == "auto":
         chosen = decided["trainer"]["precision"]

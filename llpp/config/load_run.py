@@ -17,6 +17,7 @@ from llpp.data.image_preparation import ImagePreparation
 from llpp.data.person_crop import PersonCrop
 from llpp.data.resampling import warp_image
 from llpp.datasets.images import read_image
+from llpp.datasets.pixel_format import PixelFormat
 from llpp.errors import ConfigError, DataError, StateError
 from llpp.geometry import IDENTITY_WARP
 from llpp.heads.base import FeatureSpec, LossHead
@@ -72,6 +73,7 @@ class LoadedRun:
                     "backup"
                 ) from error
             part.to(device, memory_format=torch.channels_last).eval()
+        self.pixels = dataset.pixels
         self.images = ImagePreparation(cfg.crop.size)
         self.device = device
 
@@ -107,7 +109,7 @@ class LoadedRun:
 
     def _cut(self, image: Image, box: Box) -> tuple[NDArray[np.uint8], NDArray[np.float64]]:
         """Pixels of a crop, and (3, 3) image pixels → crop pixels."""
-        pixels = _read_pixels(image)
+        pixels = _read_pixels(image, self.pixels)
         corners = np.full(4, np.nan, dtype=np.float32) if box is None else np.asarray(box, dtype=np.float32)
         if corners.shape != (4,):
             raise DataError(f"a box is {box!r}; expected x, y, width and height in pixels, or None")
@@ -147,9 +149,9 @@ def _find_weights(run_dir: Path, config: dict[str, Any]) -> Path:
     return path
 
 
-def _read_pixels(image: Image) -> NDArray[np.uint8]:
+def _read_pixels(image: Image, pixels: PixelFormat) -> NDArray[np.uint8]:
     if isinstance(image, str | Path):
-        return read_image(Path(image))
+        return read_image(Path(image), pixels=pixels)
     if not isinstance(image, np.ndarray) or image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
         found = f"{image.dtype} of shape {image.shape}" if isinstance(image, np.ndarray) else type(image).__name__
         raise DataError(f"an image is {found}; expected a path, or RGB pixels (H, W, 3) as uint8")

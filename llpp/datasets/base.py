@@ -4,17 +4,19 @@ N records. Coordinates are (x, y) image pixels, 0-based, pixel centres at intege
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Generic, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from llpp.datasets.images import AS_STORED, Reading
+from llpp.datasets.images import AS_STORED, ImageFiles, Reading
+from llpp.datasets.pixel_format import PixelFormat
 from llpp.errors import DataError
 from llpp.ids import Ids
 
@@ -110,6 +112,8 @@ class ImageDataset(ABC, Generic[LabelsT]):
     paths: Sequence[Path] = ()  # (N,) image file of every record, where images are files
     pixel_digest: str = ""  # of all pixels, where they come from a file of many images
     empty_splits: frozenset[str] = frozenset()  # that are empty on purpose, by dataset.val=0 or dataset.test=0
+    pixels = PixelFormat()  # how pixels of other forms than 8-bit RGB are read
+    decided: Mapping[str, Any] = MappingProxyType({})  # what settings that may be null stand for; runs keep it
 
     @abstractmethod
     def load(self, row: int) -> NDArray[np.uint8]:
@@ -122,6 +126,18 @@ class ImageDataset(ABC, Generic[LabelsT]):
     def get_reading(self, row: int) -> Reading:
         """How the image file of record `row` is read, where images are files."""
         return AS_STORED
+
+    def get_pixel_settings(self) -> dict[str, Any]:
+        """What decides the pixels of an image besides its file."""
+        return self.pixels.as_settings()
+
+    def get_file_name(self, row: int) -> str:
+        """The file that record `row` shows, as a path below the dataset's folder; empty where images are no files."""
+        if not self.paths:
+            return ""
+        if isinstance(self.paths, ImageFiles):
+            return self.paths.names[row]
+        return str(self.paths[row])
 
     def check(self) -> None:
         """Raise DataError, saying what to do, if the images as a whole are not there; annotations alone may be."""

@@ -48,7 +48,12 @@ class ClassLabels(Labels):
 
 
 def build_records(
-    ids: Ids, split: NDArray[np.str_], classes: Sequence[str], index: NDArray[np.int64]
+    ids: Ids,
+    split: NDArray[np.str_],
+    classes: Sequence[str],
+    index: NDArray[np.int64],
+    group: Ids | None = None,
+    notes: Sequence[str] = (),
 ) -> Records[ClassLabels]:
     """Records of images that are taken whole and show one class each; those of the training split may start."""
     return Records(
@@ -59,4 +64,6 @@ def build_records(
         box_source="image",
         may_start=split == "train",
         labels=ClassLabels(tuple(classes), index),
+        group=group,
+        notes=tuple(notes),
     )

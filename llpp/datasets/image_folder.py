@@ -4,6 +4,7 @@
 `val` or without, comes as it is.
 """
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -11,9 +12,11 @@ from numpy.typing import NDArray
 
 from llpp.datasets.base import SPLITS, ImageDataset
 from llpp.datasets.classes import ClassLabels, build_records
+from llpp.datasets.groups import assign_groups, describe_groups, suggest_groups
 from llpp.datasets.images import ImageFiles, read_image, read_reduced
+from llpp.datasets.pixel_format import choose_pixel_format
 from llpp.datasets.splits import draw_splits
-from llpp.errors import DataError
+from llpp.errors import ConfigError, DataError
 from llpp.ids import Ids
 
 ENDINGS = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
@@ -28,6 +31,9 @@ class ImageFolder(ImageDataset[ClassLabels]):
         test: the same for testing.
         train: use at most so many of the others.
         split_seed: chooses the images of val and test. Other images change none of them.
+        group: what must not stand in two splits, by its path below `root`; see `groups.assign_groups`.
+        white: see `pixel_format.choose_pixel_format`.
+        background: the same.
     """
 
     name = "image_folder"
@@ -39,6 +45,9 @@ class ImageFolder(ImageDataset[ClassLabels]):
         test: float | None = 0.2,
         train: int | None = None,
         split_seed: int = 0,
+        group: str | None = None,
+        white: int | str | None = None,
+        background: Sequence[int] | str | None = None,
     ) -> None:
         self.root = Path(root)
         if not self.root.is_dir():
@@ -59,8 +68,9 @@ class ImageFolder(ImageDataset[ClassLabels]):
             )
         published = {split for split, _, _ in files}
         wanted = {name: share for name, share in (("val", val), ("test", test)) if name not in published}
-        candidates = (str(path) for split, path, _ in files if split == "train")
-        chosen = draw_splits(candidates, wanted, train, split_seed)
+        candidates = [str(path) for split, path, _ in files if split == "train"]
+        groups = _map_groups(files, group)
+        chosen = draw_splits(candidates, wanted, train, split_seed, groups)
         kept = []
         for split, path, label in files:
             final = chosen.get(str(path), "") if split == "train" else split
@@ -70,15 +80,47 @@ class ImageFolder(ImageDataset[ClassLabels]):
         names = [path.as_posix() for _, path, _ in kept]
         self.paths = ImageFiles(self.root, names)
         index = np.array([classes.index(label) for _, _, label in kept], dtype=np.int64)
-        self.records = build_records(Ids(names), split_column, classes, index)
+        self.pixels, notes = choose_pixel_format(white, background, self.root, names)
+        self.decided = self.pixels.as_settings()
+        ids = Ids(names)
+        group_ids = None
+        if groups is not None:
+            group_ids = Ids(groups[str(path)] for _, path, _ in kept)
+            notes += describe_groups(str(group), group_ids, ids, split_column)
+        else:
+            # Numbers of images that are in no folder but their class's do not make them frames of a film.
+            class_depth = len(folders[0][1].relative_to(self.root).parts)
+            in_folders = all(len(path.parts) > class_depth + 1 for _, path, _ in kept)
+            notes += suggest_groups(names, split_column, films=in_folders)
+        self.records = build_records(ids, split_column, classes, index, group_ids, notes)
 
     def load(self, row: int) -> NDArray[np.uint8]:
         """See `ImageDataset.load`."""
-        return read_image(self.paths[row])
+        return read_image(self.paths[row], pixels=self.pixels)
 
     def load_reduced(self, row: int, most: int) -> tuple[NDArray[np.uint8], int]:
         """See `ImageDataset.load_reduced`."""
-        return read_reduced(self.paths[row], most)
+        return read_reduced(self.paths[row], most, pixels=self.pixels)
+
+
+def _map_groups(files: Sequence[tuple[str, Path, str]], group: str | None) -> Mapping[str, str] | None:
+    """Return the group of each image by its path, of (split, path, class) each; None where each is on its own."""
+    found = assign_groups([path.as_posix() for _, path, _ in files], group)
+    if found is None:
+        return None
+    groups = {}
+    classes_by_group: dict[str, set[str]] = {}
+    for (_, path, label), name in zip(files, found, strict=True):
+        groups[str(path)] = name
+        classes_by_group.setdefault(name, set()).add(label)
+    classes = {label for _, _, label in files}
+    is_one_each = all(len(labels) == 1 for labels in classes_by_group.values())
+    if len(classes_by_group) == len(classes) and is_one_each:
+        raise ConfigError(
+            f"dataset.group={group} makes one group of each class, so that every class is missing from some split; "
+            "choose a narrower one, or dataset.group=null"
+        )
+    return groups
 
 
 def _list_class_folders(root: Path) -> list[tuple[str, Path]]:

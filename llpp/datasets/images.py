@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from llpp.datasets.image_header import HEADER_BYTES, ImageHeader, parse_header, turn_upright
+from llpp.datasets.pixel_format import PixelFormat
 from llpp.errors import DataError
 from llpp.files import read_bytes, read_start
 from llpp.ids import Ids
@@ -20,6 +21,7 @@ JPEG_END = b"\xff\xd9"
 FIRST_BYTES = 1 << 14  # of a file in which its size mostly stands
 Orientation = Literal["auto", "file", "upright"]
 STORED_FLAGS = cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION
+DEFAULT_PIXELS = PixelFormat()
 REDUCED_FLAGS = {
     2: cv2.IMREAD_REDUCED_COLOR_2,
     4: cv2.IMREAD_REDUCED_COLOR_4,
@@ -77,17 +79,23 @@ class Reading:
 AS_STORED = Reading()
 
 
-def read_image(path: Path, reading: Reading = AS_STORED) -> NDArray[np.uint8]:
+def read_image(
+    path: Path, reading: Reading = AS_STORED, *, pixels: PixelFormat = DEFAULT_PIXELS
+) -> NDArray[np.uint8]:
     """Return the pixels (H, W, 3) RGB; as stored, without EXIF rotation, unless `reading` says otherwise.
+
+    `pixels` says how those of more than 8 bits, and transparent ones, become RGB.
 
     Raises:
         DataError: the file is missing, empty, truncated, cannot be decoded or has another size than `reading` says.
     """
-    image, _ = read_reduced(path, 1, reading)
+    image, _ = read_reduced(path, 1, reading, pixels=pixels)
     return image
 
 
-def read_reduced(path: Path, most: int, reading: Reading = AS_STORED) -> tuple[NDArray[np.uint8], int]:
+def read_reduced(
+    path: Path, most: int, reading: Reading = AS_STORED, *, pixels: PixelFormat = DEFAULT_PIXELS
+) -> tuple[NDArray[np.uint8], int]:
     """Return the pixels as `read_image` does, with both sides divided by a factor of 1, 2, 4 or 8, and that factor.
 
     JPEGs are decoded to the means of blocks of pixels, which takes less time; the factor is the largest one up to
@@ -95,26 +103,26 @@ def read_reduced(path: Path, most: int, reading: Reading = AS_STORED) -> tuple[N
     """
     data = _read_encoded(path)
     if reading == AS_STORED:
-        return _decode_reduced(path, data, most)
+        return _decode_reduced(path, data, most, pixels)
     header = parse_header(data)
     if header is None:
-        return _read_without_header(path, data, reading), 1
+        return _read_without_header(path, data, reading, pixels), 1
     check_size(path, header, reading)
     if not reading.is_turned(header):
-        return _decode_reduced(path, data, most)
+        return _decode_reduced(path, data, most, pixels)
     # Blocks are counted from the stored image's corner: incomplete ones would shift a turned image.
     while header.width % most or header.height % most:
         most -= 1
-    image, factor = _decode_reduced(path, data, most)
+    image, factor = _decode_reduced(path, data, most, pixels)
     return turn_upright(image, header.orientation), factor
 
 
-def _read_without_header(path: Path, data: bytes, reading: Reading) -> NDArray[np.uint8]:
+def _read_without_header(path: Path, data: bytes, reading: Reading, pixels: PixelFormat) -> NDArray[np.uint8]:
     """Decode a file of a kind whose header is not understood; OpenCV knows the orientation of some."""
     flags = cv2.IMREAD_COLOR_RGB if reading.orientation == "upright" else STORED_FLAGS
-    image = _decode(path, data, flags)
+    image = _decode(path, data, flags, pixels)
     if reading.orientation == "auto" and _get_size(image) != reading.size:
-        image = _decode(path, data, cv2.IMREAD_COLOR_RGB)
+        image = _decode(path, data, cv2.IMREAD_COLOR_RGB, pixels)
     width, height = _get_size(image)
     check_size(path, ImageHeader(width, height), reading)
     return image
@@ -185,7 +193,7 @@ def _read_header(path: Path) -> ImageHeader | None:
     return None
 
 
-def _decode_reduced(path: Path, data: bytes, most: int) -> tuple[NDArray[np.uint8], int]:
+def _decode_reduced(path: Path, data: bytes, most: int, pixels: PixelFormat) -> tuple[NDArray[np.uint8], int]:
     """Decode as stored, reduced by the largest factor up to `most`; return that factor, too."""
     flags = STORED_FLAGS
     factor = 1
@@ -193,11 +201,15 @@ def _decode_reduced(path: Path, data: bytes, most: int) -> tuple[NDArray[np.uint
         factor = max((known for known in REDUCED_FLAGS if known <= most), default=1)
         # The reduced flags contain IMREAD_COLOR, which would ask for BGR.
         flags |= REDUCED_FLAGS.get(factor, 0) & ~cv2.IMREAD_COLOR
-    return _decode(path, data, flags), factor
+    return _decode(path, data, flags, pixels), factor
 
 
-def _decode(path: Path, data: bytes, flags: int) -> NDArray[np.uint8]:
+def _decode(path: Path, data: bytes, flags: int, pixels: PixelFormat) -> NDArray[np.uint8]:
+    """Decode with OpenCV's flags, or by `pixels` what these would get wrong."""
     try:
+        converted = pixels.decode(data)
+        if converted is not None:
+            return converted
         image = cv2.imdecode(np.frombuffer(data, dtype=np.uint8), flags)
     except cv2.error as error:
         if "MAX_IMAGE_PIXELS" in str(error.err):

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,6 +34,7 @@ class MergedDataset(PoseDataset):
         _check_initial(initial, parts)
         self.name = name
         self.parts = list(parts.values())
+        self.part_names = list(parts)
         joints, positions = _find_common_joints(self.parts, same or {})
         self.skeleton = _merge_skeletons(joints, self.parts, positions)
         self.first_rows = np.cumsum([0, *(len(part.records.ids) for part in self.parts)])
@@ -40,26 +42,36 @@ class MergedDataset(PoseDataset):
         paths = ImageFiles(Path(), (str(path) for part in self.parts for path in part.paths))
         # Parts without files, such as drawn figures, leave the whole without.
         self.paths = paths if len(paths) == len(self.records.ids) else ()
+        self.decided = {"parts": {part_name: dict(part.decided) for part_name, part in parts.items()}}
 
     def load(self, row: int) -> NDArray[np.uint8]:
         """See `ImageDataset.load`."""
-        part, part_row = self._locate(row)
-        return part.load(part_row)
+        number, part_row = self._locate(row)
+        return self.parts[number].load(part_row)
 
     def load_reduced(self, row: int, most: int) -> tuple[NDArray[np.uint8], int]:
         """See `ImageDataset.load_reduced`."""
-        part, part_row = self._locate(row)
-        return part.load_reduced(part_row, most)
+        number, part_row = self._locate(row)
+        return self.parts[number].load_reduced(part_row, most)
 
     def get_reading(self, row: int) -> Reading:
         """See `ImageDataset.get_reading`."""
-        part, part_row = self._locate(row)
-        return part.get_reading(part_row)
+        number, part_row = self._locate(row)
+        return self.parts[number].get_reading(part_row)
 
-    def _locate(self, row: int) -> tuple[PoseDataset, int]:
-        """The part that a row belongs to, and its row there."""
+    def get_pixel_settings(self) -> dict[str, Any]:
+        """See `ImageDataset.get_pixel_settings`."""
+        return {name: part.get_pixel_settings() for name, part in zip(self.part_names, self.parts, strict=True)}
+
+    def get_file_name(self, row: int) -> str:
+        """See `ImageDataset.get_file_name`; the folder is that of the part which the id begins with."""
+        number, part_row = self._locate(row)
+        return self.parts[number].get_file_name(part_row)
+
+    def _locate(self, row: int) -> tuple[int, int]:
+        """The number of the part that a row belongs to, and its row there."""
         number = int(np.searchsorted(self.first_rows, row, side="right")) - 1
-        return self.parts[number], row - int(self.first_rows[number])
+        return number, row - int(self.first_rows[number])
 
     def check(self) -> None:
         """See `ImageDataset.check`."""

@@ -134,12 +134,13 @@ def run_in_process(cfg: DictConfig, gpu: int | None = None) -> str:
     # takes seconds.
     expect(isinstance(cfg.report, DictConfig), "report", cfg.report, "report.write=true or report.write=false")
     read_settings.read_settings(cfg)
-    from llpp.config import instantiate
+    from llpp.config import instantiate, kept_settings
 
     # Made before torch is imported, so that missing files are reported at once. In workers, `build.build_run` makes
     # it after all of them are connected.
     data = None
     if not launcher.is_worker():
+        kept_settings.keep_decided_settings(cfg)
         data = instantiate.make_dataset(cfg)
     with gc_paused():
         from llpp import report

@@ -143,10 +143,12 @@ def is_done(cfg: DictConfig) -> bool:
     The data are not compared with those of the run; a run that is started outside a sweep compares them.
     """
     # This module imports NumPy, which takes longer than the report of a wrong setting should.
+    from llpp.config.kept_settings import keep_decided_settings
     from llpp.run_dir.config_file import read_config
 
     run_dir = Path(cfg.paths.run_dir)
     try:
+        keep_decided_settings(cfg)
         config, _ = read_config(run_dir)
         if config != redact(OmegaConf.to_container(cfg, resolve=True)):
             return False

@@ -16,7 +16,8 @@ from llpp.distributed import collectives
 from llpp.errors import StateError
 from llpp.inference.evaluation import Evaluation
 from llpp.inference.scorer import PoolScorer
-from llpp.rounds import pool_growth, records
+from llpp.rounds import image_files, pool_growth, records
+from llpp.rounds.image_files import ImageTable
 from llpp.rounds.notices import log_notices
 from llpp.rounds.pool import Pool
 from llpp.rounds.preflight import (
@@ -101,17 +102,19 @@ def open_run(run: Run, held: ExitStack) -> RunState:
         # On the disk, a round to redo stays until it is done again.
         opened = replace(resumed, rounds=stored.rounds)
 
+    is_finished = len(resumed.rounds) >= run.settings.rounds
+    images = image_files.check_images(run.directory, opened, run.data, stored is None, is_finished)
     training_rows = run.data.select_rows("train", opened)
     run.oracle.check(training_rows)
     check_sizes(run.settings, len(opened.initial), len(training_rows))
     check_validation(run.settings, run.result_settings, run.data.task, run.data.select_rows("val", opened))
-    collectives.on_rank_zero(lambda: _write_opened_run(run, opened, records_changed))
+    collectives.on_rank_zero(lambda: _write_opened_run(run, opened, records_changed, images))
     check_state_visible(run.directory, compute_digest(opened))
 
     if opened.rounds:
         log.info("%s: %d of %d rounds are done", run.directory, len(opened.rounds), run.settings.rounds)
     run.publisher.show(resumed, run.data.task)
-    if len(resumed.rounds) < run.settings.rounds:
+    if not is_finished:
         log_notices(run.data.task)
         run.data.open_crops()
     return resumed
@@ -167,7 +170,10 @@ def run_round(run: Run, state: RunState, number: int) -> RunState:
     loaders = run.data.make_loaders(pool.labelled.tolist(), validation.tolist(), number)
 
     # The images matter to round 0 alone, whose model may come from another run.
-    files = run.data.hash_files([*pool.labelled.tolist(), *validation.tolist()]) if number == 0 else ""
+    files = ""
+    if number == 0:
+        rows = [*pool.labelled.tolist(), *validation.tolist()]
+        files = collectives.on_rank_zero(lambda: image_files.hash_images(run.directory, run.data, rows))
     # A round trains with the settings of the dataset that its ids were chosen from, whatever has joined since.
     trainer = replace(run.trainer, result_settings=state.get_result_settings(number))
     trained = trainer.train(number, labelled, loaders, state.steps, files)
@@ -208,7 +214,9 @@ def commit_round(run: Run, state: RunState, result: RoundResult) -> RunState:
     records.write_constant(directory / "constant.parquet", test_ids, constant)
     selected: tuple[str, ...] = ()
     if result.selection is not None:
-        records.write_selection(directory, result.selection)
+        selected_rows = result.pool.ids.find_rows(result.selection.ids).tolist()
+        files = [run.data.dataset.get_file_name(row) for row in selected_rows if run.data.dataset.paths]
+        records.write_selection(directory, result.selection, files)
         selected = tuple(result.selection.ids)
     row = records.build_row(
         result.number, run.data.task, len(result.pool.labelled), result.validation, result.test_scores
@@ -272,10 +280,12 @@ def _lock_and_load(run_dir: Path, held: ExitStack) -> RunState | None:
     return load_state(run_dir / "state.json")
 
 
-def _write_opened_run(run: Run, state: RunState, records_changed: bool) -> None:
+def _write_opened_run(run: Run, state: RunState, records_changed: bool, images: ImageTable | None) -> None:
     """Write what a run has before its next round; the records come before the state that knows of them."""
     pool_growth.write_records(run.directory, state, run.data, records_changed)
     records.write_initial_files(state, run.directory, run.config)
+    if images is not None:
+        image_files.write_images(run.directory, images)
 
 
 @contextmanager

@@ -14,13 +14,13 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from llpp.datasets.base import SPLITS, AnyDataset, Records
 from llpp.errors import OccupiedError
 from llpp.files import replace_file
 from llpp.ids import CHUNK_SIZE, TEXT, Ids, Rows
+from llpp.rounds.checked_tables import read_table, write_table
 from llpp.rounds.run import RunData
 from llpp.run_dir.state import Growth, RunState, check_same_settings, find_changed_settings
 from llpp.tasks.base import Task
@@ -28,6 +28,7 @@ from llpp.tasks.base import Task
 log = logging.getLogger(__name__)
 SCHEMA = pa.schema([("id", TEXT), ("split", pa.uint8()), ("digest", pa.uint64()), ("since", pa.int32())])
 FIXED_SETTINGS = ("dataset._target_", "dataset.name")  # another dataset is no grown one
+PIXEL_SETTINGS = ("white", "background")  # of a dataset or a part of one; others give all images other pixels
 # Constants of a 64-bit mixing function.
 SEED = np.uint64(0x9E3779B97F4A7C15)
 FACTOR = np.uint64(0xBF58476D1CE4E5B9)
@@ -147,7 +148,7 @@ def find_added_rows(
         OccupiedError: anything else differs, or the pool must not grow; it says what.
     """
     changed = find_changed_settings(state, result_settings)
-    only_data = all(name.startswith("dataset.") and name not in FIXED_SETTINGS for name in changed)
+    only_data = all(_may_change_with_growth(name) for name in changed)
     known = None
     if "dataset.digest" in changed and only_data:
         known = read_records(run_dir / "records.parquet", len(state.grown))
@@ -166,6 +167,12 @@ def find_added_rows(
         remedy = "a run resumes only with what it began with and more training records: put the others back"
     facts = "; ".join([*settings[:5], *difference.describe()])
     raise OccupiedError(f"{run_dir} was started with other data ({facts}); {remedy}, or choose another name=…")
+
+
+def _may_change_with_growth(name: str) -> bool:
+    """Whether a setting may be another one when a pool has grown."""
+    _, _, last = name.rpartition(".")
+    return name.startswith("dataset.") and name not in FIXED_SETTINGS and last not in PIXEL_SETTINGS
 
 
 def grow_pool(
@@ -198,30 +205,15 @@ def write_records(run_dir: Path, state: RunState, data: RunData, changed: bool) 
         table.since[_locate_rows(known.ids, table.ids)] = known.since
     columns = [table.ids.array, pa.array(table.split), pa.array(table.digest), pa.array(table.since)]
     content = pa.table(columns, schema=SCHEMA)
-    options = {"compression": "snappy", "use_dictionary": False, "write_page_checksum": True}
-    replace_file(path, lambda part: pq.write_table(content, part, **options))
+    replace_file(path, lambda part: write_table(part, content))
 
 
 def read_records(path: Path, growths: int) -> RecordTable | None:
     """The records of a run whose pool has grown so many times; None if the file is missing or damaged."""
-    try:
-        with pq.ParquetFile(path, page_checksum_verification=True) as file:
-            # Other codecs make gigabytes of kilobytes.
-            if not file.schema_arrow.equals(SCHEMA) or _list_codecs(file) - {"SNAPPY"}:
-                return None
-            table = file.read()
-    except (OSError, pa.ArrowException):
+    table = read_table(path, SCHEMA)
+    if table is None:
         return None
     if (pc.max(table["since"]).as_py() or 0) > growths:
         table = table.filter(pc.less_equal(table["since"], growths))
     split, digest, since = (table[name].to_numpy() for name in ("split", "digest", "since"))
     return RecordTable(Ids(table["id"]), split, digest, since)
-
-
-def _list_codecs(file: pq.ParquetFile) -> set[str]:
-    codecs = set()
-    for number in range(file.metadata.num_row_groups):
-        group = file.metadata.row_group(number)
-        for column in range(group.num_columns):
-            codecs.add(group.column(column).compression)
-    return codecs

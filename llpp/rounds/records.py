@@ -3,6 +3,7 @@
 config.yaml   the resolved config           rounds.csv   one row per committed round
 state.json    the commit point               skipped.csv  ids whose image cannot be read, if any
 records.parquet  what was known about every record at the start; see `pool_growth`
+images.parquet   size, date and digest of every image file; see `image_files`
 wandb.json    id of the W&B run, if any, and how far it has been sent
 round_NN/     last.ckpt, with training.weights=best also best.ckpt, each with its digest (last.ckpt.sha256);
               in round 0 with training.base=backbone also backbone/, with the same; test.parquet;
@@ -83,8 +84,8 @@ def write_constant(path: Path, ids: Sequence[str], quality: NDArray[np.float64])
     write_scores(path, ids, Evaluation({"quality": quality.astype(np.float32)}, {}))
 
 
-def write_selection(directory: Path, selection: Selection) -> None:
-    """Write what a round has selected, and from what.
+def write_selection(directory: Path, selection: Selection, files: Sequence[str] = ()) -> None:
+    """Write what a round has selected, and from what; `files` are those of the selected images, if they are files.
 
     `selected.csv` is in the order of selection, `predictions.parquet` has what the task shows of these images, and
     `scores.parquet` has all that was scored.
@@ -96,8 +97,12 @@ def write_selection(directory: Path, selection: Selection) -> None:
         write_scores(directory / "scores.parquet", selection.pool_ids, scores)
     predicted = selection.scores.columns["predicted_loss"].tolist()
     rows = []
-    for rank, (name, value) in enumerate(zip(selection.ids, predicted, strict=True), start=1):
-        rows.append({"rank": rank, "id": name, "predicted_loss": f"{value:.6g}"})
+    for number, (name, value) in enumerate(zip(selection.ids, predicted, strict=True)):
+        row: dict[str, int | str] = {"rank": number + 1, "id": name}
+        if files:
+            row["file"] = files[number]
+        row["predicted_loss"] = f"{value:.6g}"
+        rows.append(row)
     replace_text(directory / "selected.csv", to_csv(rows))
     write_scores(directory / "predictions.parquet", selection.ids, selection.scores)
 

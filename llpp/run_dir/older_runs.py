@@ -3,7 +3,7 @@
 Classes and settings that move would otherwise make a run refuse to resume: they are a part of its recorded settings.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 MOVED_TARGETS = {
@@ -70,6 +70,17 @@ ADDED_SETTINGS = {
     "metric.title": "PCK",
     "metric.higher_is_better": True,
 }
+# Settings that these datasets have got since version 2, with what they did before; runs record them ever since.
+ADDED_DATASET_SETTINGS: Mapping[str, Mapping[str, Any]] = {
+    "llpp.datasets.coco.dataset.CocoKeypoints": {
+        "ids": "stem",
+        "repeats": "keep",
+        "group": None,
+        "white": "high_byte",
+        "background": "ignore",
+    },
+    "llpp.datasets.image_folder.ImageFolder": {"group": None, "white": "high_byte", "background": "ignore"},
+}
 
 
 def update_targets(tree: Any) -> Any:
@@ -94,6 +105,29 @@ def update_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
     return updated
 
 
+def add_dataset_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Recorded result settings, flat, with those that their datasets had not got yet when the run began."""
+    added = dict(settings)
+    for name, value in list(_list_added_settings(settings)):
+        added.setdefault(name, value)
+    return added
+
+
+def drop_dataset_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The reverse of `add_dataset_settings`: result settings as runs recorded them in version 2."""
+    dropped = {name for name, _ in _list_added_settings(settings)}
+    return {name: value for name, value in settings.items() if name not in dropped}
+
+
+def _list_added_settings(settings: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    """Yield name and earlier value of every setting that was added to the datasets of some settings, flat."""
+    for name, target in settings.items():
+        section, _, key = name.rpartition(".")
+        if key == "_target_" and isinstance(target, str):
+            for added, value in ADDED_DATASET_SETTINGS.get(target, {}).items():
+                yield f"{section}.{added}", value
+
+
 def restore_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
     """The reverse of `update_settings`: present settings under the names that version 1 had for them.
 
@@ -103,7 +137,7 @@ def restore_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
     old_targets = {new: old for old, new in MOVED_TARGETS.items()}
     old_values = {(name, new): old for (name, old), new in MOVED_VALUES.items()}
     restored = {}
-    for name, value in settings.items():
+    for name, value in drop_dataset_settings(settings).items():
         if name in ADDED_SETTINGS:
             continue
         if isinstance(value, str):
@@ -116,6 +150,16 @@ def update_state(body: dict[str, Any]) -> dict[str, Any]:
     """The content of a state file of version 1 as version 2 has it."""
     updated: dict[str, Any] = update_targets(body)
     updated["science"] = update_settings(body["science"])
+    return updated
+
+
+def update_datasets(body: dict[str, Any]) -> dict[str, Any]:
+    """The content of a state file, with the settings that datasets had not got yet when it was written."""
+    updated = dict(body)
+    updated["science"] = add_dataset_settings(body["science"])
+    updated["grown"] = []
+    for growth in body.get("grown", ()):
+        updated["grown"].append({**growth, "before": add_dataset_settings(growth["before"])})
     return updated
 
 
@@ -132,8 +176,9 @@ def _move_name(name: str, moves: Mapping[str, str]) -> str:
 
 
 def update_config(config: Mapping[str, Any]) -> dict[str, Any]:
-    """A config.yaml of a run that had only poses, with the sections that it would have now."""
+    """A config.yaml of an older run, with the sections and settings that it would have now."""
     updated: dict[str, Any] = update_targets(dict(config))
+    _add_to_dataset(updated.get("dataset"))
     if "task" in updated or "pose_loss" not in updated:
         return updated
     for old, new in MOVED_SETTINGS.items():
@@ -148,6 +193,16 @@ def update_config(config: Mapping[str, Any]) -> dict[str, Any]:
     task["loss"] = updated["pose_loss"]
     task["pck"] = updated.get("pck")
     return updated
+
+
+def _add_to_dataset(node: Any) -> None:
+    """Add what a dataset, or a part of one, had not got yet when its settings were written."""
+    if not isinstance(node, dict):
+        return
+    for name, value in ADDED_DATASET_SETTINGS.get(str(node.get("_target_")), {}).items():
+        node.setdefault(name, value)
+    for part in node.values():
+        _add_to_dataset(part)
 
 
 def _move_setting(config: dict[str, Any], old: str, new: str) -> None:

@@ -16,7 +16,7 @@ from llpp.errors import OccupiedError, StateError
 from llpp.files import read_text, replace_text
 from llpp.hashing import hash_json
 from llpp.run_dir.lock import MAX_NAME_LENGTH
-from llpp.run_dir.older_runs import update_state
+from llpp.run_dir.older_runs import update_datasets, update_state
 
 VERSION = 2
 READABLE_VERSIONS = (1, 2)
@@ -135,7 +135,7 @@ def load_state(path: Path) -> RunState | None:
     try:
         if version == 1:
             body = update_state(body)
-        return _parse_state(**body)
+        return _parse_state(**update_datasets(body))
     except (AttributeError, ValueError, KeyError, TypeError) as error:
         # A matching checksum does not make the content valid: anyone can compute one.
         raise _make_damage_error(path, "its content is not what llpp writes") from error

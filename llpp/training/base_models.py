@@ -96,7 +96,7 @@ class BaseModels:
             log.warning("the base model could not be left in %s: %s", home, error)
 
 
-def can_resume(directory: Path, keys: Collection[str | None]) -> bool:
+def can_resume(directory: Path, keys: Collection[str]) -> bool:
     """Whether the round with one of these keys resumes from its own checkpoint.
 
     A damaged one is reported, and not used.
@@ -107,7 +107,7 @@ def can_resume(directory: Path, keys: Collection[str | None]) -> bool:
         return False
     damaged = last
     if checkpoints.verified_digest(last):
-        if not any(layout.matches_round(last, key) for key in keys if key is not None):
+        if not any(layout.matches_round(last, key) for key in keys):
             return False
         if not checkpoints.has_best(last) or checkpoints.verified_digest(best):
             return True

@@ -18,7 +18,7 @@ from llpp.data.datamodule import PoolDataModule
 from llpp.distributed import collectives, sync_batchnorm
 from llpp.hashing import hash_json
 from llpp.run_dir import layout
-from llpp.run_dir.older_runs import restore_settings
+from llpp.run_dir.older_runs import drop_dataset_settings, restore_settings
 from llpp.seeds import Stream, make_rng
 from llpp.settings import Settings
 from llpp.training.base_models import BaseModels, can_resume
@@ -83,20 +83,26 @@ class RoundTrainer:
             files: digest of the images, so that no base model is taken over that was trained on other images.
         """
         key = self.compute_key(number, labelled)
-        older_key = self.compute_older_key(number, labelled)
+        older_keys = self.compute_older_keys(number, labelled)
         directory = layout.get_round_dir(self.run_dir, number)
         if number == 0:
-            return self._train_first(directory, key, older_key, labelled, data, files)
+            return self._train_first(directory, key, older_keys, labelled, data, files)
         start = self.read_weights(number - 1) if self.settings.init == "previous" else None
-        return self._fit(RoundPart(number), directory, key, data, _make_loader(start), steps, older_key)
+        return self._fit(RoundPart(number), directory, key, data, _make_loader(start), steps, older_keys)
 
     def _train_first(
-        self, directory: Path, key: str, older_key: str, labelled: Sequence[str], data: PoolDataModule, files: str
+        self,
+        directory: Path,
+        key: str,
+        older_keys: Sequence[str],
+        labelled: Sequence[str],
+        data: PoolDataModule,
+        files: str,
     ) -> TrainedRound:
         """Train round 0, or take it over from another run."""
         if self.settings.base == "joint":
             with self.base_models.share(directory, key, files) as reused:
-                trained = self._fit(RoundPart(0), directory, key, data, older_key=older_key)
+                trained = self._fit(RoundPart(0), directory, key, data, older_keys=older_keys)
             return replace(trained, reused=reused)
 
         # The backbone first, which all heads and objectives share, then the head on it.
@@ -117,10 +123,13 @@ class RoundTrainer:
         deciding = self._list_deciding_settings(without)
         return hash_json([deciding, number, list(labelled)])
 
-    def compute_older_key(self, number: int, labelled: Sequence[str]) -> str:
-        """The key that the checkpoints of this round have in a run directory of version 1."""
-        deciding = restore_settings(self._list_deciding_settings(SELECTION_SETTINGS))
-        return hash_json([deciding, number, list(labelled)])
+    def compute_older_keys(self, number: int, labelled: Sequence[str]) -> list[str]:
+        """The keys that the checkpoints of this round have if they were written by older versions of llpp."""
+        deciding = self._list_deciding_settings(SELECTION_SETTINGS)
+        keys = []
+        for older in (drop_dataset_settings(deciding), restore_settings(deciding)):
+            keys.append(hash_json([older, number, list(labelled)]))
+        return keys
 
     def _list_deciding_settings(self, without: Sequence[str]) -> dict[str, Any]:
         deciding = {}
@@ -148,11 +157,11 @@ class RoundTrainer:
         data: PoolDataModule,
         prepare: Prepare | None = None,
         steps: int = 0,
-        older_key: str | None = None,
+        older_keys: Sequence[str] = (),
     ) -> TrainedRound:
         """Make a module, train it to the end of the round or resume that, and load the weights to test.
 
-        New checkpoints carry `key`; one that carries `older_key` is resumed, too.
+        New checkpoints carry `key`; one that carries one of `older_keys` is resumed, too.
         """
         torch.manual_seed(int(make_rng(Stream.WEIGHTS, self.settings.seed, part.number).integers(2**63)))
         module = self.make_module(part)
@@ -164,7 +173,7 @@ class RoundTrainer:
         if several:
             sync_batchnorm.synchronise(module, trainer.strategy.root_device.type == "cuda")
         set_logged_step(trainer, steps)
-        resumes = collectives.on_rank_zero(lambda: can_resume(directory, (key, older_key)))
+        resumes = collectives.on_rank_zero(lambda: can_resume(directory, (key, *older_keys)))
         last = layout.get_checkpoint_path(directory, "last")
         trainer.fit(module, data, ckpt_path=last if resumes else None)
         check_steps_taken(trainer, part.number)

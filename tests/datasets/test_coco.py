@@ -21,7 +21,7 @@ needs_sample = pytest.mark.skipif(not SAMPLE.is_dir(), reason="the sample of COC
 def test_persons_are_read_with_coordinates_visibility_and_box(tmp_path):
     data = CocoKeypoints(str(folder(tmp_path)))
     data.check()
-    table, row = data.records, data.records.ids.index("coco/0003#103")
+    table, row = data.records, data.records.ids.index("coco/0003.png#103")
     assert table.labels.joints[row, :4].tolist() == [[50, 10], [60, 20], [40, 20], [58, 50]]
     assert np.isnan(table.labels.joints[row, 4]).all() and table.labels.visible[row].tolist() == [2, 2, 1, 2, 0]
     assert table.boxes[row].tolist() == [30, 5, 40, 60.5] and table.ground_truth_boxes
@@ -73,10 +73,12 @@ def test_crowds_empty_and_dangling_annotations_are_left_out_and_counted(tmp_path
 
 def test_persons_of_one_image_share_a_split_which_the_files_order_does_not_change(tmp_path):
     table = content(20)
-    table["annotations"] += [annotation(300 + n, n) for n in range(1, 21)]
+    sitting = [50, 10, 2, *STANDING[3:]]
+    sitting[4] = 25
+    table["annotations"] += [annotation(300 + n, n, keypoints=sitting) for n in range(1, 21)]
     data = CocoKeypoints(written(tmp_path, table))
     homes = dict(zip(data.records.ids, data.records.split.tolist(), strict=True))
-    images = {i: [s for k, s in homes.items() if k.startswith(f"coco/{i:04d}#")] for i in range(1, 21)}
+    images = {i: [s for k, s in homes.items() if k.startswith(f"coco/{i:04d}.png#")] for i in range(1, 21)}
     assert all(len(found) == 2 and len(set(found)) == 1 for found in images.values())
     counts = {s: sum(found[0] == s for found in images.values()) for s in ("train", "val", "test")}
     assert counts == {"train": 14, "val": 2, "test": 4}  # a tenth and two tenths of 20
@@ -116,8 +118,9 @@ def test_one_image_never_stands_in_two_splits(tmp_path):
     folder(tmp_path, same, "b.json")
     with pytest.raises(DataError, match="stands in the splits"):
         CocoKeypoints(str(tmp_path), annotations={"train": "a.json", "test": "b.json"}, val=2)
-    both = CocoKeypoints(str(tmp_path), annotations=["a.json", "b.json"])  # two annotators of the same images
-    assert len(both.records.ids) == 16 and len(set(both.records.images)) == 8
+    both = CocoKeypoints(str(tmp_path), annotations=["a.json", "b.json"])  # the same persons again
+    assert len(both.records.ids) == len(set(both.records.images)) == 8
+    assert both.records.notes == ("8 annotations repeat another one exactly and are merged",)
 
 
 def test_images_without_annotations_are_listed_on_demand(tmp_path):
@@ -127,7 +130,7 @@ def test_images_without_annotations_are_listed_on_demand(tmp_path):
     root = str(folder(tmp_path, table))
     assert "2 images without annotations are left out" in CocoKeypoints(root).records.notes
     found = CocoKeypoints(root, unlabelled=True).records
-    rows = [found.ids.index(f"coco/{n:04d}") for n in (10, 11)]
+    rows = [found.ids.index(f"coco/{n:04d}.png") for n in (10, 11)]
     assert len(found.ids) == 11 and (found.split[rows] == "train").all()
     assert not found.may_start[rows].any() and not found.labels.visible[rows].any()
     assert np.isnan(found.labels.joints[rows]).all() and np.isnan(found.boxes[rows]).all()
@@ -139,7 +142,7 @@ def test_an_image_is_unlabelled_only_if_no_file_annotates_it(tmp_path):
     folder(tmp_path, first, "a.json")
     folder(tmp_path, second, "b.json")
     found = CocoKeypoints(str(tmp_path), annotations=["a.json", "b.json"], unlabelled=True).records
-    assert sorted(i for i in found.ids if "#" not in i) == ["coco/0011", "coco/0012"] and len(found.ids) == 12
+    assert sorted(i for i in found.ids if "#" not in i) == ["coco/0011.png", "coco/0012.png"] and len(found.ids) == 12
 
 
 def test_a_pool_without_any_annotation_is_a_dataset_too(tmp_path):
@@ -355,7 +358,7 @@ def test_the_real_sample_is_read_as_published():
     data.check()
     table = data.records
     assert len(table.ids) == 12 and len(set(table.images)) == 4  # 14 annotations, 2 without joints
-    row = table.ids.index("coco/000000000785#442619")
+    row = table.ids.index("coco/000000000785.jpg#442619")
     assert table.labels.joints[row, 0].tolist() == [367, 81] and (table.labels.visible[row] == 2).all()
     np.testing.assert_allclose(table.boxes[row], [280.79, 44.73, 218.7, 346.68])
     pairs = {frozenset(data.skeleton.joints[j] for j in pair) for pair in data.skeleton.flip_pairs}

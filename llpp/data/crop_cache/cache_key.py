@@ -4,6 +4,7 @@ import hashlib
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 from llpp.data.person_crop import PersonCrop
 from llpp.datasets.base import AnyDataset
 from llpp.datasets.images import Reading
+from llpp.datasets.pixel_format import AS_BEFORE
 
 VERSION = 1  # raise it when the code cuts other pixels from the same image
 
@@ -24,7 +26,11 @@ def compute_row_ids(dataset: AnyDataset, crop: PersonCrop, source: str) -> NDArr
     """
     if dataset.paths:
         source = ""
-    settings = [VERSION, cv2.__version__, crop.size, float(crop.padding), crop.margin, source]
+    settings: list[Any] = [VERSION, cv2.__version__, crop.size, float(crop.padding), crop.margin, source]
+    pixel_settings = dataset.get_pixel_settings()
+    # Caches of versions that knew one format only have no settings of it.
+    if dataset.paths and pixel_settings != AS_BEFORE.as_settings():
+        settings.append(pixel_settings)
     common = hashlib.blake2b(json.dumps(settings).encode(), digest_size=16)
     boxes = np.ascontiguousarray(dataset.records.boxes)
     row_ids = np.empty((len(boxes), 16), dtype=np.uint8)

@@ -15,9 +15,12 @@ from numpy.typing import NDArray
 from llpp.datasets import joint_names
 from llpp.datasets.base import SPLITS, Records
 from llpp.datasets.coco.categories import Wanted
+from llpp.datasets.coco.duplicates import count_near_repeats, merge_repeats
 from llpp.datasets.coco.geometry import check_positions
 from llpp.datasets.coco.keypoints_json import KeypointsFile, get_common_category, read_keypoints_file
+from llpp.datasets.groups import assign_groups, describe_groups, suggest_groups
 from llpp.datasets.images import ImageFiles, Orientation, Reading, is_file, read_image, read_reduced
+from llpp.datasets.pixel_format import choose_pixel_format
 from llpp.datasets.pose import PoseDataset, PoseLabels, Skeleton, compute_joint_boxes
 from llpp.datasets.splits import draw_splits
 from llpp.errors import ConfigError, DataError, expect
@@ -28,6 +31,8 @@ BOXES = ("annotation", "joints", "image")
 ORIENTATIONS = ("auto", "file", "upright")
 OUTSIDE = ("drop", "keep")
 NO_SIZE = (0, 0)
+ID_FORMS = ("file", "stem")
+REPEATS = ("merge", "keep")
 
 
 @dataclass(frozen=True)
@@ -70,6 +75,12 @@ class CocoKeypoints(PoseDataset):
         orientation: which way up images with an EXIF orientation are read, see `Reading`.
         outside: what happens to labelled joints that are not in their image, or at exactly (0, 0).
         strict: refuse what COCO's format does not have, even if it has one meaning.
+        group: what must not stand in two splits: None (an image), folder, source, film or a regular expression; see
+            `groups.assign_groups`.
+        ids: name the image by its `file`, or by its `stem`, without the ending, as older runs do; None: file.
+        repeats: annotations that are equal to another one are merged into it, or kept, as in older runs; None: merge.
+        white: see `pixel_format.choose_pixel_format`.
+        background: the same.
     """
 
     name = "coco"
@@ -89,15 +100,24 @@ class CocoKeypoints(PoseDataset):
         orientation: Orientation = "auto",
         outside: Literal["drop", "keep"] = "drop",
         strict: bool = False,
+        group: str | None = None,
+        ids: Literal["file", "stem"] | None = None,
+        repeats: Literal["merge", "keep"] | None = None,
+        white: int | str | None = None,
+        background: Sequence[int] | str | None = None,
     ) -> None:
         for name, value, known in (
             ("box", box, BOXES),
             ("orientation", orientation, ORIENTATIONS),
             ("outside", outside, OUTSIDE),
+            ("ids", ids or "file", ID_FORMS),
+            ("repeats", repeats or "merge", REPEATS),
         ):
             if value not in known:
                 raise ConfigError(f"dataset.{name}={value!r} is not known; use {', '.join(known)}")
         expect(isinstance(strict, bool), "dataset.strict", strict, "true or false")
+        ids = ids or "file"
+        repeats = repeats or "merge"
         self.root = Path(root)
         self.orientation: Orientation = orientation
         sources = []
@@ -116,14 +136,21 @@ class CocoKeypoints(PoseDataset):
             joint_names.find_torso_diagonals(joints),
         )
 
-        rows: list[Row] = []
+        persons_by_file = []
         for source in sources:
-            rows += _build_rows(source, unlabelled, folder_in_id=isinstance(images, Mapping))
+            persons = _build_rows(source, unlabelled, folder_in_id=isinstance(images, Mapping), ids=ids)
+            persons_by_file.append((source.path, persons))
+        rows = [row for _, persons in persons_by_file for row in persons]
+        repeat_count = 0
+        if repeats == "merge":
+            rows, repeat_count = merge_repeats(persons_by_file)
+        groups = _map_groups(rows, group)
         # Splits without an annotation file are drawn from the training images.
         wanted = {"val": val, "test": test}
         for source in sources:
             wanted.pop(source.split, None)
-        rows = _assign_splits(rows, wanted, train, split_seed)
+        rows = _assign_splits(rows, wanted, train, split_seed, groups)
+        rows, relative_count = _drop_relatives(rows, groups)
         flat_count = 0
         if box == "joints":
             rows, flat_count = _drop_flat_rows(rows)
@@ -131,9 +158,13 @@ class CocoKeypoints(PoseDataset):
         if not rows:
             raise _make_empty_error(sources, left_out)
         notes = [*left_out, *_collect_remarks(sources), *_describe_skeleton(sources)]
-        self.records = _build_records(rows, self.skeleton, box, notes)
-        self.paths = ImageFiles(self.root, self.records.images)
+        notes += _describe_repeats(repeat_count, relative_count)
+        records = _build_records(rows, self.skeleton, box, notes)
+        self.paths = ImageFiles(self.root, records.images)
         self.sizes = np.array([row.size for row in rows], dtype=np.int32)  # (N, 2), 0 where it is not known
+        self.pixels, pixel_notes = choose_pixel_format(white, background, self.root, records.images)
+        self.decided = {"ids": ids, "repeats": repeats, **self.pixels.as_settings()}
+        self.records = _add_groups(records, group, groups, [*_describe_near_repeats(records), *pixel_notes])
 
     def get_reading(self, row: int) -> Reading:
         """See `ImageDataset.get_reading`."""
@@ -145,11 +176,11 @@ class CocoKeypoints(PoseDataset):
 
     def load(self, row: int) -> NDArray[np.uint8]:
         """See `ImageDataset.load`."""
-        return read_image(self.paths[row], self.get_reading(row))
+        return read_image(self.paths[row], self.get_reading(row), pixels=self.pixels)
 
     def load_reduced(self, row: int, most: int) -> tuple[NDArray[np.uint8], int]:
         """See `ImageDataset.load_reduced`."""
-        return read_reduced(self.paths[row], most, self.get_reading(row))
+        return read_reduced(self.paths[row], most, self.get_reading(row), pixels=self.pixels)
 
     def check(self) -> None:
         """See `ImageDataset.check`; every split that has records must have at least one image file."""
@@ -197,33 +228,49 @@ def _get_image_folder(images: str | Mapping[str, str], split: str) -> str:
     return folder
 
 
-def _build_rows(source: Source, unlabelled: bool, folder_in_id: bool) -> list[Row]:
+def _build_rows(source: Source, unlabelled: bool, folder_in_id: bool, ids: str) -> list[Row]:
     """Return the persons of a file, then, with `unlabelled`, the training images without annotations.
 
-    Each split may have its own 0001.jpg: `folder_in_id` keeps their ids apart.
+    Each split may have its own 0001.jpg: `folder_in_id` keeps their ids apart. One split may have a 1.jpg and a
+    1.png: `ids` in the form `file` keep those apart.
     """
     content = source.content
     paths = {}
-    ids = {}
+    image_ids = {}
     for number, name in content.images.items():
         paths[number] = str(PurePosixPath(source.folder, name))
         path_in_id = PurePosixPath(paths[number] if folder_in_id else name)
-        ids[number] = f"coco/{path_in_id.with_suffix('')}"
+        if ids == "stem":
+            path_in_id = path_in_id.with_suffix("")
+        image_ids[number] = f"coco/{path_in_id}"
 
     rows = []
     for person in content.instances:
-        person_id = f"{ids[person.image]}#{person.id}"
+        person_id = f"{image_ids[person.image]}#{person.id}"
         size = content.sizes.get(person.image, NO_SIZE)
         rows.append(Row(person_id, paths[person.image], source.split, person.joints, person.box, size))
     if unlabelled and source.split == "train":
         for number in content.images:
             if number not in content.annotated:
                 size = content.sizes.get(number, NO_SIZE)
-                rows.append(Row(ids[number], paths[number], "train", (), None, size))
+                rows.append(Row(image_ids[number], paths[number], "train", (), None, size))
     return rows
 
 
-def _assign_splits(rows: list[Row], wanted: Mapping[str, float | None], train: int | None, seed: int) -> list[Row]:
+def _map_groups(rows: Sequence[Row], group: str | None) -> dict[str, str] | None:
+    """Return the group of each image by its path; None where each is on its own."""
+    images = [row.image for row in rows]
+    groups = assign_groups(images, group)
+    return None if groups is None else dict(zip(images, groups, strict=True))
+
+
+def _assign_splits(
+    rows: list[Row],
+    wanted: Mapping[str, float | None],
+    train: int | None,
+    seed: int,
+    groups: Mapping[str, str] | None,
+) -> list[Row]:
     """Draw the `wanted` splits from the training images that have labelled joints; append the unlabelled images."""
     persons = []
     annotated = set()
@@ -235,7 +282,7 @@ def _assign_splits(rows: list[Row], wanted: Mapping[str, float | None], train: i
             if row.split == "train":
                 training_images.append(row.image)
 
-    split_by_image = draw_splits(training_images, wanted, train, seed)
+    split_by_image = draw_splits(training_images, wanted, train, seed, groups)
     result = []
     for row in persons:
         if row.split == "train":
@@ -249,6 +296,15 @@ def _assign_splits(rows: list[Row], wanted: Mapping[str, float | None], train: i
     # Several files may list an image; it is unlabelled only if none of them annotates it.
     unlabelled = {row.image: row for row in rows if row.image not in annotated}
     return [*result, *unlabelled.values()]
+
+
+def _drop_relatives(rows: list[Row], groups: Mapping[str, str] | None) -> tuple[list[Row], int]:
+    """Drop the unlabelled images of the groups that are validated or tested with, and count them."""
+    if groups is None:
+        return rows, 0
+    held_out = {groups[row.image] for row in rows if row.split != "train"}
+    result = [row for row in rows if row.joints or groups[row.image] not in held_out]
+    return result, len(rows) - len(result)
 
 
 def _drop_flat_rows(rows: list[Row]) -> tuple[list[Row], int]:
@@ -297,6 +353,18 @@ def _build_records(rows: list[Row], skeleton: Skeleton, box: str, notes: Sequenc
         ground_truth_boxes=box != "image",
         notes=tuple(notes),
     )
+
+
+def _add_groups(
+    records: Records[PoseLabels], group: str | None, groups: Mapping[str, str] | None, notes: Sequence[str]
+) -> Records[PoseLabels]:
+    """Return the records with their groups, some notes, and those about groups."""
+    if group is None or groups is None:
+        suggestions = suggest_groups(records.images, records.split)
+        return replace(records, notes=(*records.notes, *notes, *suggestions))
+    found = Ids(groups[image] for image in records.images)
+    described = describe_groups(group, found, records.images, records.split)
+    return replace(records, group=found, notes=(*records.notes, *notes, *described))
 
 
 def _describe_shared_images(images: Sequence[str]) -> list[str]:
@@ -353,6 +421,24 @@ def _make_empty_error(sources: Sequence[Source], left_out: Sequence[str]) -> Dat
         )
     reasons = [*left_out, *_collect_remarks(sources)]
     return DataError(f"{what}: {'; '.join(reasons)}; correct the file, or choose another one")
+
+
+def _describe_repeats(repeat_count: int, relative_count: int) -> list[str]:
+    """Note annotations that were merged, and unlabelled images that were left out for their group."""
+    notes = []
+    if repeat_count:
+        notes.append(f"{repeat_count:,} annotations repeat another one exactly and are merged")
+    if relative_count:
+        notes.append(f"{relative_count:,} unlabelled images are left out: others of their groups are in val or test")
+    return notes
+
+
+def _describe_near_repeats(records: Records[PoseLabels]) -> list[str]:
+    """Note persons who may be annotated twice, with other joints; both stay."""
+    count = count_near_repeats(records.images, records.boxes)
+    if count == 0:
+        return []
+    return [f"{count:,} pairs of annotations in one image have nearly the same box and other joints; both are used"]
 
 
 def _describe_skeleton(sources: Sequence[Source]) -> list[str]:

@@ -61,9 +61,9 @@ class LeedsSportsPose(PoseDataset):
             name = f"im{row + 1:0{digits}d}"
             names.append(name)
             ids.append(f"{prefix}/{name}")
-            file_names.append(f"{name}.jpg")
+            file_names.append(f"images/{name}.jpg")
         self.folder = Path(root) / "images"
-        self.paths = ImageFiles(self.folder, file_names)
+        self.paths = ImageFiles(Path(root), file_names)
         self.records = Records(
             ids=Ids(ids),
             images=Ids(names),

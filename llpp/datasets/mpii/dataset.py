@@ -92,7 +92,7 @@ class MpiiHumanPose(PoseDataset):
             ground_truth_boxes=box != "image",
             notes=tuple(notes),
         )
-        self.paths = ImageFiles(self.folder, self.records.images)
+        self.paths = ImageFiles(folder, (f"images/{name}" for name in self.records.images))
 
     def load(self, row: int) -> NDArray[np.uint8]:
         """See `ImageDataset.load`."""

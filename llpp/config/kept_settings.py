@@ -1,0 +1,58 @@
+"""Settings of a dataset that a run keeps from its first start.
+
+They may be null, for the dataset to decide; what it decides may differ between versions of llpp and with every image
+that is added. So a run records it, and later starts of the run take it from there.
+"""
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, open_dict
+
+from llpp.run_dir.older_runs import ADDED_DATASET_SETTINGS
+from llpp.run_dir.state import load_state
+
+
+def keep_decided_settings(cfg: DictConfig) -> None:
+    """Fill in the null settings of the config's dataset, or its parts, with what the config's run has recorded.
+
+    Nothing changes for a run that is yet to begin. StateError if its state cannot be read.
+    """
+    open_settings = []
+    for prefix, node in _walk(cfg.dataset, "dataset"):
+        for name in ADDED_DATASET_SETTINGS.get(str(node.get("_target_")), ()):
+            if node.get(name) is None:
+                open_settings.append((node, name, f"{prefix}.{name}"))
+    # A state may be large, and most datasets have no such setting.
+    if not open_settings:
+        return
+    state = load_state(Path(cfg.paths.run_dir) / "state.json")
+    if state is None:
+        return
+    for node, name, full_name in open_settings:
+        recorded = state.result_settings.get(full_name)
+        if recorded is not None:
+            with open_dict(node):
+                node[name] = recorded
+
+
+def _walk(node: Any, prefix: str) -> Iterator[tuple[str, DictConfig]]:
+    """Yield a node and those nested in it, with their names."""
+    if not isinstance(node, DictConfig):
+        return
+    yield prefix, node
+    for key in list(node):
+        yield from _walk(node[key], f"{prefix}.{key}")
+
+
+def add_decided_settings(node: Mapping[str, Any], decided: Mapping[str, Any]) -> dict[str, Any]:
+    """A dataset's settings, as nested dictionaries, with what it decided in place of what was null."""
+    added = dict(node)
+    for name, value in decided.items():
+        nested = added.get(name)
+        if isinstance(value, Mapping) and isinstance(nested, dict):
+            added[name] = add_decided_settings(nested, value)
+        else:
+            added[name] = value
+    return added
