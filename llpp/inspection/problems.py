@@ -13,8 +13,11 @@ from llpp.tasks.base import Task
 MAX_NAMED = 10  # files
 
 
-def find_problems(task: Task, decode: bool) -> list[str]:
-    """Return one sentence per problem; `decode` reads every image instead of only looking for its file."""
+def find_problems(task: Task, decode: bool, flip: float = 0.0) -> list[str]:
+    """Return one sentence per problem of a run that mirrors a share `flip` of its training images.
+
+    `decode` reads every image instead of only looking for its file.
+    """
     dataset = task.dataset
     records = dataset.records
     problems = []
@@ -30,6 +33,10 @@ def find_problems(task: Task, decode: bool) -> list[str]:
         )
     try:
         task.describe_metric(train)
+    except ConfigError as error:
+        problems.append(str(error))
+    try:
+        task.check_mirroring(flip)
     except ConfigError as error:
         problems.append(str(error))
     # If the images as a whole are missing, one sentence says so; naming every file would bury it.

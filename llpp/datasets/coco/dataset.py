@@ -12,10 +12,11 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from llpp.datasets import joint_names
 from llpp.datasets.base import SPLITS, Records
 from llpp.datasets.coco.keypoints_json import KeypointsFile, get_common_category, read_keypoints_file
+from llpp.datasets.flip_pairs import AUTO, FlipPairs, resolve_flip_pairs
 from llpp.datasets.images import ImageFiles, is_file, read_image, read_reduced
+from llpp.datasets.joint_names import find_torso_diagonals
 from llpp.datasets.pose import PoseDataset, PoseLabels, Skeleton, compute_joint_boxes
 from llpp.datasets.splits import draw_splits
 from llpp.errors import ConfigError, DataError
@@ -60,9 +61,11 @@ class CocoKeypoints(PoseDataset):
         category: name or id; None: the only one that has keypoints.
         box: where to crop.
         unlabelled: list images without annotations too, as training records without a labelled joint.
+        flip_pairs: joints that change places in a mirrored image: auto (by their names), or all pairs of names.
     """
 
     name = "coco"
+    has_chosen_pairs = True
 
     def __init__(
         self,
@@ -76,6 +79,7 @@ class CocoKeypoints(PoseDataset):
         category: str | int | None = None,
         box: Literal["annotation", "joints", "image"] = "annotation",
         unlabelled: bool = False,
+        flip_pairs: FlipPairs = AUTO,
     ) -> None:
         if box not in BOXES:
             raise ConfigError(f"dataset.box={box!r} is not known; use {', '.join(BOXES)}")
@@ -87,12 +91,8 @@ class CocoKeypoints(PoseDataset):
             sources.append(Source(split, path, folder, content))
         common_category = get_common_category([(source.path, source.content) for source in sources])
         joints = common_category.joints
-        self.skeleton = Skeleton(
-            joints,
-            joint_names.find_flip_pairs(joints),
-            common_category.edges,
-            joint_names.find_torso_diagonals(joints),
-        )
+        pairs, unpaired = resolve_flip_pairs(flip_pairs, joints)
+        self.skeleton = Skeleton(joints, pairs, common_category.edges, find_torso_diagonals(joints), unpaired)
 
         rows: list[Row] = []
         for source in sources:
@@ -296,12 +296,8 @@ def _describe_left_out(sources: Sequence[Source], flat_count: int, unlabelled: b
 
 
 def _describe_skeleton(sources: Sequence[Source]) -> list[str]:
-    """Note skeleton edges that are left out, and joints that mirroring misnames."""
-    category = sources[0].content.category
-    notes = []
-    if category.dropped:
-        notes.append(f"{category.dropped} skeleton edges between joints that do not exist are left out")
-    unpaired = joint_names.find_unpaired(category.joints)
-    if unpaired:
-        notes.append(f"no partner for {', '.join(unpaired)}: mirrored images misname them (see augmentation.flip)")
-    return notes
+    """Note skeleton edges that are left out."""
+    dropped = sources[0].content.category.dropped
+    if not dropped:
+        return []
+    return [f"{dropped} skeleton edges between joints that do not exist are left out"]
