@@ -83,5 +83,5 @@ def _quote_name(name: str) -> str:
     """Quote a joint's name if Hydra would not take it for a word."""
     if PLAIN_NAME.fullmatch(name):
         return name
-    escaped = name.replace("\\", "\\\\").replace('"', '\\"')
+    escaped = name.replace('"', '\\"')
     return f'"{escaped}"'

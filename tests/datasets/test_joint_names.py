@@ -3,6 +3,7 @@
 import csv
 import json
 import random
+import re
 import unicodedata
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from llpp.datasets.joint_names import find_torso_diagonals, read_sides, suggest_
 from llpp.datasets.pose import LSP_JOINTS, LSP_SKELETON
 from llpp.datasets.side_words import SIDE_CODES, SIDE_SIGNS, SIDE_WORDS
 
+DOCS = Path(__file__).parents[2] / "docs/datasets.md"
 SAMPLES = Path(__file__).parents[3] / "shared/data/field_samples"
 needs_samples = pytest.mark.skipif(not SAMPLES.is_dir(), reason="files of other tools are not on this machine")
 
@@ -244,3 +246,14 @@ def test_skeletons_of_other_tools_are_paired_completely():
         joints = list(dict.fromkeys(list(csv.reader(file))[1][1:]))
     assert pair_names(joints) == set()
     assert unpaired_names(joints) == [joint for joint in joints if joint.startswith("paw")]
+
+
+def test_the_examples_of_the_docs_are_partners():
+    section = DOCS.read_text(encoding="utf-8").split("## Left and right")[1].split("\n## ")[0]
+    rows = [line for line in section.splitlines() if line.startswith("| ") and "`" in line]
+    assert len(rows) >= 6
+    for row in rows:
+        joints = re.findall("`(.+?)`", row)
+        assert pair_names(joints) == {
+            f"{left}|{right}" for left, right in zip(joints[::2], joints[1::2], strict=True)
+        }
