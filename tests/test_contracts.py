@@ -265,6 +265,7 @@ def test_skeletons_name_left_and_right_consistently(compose, dataset):
     skeleton = data.skeleton
     count, flat = len(skeleton.joints), [j for pair in skeleton.flip_pairs for j in pair]
     assert len(set(skeleton.joints)) == count and len(set(flat)) == len(flat)
+    assert not skeleton.unpaired
     assert all(0 <= j < count for pair in (*skeleton.flip_pairs, *skeleton.edges, *skeleton.torso) for j in pair)
     mirrored = [skeleton.joints[j] for j in skeleton.flip_order]
     swap = {"l": "r", "r": "l", "left": "right", "right": "left"}

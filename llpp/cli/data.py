@@ -29,7 +29,13 @@ def run_data_command(arguments: list[str]) -> int:
     task, crop = build.build_inspected(cfg)
     output = chosen.output or Path(f"data_{task.dataset.name}")
     problem_count = inspection.show_dataset(
-        task, crop, output, samples=chosen.samples, seed=chosen.seed, decode=chosen.decode
+        task,
+        crop,
+        output,
+        samples=chosen.samples,
+        seed=chosen.seed,
+        decode=chosen.decode,
+        flip=cfg.augmentation.get("flip") or 0.0,
     )
     return 1 if problem_count else 0
 

@@ -67,6 +67,8 @@ def build_run(cfg: DictConfig, gpu: int | None = None, dataset: AnyDataset | Non
 
     dataset = dataset or make_dataset(cfg)
     task = make_task(cfg, dataset)
+    for remark in task.check_mirroring(cfg.augmentation.get("flip") or 0.0):
+        log.info("%s: %s", cfg.paths.run_dir, remark)
     crops = build_crop_cache.build_crop_cache(cfg, dataset) if cfg.crop.cache else None
     make_loaders = _build_loader_factory(cfg, dataset, task, crops)
     data = RunData(dataset, task, crops, make_loaders)

@@ -13,9 +13,12 @@ import pytorch_lightning as pl
 import torch
 from numpy.typing import NDArray
 
+from llpp.datasets import flip_pairs
 from llpp.datasets.base import AnyDataset, Records
+from llpp.datasets.pose import PoseDataset
 from llpp.hashing import hash_json
 from llpp.ids import CHUNK_SIZE
+from llpp.run_dir.older_runs import find_older_flip_pairs
 from llpp.tasks.base import Task
 
 # Left out of the fingerprint: they name, place, show or speed up a run, and change none of its results.
@@ -25,10 +28,8 @@ NON_RESULT_SETTINGS = (
     "data.workers", "data.pin_memory", "data.eval_batch_size",
     "trainer.accelerator", "trainer.devices", "trainer.num_nodes", "trainer.log_every_n_steps",
     "trainer.enable_model_summary", "trainer.profiler", "trainer.benchmark",
-    "dataset.outside", "dataset.strict",  # what they do to the labels is in the digest of these
+    "dataset.strict",  # it refuses, or changes nothing
 )  # fmt: skip
-# Settings that older runs do not have: recorded only where they are not what those runs are continued with.
-LATER_SETTINGS = {"dataset.orientation": "auto"}
 # Callbacks that only show; any other may change what is trained.
 DISPLAY_CALLBACKS = (
     "llpp.loggers.epoch_lines",
@@ -62,12 +63,14 @@ def collect_result_settings(settings: Mapping[str, Any], dataset: AnyDataset, ta
     for name, value in flat.items():
         is_left_out = any(name == other or name.startswith(f"{other}.") for other in left_out)
         is_data_path = name.startswith("dataset.") and name.endswith("root")
-        is_default = name in LATER_SETTINGS and value == LATER_SETTINGS[name]
-        if not (is_left_out or is_data_path or is_default):
+        if not is_left_out and not is_data_path:
             collected[name] = value
     if flat.get("training.pairs") == "local":
         # Then the objective sees the images of one device at a time.
         collected["training.pairs.devices"] = flat["trainer.devices"] * flat["trainer.num_nodes"]
+
+    collected.pop(flip_pairs.SETTING, None)
+    collected |= _collect_flip_pairs(flat, dataset)
 
     records = dataset.records
     for split in ("train", "test"):
@@ -80,6 +83,21 @@ def collect_result_settings(settings: Mapping[str, Any], dataset: AnyDataset, ta
     collected["dataset.name"] = dataset.name
     collected["dataset.digest"] = _hash_records(records, task)
     return collected
+
+
+def _collect_flip_pairs(flat: Mapping[str, Any], dataset: AnyDataset) -> dict[str, Any]:
+    """The left–right pairs by name, if results depend on them; what `auto` stands for depends on the program.
+
+    Pairs that older programs found, too, are left out: runs of those have not recorded any.
+    """
+    mirrors = flat.get("augmentation.flip") or flat.get("task.flip_test")
+    if not mirrors or not isinstance(dataset, PoseDataset) or not dataset.has_chosen_pairs:
+        return {}
+    joints = dataset.skeleton.joints
+    pairs = {frozenset((joints[left], joints[right])) for left, right in dataset.skeleton.flip_pairs}
+    if pairs == find_older_flip_pairs(joints):
+        return {}
+    return {flip_pairs.SETTING: sorted(sorted(pair) for pair in pairs)}
 
 
 def _list_repeated_settings(settings: Mapping[str, Any]) -> list[str]:

@@ -8,7 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from llpp.datasets.base import Records
+from llpp.datasets.flip_pairs import AUTO, EXAMPLE, FlipPairs, resolve_flip_pairs
 from llpp.datasets.images import ImageFiles, Reading
+from llpp.datasets.joint_names import Pairs
 from llpp.datasets.pose import Normaliser, PoseDataset, PoseLabels, Skeleton
 from llpp.errors import ConfigError
 from llpp.ids import Ids
@@ -19,7 +21,8 @@ class MergedDataset(PoseDataset):
 
     Joints are the common ones in the first part's order; `same` gives a joint of some part the name that it has in
     the others (MPII's upper_neck is LSP's neck). Only the parts named in `initial` may be labelled before round 0;
-    None: all that may be so in their part.
+    None: all that may be so in their part. `flip_pairs` names the joints that change places in a mirrored image;
+    auto: those of the parts.
     """
 
     def __init__(
@@ -28,6 +31,7 @@ class MergedDataset(PoseDataset):
         same: Mapping[str, str] | None = None,
         initial: Sequence[str] | None = None,
         name: str = "merged",
+        flip_pairs: FlipPairs = AUTO,
     ) -> None:
         if not parts:
             raise ConfigError("dataset.parts is empty; name at least one dataset")
@@ -35,8 +39,9 @@ class MergedDataset(PoseDataset):
         self.name = name
         self.parts = list(parts.values())
         self.part_names = list(parts)
+        self.has_chosen_pairs = flip_pairs != AUTO or any(part.has_chosen_pairs for part in self.parts)
         joints, positions = _find_common_joints(self.parts, same or {})
-        self.skeleton = _merge_skeletons(joints, self.parts, positions)
+        self.skeleton = _merge_skeletons(joints, self.parts, positions, flip_pairs)
         self.first_rows = np.cumsum([0, *(len(part.records.ids) for part in self.parts)])
         self.records = _merge_records(parts, self.skeleton, positions, initial)
         paths = ImageFiles(Path(), (str(path) for part in self.parts for path in part.paths))
@@ -105,7 +110,9 @@ def _find_common_joints(parts: Sequence[PoseDataset], same: Mapping[str, str]) -
     return common, positions
 
 
-def _merge_skeletons(joints: list[str], parts: Sequence[PoseDataset], positions: list[list[int]]) -> Skeleton:
+def _merge_skeletons(
+    joints: list[str], parts: Sequence[PoseDataset], positions: list[list[int]], flip_pairs: FlipPairs
+) -> Skeleton:
     """Pairs of common joints that any part knows, each once."""
 
     def merge_pairs(kind: str) -> tuple[tuple[int, int], ...]:
@@ -117,7 +124,35 @@ def _merge_skeletons(joints: list[str], parts: Sequence[PoseDataset], positions:
                     merged.setdefault(frozenset(pair), pair)
         return tuple(merged.values())
 
-    return Skeleton(tuple(joints), merge_pairs("flip_pairs"), merge_pairs("edges"), merge_pairs("torso"))
+    if flip_pairs == AUTO:
+        pairs = merge_pairs("flip_pairs")
+        _check_one_partner(joints, pairs)
+        unpaired = _find_unpaired(pairs, parts, positions)
+    else:
+        pairs, unpaired = resolve_flip_pairs(flip_pairs, joints)
+    return Skeleton(tuple(joints), pairs, merge_pairs("edges"), merge_pairs("torso"), unpaired)
+
+
+def _check_one_partner(joints: list[str], pairs: Pairs) -> None:
+    """Raise ConfigError if two parts pair a joint with different ones."""
+    seen: set[int] = set()
+    for pair in pairs:
+        for position in pair:
+            if position in seen:
+                raise ConfigError(
+                    f"the parts of the dataset pair {joints[position]} with different joints; name all pairs in "
+                    f"dataset.flip_pairs, as in {EXAMPLE}"
+                )
+            seen.add(position)
+
+
+def _find_unpaired(pairs: Pairs, parts: Sequence[PoseDataset], positions: list[list[int]]) -> tuple[int, ...]:
+    """Return the common joints without a partner that have one in a part, or lack it there."""
+    sided = set()
+    for part, position in zip(parts, positions, strict=True):
+        in_part = set(part.skeleton.unpaired).union(*part.skeleton.flip_pairs)
+        sided |= {position.index(joint) for joint in in_part if joint in position}
+    return tuple(sorted(sided.difference(*pairs)))
 
 
 def _merge_records(

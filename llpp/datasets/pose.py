@@ -24,6 +24,7 @@ class Skeleton:
     flip_pairs: tuple[tuple[int, int], ...]  # left/right joints that change places in a mirrored image
     edges: tuple[tuple[int, int], ...]  # limbs to draw
     torso: tuple[tuple[int, int], ...]  # shoulder–hip diagonals, PCK's normaliser
+    unpaired: tuple[int, ...] = ()  # joints that look like a left or right one, but whose partner is not known
 
     @property
     def flip_order(self) -> list[int]:
@@ -80,6 +81,7 @@ class PoseDataset(ImageDataset[PoseLabels]):
     """A dataset whose labels are joints."""
 
     skeleton: Skeleton
+    has_chosen_pairs: bool = False  # whether its left–right pairs are read from names, or given by a setting
 
     def get_normaliser(self, name: str) -> Normaliser:
         """The length of each person that PCK divides by: `torso`, `box`, or one of the dataset's own.

@@ -14,8 +14,11 @@ from llpp.tasks.measurability import find_undefined_metric
 MAX_NAMED = 10  # files
 
 
-def find_problems(task: Task, decode: bool) -> list[str]:
-    """Return one sentence per problem; `decode` reads every image instead of only looking for its file."""
+def find_problems(task: Task, decode: bool, flip: float = 0.0) -> list[str]:
+    """Return one sentence per problem of a run that mirrors a share `flip` of its training images.
+
+    `decode` reads every image instead of only looking for its file.
+    """
     dataset = task.dataset
     records = dataset.records
     problems = []
@@ -34,6 +37,10 @@ def find_problems(task: Task, decode: bool) -> list[str]:
         undefined = find_undefined_metric(task, "test")
         if undefined:
             problems.append(undefined)
+    except ConfigError as error:
+        problems.append(str(error))
+    try:
+        task.check_mirroring(flip)
     except ConfigError as error:
         problems.append(str(error))
     # If the images as a whole are missing, one sentence says so; naming every file would bury it.

@@ -28,6 +28,7 @@ def show_dataset(
     samples: int,
     seed: int,
     decode: bool,
+    flip: float = 0.0,
     console: Console | None = None,
 ) -> int:
     """Print the tables and draw one sheet per split into `output`.
@@ -39,6 +40,7 @@ def show_dataset(
         samples: records per sheet; 0 draws no sheets.
         seed: chooses the records.
         decode: read every image instead of only looking for its file.
+        flip: share of the training images that a run would mirror.
         console: where to print.
 
     Returns:
@@ -49,7 +51,7 @@ def show_dataset(
     """
     console = console or Console()
     _print_tables(console, task, crop)
-    problems = find_problems(task, decode)
+    problems = find_problems(task, decode, flip)
     if _has_images(task.dataset):
         unusable = _print_measurements(console, task)
         if not decode:

@@ -27,7 +27,8 @@ from llpp.tasks.base import Task
 
 log = logging.getLogger(__name__)
 SCHEMA = pa.schema([("id", TEXT), ("split", pa.uint8()), ("digest", pa.uint64()), ("since", pa.int32())])
-FIXED_SETTINGS = ("dataset._target_", "dataset.name")  # another dataset is no grown one
+# Another dataset is no grown one, and other pairs give the same images other labels.
+FIXED_SETTINGS = ("dataset._target_", "dataset.name", "dataset.flip_pairs")
 PIXEL_SETTINGS = ("white", "background")  # of a dataset or a part of one; others give all images other pixels
 # Constants of a 64-bit mixing function.
 SEED = np.uint64(0x9E3779B97F4A7C15)

@@ -3,7 +3,8 @@
 Classes and settings that move would otherwise make a run refuse to resume: they are a part of its recorded settings.
 """
 
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 MOVED_TARGETS = {
@@ -73,6 +74,8 @@ ADDED_SETTINGS = {
 # Settings that these datasets have got since version 2, with what they did before; runs record them ever since.
 ADDED_DATASET_SETTINGS: Mapping[str, Mapping[str, Any]] = {
     "llpp.datasets.coco.dataset.CocoKeypoints": {
+        "orientation": "file",
+        "outside": "keep",
         "ids": "stem",
         "repeats": "keep",
         "group": None,
@@ -81,6 +84,31 @@ ADDED_DATASET_SETTINGS: Mapping[str, Mapping[str, Any]] = {
     },
     "llpp.datasets.image_folder.ImageFolder": {"group": None, "white": "high_byte", "background": "ignore"},
 }
+OLDER_WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[^\W\d_A-Z]+|\d+")
+
+
+def find_older_flip_pairs(joints: Sequence[str]) -> set[frozenset[str]]:
+    """The left–right pairs of a skeleton that runs have used by its joints' names before `dataset.flip_pairs`."""
+    positions: dict[tuple[str, tuple[str, ...]], str] = {}
+    for name in joints:
+        positions.setdefault(_split_older_name(name), name)
+    pairs = set()
+    for (side, words), name in positions.items():
+        partner = positions.get(("right", words))
+        if side == "left" and partner is not None:
+            pairs.add(frozenset((name, partner)))
+    return pairs
+
+
+def _split_older_name(joint: str) -> tuple[str, tuple[str, ...]]:
+    """The side by the first word that begins with left or right, or is the letter, and the words without it."""
+    words = [word.lower() for word in OLDER_WORD.findall(joint)]
+    for index, word in enumerate(words):
+        for side in ("left", "right"):
+            if word == side[0] or word.startswith(side):
+                rest = "" if word == side[0] else word.removeprefix(side)
+                return side, (*words[:index], rest, *words[index + 1 :])
+    return "middle", tuple(words)
 
 
 def update_targets(tree: Any) -> Any:

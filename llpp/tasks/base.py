@@ -78,6 +78,13 @@ class Task(ABC):
     def check_backbone(self, backbone: Backbone) -> None:
         """Raise ConfigError if the backbone's output is of another kind."""
 
+    def check_mirroring(self, flip: float) -> list[str]:
+        """Remarks about mirrored images, where `flip` is the share of those to train on.
+
+        Raises ConfigError if their labels would be wrong.
+        """
+        return []
+
     # The dataset's side: N records as NumPy arrays, in the loaders' processes.
 
     @property

@@ -40,7 +40,7 @@ def cells(listing, first):
 
 def joints_and_normalisers(task):
     """The tables of a pose task."""
-    joints, normalisers = task.tabulate_labels()
+    joints, _, normalisers = task.tabulate_labels()
     return joints, normalisers
 
 

@@ -10,7 +10,6 @@ import pytest
 from helpers.coco_folders import JOINTS, STANDING, annotation, content, folder, written
 
 from llpp.config import build
-from llpp.datasets import joint_names
 from llpp.datasets.coco.dataset import CocoKeypoints
 from llpp.errors import ConfigError, DataError, LlppError
 
@@ -155,23 +154,6 @@ def test_a_pool_without_any_annotation_is_a_dataset_too(tmp_path):
         CocoKeypoints(root)
 
 
-@pytest.mark.parametrize(
-    ("joints", "pairs"),
-    [
-        (["LEye", "REye", "nose"], {("LEye", "REye")}),
-        (["eye_r", "eye_l"], {("eye_l", "eye_r")}),
-        (["left ear", "right ear", "tail"], {("left ear", "right ear")}),
-        (["leftear", "rightear", "chin"], {("leftear", "rightear")}),
-        (["pawFrontLeft", "pawFrontRight", "pawBackLeft"], {("pawFrontLeft", "pawFrontRight")}),
-        (["Left-Hip", "Right-Hip", "l_hip"], {("Left-Hip", "Right-Hip")}),
-        (["lip", "root", "rear", "leg"], set()),
-        (["L_F_Paw", "R_F_Paw", "L_B_Paw", "R_B_Paw"], {("L_F_Paw", "R_F_Paw"), ("L_B_Paw", "R_B_Paw")}),
-    ],
-)
-def test_sides_are_read_from_names(joints, pairs):
-    assert {(joints[a], joints[b]) for a, b in joint_names.find_flip_pairs(joints)} == pairs
-
-
 def test_other_skeletons_lack_a_torso_and_are_measured_by_their_box(tmp_path):
     table = content(
         joints=["tip", "l_wing", "r_wing", "tail", "l_foot"], edges=[[0, 1], [0, 2], [0, 3], [4, 4], [1, 9], 5]
@@ -179,7 +161,7 @@ def test_other_skeletons_lack_a_torso_and_are_measured_by_their_box(tmp_path):
     data = CocoKeypoints(str(folder(tmp_path, table)))
     assert data.skeleton.edges == ((0, 1), (0, 2), (0, 3))  # an edge from 0: this file counts from there
     assert "3 skeleton edges between joints that do not exist are left out" in data.records.notes
-    assert "no partner for l_foot: mirrored images misname them (see augmentation.flip)" in data.records.notes
+    assert [data.skeleton.joints[j] for j in data.skeleton.unpaired] == ["l_foot"]
     assert data.get_normaliser("box").values == pytest.approx(60.5)
     with pytest.raises(ConfigError, match=r"pck.normaliser=torso: dataset coco has none for any person; use .*box"):
         data.get_normaliser("torso")

@@ -1,6 +1,7 @@
 """Datasets that are put together: joints by name, records in their places, LSP before LSPET."""
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ from helpers.lsp_folders import folder
 
 from llpp.config import build
 from llpp.datasets.base import Records
+from llpp.datasets.flip_pairs import resolve_flip_pairs
 from llpp.datasets.lsp.dataset import LeedsSportsPose
 from llpp.datasets.merged import MergedDataset
 from llpp.datasets.pose import Normaliser, PoseDataset, PoseLabels, Skeleton
@@ -136,3 +138,47 @@ def test_the_real_tables_give_the_papers_protocol(compose):
     assert (table.labels.visible[lsp] == 1).mean() == pytest.approx(0.073, abs=5e-4) and (
         table.labels.visible[lsp] > 0
     ).all()
+
+
+class Sided(Few):
+    """`Few` with the pairs that its names say, or others."""
+
+    def __init__(self, name, joints, flip_pairs="auto"):
+        super().__init__(name, joints, 10)
+        pairs, unpaired = resolve_flip_pairs(flip_pairs, joints)
+        self.skeleton = replace(self.skeleton, flip_pairs=pairs, unpaired=unpaired)
+        labels = replace(self.records.labels, skeleton=self.skeleton)
+        self.records = replace(self.records, labels=labels)
+
+
+def test_a_joint_whose_partner_is_not_common_has_none():
+    parts = {"a": Sided("a", ["nose", "LF", "RF", "LH", "RH"]), "b": Sided("b", ["RF", "nose", "LF", "LH"])}
+    skeleton = MergedDataset(parts).skeleton
+    assert skeleton.joints == ("nose", "LF", "RF", "LH")
+    assert skeleton.flip_pairs == ((1, 2),) and skeleton.unpaired == (3,)
+
+
+def test_a_joint_has_a_partner_if_any_part_knows_it():
+    names = ["nose", "paw1LH", "paw4RH"]
+    parts = {"a": Sided("a", names), "b": Sided("b", names, [["paw1LH", "paw4RH"]])}
+    skeleton = MergedDataset(parts).skeleton
+    assert skeleton.flip_pairs == ((1, 2),) and skeleton.unpaired == ()
+
+
+def test_pairs_of_the_whole_can_be_given():
+    names = ["nose", "paw1LH", "paw4RH"]
+    parts = {"a": Sided("a", names), "b": Sided("b", names)}
+    assert MergedDataset(parts).skeleton.unpaired == (1, 2)
+    given = MergedDataset(parts, flip_pairs=[["paw1LH", "paw4RH"]]).skeleton
+    assert given.flip_pairs == ((1, 2),) and given.unpaired == ()
+    with pytest.raises(
+        ConfigError, match=r"flip_pairs names tail, which is no joint; the joints are nose, paw1LH, pa"
+    ):
+        MergedDataset(parts, flip_pairs=[["tail", "nose"]])
+
+
+def test_parts_that_contradict_each_other_are_refused():
+    names = ["nose", "a", "b", "c"]
+    parts = {"one": Sided("one", names, [["a", "b"]]), "two": Sided("two", names, [["c", "b"]])}
+    with pytest.raises(ConfigError, match=r"pair b with different joints; name all pairs in dataset.flip_pairs"):
+        MergedDataset(parts)

@@ -12,14 +12,15 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from llpp.datasets import joint_names
 from llpp.datasets.base import SPLITS, Records
 from llpp.datasets.coco.categories import Wanted
 from llpp.datasets.coco.duplicates import count_near_repeats, merge_repeats
 from llpp.datasets.coco.geometry import check_positions
 from llpp.datasets.coco.keypoints_json import KeypointsFile, get_common_category, read_keypoints_file
+from llpp.datasets.flip_pairs import AUTO, FlipPairs, resolve_flip_pairs
 from llpp.datasets.groups import assign_groups, describe_groups, suggest_groups
 from llpp.datasets.images import ImageFiles, Orientation, Reading, is_file, read_image, read_reduced
+from llpp.datasets.joint_names import find_torso_diagonals
 from llpp.datasets.pixel_format import choose_pixel_format
 from llpp.datasets.pose import PoseDataset, PoseLabels, Skeleton, compute_joint_boxes
 from llpp.datasets.splits import draw_splits
@@ -72,8 +73,8 @@ class CocoKeypoints(PoseDataset):
             must be the same ones.
         box: where to crop.
         unlabelled: list images without annotations too, as training records without a labelled joint.
-        orientation: which way up images with an EXIF orientation are read, see `Reading`.
-        outside: what happens to labelled joints that are not in their image, or at exactly (0, 0).
+        orientation: which way up images with an EXIF orientation are read, see `Reading`; None: auto.
+        outside: what happens to labelled joints that are not in their image, or at exactly (0, 0); None: drop.
         strict: refuse what COCO's format does not have, even if it has one meaning.
         group: what must not stand in two splits: None (an image), folder, source, film or a regular expression; see
             `groups.assign_groups`.
@@ -81,9 +82,11 @@ class CocoKeypoints(PoseDataset):
         repeats: annotations that are equal to another one are merged into it, or kept, as in older runs; None: merge.
         white: see `pixel_format.choose_pixel_format`.
         background: the same.
+        flip_pairs: joints that change places in a mirrored image: auto (by their names), or all pairs of names.
     """
 
     name = "coco"
+    has_chosen_pairs = True
 
     def __init__(
         self,
@@ -97,27 +100,30 @@ class CocoKeypoints(PoseDataset):
         category: Wanted = None,
         box: Literal["annotation", "joints", "image"] = "annotation",
         unlabelled: bool = False,
-        orientation: Orientation = "auto",
-        outside: Literal["drop", "keep"] = "drop",
+        orientation: Orientation | None = None,
+        outside: Literal["drop", "keep"] | None = None,
         strict: bool = False,
         group: str | None = None,
         ids: Literal["file", "stem"] | None = None,
         repeats: Literal["merge", "keep"] | None = None,
         white: int | str | None = None,
         background: Sequence[int] | str | None = None,
+        flip_pairs: FlipPairs = AUTO,
     ) -> None:
+        orientation = orientation or "auto"
+        outside = outside or "drop"
+        ids = ids or "file"
+        repeats = repeats or "merge"
         for name, value, known in (
             ("box", box, BOXES),
             ("orientation", orientation, ORIENTATIONS),
             ("outside", outside, OUTSIDE),
-            ("ids", ids or "file", ID_FORMS),
-            ("repeats", repeats or "merge", REPEATS),
+            ("ids", ids, ID_FORMS),
+            ("repeats", repeats, REPEATS),
         ):
             if value not in known:
                 raise ConfigError(f"dataset.{name}={value!r} is not known; use {', '.join(known)}")
         expect(isinstance(strict, bool), "dataset.strict", strict, "true or false")
-        ids = ids or "file"
-        repeats = repeats or "merge"
         self.root = Path(root)
         self.orientation: Orientation = orientation
         sources = []
@@ -129,12 +135,8 @@ class CocoKeypoints(PoseDataset):
             sources.append(Source(split, path, folder, content))
         common_category = get_common_category([(source.path, source.content) for source in sources])
         joints = common_category.joints
-        self.skeleton = Skeleton(
-            joints,
-            joint_names.find_flip_pairs(joints),
-            common_category.edges,
-            joint_names.find_torso_diagonals(joints),
-        )
+        pairs, unpaired = resolve_flip_pairs(flip_pairs, joints)
+        self.skeleton = Skeleton(joints, pairs, common_category.edges, find_torso_diagonals(joints), unpaired)
 
         persons_by_file = []
         for source in sources:
@@ -163,7 +165,13 @@ class CocoKeypoints(PoseDataset):
         self.paths = ImageFiles(self.root, records.images)
         self.sizes = np.array([row.size for row in rows], dtype=np.int32)  # (N, 2), 0 where it is not known
         self.pixels, pixel_notes = choose_pixel_format(white, background, self.root, records.images)
-        self.decided = {"ids": ids, "repeats": repeats, **self.pixels.as_settings()}
+        self.decided = {
+            "orientation": orientation,
+            "outside": outside,
+            "ids": ids,
+            "repeats": repeats,
+            **self.pixels.as_settings(),
+        }
         self.records = _add_groups(records, group, groups, [*_describe_near_repeats(records), *pixel_notes])
 
     def get_reading(self, row: int) -> Reading:
@@ -442,12 +450,8 @@ def _describe_near_repeats(records: Records[PoseLabels]) -> list[str]:
 
 
 def _describe_skeleton(sources: Sequence[Source]) -> list[str]:
-    """Note skeleton edges that are left out, and joints that mirroring misnames."""
-    category = sources[0].content.category
-    notes = []
-    if category.dropped:
-        notes.append(f"{category.dropped} skeleton edges between joints that do not exist are left out")
-    unpaired = joint_names.find_unpaired(category.joints)
-    if unpaired:
-        notes.append(f"no partner for {', '.join(unpaired)}: mirrored images misname them (see augmentation.flip)")
-    return notes
+    """Note skeleton edges that are left out."""
+    dropped = sources[0].content.category.dropped
+    if not dropped:
+        return []
+    return [f"{dropped} skeleton edges between joints that do not exist are left out"]

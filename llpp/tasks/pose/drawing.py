@@ -10,10 +10,11 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from llpp.datasets.joint_names import get_side
+from llpp.datasets.joint_names import read_sides
 from llpp.datasets.pose import Skeleton
+from llpp.datasets.side_words import LEFT, MIDDLE, RIGHT
 
-SIDE_COLOURS = {"left": (86, 180, 233), "right": (255, 140, 26), "middle": (240, 228, 66)}  # RGB
+SIDE_COLOURS = {LEFT: (86, 180, 233), RIGHT: (255, 140, 26), MIDDLE: (240, 228, 66)}  # RGB
 CASING_COLOUR = (20, 20, 20)
 TILE = 200  # pixels
 MARGIN = 1.25  # side of the square shown / longer side of box and joints
@@ -30,8 +31,13 @@ Pixels = NDArray[np.uint8]
 
 
 def get_joint_colours(skeleton: Skeleton) -> list[Colour]:
-    """One per joint."""
-    return [SIDE_COLOURS[get_side(name)] for name in skeleton.joints]
+    """One per joint: by its name, or by its place in a pair if no name of the pair has a side."""
+    sides = list(read_sides(skeleton.joints).sides)
+    for left, right in skeleton.flip_pairs:
+        if sides[left] == sides[right] == MIDDLE:
+            sides[left] = LEFT
+            sides[right] = RIGHT
+    return [SIDE_COLOURS[side] for side in sides]
 
 
 def colour_limbs(skeleton: Skeleton) -> list[Limb]:

@@ -40,6 +40,7 @@ from llpp.tasks.pose.facts import (
 from llpp.tasks.pose.heatmaps import HeatmapCodec
 from llpp.tasks.pose.losses import PoseLoss
 from llpp.tasks.pose.mean_pose import predict_mean_pose
+from llpp.tasks.pose.mirroring import check_mirroring, tabulate_sides
 from llpp.tasks.pose.pck import PCK, PCKDefinition
 from llpp.types import Batch, Output, PlacedCrops
 
@@ -108,6 +109,10 @@ class PoseTask(Task):
         """See `Task.check_backbone`."""
         if backbone.heatmap_stride is None:
             raise ConfigError("task=pose needs a backbone that gives heatmaps; use backbone=hourglass")
+
+    def check_mirroring(self, flip: float) -> list[str]:
+        """See `Task.check_mirroring`."""
+        return check_mirroring(self.labels.skeleton, flip, self.uses_mirrored_images)
 
     @property
     def label_arrays(self) -> tuple[NDArray[Any], ...]:
@@ -256,7 +261,11 @@ class PoseTask(Task):
 
     def tabulate_labels(self) -> list[Listing]:
         """See `Task.tabulate_labels`."""
-        return [tabulate_joints(self.labels), tabulate_normalisers(self.dataset, self.definition.normaliser)]
+        return [
+            tabulate_joints(self.labels),
+            tabulate_sides(self.labels.skeleton),
+            tabulate_normalisers(self.dataset, self.definition.normaliser),
+        ]
 
     def describe_crops(self, padding: float) -> list[str]:
         """See `Task.describe_crops`."""
