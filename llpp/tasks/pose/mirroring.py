@@ -56,10 +56,11 @@ def _format_remedy(skeleton: Skeleton) -> str:
             pairs.append(pair)
             paired.update(pair)
     named = [_name_left_first(skeleton, pair) for pair in pairs]
-    for position in skeleton.unpaired:
-        if position not in paired:
-            named.append([skeleton.joints[position], UNKNOWN_PARTNER])
-    return format_flip_pairs(named)
+    gaps = [position for position in skeleton.unpaired if position not in paired]
+    for position in gaps:
+        named.append([skeleton.joints[position], UNKNOWN_PARTNER])
+    explanation = f" (replace {UNKNOWN_PARTNER}, or leave its pair out)" if gaps else ""
+    return format_flip_pairs(named) + explanation
 
 
 def tabulate_sides(skeleton: Skeleton) -> Listing:

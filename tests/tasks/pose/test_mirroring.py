@@ -16,7 +16,9 @@ from llpp.data.crop_dataset import CropDataset, CropKey, CropPipeline, Mode
 from llpp.data.person_crop import PersonCrop
 from llpp.datasets.coco.dataset import CocoKeypoints
 from llpp.datasets.pose import Skeleton
-from llpp.errors import ConfigError
+from llpp.errors import ConfigError, OccupiedError
+from llpp.inspection.problems import find_problems
+from llpp.rounds import loop
 from llpp.tasks.pose.drawing import SIDE_COLOURS, get_joint_colours
 from llpp.tasks.pose.mirroring import check_mirroring, tabulate_sides
 
@@ -97,7 +99,9 @@ def test_unknown_partners_are_refused_only_where_images_are_mirrored():
 
 def test_the_remedy_has_the_known_pairs_and_a_gap_for_what_nobody_can_know():
     birds = skeleton(["tip", "r_wing", "l_wing", "l_foot"], pairs=[(2, 1)], unpaired=[3])
-    with pytest.raises(ConfigError, match=r"'dataset.flip_pairs=\[\[l_wing,r_wing\],\[l_foot,\?\]\]'"):
+    with pytest.raises(
+        ConfigError, match=r"'dataset.flip_pairs=\[\[l_wing,r_wing\],\[l_foot,\?\]\]' \(replace \?, or leave its"
+    ):
         check_mirroring(birds, 0.5, flip_test=False)
 
 
@@ -153,6 +157,13 @@ def test_a_run_is_refused_before_anything_is_built(tmp_path):
         assert build.build_run(mouse_config(tmp_path, remedy)).data.dataset.skeleton.joints == tuple(MOUSE)
 
 
+def test_a_refusal_to_come_is_a_problem_of_the_data(tmp_path):
+    task = pose_task(animals(tmp_path, MOUSE), normaliser="box")
+    assert find_problems(task, decode=False) == []
+    (problem,) = find_problems(task, decode=False, flip=0.5)
+    assert problem.startswith("augmentation.flip=0.5: ") and "dataset.flip_pairs=[[paw1LH,paw4RH]" in problem
+
+
 def test_a_run_without_pairs_says_so(tmp_path, caplog):
     with caplog.at_level(logging.INFO):
         build.build_run(mouse_config(tmp_path, joints=["C7", "T12", "L1", "L2", "L5"]))
@@ -176,3 +187,25 @@ def test_pairs_are_recorded_only_where_older_runs_would_have_had_others(tmp_path
     assert recorded(codes, "dataset.flip_pairs=[]") == "nothing", "these are what older programs found"
     assert recorded(codes, "augmentation.flip=0") == "nothing", "results do not depend on them"
     assert recorded(codes, "augmentation.flip=0", "task.flip_test=true") == [["LF", "RF"], ["LH", "RH"]]
+
+
+@pytest.mark.slow
+def test_a_pool_does_not_grow_under_other_pairs(tmp_path):
+    codes = ["snout", "LF", "RF", "LH", "RH"]
+    root = tmp_path / "mice"
+    animals(root, codes)
+    table = json.loads((root / "annotations.json").read_text())
+    splits = {"first": (1, 5), "more": (6, 6), "val": (7, 8), "test": (9, 10)}
+    for name, (first, last) in splits.items():
+        part = dict(table)
+        for key in ("images", "annotations"):
+            part[key] = [entry for entry in table[key] if first <= entry["id"] <= last]
+        (root / f"{name}.json").write_text(json.dumps(part))
+    fixed = ("dataset.val=null", "dataset.test=null", "trainer.max_epochs=1")
+    files = "dataset.annotations={train:[%s],val:val.json,test:test.json}"
+    begun = (*fixed, files % "first.json", "dataset.flip_pairs=[]", "rounds=1")
+    loop.run_rounds(build.build_run(mouse_config(tmp_path, *begun)))
+    grown = (*fixed, files % "first.json,more.json", "pool.grow=true")
+    with pytest.raises(OccupiedError, match=r"dataset.flip_pairs: None → \[\['LF', 'RF'\], \['LH', 'RH'\]\]"):
+        loop.run_rounds(build.build_run(mouse_config(tmp_path, *grown)))
+    loop.run_rounds(build.build_run(mouse_config(tmp_path, *grown, "dataset.flip_pairs=[]")))
