@@ -5,7 +5,7 @@ import shutil
 
 import numpy as np
 import pytest
-from helpers.coco_folders import JOINTS, STANDING, annotation, content, folder, written
+from helpers.coco_folders import JOINTS, STANDING, content, folder, written
 
 from llpp.datasets.coco.dataset import CocoKeypoints
 from llpp.errors import ConfigError, DataError
