@@ -10,8 +10,8 @@ from llpp.tasks.pose.mean_pose import predict_mean_pose
 
 NAN = np.nan
 BOXES = np.array([[0, 0, 10, 20], [100, 50, 40, 20], [0, 0, 10, 10], [NAN] * 4, [NAN] * 4], dtype=np.float32)
-# Two joints. In the first two boxes, whose longer sides are 20 and 40, the first joint is a quarter of the side right of
-# the centre and half of it left of it; the second joint is unknown in one of them.
+# Two joints. In the first two boxes, whose longer sides are 20 and 40, the first joint is a quarter of the side right
+# of the centre and half of it left of it; the second joint is unknown in one of them.
 JOINTS = np.array(
     [[[10, 10], [5, 12]], [[100, 60], [NAN, NAN]], [[NAN] * 2] * 2, [[30, 40], [50, 60]], [[NAN] * 2] * 2],
     dtype=np.float32,
