@@ -168,6 +168,15 @@ def test_the_page_is_whole_and_needs_nothing_from_outside(two_methods, tmp_path)
     assert html.index('title="grey/0"') < html.index('title="grey/1"')
 
 
+def test_a_narrow_screen_cuts_no_table(two_methods, tmp_path):
+    """Tables of numbers scroll in frames of their own; those of words break their lines."""
+    html = write_report([two_methods], tmp_path / "out", lambda _: pose_task()).read_text()
+    assert '<meta name="viewport" content="width=device-width, initial-scale=1">' in html
+    tables = re.findall(r"(\S+)>\s*<table( class=\"facts\")?", html)
+    assert len(tables) > 5 and all(before == 'class="scroll"' or facts for before, facts in tables)
+    assert ".scroll { overflow-x: auto" in html and "overflow-wrap: anywhere" in html
+
+
 @pytest.fixture
 def classes(tmp_path):
     """Two methods that classified."""

@@ -23,10 +23,10 @@ def predict_mean_pose(
     has_box: NDArray[np.bool_] = np.asarray(np.isfinite(boxes).all(axis=1))
     centre = np.where(has_box[:, None], boxes[:, :2] + boxes[:, 2:] / 2, 0.0)
     side = np.where(has_box, boxes[:, 2:].max(axis=1), 1.0)
-    places = (joints - centre[:, None]) / side[:, None, None]
+    places = (joints[known] - centre[known, None]) / side[known, None, None]
     predicted = np.full((len(asked), *joints.shape[1:]), np.nan)
     for kind in (has_box, np.logical_not(has_box)):
-        mean = _average_known(places[known[kind[known]]])
+        mean = _average_known(places[kind[known]])
         chosen = kind[asked]
         rows = asked[chosen]
         predicted[chosen] = mean * side[rows, None, None] + centre[rows, None]
