@@ -11,12 +11,14 @@ from torch.nn.parallel import DistributedDataParallel
 from llpp.config import build
 from llpp.config.compose import conf_dir
 from llpp.data.datamodule import EpochSampler, PoolDataModule
+from llpp.datasets.coco.dataset import CocoKeypoints
 from llpp.distributed import collectives, sync_batchnorm
 from llpp.errors import ConfigError
 from llpp.inference.evaluation import evaluate
 from llpp.inference.scorer import PoolScorer
-from llpp.rounds import loop, records
+from llpp.rounds import image_files, loop, records
 from llpp.rounds.preflight import create_initial_state
+from llpp.rounds.run import RunData
 from llpp.rounds.selection import select_from_pool
 from llpp.rounds.stopwatch import Stopwatch
 from llpp.run_dir import state
@@ -213,3 +215,10 @@ def prepared(run_dir):
     experiment = tiny(run_dir, "crop.cache=true", f"paths.cache_dir={run_dir}/caches")
     experiment.data.open_crops()
     return experiment.data.crops.name, int(experiment.data.crops.all_pixels.sum())
+
+
+def described_images(root, run_dir):
+    """Names, sizes and digests of the images of a COCO folder."""
+    data = RunData(CocoKeypoints(str(root), val=1, test=1), None, None, None)
+    found = image_files.check_images(run_dir, state.RunState({}, ("coco/0001.png#101",), {}), data, True, False)
+    return list(found.names), found.size.tolist(), found.digest.tolist()

@@ -1,0 +1,127 @@
+"""What a run's dataset decided at its first start, which later starts keep, whatever the present default is.
+
+`coco_run_by_stems` is of the program before datasets had such settings: two rounds, on 24 images of which one has an
+annotation that repeats another.
+"""
+
+import json
+import shutil
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from helpers.coco_folders import annotation, content, folder
+from helpers.experiments import config, rows, tiny
+
+from llpp.config.instantiate import rebuild_run_task
+from llpp.config.kept_settings import add_decided_settings, keep_decided_settings
+from llpp.errors import OccupiedError
+from llpp.launch import sweep
+from llpp.rounds import loop
+from llpp.run_dir.config_file import read_config
+from llpp.run_dir.older_runs import add_dataset_settings, drop_dataset_settings
+from llpp.run_dir.state import load_state
+
+OLD = Path(__file__).parent / "coco_run_by_stems"
+SETTINGS = (
+    "dataset=coco", "dataset.root=data", "dataset.val=2", "dataset.test=2", "initial=6", "budget=4", "rounds=2",
+    "trainer.max_epochs=1", "trainer.precision=32-true", "paths.runs=runs",
+)  # fmt: skip
+OLDER = {"ids": "stem", "repeats": "keep", "group": None, "white": "high_byte", "background": "ignore"}
+
+
+@pytest.fixture
+def old(tmp_path, monkeypatch):
+    """The folder that the run was started in, with its data; the run is in `run`."""
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(OLD, tmp_path / "run")
+    table = content(24)
+    table["annotations"].append(annotation(200, 1))
+    folder(tmp_path / "data", table)
+    return tmp_path
+
+
+def start(*overrides):
+    return loop.run_rounds(tiny("run", *SETTINGS, *overrides, dataset=()))
+
+
+def test_an_older_run_goes_on_with_the_ids_that_it_has(old):
+    before = load_state(old / "run/state.json")
+    after = start()
+    assert after.labelled == before.labelled and "coco/0013#113" in after.initial
+    written, _ = read_config(old / "run")
+    assert {name: written["dataset"][name] for name in OLDER} == OLDER
+    assert (old / "run/records.parquet").read_bytes() == (OLD / "records.parquet").read_bytes()
+    # what the same command would build for a new run
+    new = tiny("another", *SETTINGS, dataset=()).data.dataset
+    assert len(new.records.ids) == 24 and "coco/0013.png#113" in new.records.ids
+
+
+@pytest.mark.slow
+def test_an_older_run_selects_by_its_ids_in_further_rounds(old):
+    start("rounds=3")
+    assert len(rows("run")) == 3
+    selected = load_state(old / "run/state.json").rounds[1].selected
+    assert len(selected) == 4 and not any(".png" in name for name in selected)
+    first, *_ = (old / "run/round_01/selected.csv").read_text().splitlines()[1:]
+    _, name, file, _ = first.split(",")
+    assert f"coco/{Path(file).stem}" == name.split("#")[0] and file.startswith("images/")
+
+
+@pytest.mark.parametrize(
+    "override", ["dataset.ids=file", "dataset.white=4095", "dataset.background=[0,0,0]", "dataset.repeats=merge"]
+)
+def test_what_is_set_otherwise_is_refused_by_name(old, override):
+    name, _, _ = override.partition("=")
+    with pytest.raises(OccupiedError, match=f"{name}: '.*' → "):
+        start(override)
+
+
+def test_a_report_finds_the_records_of_an_older_run(old):
+    records = rebuild_run_task(old / "run").dataset.records
+    assert len(records.ids) == 25
+    assert set(load_state(old / "run/state.json").labelled) <= set(records.ids)
+
+
+def test_a_range_that_was_found_at_the_start_stays_when_images_are_added(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    folder(tmp_path / "data", content(12))
+    for path in sorted((tmp_path / "data/images").iterdir()):
+        cv2.imwrite(str(path), np.full((70, 90), 900, dtype=np.uint16))
+    split = ("dataset.val=2", "dataset.test=2", "initial=4", "rounds=1")
+    loop.run_rounds(tiny("run", *SETTINGS, *split, dataset=()))
+    assert load_state(tmp_path / "run/state.json").result_settings["dataset.white"] == 1023
+
+    cfg = config("run", *SETTINGS, *split, dataset=())
+    assert cfg.dataset.white is None
+    assert sweep.is_done(cfg), "the config is held against that of the run, with what the run keeps"
+    keep_decided_settings(cfg)
+    assert (cfg.dataset.ids, cfg.dataset.white, cfg.dataset.background) == ("file", 1023, [0, 0, 0])
+    with pytest.raises(OccupiedError, match=r"different config \(dataset.white: 1023 → 4095\)"):
+        loop.run_rounds(tiny("run", *SETTINGS, *split, "dataset.white=4095", "pool.grow=true", dataset=()))
+
+
+def test_settings_of_parts_are_added_and_dropped_by_their_own_names():
+    recorded = {
+        "dataset._target_": "llpp.datasets.merged.MergedDataset",
+        "dataset.parts.a._target_": "llpp.datasets.coco.dataset.CocoKeypoints",
+        "dataset.parts.b._target_": "llpp.datasets.lsp.dataset.LeedsSportsPose",
+        "seed": 3,
+    }
+    added = add_dataset_settings(recorded)
+    assert added == recorded | {f"dataset.parts.a.{name}": value for name, value in OLDER.items()}
+    assert drop_dataset_settings(added) == recorded
+    newer = {**added, "dataset.parts.a.ids": "file"}
+    assert add_dataset_settings(newer) == newer
+    node = {"parts": {"a": {"ids": None, "root": "x"}, "b": {"root": "y"}}, "name": "both"}
+    decided = {"parts": {"a": {"ids": "file"}, "b": {}}}
+    assert add_decided_settings(node, decided) == {
+        "parts": {"a": {"ids": "file", "root": "x"}, "b": {"root": "y"}},
+        "name": "both",
+    }
+
+
+def test_the_recorded_run_is_what_the_earlier_program_wrote():
+    settings = json.loads((OLD / "state.json").read_text())["science"]
+    assert not any(f"dataset.{name}" in settings for name in OLDER)
