@@ -3,9 +3,11 @@
 Nothing heavy is imported before a verb needs it, so `--help` answers at once.
 """
 
+import os
 import shlex
 import signal
 import sys
+import traceback
 from collections.abc import Callable
 from typing import NoReturn
 
@@ -56,6 +58,9 @@ def main() -> None:
     try:
         sys.exit(VERBS[verb](arguments[1:]))
     except LlppError as error:
+        # Hydra's switch for debugging; sentences about plug-ins name it
+        if os.environ.get("HYDRA_FULL_ERROR"):
+            traceback.print_exception(error)
         fail(str(error))
     except KeyboardInterrupt:
         fail("interrupted", code=130)

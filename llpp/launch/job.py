@@ -142,8 +142,8 @@ def run_in_process(cfg: DictConfig, gpu: int | None = None) -> str:
     if not is_rank_zero:
         # Rank 0 reports the progress of all.
         logging.getLogger().setLevel(logging.WARNING)
-    run = build.build_run(cfg, gpu, data)
     with out_of_memory.explain_resource_errors(cfg.data, cfg.crop.size):
+        run = build.build_run(cfg, gpu, data)
         state = loop.run_rounds(run)
     log.info("%s: %d rounds done", cfg.paths.run_dir, len(state.rounds))
     if cfg.report.write and is_rank_zero:
