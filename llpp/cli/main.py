@@ -9,6 +9,7 @@ import signal
 import sys
 import traceback
 from collections.abc import Callable
+from pathlib import Path
 from typing import NoReturn
 
 from llpp import __version__
@@ -63,12 +64,24 @@ def main() -> None:
             traceback.print_exception(error)
         fail(str(error))
     except KeyboardInterrupt:
-        fail("interrupted", code=130)
+        fail(f"interrupted{explain_resuming(verb, arguments)}", code=130)
     except Interrupted as interruption:
         code = int(str(interruption.code))
         name = signal.Signals(code - 128).name
-        command = shlex.join(["llpp", *arguments])
-        fail(f"interrupted ({name}); finished work is kept, run the same command again to resume: {command}", code)
+        fail(f"interrupted ({name}){explain_resuming(verb, arguments)}", code)
+
+
+def explain_resuming(verb: str, arguments: list[str]) -> str:
+    """Say with which command an interrupted run or sweep goes on; nothing about other verbs."""
+    if verb != "run":
+        return ""
+    kept = "; finished work is kept, run the same command again to resume"
+    # torchrun has the first part of the command, and this process does not know it
+    if "TORCHELASTIC_RUN_ID" in os.environ:
+        return kept
+    started_as_module = Path(sys.argv[0]).name == "__main__.py"
+    program = [Path(sys.executable).name, "-m", "llpp"] if started_as_module else ["llpp"]
+    return f"{kept}: {shlex.join([*program, *arguments])}"
 
 
 def fail(message: str, code: int = 2) -> NoReturn:

@@ -5,6 +5,7 @@ import os
 import signal
 import sys
 import threading
+import time
 from pathlib import Path
 
 from hydra.core.hydra_config import HydraConfig
@@ -48,6 +49,8 @@ def run_single_job(cfg: DictConfig) -> None:
 def run_sweep_job(cfg: DictConfig) -> None:
     """Run a config as a job of a sweep: record how it ended, and return even if it failed."""
     run_dir = Path(cfg.paths.run_dir)
+    since = time.monotonic()
+    sweep.announce_job(cfg.paths.run_dir)
     try:
         outcome = run_unless_done(cfg)
     except LlppError as error:
@@ -65,7 +68,7 @@ def run_sweep_job(cfg: DictConfig) -> None:
             os._exit(stop_request.code if isinstance(stop_request.code, int) else 1)
         raise
     else:
-        sweep.record_outcome(run_dir, outcome)
+        sweep.record_outcome(run_dir, outcome, seconds=time.monotonic() - since)
 
 
 def abort_torchrun_job(run_dir: str, error: Exception) -> None:

@@ -14,6 +14,7 @@ import numpy as np
 import pytorch_lightning as pl
 import torch
 from numpy.typing import NDArray
+from pytorch_lightning.accelerators import CPUAccelerator
 from torch import Tensor
 
 from llpp.acquisition.base import Acquisition
@@ -48,7 +49,9 @@ def check_network(module: LearningLossModule, trainer: pl.Trainer, crop: PersonC
     Raises:
         ConfigError: a part fails, or returns something of another kind or shape than its contract says.
     """
-    device = trainer.strategy.root_device
+    device = torch.device("cpu")
+    if not isinstance(trainer.accelerator, CPUAccelerator):
+        device = trainer.strategy.root_device
     precision = trainer.precision_plugin
     precision.convert_module(module).to(device)
     generators = [device] if device.type == "cuda" else []
