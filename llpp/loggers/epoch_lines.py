@@ -7,7 +7,7 @@ from typing import cast
 
 import pytorch_lightning as pl
 
-from llpp.rounds.time_left import format_duration
+from llpp.loggers.epoch_clock import EpochClock
 from llpp.training.module import LearningLossModule
 
 log = logging.getLogger(__name__)
@@ -20,15 +20,13 @@ class EpochLines(pl.Callback):
 
     def __init__(self, every: int | None = 5) -> None:
         self.every = every
-        self.since = 0.0  # when this process began with the round
-        self.first_epoch = 0  # with which it began, from 0
-        self.last_line = 0.0
+        self.clock = EpochClock()
+        self.last_line = 0.0  # when it was logged, or the round was begun
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Begin to measure; a resumed round begins later than with its first epoch."""
-        self.since = time.monotonic()
-        self.last_line = self.since
-        self.first_epoch = trainer.current_epoch
+        """Begin to measure."""
+        self.clock.start(trainer.current_epoch)
+        self.last_line = time.monotonic()
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Log the run, the round, the epoch, its loss, and how long the others will take."""
@@ -45,9 +43,9 @@ class EpochLines(pl.Callback):
         loss = trainer.callback_metrics.get(f"train/{name}")
         if loss is not None:
             parts.append(f"{name.replace('_', ' ')} {float(loss):.3f}")
-        if epoch < epochs:
-            per_epoch = (now - self.since) / (epoch - self.first_epoch)
-            parts.append(f"last epoch in about {format_duration(per_epoch * (epochs - epoch))}")
+        time_left = self.clock.describe(epoch, epochs)
+        if time_left is not None:
+            parts.append(time_left)
         log.info("%s", " · ".join(parts))
 
     def _is_due(self, epoch: int, epochs: int, now: float) -> bool:

@@ -44,7 +44,7 @@ def test_without_a_terminal_a_round_of_many_epochs_takes_ten_lines(tmp_path, cap
 def test_a_bar_counts_epochs_from_1_to_n(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr("llpp.loggers.progress.has_own_terminal", lambda: True)
     loop.run_rounds(tiny(tmp_path, "callbacks=default", "rounds=1", "trainer.max_epochs=3"))
-    assert "round 0 · epoch 3/3" in capsys.readouterr().out
+    assert "round 0 · epoch 3/3 · last epoch in about " in capsys.readouterr().out
 
 
 def test_lines_come_as_often_as_asked_for_and_after_a_long_silence():
