@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from pytorch_lightning.accelerators import CPUAccelerator
 from torch import Tensor
 
-from llpp.acquisition.base import Acquisition
+from llpp.acquisition.base import NEEDS, Acquisition
 from llpp.backbones.base import Backbone
 from llpp.data.crop_dataset import to_tensors
 from llpp.data.person_crop import PersonCrop
@@ -32,7 +32,7 @@ from llpp.rounds.selection import check_chosen
 from llpp.settings import Settings
 from llpp.tasks.base import Task
 from llpp.training.module import LearningLossModule
-from llpp.types import Batch, Candidates, Output, PlacedCrops
+from llpp.types import Batch, Candidates, Features, Output, PlacedCrops
 
 IMAGES = 3  # in the made batch
 CANDIDATES = 32  # of the acquisition, at most
@@ -105,11 +105,12 @@ def _check_backbone(backbone: Backbone, pixels: Tensor, outputs: int) -> Output:
         call.expect_shape(raw, heatmaps, "raw", "images, stacks, outputs, height, width")
     if output.stride != stride:
         raise call.refuse(f"stride={output.stride}", f"{stride}, its heatmap_stride")
-    penultimate = output.features.penultimate
-    size = (
-        tuple(penultimate.shape[2:]) if isinstance(penultimate, Tensor) and penultimate.ndim == 4 else (height, width)
-    )
-    call.expect_shape(penultimate, (images, backbone.penultimate_channels, *size), "features.penultimate")
+    if not isinstance(output.features, Features):
+        raise call.refuse(f"{_describe(output.features)} as features", "Features")
+    maps = output.features.penultimate
+    channels = backbone.penultimate_channels
+    if not isinstance(maps, Tensor) or maps.ndim != 4 or maps.shape[:2] != (images, channels):
+        raise call.refuse(f"features.penultimate {_describe(maps)}", f"({images}, {channels}, height, width)")
     pyramid = output.features.pyramid
     if sorted(pyramid) != sorted(backbone.feature_channels):
         published = f"{sorted(backbone.feature_channels)}, as in its feature_channels"
@@ -127,7 +128,9 @@ def _check_task(task: Task, output: Output, batch: Batch) -> tuple[Tensor, dict[
     with call.explain_failure():
         losses, known = task.compute_losses(output, batch)
     call.expect_shape(losses, (IMAGES,), "losses")
-    call.expect_shape(known, (IMAGES,), "whether there was something to compare")
+    call.expect_shape(known, (IMAGES,), "the mask of what could be compared")
+    if known.dtype != torch.bool:
+        raise call.refuse(f"a mask of {known.dtype}", "torch.bool")
 
     call = _Call("task", task, "predict")
     with call.explain_failure():
@@ -218,16 +221,18 @@ def check_acquisition(
     columns: dict[str, NDArray[np.float32]] = {}
     for name in sorted(acquisition.needs):
         columns[name] = rng.random((count, *shapes[name]), dtype=np.float32)
-        # The columns of a run are written to a file afterwards: a selection must leave them as they are.
-        columns[name].flags.writeable = False
-    general: dict[str, Any] = {}
-    for name in ("predicted_loss", "true_loss", "embedding", "labelled_embedding"):
-        if name in columns:
-            general[name] = columns.pop(name)
+    before = {name: values.copy() for name, values in columns.items()}
+    general: dict[str, Any] = {name: columns[name] for name in NEEDS & set(columns)}
+    others = {name: columns[name] for name in set(columns) - NEEDS}
     budget = min(settings.budget, BUDGET)
-    with _Call("acquisition", acquisition, "select").explain_failure():
-        chosen = acquisition.select(Candidates(ids, **general, columns=columns), budget, rng)
+    call = _Call("acquisition", acquisition, "select")
+    with call.explain_failure():
+        chosen = acquisition.select(Candidates(ids, **general, columns=others), budget, rng)
     check_chosen(acquisition, chosen, ids, budget)
+    for name, values in columns.items():
+        # The scores of a run are written to a file after the selection.
+        if not np.array_equal(values, before[name]):
+            raise call.refuse(f"candidates with another {name}", "them to stay as they are; let it work on a copy")
 
 
 def check_oracle(oracle: Oracle, dataset: AnyDataset) -> None:
