@@ -10,8 +10,10 @@ STAMP  := $(VENV)/.installed-gpu$(GPU)
 # The CPU build has a version of its own, so that pip cannot take the large CUDA build for it. macOS has one build only.
 ifeq ($(GPU)$(shell uname -s),0Linux)
 TORCH_REQUIREMENT := torch==$(TORCH)+cpu --extra-index-url https://download.pytorch.org/whl/cpu
+TORCH_BUILD := its build for CPUs (190 MB)
 else
 TORCH_REQUIREMENT := torch==$(TORCH)
+TORCH_BUILD := the build of PyPI (with NVIDIA's libraries gigabytes)
 endif
 # Each process begins with one half of the tests and takes over what the other has left.
 SIDE_BY_SIDE := -n 2 --dist worksteal --durations=15
@@ -28,11 +30,15 @@ install: $(STAMP) ## make .venv with pinned versions (GPU=1 for the CUDA build o
 $(STAMP): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(0 if (3, 11) <= v[:2] < (3, 14) else \
 	  f"llpp needs Python 3.11 to 3.13, $(PYTHON) is {v[0]}.{v[1]}; set PYTHON=python3.12, for example")'
-	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --retries 2 $(TORCH_REQUIREMENT)
-	$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[wandb,tensorboard,sweep,test,dev]"
+	@echo "install, 1 of 3: a virtual environment in $(VENV)"
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@echo "install, 2 of 3: torch $(TORCH), $(TORCH_BUILD); pip says nothing until it is there, which may take minutes"
+	@$(BIN)/python -m pip install --quiet --retries 2 $(TORCH_REQUIREMENT)
+	@echo "install, 3 of 3: llpp in place, its extras, and what tests and lint need (versions of constraints.txt; minutes)"
+	@$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[wandb,tensorboard,sweep,test,dev]"
 	@rm -f $(VENV)/.installed-*
 	@touch $@
+	@echo "install: done; $(BIN)/llpp --help says what there is"
 
 demo: $(STAMP) ## the main job on drawn figures: learned selection beside random, then the report (< 5 minutes)
 	$(QUIET) $(BIN)/llpp run -m experiment=demo acquisition=predicted_loss,random seed=0,1 \

@@ -37,3 +37,16 @@ def expect(fits: bool, name: str, value: object, expected: str) -> None:
     """Raise ConfigError about the setting `name` unless its value `fits`."""
     if not fits:
         raise ConfigError(f"{name}={value!r} is invalid; expected {expected}")
+
+
+def join_lines(text: str) -> str:
+    """Put a message of several lines on one, with semicolons where a line does not end a sentence."""
+    joined = ""
+    for line in text.splitlines():
+        words = " ".join(line.split())
+        if not words:
+            continue
+        if joined:
+            joined += " " if joined.endswith((".", ":", "?", ";")) else "; "
+        joined += words
+    return joined

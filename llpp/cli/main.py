@@ -7,6 +7,7 @@ import os
 import shlex
 import signal
 import sys
+import traceback
 from collections.abc import Callable
 from pathlib import Path
 from typing import NoReturn
@@ -72,19 +73,16 @@ def run_command_line(arguments: list[str]) -> NoReturn:
         with storage.explain_os_errors():
             code = VERBS[verb](arguments[1:])
     except LlppError as error:
-        if os.environ.get("HYDRA_FULL_ERROR") and isinstance(error.__cause__, OSError):
-            raise
+        # Hydra's switch for debugging; sentences about plug-ins name it
+        if os.environ.get("HYDRA_FULL_ERROR"):
+            traceback.print_exception(error)
         fail(str(error))
     except KeyboardInterrupt:
-        fail("interrupted", code=130)
+        fail(f"interrupted{explain_resuming(verb, arguments)}", code=130)
     except Interrupted as interruption:
         number = int(str(interruption.code)) - 128
         name = signal.Signals(number).name
-        command = shlex.join(["llpp", *arguments])
-        fail(
-            f"interrupted ({name}); finished work is kept, run the same command again to resume: {command}",
-            code=128 + number,
-        )
+        fail(f"interrupted ({name}){explain_resuming(verb, arguments)}", code=128 + number)
     sys.exit(code)
 
 
@@ -94,6 +92,19 @@ def check_current_folder() -> None:
         Path.cwd()
     except OSError as error:
         fail(f"the current folder cannot be used: {error.strerror}; it was deleted or moved: cd to one that exists")
+
+
+def explain_resuming(verb: str, arguments: list[str]) -> str:
+    """Say with which command an interrupted run or sweep goes on; nothing about other verbs."""
+    if verb != "run":
+        return ""
+    kept = "; finished work is kept, run the same command again to resume"
+    # torchrun has the first part of the command, and this process does not know it
+    if "TORCHELASTIC_RUN_ID" in os.environ:
+        return kept
+    started_as_module = Path(sys.argv[0]).name == "__main__.py"
+    program = [Path(sys.executable).name, "-m", "llpp"] if started_as_module else ["llpp"]
+    return f"{kept}: {shlex.join([*program, *arguments])}"
 
 
 def fail(message: str, code: int = 2) -> NoReturn:

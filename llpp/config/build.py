@@ -32,13 +32,17 @@ from llpp.data.datamodule import PoolDataModule
 from llpp.data.image_preparation import ImagePreparation
 from llpp.data.person_crop import PersonCrop
 from llpp.datasets.base import AnyDataset
+from llpp.datasets.contract import check_first_image
 from llpp.distributed import collectives
 from llpp.errors import ConfigError, expect
 from llpp.heads.base import FeatureSpec, LossHead
 from llpp.inference.performance import Performance, keep_memory
 from llpp.loggers.wandb_logger import WandbRun
+from llpp.objectives.base import Objective
 from llpp.oracles.base import Oracle
+from llpp.plug_in_errors import name_class
 from llpp.redaction import redact
+from llpp.rounds import plug_in_check
 from llpp.rounds.run import Publisher, Run, RunData
 from llpp.run_dir.checkpoints import AtomicCheckpointIO
 from llpp.setting_rules import check_setting
@@ -67,6 +71,7 @@ def build_run(cfg: DictConfig, gpu: int | None = None, dataset: AnyDataset | Non
 
     dataset = dataset or make_dataset(cfg)
     task = make_task(cfg, dataset)
+    check_kind(task, Task, "task")
     for remark in task.check_mirroring(cfg.augmentation.get("flip") or 0.0):
         log.info("%s: %s", cfg.paths.run_dir, remark)
     crops = build_crop_cache.build_crop_cache(cfg, dataset) if cfg.crop.cache else None
@@ -80,7 +85,11 @@ def build_run(cfg: DictConfig, gpu: int | None = None, dataset: AnyDataset | Non
     check_kind(oracle, Oracle, "oracle")
     _check_needs(acquisition, task, oracle)
     make_module = partial(build_module, cfg, dataset, task, images)
-    _check_training(cfg, make_module, task, gpu)
+    module, trainer = _check_training(cfg, make_module, task, gpu)
+    check_first_image(dataset)
+    shapes = plug_in_check.check_network(module, trainer, PersonCrop(cfg.crop.size, cfg.crop.padding))
+    plug_in_check.check_acquisition(make(cfg.acquisition), dataset, settings, shapes)
+    plug_in_check.check_oracle(oracle, dataset)
 
     plain = to_plain(cfg)
     plain["dataset"] = add_decided_settings(plain["dataset"], dataset.decided)
@@ -134,6 +143,9 @@ def build_module(
     """A fresh module; the backbone is made first, so one seed gives it the same weights under any head."""
     backbone: Backbone = make(cfg.backbone, outputs=dataset.records.labels.outputs)
     check_kind(backbone, Backbone, "backbone")
+    for name in ("feature_channels", "penultimate_channels", "size_multiple"):
+        if not hasattr(backbone, name):
+            raise ConfigError(f"backbone {name_class(backbone)} publishes no {name}; set self.{name} in __init__")
     task.check_backbone(backbone)
     backbone.check_size(cfg.crop.size)
     spec = FeatureSpec(backbone.feature_channels, backbone.penultimate_channels, cfg.crop.size)
@@ -142,12 +154,14 @@ def build_module(
         with hydra_errors_as_config_errors():
             head = make(cfg.head)(spec=spec)
         check_kind(head, LossHead, "head")
+    objective = make(cfg.objective)
+    check_kind(objective, Objective, "objective")
     compiled = _build_compilation(cfg)
     compiled.prepare(backbone)
     return LearningLossModule(
         backbone=backbone,
         head=head,
-        objective=make(cfg.objective),
+        objective=objective,
         task=task,
         images=images,
         optimizer=make(cfg.optimizer),
@@ -175,6 +189,11 @@ def _set_up_process(cfg: DictConfig) -> Performance:
 
 def _check_needs(acquisition: Acquisition, task: Task, oracle: Oracle) -> None:
     """Raise ConfigError if an acquisition needs what the task does not predict, or losses that are not known."""
+    if not isinstance(acquisition.needs, frozenset | set):
+        raise ConfigError(
+            f"acquisition {type(acquisition).__name__} has needs={acquisition.needs!r}, expected a set of names, as "
+            'in frozenset({"predicted_loss"})'
+        )
     if "true_loss" in acquisition.needs and not oracle.knows_pool:
         raise ConfigError(
             f"acquisition {type(acquisition).__name__} needs the labels of all images, and oracle "
@@ -192,7 +211,7 @@ def _check_needs(acquisition: Acquisition, task: Task, oracle: Oracle) -> None:
 
 def _check_training(
     cfg: DictConfig, make_module: Callable[[RoundPart], LearningLossModule], task: Task, gpu: int | None
-) -> None:
+) -> tuple[LearningLossModule, pl.Trainer]:
     """Make a module, optimiser, schedule and trainer once, so that their mistakes end the run before it begins."""
     has_gpu = torch.cuda.is_available() or torch.backends.mps.is_available()
     if cfg.trainer.accelerator in ("gpu", "cuda") and not has_gpu:
@@ -207,9 +226,10 @@ def _check_training(
         if module.scheduler_factory is not None:
             module.scheduler_factory(optimizer, 100)
         try:
-            _build_trainer(cfg, task, [], gpu, "", Path(cfg.paths.run_dir), "", True)
+            trainer = _build_trainer(cfg, task, [], gpu, "", Path(cfg.paths.run_dir), "", True)
         except MisconfigurationException as error:
             raise ValueError(str(error)) from error
+    return module, trainer
 
 
 def _collect_decided_settings(cfg: DictConfig) -> dict[str, Any]:

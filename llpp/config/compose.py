@@ -14,7 +14,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from llpp.errors import ConfigError, LlppError
+from llpp.config import extras
+from llpp.errors import ConfigError, LlppError, join_lines
 from llpp.run_dir import older_runs
 
 if TYPE_CHECKING:
@@ -255,6 +256,9 @@ def _explain_unknown_choice(error: Exception, path: str, options: Sequence[str])
     parent = re.match("In '(.+?)': ", str(error))
     place = parent[0] if parent is not None and parent[1] != CONFIG_NAME else ""
     group, _, choice = path.rpartition("/")
+    uninstalled = extras.explain_missing_launcher(group, choice)
+    if uninstalled is not None:
+        return uninstalled
     similar = difflib.get_close_matches(choice, options, 1)
     question = f"; did you mean {similar[0]}?" if similar else "."
     return f"{place}Could not find '{path}'{question} Available options in '{group}': {', '.join(options)}"
@@ -331,16 +335,3 @@ def drop_origin(text: str) -> str:
     for beginning in ("Config search path", "provider=", "full_key:"):
         text = text.partition(beginning)[0]
     return text
-
-
-def join_lines(text: str) -> str:
-    """Put a message of several lines on one, with semicolons where a line does not end a sentence."""
-    joined = ""
-    for line in text.splitlines():
-        words = " ".join(line.split())
-        if not words:
-            continue
-        if joined:
-            joined += " " if joined.endswith((".", ":", "?", ";")) else "; "
-        joined += words
-    return joined

@@ -33,6 +33,7 @@ NON_RESULT_SETTINGS = (
 # Callbacks that only show; any other may change what is trained.
 DISPLAY_CALLBACKS = (
     "llpp.loggers.epoch_lines",
+    "llpp.loggers.progress",
     "pytorch_lightning.callbacks.RichProgressBar",
     "pytorch_lightning.callbacks.TQDMProgressBar",
     "pytorch_lightning.callbacks.RichModelSummary",

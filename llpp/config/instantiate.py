@@ -4,14 +4,13 @@ What goes wrong in a plug-in is explained in one sentence: the plug-in, the exce
 arose.
 """
 
+import difflib
 import importlib
+import pkgutil
 import re
-import sysconfig
-import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 import hydra
@@ -20,20 +19,20 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from llpp.config.compose import drop_origin, join_lines
+from llpp.config.compose import drop_origin
+from llpp.config.extras import find_advice
 from llpp.config.trusted_targets import check_targets
 from llpp.datasets.base import AnyDataset, ImageDataset
-from llpp.errors import ConfigError, LlppError
+from llpp.datasets.contract import check_records
+from llpp.errors import ConfigError, LlppError, join_lines
+from llpp.plug_in_errors import Location, explain_exception, find_location, list_frames, name_class
 from llpp.run_dir.config_file import read_config
 
 if TYPE_CHECKING:
     # A task imports torch, which takes seconds.
     from llpp.tasks.base import Task
 
-LLPP = Path(__file__).parents[1]
 HYDRA = Path(hydra.__file__).parent
-STANDARD_LIBRARY = Path(sysconfig.get_path("stdlib"))
-TRACEBACK_HINT = "set HYDRA_FULL_ERROR=1 to see the traceback"
 
 
 def make(node: Any, **extra: Any) -> Any:
@@ -48,10 +47,9 @@ def check_kind(part: Any, kind: type, group: str) -> None:
         return
     if isinstance(part, dict):
         raise ConfigError(f"{group} has no _target_; write `_target_: module.Class` into its YAML file")
-    found = f"{type(part).__module__}.{type(part).__qualname__}"
     raise ConfigError(
-        f"{group}: {found} is no {kind.__name__}; derive it from {kind.__module__}.{kind.__qualname__}, or name "
-        "another class in its YAML file"
+        f"{group}: {name_class(part)} is no {kind.__name__}; derive it from {kind.__module__}.{kind.__qualname__}, "
+        "or name another class in its YAML file"
     )
 
 
@@ -89,28 +87,71 @@ def _convert_instantiation_error(error: InstantiationException) -> LlppError:
     key = re.search("full_key: (.+)", message)
     name = f"{key[1]}: {target[1]}" if key else target[1]
     if message.startswith("Error locating target"):
-        return ConfigError(f"{name} cannot be imported: {_explain_import_error(error.__cause__)}")
+        return ConfigError(f"{name} cannot be imported: {_explain_import_error(target[1], error.__cause__)}")
     return ConfigError(f"{name} cannot be built: {_explain_exception(error.__cause__)}")
 
 
-def _explain_import_error(error: BaseException) -> str:
+def _explain_import_error(target: str, error: BaseException) -> str:
     """Explain an ImportError of Hydra, which wraps the exception that importing a target has raised."""
     original = error.__cause__
     if original is None:
         return join_lines(str(error))
     # no code of the plug-in is involved: its module, or the class in it, does not exist
-    question = re.search("Are you sure that .+", str(error))
     is_missing = isinstance(original, ModuleNotFoundError | AttributeError) and not _list_frames_in_target(original)
-    if question is not None and is_missing:
-        return f"{type(original).__name__}: {join_lines(str(original))}. {question[0]}"
+    if is_missing:
+        return _explain_missing_target(target)
     return _explain_exception(original)
+
+
+def _explain_missing_target(target: str) -> str:
+    """Say which part of `package.module.Class` does not exist, and what may have been meant."""
+    path, *names = target.split(".")
+    try:
+        owner: Any = importlib.import_module(path)
+    except ModuleNotFoundError:
+        return f"No module named {path!r}: {_ask_about_python_path(path)}"
+    for name in names:
+        part = _find_part(owner, f"{path}.{name}")
+        if part is None:
+            similar = difflib.get_close_matches(name, _list_names(owner), n=1)
+            question = f"; did you mean {path}.{similar[0]}?" if similar else ""
+            return f"{path} has no {name}{question}"
+        owner = part
+        path = f"{path}.{name}"
+    return f"{target} is nothing that can be called"
+
+
+def _find_part(owner: Any, path: str) -> Any:
+    """Return the class or module of this full name, which `owner` should have; None if it has not."""
+    name = path.rpartition(".")[2]
+    if hasattr(owner, name):
+        return getattr(owner, name)
+    try:
+        return importlib.import_module(path)
+    except ModuleNotFoundError:
+        return None
+
+
+def _ask_about_python_path(module: str) -> str:
+    """Ask where a module is that Python does not find; its file may be where the command was started."""
+    if Path(f"{module}.py").exists() or Path(module).is_dir():
+        return f"it is in {Path.cwd()}, which is not on PYTHONPATH; start with PYTHONPATH=. llpp run …"
+    return "is its folder on PYTHONPATH? Start with PYTHONPATH=FOLDER llpp run …"
+
+
+def _list_names(owner: Any) -> list[str]:
+    """List what a module or class has: its public names, and the modules of a package."""
+    names = [name for name in dir(owner) if not name.startswith("_")]
+    for module in pkgutil.iter_modules(getattr(owner, "__path__", ())):
+        names.append(module.name)
+    return names
 
 
 def _explain_late_error(error: Exception) -> str:
     """Explain an exception from a late call, of which Hydra does not say the target."""
     if isinstance(error, ValueError) and not _list_frames_in_target(error):
         return join_lines(str(error))
-    location = _find_location(error)
+    location = find_location(_list_frames_in_target(error))
     if location is None:
         return _explain_exception(error)
     frame, _ = location
@@ -119,46 +160,28 @@ def _explain_late_error(error: Exception) -> str:
 
 
 def _explain_exception(error: BaseException) -> str:
-    """Name the exception, its text, and the file and line where it arose."""
-    kind = type(error).__name__
-    if isinstance(error, SyntaxError) and error.filename:
-        return f"{kind}: {error.msg} ({error.filename}, line {error.lineno})"
-    text = join_lines(str(error))
+    """Name the exception, its text, and the file and line where it arose; or what has to be installed."""
+    advice = find_advice(error)
+    if advice is not None:
+        return advice
+    frames = _list_frames_in_target(error)
     # no code of the target has run: Python refused the call, and says which class and which argument
-    if isinstance(error, TypeError) and not _list_frames_in_target(error):
-        return f"{text}; fix its settings or its YAML file"
-    location = _find_location(error)
-    if location is None:
-        return f"{kind}: {text}"
-    frame, line = location
-    return f"{kind}: {text} ({frame.f_code.co_filename}, line {line}); {TRACEBACK_HINT}"
+    if isinstance(error, TypeError) and not frames:
+        text = join_lines(str(error))
+        remedy = "write it" if "abstract method" in text else "fix its settings or its YAML file"
+        return f"{text}; {remedy}"
+    explained = explain_exception(error, frames)
+    if isinstance(error, ModuleNotFoundError) and error.name is not None:
+        return f"{explained}; install {error.name.split('.')[0]}, or put its folder on PYTHONPATH"
+    return explained
 
 
-def _find_location(error: BaseException) -> tuple[FrameType, int] | None:
-    """Find the innermost frame in the user's code, and its line; in llpp's own where there is none of the user's."""
-    llpp_location = None
-    for frame, line in reversed(_list_frames_in_target(error)):
-        path = Path(frame.f_code.co_filename)
-        is_installed = "site-packages" in path.parts or "dist-packages" in path.parts
-        if is_installed or STANDARD_LIBRARY in path.parents:
-            continue
-        if LLPP not in path.parents:
-            return frame, line
-        if llpp_location is None:
-            llpp_location = frame, line
-    return llpp_location
-
-
-def _list_frames_in_target(error: BaseException) -> list[tuple[FrameType, int]]:
+def _list_frames_in_target(error: BaseException) -> list[Location]:
     """List the frames below Hydra's, outermost first, each with its line; empty if Hydra called nothing."""
-    frames: list[tuple[FrameType, int]] = []
+    frames: list[Location] = []
     is_below_hydra = False
-    for frame, line in traceback.walk_tb(error.__traceback__):
-        path = frame.f_code.co_filename
-        # imports, and code without a file, such as the __init__ of a dataclass
-        if path.startswith("<") or path == importlib.__file__:
-            continue
-        if HYDRA in Path(path).parents:
+    for frame, line in list_frames(error):
+        if HYDRA in Path(frame.f_code.co_filename).parents:
             is_below_hydra = True
             frames = []
         elif is_below_hydra:
@@ -180,6 +203,7 @@ def instantiate_dataset(node: DictConfig) -> AnyDataset:
     """Build the dataset of a config's node."""
     dataset: AnyDataset = make(node)
     check_kind(dataset, ImageDataset, "dataset")
+    check_records(dataset)
     # A split may also be empty by mistake; only dataset.val=0 or dataset.test=0 says that it is wanted so.
     dataset.empty_splits = frozenset(split for split in ("val", "test") if node.get(split) == 0)
     return dataset

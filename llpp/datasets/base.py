@@ -148,10 +148,12 @@ class ImageDataset(ABC, Generic[LabelsT]):
 
         def try_loading(row: int) -> tuple[int, str] | None:
             try:
-                self.load(row)
+                problem = describe_wrong_image(self.load(row))
             except DataError as error:
                 return row, str(error)
-            return None
+            if problem is None:
+                return None
+            return row, f"{type(self).__name__}.load({row}) returned {problem}"
 
         bad: dict[int, str] = {}
         remaining = iter(rows)
@@ -159,6 +161,16 @@ class ImageDataset(ABC, Generic[LabelsT]):
             while batch := list(islice(remaining, READ_BATCH)):
                 bad.update(problem for problem in pool.map(try_loading, batch) if problem)
         return bad
+
+
+def describe_wrong_image(image: object) -> str | None:
+    """Say what a dataset has loaded instead of pixels, and what is expected; None if they are pixels."""
+    expected = "expected uint8 of shape (H, W, 3), RGB"
+    if not isinstance(image, np.ndarray):
+        return f"a {type(image).__name__}, {expected}"
+    if image.dtype == np.uint8 and image.ndim == 3 and image.shape[2] == 3:
+        return None
+    return f"{image.dtype} of shape {image.shape}, {expected}"
 
 
 AnyDataset = ImageDataset[Any]

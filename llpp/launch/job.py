@@ -5,6 +5,7 @@ import os
 import signal
 import sys
 import threading
+import time
 from pathlib import Path
 
 from hydra.core.hydra_config import HydraConfig
@@ -58,6 +59,8 @@ def run_single_job(cfg: DictConfig) -> None:
 def run_sweep_job(cfg: DictConfig) -> None:
     """Run a config as a job of a sweep: record how it ended, and return even if it failed."""
     run_dir = Path(cfg.paths.run_dir)
+    since = time.monotonic()
+    sweep.announce_job(cfg.paths.run_dir)
     try:
         with storage.explain_os_errors():
             outcome = run_unless_done(cfg)
@@ -76,7 +79,7 @@ def run_sweep_job(cfg: DictConfig) -> None:
             os._exit(stop_request.code if isinstance(stop_request.code, int) else 1)
         raise
     else:
-        sweep.record_outcome(run_dir, outcome)
+        sweep.record_outcome(run_dir, outcome, seconds=time.monotonic() - since)
 
 
 def abort_torchrun_job(run_dir: str, error: Exception) -> None:
@@ -155,8 +158,8 @@ def run_in_process(cfg: DictConfig, gpu: int | None = None) -> str:
     if not is_rank_zero:
         # Rank 0 reports the progress of all.
         logging.getLogger().setLevel(logging.WARNING)
-    run = build.build_run(cfg, gpu, data)
     with out_of_memory.explain_resource_errors(cfg.data, cfg.crop.size):
+        run = build.build_run(cfg, gpu, data)
         state = loop.run_rounds(run)
     log.info("%s: %d rounds done", cfg.paths.run_dir, len(state.rounds))
     if cfg.report.write and is_rank_zero:

@@ -2,6 +2,7 @@
 
 import datetime
 import json
+import logging
 import os
 import re
 import tempfile
@@ -18,10 +19,11 @@ from omegaconf.errors import OmegaConfBaseException
 
 from llpp.errors import LlppError
 from llpp.files import lock_file, replace_text
-from llpp.launch import launcher
+from llpp.launch import launcher, sweep_progress
 from llpp.redaction import redact, redact_arguments, redact_text
 from llpp.run_dir.state import load_state
 
+log = logging.getLogger(__name__)
 # Environment variable with the path of the journal: the file in which the jobs of one sweep, also those in other
 # processes, record how they ended.
 JOURNAL_VARIABLE = "LLPP_SWEEP"
@@ -44,6 +46,7 @@ class SweepJournal(Callback):
             from llpp.launch import joblib_workers
 
             joblib_workers.watch_parent()
+        sweep_progress.start_plan(config)
 
     def on_job_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Hide secrets in multirun.yaml; Hydra calls this before each job, when it has written that file."""
@@ -63,7 +66,20 @@ def hide_secrets(path: Path) -> None:
             replace_text(path, OmegaConf.to_yaml(OmegaConf.create(safe)))
 
 
-def record_outcome(run_dir: Path, outcome: str, reason: str | None = None, leave: bool = True) -> None:
+def announce_job(run_dir: str) -> None:
+    """Log which job of the sweep begins, and how long all of them will take."""
+    # Rank 0 speaks for all processes of a job.
+    if os.environ.get("RANK", "0") != "0":
+        return
+    ended = sweep_progress.read_journal(Path(os.environ.get(JOURNAL_VARIABLE, "")))
+    line = sweep_progress.describe_job(run_dir, ended)
+    if line is not None:
+        log.info("%s", line)
+
+
+def record_outcome(
+    run_dir: Path, outcome: str, reason: str | None = None, leave: bool = True, seconds: float | None = None
+) -> None:
     """Add a job's outcome to the journal, and keep `failed.json` in its run directory up to date.
 
     Args:
@@ -71,6 +87,7 @@ def record_outcome(run_dir: Path, outcome: str, reason: str | None = None, leave
         outcome: `done`, `done before` or `failed`.
         reason: why it failed; None if it did not, which removes an earlier `failed.json`.
         leave: write the reason to `failed.json` as well.
+        seconds: how long the job took.
     """
     # Rank 0 records for all processes of a job. Outside torchrun the variable is another program's.
     if launcher.is_worker() and os.environ.get("RANK", "0") != "0":
@@ -80,7 +97,7 @@ def record_outcome(run_dir: Path, outcome: str, reason: str | None = None, leave
     # Errors are ignored: a full disk may be the reason of this failure, and must not end the other jobs.
     journal = os.environ.get(JOURNAL_VARIABLE)
     if journal:
-        line = json.dumps({"run": str(run_dir), "outcome": outcome, "reason": reason})
+        line = json.dumps({"run": str(run_dir), "outcome": outcome, "reason": reason, "seconds": seconds})
         with suppress(OSError), Path(journal).open("a", encoding="utf-8") as file:
             file.write(line + "\n")
     failed = run_dir / "failed.json"
@@ -119,6 +136,7 @@ def explain_lost_process() -> Iterator[None]:
 
 def summarise_jobs() -> list[str]:
     """Return lines about how the jobs of this process's sweep ended; empty outside a sweep. Removes the journal."""
+    sweep_progress.end_plan()
     journal = Path(os.environ.pop(JOURNAL_VARIABLE, ""))
     if not journal.is_file():
         return []

@@ -30,6 +30,7 @@ from llpp.rounds.preflight import (
 from llpp.rounds.run import Run
 from llpp.rounds.selection import Selection, select_from_pool
 from llpp.rounds.stopwatch import Stopwatch
+from llpp.rounds.time_left import describe_time_left
 from llpp.run_dir import layout
 from llpp.run_dir.lock import check_lock_held, lock_run_dir
 from llpp.run_dir.state import Round, RunState, compute_digest, load_state, save_state
@@ -238,7 +239,8 @@ def commit_round(run: Run, state: RunState, result: RoundResult) -> RunState:
     records.write_rounds(committed, run.directory)
     run.publisher.log_round(row)
     run.publisher.show(committed, run.data.task)
-    log.info("%s", records.format_round_line(run.directory, run.data.task, row, run.settings.rounds))
+    line = records.format_round_line(run.directory, run.data.task, row, run.settings.rounds)
+    log.info("%s%s", line, describe_time_left(row, run.settings))
     shortfall = records.describe_no_learning(result.number, run.data.task, result.test_scores, constant)
     if shortfall:
         log.info("%s", shortfall)

@@ -1,5 +1,6 @@
 """The second half of a round: score the unlabelled pool, select from it, measure what was selected."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -65,7 +66,7 @@ def select_from_pool(
     def choose_ids() -> list[str]:
         candidates = _build_candidates(ids, needs, pool_scores, labelled_embedding)
         chosen = acquisition.select(candidates, settings.budget, rng)
-        _check_chosen(acquisition, chosen, ids, settings.budget)
+        check_chosen(acquisition, chosen, ids, settings.budget)
         oracle.ask(chosen)
         return chosen
 
@@ -85,9 +86,15 @@ def _draw_subset(rows: NDArray[np.int64], size: int | None, rng: np.random.Gener
     return rows[np.sort(rng.choice(len(rows), size, replace=False))]
 
 
-def _check_chosen(acquisition: Acquisition, chosen: list[str], ids: Ids, budget: int) -> None:
+def check_chosen(acquisition: Acquisition, chosen: Sequence[str], ids: Ids, budget: int) -> None:
     """Raise ConfigError unless a plug-in has selected what it was asked for, before anything is written."""
     expected = min(budget, len(ids))
+    wrong = _describe_no_ids(chosen)
+    if wrong is not None:
+        raise ConfigError(
+            f"acquisition {type(acquisition).__name__} selected {wrong}; expected a list of {expected} ids such as "
+            f"{ids[0]!r}: fix its select()"
+        )
     names = Ids(chosen)
     strangers = np.flatnonzero(ids.find_rows(names) < 0)
     if len(strangers):
@@ -102,6 +109,16 @@ def _check_chosen(acquisition: Acquisition, chosen: list[str], ids: Ids, budget:
         f"acquisition {type(acquisition).__name__} selected {found}; expected {expected} distinct ids of its "
         f"{len(ids)} candidates: fix its select()"
     )
+
+
+def _describe_no_ids(chosen: object) -> str | None:
+    """Say what was selected if it is no sequence of ids."""
+    if not isinstance(chosen, list | tuple | np.ndarray | Ids):
+        return f"a {type(chosen).__name__}"
+    for item in chosen:
+        if not isinstance(item, str):
+            return f"{item!r}, a {type(item).__name__}"
+    return None
 
 
 def _build_candidates(

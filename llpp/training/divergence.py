@@ -52,7 +52,7 @@ class NonFiniteLossMonitor:
                 named = zip(self.names, values, strict=True)
                 details = ", ".join(f"{name} {value:.4g}" for name, value in named)
                 raise TrainingError(
-                    f"the loss is not finite in round {self.round_number}, epoch {epoch}, batch {batch} "
+                    f"the loss is not finite in round {self.round_number}, epoch {epoch + 1}, batch {batch + 1} "
                     f"({details}); {REMEDY}"
                 )
 
@@ -61,4 +61,6 @@ def check_weights(weights: Iterable[Tensor], round_number: int, epoch: int) -> N
     """Raise TrainingError unless all are finite: the last step of an epoch may spoil them after a finite loss."""
     real = [value for value in weights if value.is_floating_point()]
     if real and not math.isfinite(torch.nn.utils.get_total_norm(real).item()):
-        raise TrainingError(f"the weights are not finite at the end of round {round_number}, epoch {epoch}; {REMEDY}")
+        raise TrainingError(
+            f"the weights are not finite at the end of round {round_number}, epoch {epoch + 1}; {REMEDY}"
+        )

@@ -16,6 +16,7 @@ from helpers.command import Command
 from helpers.experiments import FIGURES, TINY, tiny
 from helpers.lsp_folders import change, folder
 
+from llpp.cli.main import explain_resuming
 from llpp.errors import ConfigError, DataError, StateError
 from llpp.rounds import loop
 from llpp.run_dir import lock
@@ -302,3 +303,20 @@ def test_two_processes_never_share_a_run_directory(tmp_path):
     assert second.returncode == 2 and f"shared is in use by process {first.pid} on" in second.stderr
     with lock.lock_run_dir(tmp_path / "shared"):  # a dead owner's directory is free at once
         assert (tmp_path / "shared/lock").read_text().startswith(f"process {os.getpid()} on")
+
+
+@pytest.mark.parametrize(
+    ("program", "verb", "environment", "advice"),
+    [
+        ("/usr/bin/llpp", "run", {}, ": llpp run 'name=a b' -m seed=0,1"),
+        ("/site/llpp/__main__.py", "run", {}, f": {Path(sys.executable).name} -m llpp run 'name=a b' -m seed=0,1"),
+        ("/site/llpp/__main__.py", "run", {"TORCHELASTIC_RUN_ID": "x"}, ""),
+    ],
+)
+def test_an_interruption_names_the_command_that_resumes(program, verb, environment, advice, monkeypatch):
+    monkeypatch.setattr(sys, "argv", [program])
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    said = explain_resuming(verb, ["run", "name=a b", "-m", "seed=0,1"])
+    assert said == f"; finished work is kept, run the same command again to resume{advice}"
+    assert explain_resuming("report", ["report", "runs"]) == ""

@@ -1,6 +1,5 @@
 """A broken plug-in is explained by its module, the exception, and the line of the user's file where it arose."""
 
-import re
 import sys
 
 import pytest
@@ -102,19 +101,36 @@ def refuse(target, late=False, **arguments):
 def test_a_module_that_cannot_be_imported(folder, target, file, line, exception, late):
     text = refuse(target, late)
     assert text.startswith(f"head: {target} cannot be imported: {exception} ({folder / file}, line {line})")
+    asks = text.endswith("; install no_such_library, or put its folder on PYTHONPATH")
+    assert asks == exception.startswith("ModuleNotFoundError")
 
 
 @pytest.mark.parametrize(
     ("target", "reason"),
     [
-        ("no_such_module.Head", "No module named 'no_such_module'. Are you sure that module 'no_such_module' is"),
-        ("sound.Haed", "No module named 'sound.Haed'; 'sound' is not a package. Are you sure that 'Haed' is import"),
-        ("sound.Head.Part", "type object 'Head' has no attribute 'Part'. Are you sure that 'Part' is an attribute"),
+        ("sound.Haed", "sound has no Haed; did you mean sound.Head?"),
+        ("sound.Head.Part", "sound.Head has no Part"),
+        ("package.prat.Head", "package has no prat; did you mean package.part?"),
+        ("llpp.heads.gap_fcc.GapFCHead", "llpp.heads has no gap_fcc; did you mean llpp.heads.gap_fc?"),
+        ("nowhere.Head", "No module named 'nowhere': is its folder on PYTHONPATH? Start with PYTHONPATH=FOLDER llpp"),
     ],
 )
-def test_a_target_that_does_not_exist(folder, target, reason):
-    text = refuse(target)
-    assert re.match(f"head: {target} cannot be imported: (ModuleNotFound|Attribute)Error: {re.escape(reason)}", text)
+def test_a_target_that_does_not_exist_is_named_with_what_may_have_been_meant(folder, target, reason):
+    (folder / "package/__init__.py").write_text("")
+    assert refuse(target).startswith(f"head: {target} cannot be imported: {reason}")
+
+
+def test_a_module_in_the_folder_of_the_command_is_pointed_out(tmp_path, monkeypatch):
+    (tmp_path / "middle_one.py").write_text("class Head: ...\n")
+    monkeypatch.chdir(tmp_path)
+    reason = f"it is in {tmp_path}, which is not on PYTHONPATH; start with PYTHONPATH=. llpp run …"
+    assert refuse("middle_one.Head").endswith(f"No module named 'middle_one': {reason}")
+
+
+def test_a_class_that_lacks_what_its_contract_asks_for_names_it(folder):
+    (folder / "half.py").write_text("from llpp.heads.base import LossHead\n\nclass Head(LossHead): ...\n")
+    text = refuse("half.Head")
+    assert "abstract class Head " in text and "forward" in text and text.endswith("; write it")
 
 
 @pytest.mark.parametrize(
@@ -192,3 +208,5 @@ def test_a_broken_plug_in_ends_the_command_with_one_sentence(tmp_path, text, lin
     (sentence,) = refused.stderr.splitlines()
     assert sentence.startswith(f"llpp: {reason}") and f"{tmp_path}/mine/tall.py, line {line})" in sentence
     assert not list(tmp_path.rglob("state.json"))
+    shown = llpp("run", *options, cwd=tmp_path, PYTHONPATH=str(tmp_path), HYDRA_FULL_ERROR="1").stderr
+    assert "Traceback" in shown and f'tall.py", line {line}' in shown and shown.splitlines()[-1].startswith("llpp: ")

@@ -31,8 +31,14 @@ def test_a_failed_job_stops_no_other_and_is_listed_at_the_end_and_the_same_comma
         assert line.startswith(f"failed: runs/s48/seed{seed}: crop.size=48 does not fit the backbone")
         reason = json.loads((runs / f"s48/seed{seed}/failed.json").read_text())["reason"]
         assert reason.startswith("crop.size=48 does not fit")
-    assert "Traceback" not in first.stderr
+    assert "Traceback" not in first.stderr and "Callback" not in first.stderr
     assert not list(runs.glob(".sweep*"))
+    begun = [line for line in first.stdout.splitlines() if line.startswith("job ")]
+    assert [line.partition(" · ")[0] for line in begun] == [
+        "job 1 of 4: runs/s32/seed0", "job 2 of 4: runs/s32/seed1", "job 3 of 4: runs/s48/seed0",
+        "job 4 of 4: runs/s48/seed1",
+    ]  # fmt: skip
+    assert [" · about " in line for line in begun] == [False, True, True, True]
 
     before = (runs / "s32/seed0/state.json").stat().st_mtime_ns
     again = llpp("run", "-m", *TINY, *FIGURES, *JOBS[:2], *JOBS[3:], "crop.size=32", cwd=tmp_path)
@@ -59,6 +65,9 @@ def test_launchers_run_jobs_in_their_own_processes_and_failures_are_listed(tmp_p
     assert "failed: runs/e0/seed0: trainer.max_epochs=0 is invalid; expected 1 or more" in done.stderr
     names = sorted(path.parent.parent.name for path in (tmp_path / "runs").rglob("state.json"))
     assert names == ["e1"]
+    if launcher == "joblib":
+        begun = sorted(line for line in done.stdout.splitlines() if line.startswith("job "))
+        assert begun == ["job 1 of 2: runs/e1/seed0", "job 2 of 2: runs/e0/seed0"]
 
 
 def test_no_two_jobs_have_one_gpu_and_the_third_waits(tmp_path):

@@ -199,7 +199,7 @@ def test_a_loss_that_is_not_finite_stops_with_its_place_and_keeps_the_last_commi
 
     with monkeypatch.context() as patch:
         patch.setattr(LearningLossModule, "training_step", training_step)
-        with pytest.raises(TrainingError, match=r"the loss is not finite in round 1, epoch 0, batch 0 "):
+        with pytest.raises(TrainingError, match=r"the loss is not finite in round 1, epoch 1, batch 1 "):
             loop.run_rounds(tiny(tmp_path))
     assert len(selections(tmp_path)) == 1
     loop.run_rounds(tiny(tmp_path))

@@ -146,7 +146,7 @@ def test_nothing_is_saved_after_a_loss_that_is_not_finite(tmp_path, monkeypatch)
         return per_image * (torch.nan if len(seen) == 5 else 1.0), has_target  # three batches are an epoch
 
     monkeypatch.setattr(PoseTask, "compute_losses", spoiled)
-    with pytest.raises(TrainingError, match=r"round 0, epoch 1, batch 1 \(train/pose_loss nan, "):
+    with pytest.raises(TrainingError, match=r"round 0, epoch 2, batch 2 \(train/pose_loss nan, "):
         loop.run_rounds(tiny(tmp_path, "trainer.log_every_n_steps=100", "rounds=1"))
     assert len(seen) == 6, "the epoch ends, and its end is not saved"
     kept = torch.load(tmp_path / "round_00/last.ckpt")
@@ -155,7 +155,7 @@ def test_nothing_is_saved_after_a_loss_that_is_not_finite(tmp_path, monkeypatch)
 
 def test_weights_that_the_last_step_spoilt_are_not_saved():
     check_weights([torch.ones(3), torch.tensor(7)], 0, 0)
-    with pytest.raises(TrainingError, match="the weights are not finite at the end of round 1, epoch 2; lower"):
+    with pytest.raises(TrainingError, match="the weights are not finite at the end of round 1, epoch 3; lower"):
         check_weights([torch.ones(3), torch.tensor([0.0, torch.inf])], 1, 2)
 
 

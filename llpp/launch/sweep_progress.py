@@ -1,0 +1,119 @@
+"""How far a sweep is: the number of each job, and how long the others will take.
+
+The process that starts a sweep leaves its plan in an environment variable, which the processes of its jobs inherit;
+how long jobs took is in the sweep's journal.
+"""
+
+import json
+import math
+import os
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from omegaconf import DictConfig, OmegaConf
+
+from llpp.loggers.own_terminal import SIDE_BY_SIDE
+from llpp.rounds.time_left import format_duration
+
+PLAN_VARIABLE = "LLPP_SWEEP_PLAN"
+BASIC_SWEEPER = "hydra._internal.core_plugins.basic_sweeper.BasicSweeper"
+BASIC_LAUNCHER = "hydra._internal.core_plugins.basic_launcher.BasicLauncher"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is known about a sweep when it starts."""
+
+    jobs: int | None  # None: the sweeper chooses as it goes
+    side_by_side: int | None  # jobs that run at the same time; None: a cluster decides
+    since: float  # when it started, seconds of the system's clock
+
+
+def start_plan(config: DictConfig) -> None:
+    """Leave the plan of a sweep, from its config with Hydra's part, for the processes of its jobs."""
+    plan = Plan(count_jobs(config), count_side_by_side(config.hydra.launcher), time.time())
+    os.environ[PLAN_VARIABLE] = json.dumps(asdict(plan))
+    os.environ.pop(SIDE_BY_SIDE, None)
+    if plan.side_by_side != 1:
+        os.environ[SIDE_BY_SIDE] = "1"
+
+
+def end_plan() -> None:
+    """Forget the plan; what this process runs next is no job of the sweep."""
+    os.environ.pop(PLAN_VARIABLE, None)
+    os.environ.pop(SIDE_BY_SIDE, None)
+
+
+def count_jobs(config: DictConfig) -> int | None:
+    """Count the combinations of a sweep; None if not Hydra's own sweeper makes the jobs."""
+    if config.hydra.sweeper._target_ != BASIC_SWEEPER:
+        return None
+    # unresolved: what jobs are named by is not known yet
+    overrides: Any = OmegaConf.to_container(config.hydra.overrides.task, resolve=False)
+    params: Any = OmegaConf.to_container(config.hydra.sweeper, resolve=False)
+    arguments = [f"{key}={value}" for key, value in (params["params"] or {}).items()]
+    arguments += overrides
+    # a later value for the same key replaces the earlier one
+    choices: dict[str, int] = {}
+    loader = GlobalHydra.instance().config_loader()
+    for override in OverridesParser.create(config_loader=loader).parse_overrides(arguments):
+        choices[override.get_key_element()] = 1
+        if override.is_discrete_sweep():
+            choices[override.get_key_element()] = len(list(override.sweep_string_iterator()))
+    return math.prod(choices.values())
+
+
+def count_side_by_side(launcher: Mapping[str, Any]) -> int | None:
+    """Count the jobs that a launcher runs at the same time on this machine; None if it hands them to a cluster."""
+    if launcher["_target_"] == BASIC_LAUNCHER:
+        return 1
+    if "n_jobs" not in launcher:
+        return None
+    wanted = launcher["n_jobs"] or 1
+    # joblib's way of saying all cores, and all but one
+    return int(wanted) if wanted > 0 else max(1, (os.cpu_count() or 1) + 1 + int(wanted))
+
+
+def describe_job(run_dir: str, journal: Sequence[Mapping[str, Any]]) -> str | None:
+    """The line with which a job of a sweep begins; None outside a sweep.
+
+    Args:
+        run_dir: the job's run directory.
+        journal: the jobs that have ended.
+    """
+    text = os.environ.get(PLAN_VARIABLE)
+    job = HydraConfig.get().job
+    if text is None or OmegaConf.is_missing(job, "num"):
+        return None
+    plan = Plan(**json.loads(text))
+    of = "" if plan.jobs is None else f" of {plan.jobs}"
+    seconds = estimate_seconds_left(plan, journal, time.time())
+    left = "" if seconds is None else f" · about {format_duration(seconds)} left for all jobs"
+    return f"job {job.num + 1}{of}: {run_dir}{left}"
+
+
+def estimate_seconds_left(plan: Plan, journal: Sequence[Mapping[str, Any]], now: float) -> float | None:
+    """Seconds until the last job ends, if all take as long as those that are done; None if that is not known."""
+    taken = [job["seconds"] for job in journal if job["outcome"] == "done" and job.get("seconds") is not None]
+    if plan.jobs is None or plan.side_by_side is None or not taken:
+        return None
+    # Jobs that had nothing to do, or failed, take no time.
+    to_run = plan.jobs - len(journal) + len(taken)
+    mean: float = sum(taken) / len(taken)
+    expected = math.ceil(to_run / plan.side_by_side) * mean
+    return max(0.0, expected - (now - plan.since))
+
+
+def read_journal(path: Path) -> list[dict[str, Any]]:
+    """The jobs of a sweep that have ended, as they were recorded; none if the journal cannot be read."""
+    try:
+        return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    except (OSError, ValueError):
+        # another job may be in the middle of writing its line
+        return []

@@ -1,0 +1,292 @@
+"""Before training: do the plug-ins give what their contracts say?
+
+A few made images go once through backbone, task, head and objective, and a few made candidates through the
+acquisition. Nothing of it stays: the module is thrown away, torch's generator is put back, and what is to be compiled
+runs as it is, because code that was compiled for so few images would change how the run's own is compiled.
+"""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pytorch_lightning as pl
+import torch
+from numpy.typing import NDArray
+from pytorch_lightning.accelerators import CPUAccelerator
+from torch import Tensor
+
+from llpp.acquisition.base import NEEDS, Acquisition
+from llpp.backbones.base import Backbone
+from llpp.data.crop_dataset import to_tensors
+from llpp.data.person_crop import PersonCrop
+from llpp.datasets.base import AnyDataset
+from llpp.errors import ConfigError, LlppError
+from llpp.geometry import IDENTITY_WARP
+from llpp.heads.base import LossHead
+from llpp.objectives.base import Objective
+from llpp.oracles.base import Oracle
+from llpp.plug_in_errors import explain_exception, has_user_code, list_frames, name_class
+from llpp.rounds.selection import check_chosen
+from llpp.settings import Settings
+from llpp.tasks.base import Task
+from llpp.training.module import LearningLossModule
+from llpp.types import Batch, Candidates, Features, Output, PlacedCrops
+
+IMAGES = 3  # in the made batch
+CANDIDATES = 32  # of the acquisition, at most
+BUDGET = 8  # for these, at most
+Shape = tuple[int, ...]
+
+
+def check_network(module: LearningLossModule, trainer: pl.Trainer, crop: PersonCrop) -> dict[str, Shape]:
+    """Pass made images through the parts of a module that is not needed any more.
+
+    Returns:
+        The shape, for one image, of everything that an acquisition can ask for.
+
+    Raises:
+        ConfigError: a part fails, or returns something of another kind or shape than its contract says.
+    """
+    device = torch.device("cpu")
+    if not isinstance(trainer.accelerator, CPUAccelerator):
+        device = trainer.strategy.root_device
+    precision = trainer.precision_plugin
+    precision.convert_module(module).to(device)
+    generators = [device] if device.type == "cuda" else []
+    with (
+        torch.random.fork_rng(generators),
+        torch.compiler.set_stance("force_eager"),
+        precision.forward_context(),
+    ):
+        batch, pixels = precision.convert_input(_make_batch(module.task, crop, device))
+        output = _check_backbone(module.backbone, pixels, module.task.dataset.records.labels.outputs)
+        losses, shapes = _check_task(module.task, output, batch)
+        if module.head is not None:
+            predicted = _check_head(module.head, output)
+            _check_objective(module.objective, predicted, losses)
+    general: dict[str, Shape] = {"predicted_loss": (), "true_loss": ()}
+    embedding = (module.backbone.penultimate_channels,)
+    return {**general, "embedding": embedding, "labelled_embedding": embedding, **shapes}
+
+
+def _make_batch(task: Task, crop: PersonCrop, device: torch.device) -> tuple[Batch, Tensor]:
+    """Labels of the first labelled training records, and made pixels (B, 3, H, W) in place of their images."""
+    records = task.dataset.records
+    train = records.split == "train"
+    labelled = np.flatnonzero(train & records.labels.is_labelled)
+    rows = np.resize(labelled if len(labelled) else np.flatnonzero(train), IMAGES)
+    matrices = [crop.place(records.boxes[row], (crop.size, crop.size), IDENTITY_WARP).matrix for row in rows]
+    nothing = np.zeros(IMAGES, dtype=np.bool_)
+    with _Call("task", task, "crop_labels").explain_failure():
+        labels = task.crop_labels(PlacedCrops(rows, np.stack(matrices), flipped=nothing, idle=nothing.copy()))
+    batch = to_tensors({**labels, "row": rows, "matrix": np.stack(matrices).astype(np.float32)})
+    noise = np.random.default_rng(0).integers(0, 256, (IMAGES, crop.size, crop.size, 3), dtype=np.uint8)
+    pixels = torch.from_numpy(noise).permute(0, 3, 1, 2)
+    return {name: values.to(device) for name, values in batch.items()}, pixels.to(device)
+
+
+@torch.no_grad()
+def _check_backbone(backbone: Backbone, pixels: Tensor, outputs: int) -> Output:
+    call = _Call("backbone", backbone, "forward")
+    with call.explain_failure():
+        output: Output = backbone(backbone.normalise(pixels))
+    if not isinstance(output, Output):
+        raise call.refuse(_describe(output), "an Output")
+    images, _, height, width = pixels.shape
+    stride = backbone.heatmap_stride
+    raw = output.raw
+    if stride is None:
+        call.expect_shape(raw, (images, outputs), "raw", "images, outputs")
+    else:
+        stacks = raw.shape[1] if isinstance(raw, Tensor) and raw.ndim == 5 else 1
+        heatmaps = (images, stacks, outputs, height // stride, width // stride)
+        call.expect_shape(raw, heatmaps, "raw", "images, stacks, outputs, height, width")
+    if output.stride != stride:
+        raise call.refuse(f"stride={output.stride}", f"{stride}, its heatmap_stride")
+    if not isinstance(output.features, Features):
+        raise call.refuse(f"{_describe(output.features)} as features", "Features")
+    maps = output.features.penultimate
+    channels = backbone.penultimate_channels
+    if not isinstance(maps, Tensor) or maps.ndim != 4 or maps.shape[:2] != (images, channels):
+        raise call.refuse(f"features.penultimate {_describe(maps)}", f"({images}, {channels}, height, width)")
+    pyramid = output.features.pyramid
+    if sorted(pyramid) != sorted(backbone.feature_channels):
+        published = f"{sorted(backbone.feature_channels)}, as in its feature_channels"
+        raise call.refuse(f"features at strides {sorted(pyramid)}", published)
+    for step, channels in backbone.feature_channels.items():
+        expected = (images, channels, height // step, width // step)
+        call.expect_shape(pyramid[step], expected, f"features.pyramid[{step}]")
+    return output
+
+
+@torch.no_grad()
+def _check_task(task: Task, output: Output, batch: Batch) -> tuple[Tensor, dict[str, Shape]]:
+    """Return (B,) losses, and the shape of each prediction of one image."""
+    call = _Call("task", task, "compute_losses")
+    with call.explain_failure():
+        losses, known = task.compute_losses(output, batch)
+    call.expect_shape(losses, (IMAGES,), "losses")
+    call.expect_shape(known, (IMAGES,), "the mask of what could be compared")
+    if known.dtype != torch.bool:
+        raise call.refuse(f"a mask of {known.dtype}", "torch.bool")
+
+    call = _Call("task", task, "predict")
+    with call.explain_failure():
+        predictions = task.predict(output, output if task.uses_mirrored_images else None)
+    missing = sorted(task.offers - set(predictions))
+    if missing:
+        raise call.refuse(f"{sorted(predictions)}", f"{missing[0]} too, as in its offers")
+    for name, values in predictions.items():
+        size = tuple(values.shape[1:]) if isinstance(values, Tensor) else ()
+        call.expect_shape(values, (IMAGES, *size), name)
+
+    call = _Call("task", task, "compute_quality")
+    with call.explain_failure():
+        quality = task.compute_quality(predictions, batch)
+    call.expect_shape(quality, (IMAGES,))
+
+    call = _Call("task", task, "summarise_metric")
+    with call.explain_failure():
+        metric = task.make_metric().to(losses.device)
+        task.update_metric(metric, predictions, batch)
+        summary = task.summarise_metric(metric)
+    if task.metric_name not in summary:
+        raise call.refuse(f"{sorted(summary)}", f"{task.metric_name}, its metric_name")
+    return losses, {name: tuple(predictions[name].shape[1:]) for name in task.offers}
+
+
+def _check_head(head: LossHead, output: Output) -> Tensor:
+    """Return (B,) predicted losses."""
+    call = _Call("head", head, "forward")
+    with call.explain_failure():
+        predicted: Tensor = head(output.features)
+    call.expect_shape(predicted, (IMAGES,), meaning="one predicted loss per image")
+    learns = any(parameter.requires_grad for parameter in head.parameters())
+    if learns and not predicted.requires_grad:
+        raise call.refuse("a tensor without gradient", "one that its weights can learn from")
+    # The last batch of a scoring pass may have one image: squeeze() without a dimension would drop it.
+    with torch.no_grad(), call.explain_failure():
+        single = head.eval()(output.take_first(1).features)
+    call.expect_shape(single, (1,), meaning="one predicted loss for a batch of one image")
+    return predicted.detach()
+
+
+def _check_objective(objective: Objective, predicted: Tensor, losses: Tensor) -> None:
+    call = _Call("objective", objective, "forward")
+    predicted = predicted.requires_grad_()
+    with call.explain_failure():
+        value = objective(predicted, losses)
+    call.expect_shape(value, (), meaning="a scalar")
+    if not value.requires_grad:
+        raise call.refuse("a scalar without gradient", "one that the head learns from")
+    with call.explain_failure():
+        (gradient,) = torch.autograd.grad(value, predicted, allow_unused=True)
+    if gradient is None:
+        raise call.refuse("a scalar that ignores `predicted`", "one that uses it")
+    if _is_finite(predicted, losses) and not _is_finite(value, gradient):
+        found = f"{value.item()} for predicted {_round(predicted)} and true losses {_round(losses)}"
+        raise call.refuse(found, "a finite value and gradient")
+
+
+def _is_finite(*tensors: Tensor) -> bool:
+    return all(bool(torch.isfinite(values).all()) for values in tensors)
+
+
+def _round(values: Tensor) -> list[float]:
+    return [round(value, 3) for value in values.tolist()]
+
+
+def check_acquisition(
+    acquisition: Acquisition, dataset: AnyDataset, settings: Settings, shapes: Mapping[str, Shape]
+) -> None:
+    """Let an acquisition select from a few of the training ids, with made columns of the run's shapes.
+
+    Args:
+        acquisition: one that is not needed any more.
+        dataset: whose ids the candidates have.
+        settings: the shape of the run.
+        shapes: of one candidate's values, by column.
+
+    Raises:
+        ConfigError: it fails, or selects something else than it was asked for.
+    """
+    train = dataset.records.select_rows("train")
+    count = min(len(train) - settings.initial, CANDIDATES)
+    if count < 1:
+        return
+    ids = dataset.records.ids.take(train[-count:])
+    rng = np.random.default_rng(0)
+    columns: dict[str, NDArray[np.float32]] = {}
+    for name in sorted(acquisition.needs):
+        columns[name] = rng.random((count, *shapes[name]), dtype=np.float32)
+    before = {name: values.copy() for name, values in columns.items()}
+    general: dict[str, Any] = {name: columns[name] for name in NEEDS & set(columns)}
+    others = {name: columns[name] for name in set(columns) - NEEDS}
+    budget = min(settings.budget, BUDGET)
+    call = _Call("acquisition", acquisition, "select")
+    with call.explain_failure():
+        chosen = acquisition.select(Candidates(ids, **general, columns=others), budget, rng)
+    check_chosen(acquisition, chosen, ids, budget)
+    for name, values in columns.items():
+        # The scores of a run are written to a file after the selection.
+        if not np.array_equal(values, before[name]):
+            raise call.refuse(f"candidates with another {name}", "them to stay as they are; let it work on a copy")
+
+
+def check_oracle(oracle: Oracle, dataset: AnyDataset) -> None:
+    """Ask an oracle which of a few labels it has; ConfigError unless it says so for each."""
+    ids = list(dataset.records.ids.take(dataset.records.select_rows("train")[:IMAGES]))
+    call = _Call("oracle", oracle, "find_answered")
+    with call.explain_failure():
+        answered = oracle.find_answered(ids)
+    if not isinstance(answered, np.ndarray) or answered.dtype != np.bool_ or answered.shape != (len(ids),):
+        raise call.refuse(_describe(answered), f"an array of bools ({len(ids)},)")
+
+
+@dataclass(frozen=True)
+class _Call:
+    """The call of a plug-in's method, and the sentences about it."""
+
+    group: str
+    part: object
+    method: str
+
+    @contextmanager
+    def explain_failure(self) -> Iterator[None]:
+        """Turn an exception of a plug-in into a ConfigError of one sentence; a bug of llpp keeps its traceback."""
+        try:
+            yield
+        except (LlppError, torch.OutOfMemoryError):
+            raise
+        except Exception as error:
+            # the calls that this module makes itself explain nothing
+            frames = [location for location in list_frames(error) if location[0].f_code.co_filename != __file__]
+            is_ours = type(self.part).__module__.startswith("llpp.")
+            if is_ours and not has_user_code(frames):
+                raise
+            reason = explain_exception(error, frames)
+            raise ConfigError(f"{self.group} {name_class(self.part)} failed in {self.method}(): {reason}") from error
+
+    def refuse(self, found: str, expected: str) -> ConfigError:
+        """The error about something of the wrong kind."""
+        return ConfigError(
+            f"{self.group} {name_class(self.part)} returned {found}, expected {expected}; fix its {self.method}()"
+        )
+
+    def expect_shape(self, value: object, expected: Shape, what: str = "", meaning: str = "") -> None:
+        """Raise ConfigError unless a value, one `what` of several, is a tensor of this shape."""
+        if isinstance(value, Tensor) and value.shape == expected:
+            return
+        found = f"{what} {_describe(value)}" if what else _describe(value)
+        raise self.refuse(found, f"{expected} ({meaning})" if meaning else f"{expected}")
+
+
+def _describe(value: object) -> str:
+    """Name a value of the wrong kind: tensors and arrays by their shape."""
+    if isinstance(value, Tensor):
+        return f"{tuple(value.shape)}"
+    if isinstance(value, np.ndarray):
+        return f"an array of {value.dtype} {value.shape}"
+    return f"a {type(value).__name__}"
