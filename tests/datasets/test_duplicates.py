@@ -74,7 +74,7 @@ def test_repeats_can_be_kept_as_older_runs_have_them(tmp_path):
     table["annotations"].append(annotation(200, 1))
     records = CocoKeypoints(written(tmp_path, table), repeats="keep").records
     assert len(records.ids) == 6
-    with pytest.raises(ConfigError, match=r"dataset\.repeats='drop' is not known; use null, merge or keep"):
+    with pytest.raises(ConfigError, match=r"dataset\.repeats='drop' is not known; use merge, keep"):
         CocoKeypoints(str(tmp_path), repeats="drop")
 
 
@@ -107,5 +107,5 @@ def test_images_of_one_stem_have_ids_of_their_own(tmp_path):
     assert {"coco/new.jpg", "coco/new.png", "coco/0001.png#101"} <= set(ids)
     older = content(12)
     assert "coco/0001#101" in CocoKeypoints(written(tmp_path, older), ids="stem").records.ids
-    with pytest.raises(ConfigError, match=r"dataset\.ids='name' is not known; use null, file or stem"):
+    with pytest.raises(ConfigError, match=r"dataset\.ids='name' is not known; use file, stem"):
         CocoKeypoints(root, ids="name")
