@@ -77,8 +77,8 @@ def read_keypoints_file(
     unmeasured = len(images) - len(sizes)
     if unmeasured:
         result.remarks.append(
-            f"{unmeasured} images have no width and height in {path.name}: labels outside of them are not noticed (llpp "
-            "data measures the files), and an EXIF orientation is ignored unless dataset.orientation=upright"
+            f"{unmeasured} images have no width and height in {path.name}: labels outside of them are not noticed "
+            "(llpp data measures the files), and an EXIF orientation is ignored unless dataset.orientation=upright"
         )
     return result
 
