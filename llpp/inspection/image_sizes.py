@@ -58,8 +58,5 @@ def describe_orientations(measured: ImageSizes) -> list[str]:
     if measured.turned:
         lines.append(f"images turned upright by their EXIF orientation: {measured.turned:,}")
     if measured.ignored:
-        lines.append(
-            f"images with an EXIF orientation that are read as stored: {measured.ignored:,} (if the contact sheets "
-            "show labels elsewhere, dataset=coco has dataset.orientation=upright)"
-        )
+        lines.append(f"images with an EXIF orientation that are read as stored: {measured.ignored:,}")
     return lines

@@ -97,8 +97,7 @@ def test_sizes_of_files_are_measured_and_turned_ones_counted(tmp_path):
     assert pose_task(upright).describe_positions(measured.sizes) == []
     as_stored = measure_images(read(tmp_path / "a", orientation="file"))
     assert np.unique(as_stored.sizes, axis=0).tolist() == [[HEIGHT, WIDTH]]
-    (line,) = describe_orientations(as_stored)
-    assert line.startswith("images with an EXIF orientation that are read as stored: 10 (")
+    assert describe_orientations(as_stored) == ["images with an EXIF orientation that are read as stored: 10"]
     merged = MergedDataset({"a": upright})
     assert count_on_colour(merged) == (50, 50) and measure_images(merged).turned == 10
 
@@ -212,6 +211,12 @@ def test_boxes_that_look_like_corners_are_refused_unless_they_are_to_be_kept(tmp
     kept = few(tmp_path, made, outside="keep")
     assert kept.records.boxes[0].tolist() == [30, 5, 70, 66]
     assert few(tmp_path, made, box="joints").records.notes == ()
+
+
+def test_boxes_are_not_taken_for_corners_where_no_size_is_known(tmp_path):
+    made = persons(*[{"bbox": [-8, 5, 70, 66]}] * 2, size=(0, 0))
+    notes = few(tmp_path, made).records.notes
+    assert any(note.startswith("2 boxes reach beyond their image: [-8, 5, 70, 66]") for note in notes)
 
 
 def test_boxes_beyond_the_image_are_counted_and_stay(tmp_path):

@@ -14,7 +14,7 @@ from llpp.datasets.images import is_file
 from llpp.errors import DataError
 
 MAX_TRIED = 20  # names of a folder whose files are looked for: some may be missing
-Parts = tuple[str, ...]
+Parent = tuple[str, str]  # drive or root, and the folder with the slashes that it is written with
 IdT = TypeVar("IdT")
 Change = tuple[str, Callable[[str], str]]  # what is odd about the names of a folder, and how each is read instead
 
@@ -25,35 +25,34 @@ def resolve_file_names(names: Mapping[IdT, str], folder: Path, oddities: Odditie
     Raises:
         DataError: a name leads out of the folder.
     """
-    by_parent: dict[tuple[str, str], list[str]] = {}
+    by_parent: dict[Parent, list[str]] = {}
+    parents = []
     for image, name in names.items():
         # Windows paths know both kinds of slash.
         parsed = PureWindowsPath(name)
         if ".." in parsed.parts or not parsed.name:
             raise _make_error(image, name, folder, oddities)
-        by_parent.setdefault(_get_parent(name), []).append(name)
+        end = max(name.rfind("/"), name.rfind("\\"))
+        parent = (parsed.anchor, name[: end + 1])
+        parents.append(parent)
+        by_parent.setdefault(parent, []).append(name)
 
-    changes: dict[tuple[str, str], Change | None] = {}
+    changes: dict[Parent, Change | None] = {}
     for parent, siblings in by_parent.items():
         changes[parent] = _choose_change(siblings, folder)
     resolved = {}
-    for image, name in names.items():
-        change = changes[_get_parent(name)]
+    for parent, (image, name) in zip(parents, names.items(), strict=True):
+        change = changes[parent]
+        anchor, _ = parent
         if change is not None:
             kind, drop_parts = change
             oddities.accept(kind, f"image {image!r}: {name!r}")
             resolved[image] = drop_parts(name)
-        elif PureWindowsPath(name).anchor:
+        elif anchor:
             raise _make_error(image, name, folder, oddities)
         else:
             resolved[image] = name
     return resolved
-
-
-def _get_parent(name: str) -> tuple[str, str]:
-    """Return drive and folder of a name, with the slashes that it is written with."""
-    end = max(name.rfind("/"), name.rfind("\\"))
-    return PureWindowsPath(name).anchor, name[: end + 1]
 
 
 def _choose_change(names: Sequence[str], folder: Path) -> Change | None:

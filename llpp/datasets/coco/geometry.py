@@ -124,10 +124,11 @@ def _count_boxes_beyond(
     known = np.isfinite(np.concatenate([boxes, sizes], axis=1)).all(axis=1)
     corner = boxes[:, 2:]
     fits = (start >= -SLACK) & (corner > start) & (corner <= sizes + SLACK)
-    count = int(beyond.sum())
-    if count >= MIN_BEYOND * known.sum() and fits[known].all() and not keep:
+    known_count = int(known.sum())
+    count = int((beyond & known).sum())
+    if not keep and count > 0 and count >= MIN_BEYOND * known_count and fits[known].all():
         raise DataError(
-            f"{path}: {count} of {int(known.sum())} boxes reach beyond their image as x, y, width, height, but none "
+            f"{path}: {count} of {known_count} boxes reach beyond their image as x, y, width, height, but none "
             "as x1, y1, x2, y2: they look like corners; write x, y, width and height, or set dataset.box=joints, or "
             "dataset.outside=keep to use them as they are"
         )
@@ -143,10 +144,12 @@ def _count_boxes_beyond(
 def _build_content(content: KeypointsFile, misplaced: Mask, boxes: bool) -> KeypointsFile:
     """The content without the misplaced joints (N, K), and without the persons that have no other ones."""
     instances = []
-    for instance, mask in zip(content.instances, misplaced, strict=True):
-        if mask.any():
-            instance = _drop_joints(instance, mask)
-        if not any(visible for _, _, visible in instance.joints):
+    # Most persons have no such joint, and a file has hundreds of thousands.
+    is_affected = misplaced.any(axis=1).tolist()
+    for person, instance in enumerate(content.instances):
+        if is_affected[person]:
+            instance = _drop_joints(instance, misplaced[person])
+        if is_affected[person] and not any(visible for _, _, visible in instance.joints):
             content.left_out["without a labelled joint inside their image"] += 1
             continue
         if boxes and instance.box is None:

@@ -77,8 +77,8 @@ def read_keypoints_file(
     unmeasured = len(images) - len(sizes)
     if unmeasured:
         result.remarks.append(
-            f"{unmeasured} images have no width and height in {path.name}, so that labels outside of them are not "
-            "noticed (llpp data measures the files)"
+            f"{unmeasured} images have no width and height in {path.name}: labels outside of them are not noticed "
+            "(llpp data measures the files), and an EXIF orientation is ignored unless dataset.orientation=upright"
         )
     return result
 
@@ -180,7 +180,9 @@ def _parse_joints(oddities: Oddities, number: Id, values: Any, count: int) -> li
         raise DataError(f"{path}: keypoints of annotation {number!r}: {length}; expected 3 × {count}; {REMEDY}")
     joints: list[Joint] = []
     for x, y, visible in zip(values[::3], values[1::3], values[2::3], strict=True):
-        code = _parse_visibility(oddities, number, visible)
+        # Files have millions of joints, and most of them are like this.
+        is_code = type(visible) is int and 0 <= visible <= VISIBLE
+        code = visible if is_code else _parse_visibility(oddities, number, visible)
         if not code:
             # The coordinates of joints that are not labelled may be anything.
             joints.append(NOT_LABELLED)
