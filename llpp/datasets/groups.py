@@ -18,6 +18,7 @@ MIN_FRAMES = 3  # of a film; two numbered images are not taken for one
 MIN_FILMS = 2  # a single series of numbers is how most datasets are named
 MAX_PATTERN_LENGTH = 200  # characters
 # Roboflow calls the versions that it makes of photo.jpg photo_jpg.rf.HASH.jpg.
+VERSION_SIGN = ".rf."
 VERSION_MARK = re.compile(r"\.rf\.[0-9A-Za-z_-]{8,}$")
 ORIGINAL_ENDING = re.compile(r"_(?:jpe?g|png|bmp|webp|tiff?)$", re.IGNORECASE)
 FRAME_NUMBER = re.compile(r"[-_. ]*[0-9]+$")
@@ -92,8 +93,9 @@ def find_folder(image: str) -> str:
 
 def find_source(image: str) -> str:
     """Return what an image is a version of: `day1/photo_jpg.rf.0a1b2c3d.jpg` → `day1/photo_jpg`."""
-    path = str(PurePosixPath(image).with_suffix(""))
-    source, count = VERSION_MARK.subn("", path)
+    if VERSION_SIGN not in image:
+        return image
+    source, count = VERSION_MARK.subn("", _drop_ending(image))
     return source if count else image
 
 
@@ -108,12 +110,18 @@ def find_film(image: str) -> str:
 
 def _split_path(image: str) -> tuple[str, str]:
     """Return the folder, with its last /, and the name of what an image is a version of, without ending."""
-    path = str(PurePosixPath(image).with_suffix(""))
+    path = _drop_ending(image)
     source, count = VERSION_MARK.subn("", path)
     if count:
-        source = ORIGINAL_ENDING.sub("", source)
-    folder, slash, name = source.rpartition("/")
+        path = ORIGINAL_ENDING.sub("", source)
+    folder, slash, name = path.rpartition("/")
     return folder + slash, name
+
+
+def _drop_ending(image: str) -> str:
+    folder, slash, file = image.rpartition("/")
+    name, dot, _ = file.rpartition(".")
+    return folder + slash + (name if dot else file)
 
 
 def describe_groups(group: str, groups: Ids, images: Ids, split: NDArray[np.str_]) -> list[str]:
@@ -128,13 +136,15 @@ def describe_groups(group: str, groups: Ids, images: Ids, split: NDArray[np.str_
     return [f"dataset.group={group} makes {len(groups.array.unique()):,} groups: {', '.join(parts)}"]
 
 
-def suggest_groups(images: Sequence[str], split: NDArray[np.str_], films: bool = True) -> list[str]:
+def suggest_groups(images: Ids, split: NDArray[np.str_], films: bool = True) -> list[str]:
     """Note relatives that stand in several splits, as far as the names of N images, in these splits (N,), show them.
 
     Without `films`, only versions of one source image are looked for.
     """
-    distinct = sorted(set(zip(images, split.tolist(), strict=True)))
-    sources = _collect_splits((find_source(image), name) for image, name in distinct if find_source(image) != image)
+    _, rows = np.unique(images.assign_codes(), return_index=True)
+    distinct = list(zip(images.take(rows), split[rows].tolist(), strict=True))
+    versions = [(image, name) for image, name in distinct if find_source(image) != image]
+    sources = _collect_splits((find_source(image), name) for image, name in versions)
     parted = [source for source, found in sources.items() if len(set(found)) > 1]
     if parted:
         return [

@@ -91,7 +91,7 @@ class ImageFolder(ImageDataset[ClassLabels]):
             # Numbers of images that are in no folder but their class's do not make them frames of a film.
             class_depth = len(folders[0][1].relative_to(self.root).parts)
             in_folders = all(len(path.parts) > class_depth + 1 for _, path, _ in kept)
-            notes += suggest_groups(names, split_column, films=in_folders)
+            notes += suggest_groups(ids, split_column, films=in_folders)
         self.records = build_records(ids, split_column, classes, index, group_ids, notes)
 
     def load(self, row: int) -> NDArray[np.uint8]:

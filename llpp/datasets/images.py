@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from llpp.datasets.image_header import HEADER_BYTES, ImageHeader, parse_header, turn_upright
-from llpp.datasets.pixel_format import PixelFormat
+from llpp.datasets.pixel_format import PixelFormat, find_unusual_type
 from llpp.errors import DataError
 from llpp.files import read_bytes, read_start
 from llpp.ids import Ids
@@ -219,6 +219,9 @@ def _decode(path: Path, data: bytes, flags: int, pixels: PixelFormat) -> NDArray
             ) from error
         raise DataError(f"image {path} cannot be decoded ({error.err})") from error
     if image is None:
+        unusual = find_unusual_type(data)
+        if unusual is not None:
+            raise DataError(f"image {path} has pixels of the type {unusual}; save it with 8 or 16 bits per value")
         raise DataError(f"image {path} cannot be decoded: not a complete image file")
     return np.asarray(image, dtype=np.uint8)
 

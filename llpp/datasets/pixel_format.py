@@ -186,6 +186,14 @@ def _decode_unchanged(data: bytes) -> NDArray[Any] | None:
     return image if image.shape[2] in (1, 3, 4) else None
 
 
+def find_unusual_type(data: bytes) -> str | None:
+    """Return the type of a file's pixels, as NumPy calls it, if these have neither 8 nor 16 bits; None for others."""
+    image = cv2.imdecode(np.frombuffer(data, dtype=np.uint8), cv2.IMREAD_UNCHANGED)
+    if image is None or image.dtype in (np.uint8, np.uint16):
+        return None
+    return str(image.dtype)
+
+
 def _decode_avif(data: bytes) -> NDArray[np.uint8] | None:
     """Decode to RGB: asked for that order, OpenCV 4.14 leaves red and blue exchanged in AVIF."""
     image = cv2.imdecode(np.frombuffer(data, dtype=np.uint8), cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)

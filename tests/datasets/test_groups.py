@@ -13,6 +13,7 @@ from llpp.datasets.groups import assign_groups, suggest_groups
 from llpp.datasets.image_folder import ImageFolder
 from llpp.datasets.splits import draw_splits
 from llpp.errors import ConfigError, DataError
+from llpp.ids import Ids
 
 HASH = "0a1b2c3d4e5f60718293a4b5c6d7e8f9"
 
@@ -168,18 +169,18 @@ def test_versions_of_one_image_in_several_splits_are_noted(tmp_path):
 )
 def test_films_are_suggested_only_where_several_series_are_parted(names, is_noted):
     split = np.array(["train", "test"] * 20)[: len(names)]
-    found = suggest_groups(names, split)
+    found = suggest_groups(Ids(names), split)
     assert bool(found) == is_noted
     if is_noted:
         assert "if they are films, dataset.group=film keeps each in one split" in found[0]
         whole = np.array(["train"] * 6 + ["test"] * 6)
-        assert not suggest_groups(names, whole)
+        assert not suggest_groups(Ids(names), whole)
 
 
 def test_a_series_in_each_published_split_is_no_film():
     names = [f"train2017/{n:012d}.jpg" for n in range(10)] + [f"val2017/{n:012d}.jpg" for n in range(10)]
     split = np.array(["train"] * 8 + ["val"] * 2 + ["test"] * 10)
-    assert not suggest_groups(names, split)
+    assert not suggest_groups(Ids(names), split)
 
 
 def write_images(folder, *names):

@@ -99,6 +99,12 @@ def test_grey_with_alpha_and_palettes_with_transparent_colours_are_laid_over_it_
     assert read_image(tmp_path / "palette.png", pixels=white)[0].tolist() == [[255, 0, 0], [255, 255, 255]]
 
 
+def test_numbers_that_are_no_levels_of_grey_are_refused_by_their_type(tmp_path):
+    cv2.imwrite(str(tmp_path / "depth.tif"), np.full((4, 4), 0.5, dtype=np.float32))
+    with pytest.raises(DataError, match=r"depth.tif has pixels of the type float32; save it with 8 or 16 bits"):
+        read_image(tmp_path / "depth.tif")
+
+
 def test_avif_has_red_where_red_is(tmp_path):
     blue_green_red = np.full((64, 64, 3), (0, 0, 200), dtype=np.uint8)
     if not cv2.imwrite(str(tmp_path / "a.avif"), blue_green_red):
