@@ -4,7 +4,7 @@ With three seeds or more, an interval is over seeds, and speaks of the method. W
 each run, and speaks of these runs only: then a claim needs all of them.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,7 +28,6 @@ CONSTANT_FILE = "constant.parquet"  # the quality of a prediction that looks at 
 POOL_FILE = "scores.parquet"
 RANKING = "loss_spearman"
 RunRound = tuple[Run, Round]
-Measure = Callable[[Run, Round], Interval | None]  # over the images of one round
 
 
 @dataclass(frozen=True)
@@ -61,42 +60,31 @@ class Claim:
 
 def judge_selection(method: Method, labelled: int) -> Claim | None:
     """Compare the metric of the images selected at this number of labels with that of the pool."""
-    rounds = []
-    differences = []
-    for run, committed in _find_rounds(method, SELECTED_METRIC, labelled):
-        selected = run.get_value(committed, SELECTED_METRIC)
-        pool = run.get_value(committed, POOL_METRIC)
-        if selected is not None and pool is not None:
-            rounds.append((run, committed))
-            differences.append(selected - pool)
-    return _judge(rounds, differences, _compare_selected)
+    selected = method.get_seed_values(SELECTED_METRIC, labelled)
+    pool = method.get_seed_values(POOL_METRIC, labelled)
+    rounds = _find_rounds(method, labelled)
+    common = [seed for seed in selected if seed in pool]
+    differences = [selected[seed] - pool[seed] for seed in common]
+    return _judge(differences, (_compare_selected(*rounds[seed]) for seed in common))
 
 
 def judge_ranking(method: Method, labelled: int) -> Claim | None:
     """Judge whether predicted losses order the true ones, on the test images at this number of labels."""
-    rounds = _find_rounds(method, RANKING, labelled)
-    values = [float(run.get_value(committed, RANKING) or 0.0) for run, committed in rounds]
-    return _judge(rounds, values, _bound_correlation)
+    correlations = method.get_seed_values(RANKING, labelled)
+    rounds = _find_rounds(method, labelled)
+    intervals = (_bound_correlation(*rounds[seed], rho) for seed, rho in correlations.items())
+    return _judge(list(correlations.values()), intervals)
 
 
 def judge_difference(method: Method, other: Method, labelled: int) -> Claim | None:
     """Compare the test metric of two methods at this number of labels, paired by seed; None without a common seed."""
-    ours = {str(run.seed): (run, committed) for run, committed in _find_rounds(method, TEST_METRIC, labelled)}
-    theirs = {str(run.seed): (run, committed) for run, committed in _find_rounds(other, TEST_METRIC, labelled)}
+    ours = method.get_seed_values(TEST_METRIC, labelled)
+    theirs = other.get_seed_values(TEST_METRIC, labelled)
+    our_rounds = _find_rounds(method, labelled)
+    their_rounds = _find_rounds(other, labelled)
     common = [seed for seed in ours if seed in theirs]
-    differences = []
-    for seed in common:
-        value = ours[seed][0].get_value(ours[seed][1], TEST_METRIC)
-        other_value = theirs[seed][0].get_value(theirs[seed][1], TEST_METRIC)
-        differences.append((value or 0.0) - (other_value or 0.0))
-
-    def compare_images(run: Run, committed: Round) -> Interval | None:
-        other_run, other_committed = theirs[str(run.seed)]
-        mine = _read_quality(run, committed, TEST_FILE)
-        other_quality = _read_quality(other_run, other_committed, TEST_FILE)
-        return _compare_paired(mine, other_quality)
-
-    return _judge([ours[seed] for seed in common], differences, compare_images)
+    differences = [ours[seed] - theirs[seed] for seed in common]
+    return _judge(differences, (_compare_tested(our_rounds[seed], their_rounds[seed]) for seed in common))
 
 
 def judge_learning(method: Method) -> Claim | None:
@@ -104,14 +92,13 @@ def judge_learning(method: Method) -> Claim | None:
 
     None where a run has not recorded the latter, as those of older versions.
     """
-    rounds = [(run, run.state.rounds[-1]) for run in method.started_runs]
     intervals = []
-    for run, committed in rounds:
-        interval = _compare_with_constant(run, committed)
+    for run in method.started_runs:
+        interval = _compare_with_constant(run, run.state.rounds[-1])
         if interval is None:
             return None
         intervals.append(interval)
-    return _judge(rounds, [interval.value for interval in intervals], _compare_with_constant)
+    return _judge([interval.value for interval in intervals], intervals)
 
 
 def average_quality(method: Method, file: str) -> float:
@@ -123,25 +110,26 @@ def average_quality(method: Method, file: str) -> float:
     return float(np.mean(means))
 
 
-def _find_rounds(method: Method, quantity: str, labelled: int) -> list[RunRound]:
-    """Return the rounds that began with `labelled` images and know `quantity`, at most one per run."""
-    found = []
+def _find_rounds(method: Method, labelled: int) -> dict[str, RunRound]:
+    """Return seed → its round that began with `labelled` images."""
+    found = {}
     for run in method.runs:
         for committed in run.state.rounds:
-            if committed.row["labelled"] == labelled and run.get_value(committed, quantity) is not None:
-                found.append((run, committed))
-                break
+            if committed.row["labelled"] == labelled:
+                found[str(run.seed)] = (run, committed)
     return found
 
 
-def _judge(rounds: Sequence[RunRound], values: Sequence[float], measure_images: Measure) -> Claim | None:
-    """Judge over seeds, or over the images of each run where there are too few seeds; None where that is unknown."""
+def _judge(values: Sequence[float], image_intervals: Iterable[Interval | None]) -> Claim | None:
+    """Judge by the values of seeds, or where these are too few by the intervals over the images of each run.
+
+    None where one of them is needed and unknown.
+    """
     if len(values) >= MIN_VALUES:
-        interval = compute_mean_interval(values)
-        return None if interval is None else Claim(interval.direction, (interval,), len(values))
+        over_seeds = compute_mean_interval(values)
+        return None if over_seeds is None else Claim(over_seeds.direction, (over_seeds,), len(values))
     intervals = []
-    for run, committed in rounds:
-        interval = measure_images(run, committed)
+    for interval in image_intervals:
         if interval is None:
             return None
         intervals.append(interval)
@@ -158,13 +146,26 @@ def _compare_selected(run: Run, committed: Round) -> Interval | None:
     pool = _read_quality(run, committed, POOL_FILE)
     if pool is None:
         return None
-    return compare_with_random_selections(pool[IMAGE_METRIC], np.isin(pool["id"], committed.selected))
+    selected = np.isin(pool["id"], committed.selected)
+    return _point_like_metric(run, compare_with_random_selections(pool[IMAGE_METRIC], selected))
 
 
-def _bound_correlation(run: Run, committed: Round) -> Interval | None:
+def _compare_tested(ours: RunRound, theirs: RunRound) -> Interval | None:
+    our_quality = _read_quality(*ours, TEST_FILE)
+    their_quality = _read_quality(*theirs, TEST_FILE)
+    return _point_like_metric(ours[0], _compare_paired(our_quality, their_quality))
+
+
+def _point_like_metric(run: Run, interval: Interval | None) -> Interval | None:
+    """Turn a difference of qualities, which are better when higher, into the direction of the run's metric."""
+    if interval is None or run.higher_is_better:
+        return interval
+    return Interval(-interval.value, -interval.high, -interval.low)
+
+
+def _bound_correlation(run: Run, committed: Round, rho: float) -> Interval | None:
     columns = run.read_round_columns(committed.number, TEST_FILE, ("predicted_loss", "true_loss"))
-    rho = run.get_value(committed, RANKING)
-    if columns is None or rho is None:
+    if columns is None:
         return None
     return compute_correlation_interval(rho, int(np.isfinite(columns["true_loss"]).sum()))
 

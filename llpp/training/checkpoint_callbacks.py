@@ -11,7 +11,7 @@ import torch
 from pytorch_lightning.callbacks import ModelCheckpoint
 
 from llpp.distributed import collectives
-from llpp.errors import TrainingError
+from llpp.errors import ConfigError, TrainingError
 from llpp.run_dir.checkpoints import make_damage_error
 
 CHECKPOINT_NAMES = ("best.ckpt", "last.ckpt")
@@ -119,6 +119,15 @@ def _has_new_best(trainer: pl.Trainer) -> bool:
     return any(callback._last_global_step_saved == trainer.global_step for callback in kept)
 
 
+def check_will_validate(trainer: pl.Trainer) -> None:
+    """Raise ConfigError if no validation will find the best epoch."""
+    if trainer.limit_val_batches == 0:
+        raise ConfigError(
+            "training.weights=best needs validations, and trainer.limit_val_batches=0 allows none; leave that out, "
+            "or set training.weights=last"
+        )
+
+
 def check_best_is_known(trainer: pl.Trainer, number: int) -> None:
     """Raise TrainingError if the best epoch of round `number` was to be kept, and no epoch had a score."""
     for callback in trainer.checkpoint_callbacks:
@@ -128,8 +137,8 @@ def check_best_is_known(trainer: pl.Trainer, number: int) -> None:
         if score is None or not bool(torch.isfinite(score)):
             raise TrainingError(
                 f"round {number} has no best epoch, because {callback.monitor} was never a finite number; set "
-                "training.weights=last or another training.best_by (metric, loss), and see that the validation runs "
-                "(trainer.limit_val_batches) and has labels"
+                "training.weights=last or another training.best_by (metric, loss), and see that the validation "
+                "images have labels"
             )
 
 

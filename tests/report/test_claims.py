@@ -158,3 +158,12 @@ def test_a_test_metric_that_is_undefined_is_missing_with_its_reason(undefined, t
     for text in (console.file.getvalue(), format_markdown(collect([tmp_path])), page):
         assert f"The test PCK@0.2 is not defined: {reason}" in text
         assert "No round has measured this yet" not in text
+
+
+def test_of_an_error_a_higher_value_is_the_harder_image(tmp_path):
+    """Qualities are better when higher, even where the metric is an error."""
+    measured = {"metric.name": "error", "metric.title": "error", "metric.higher_is_better": False}
+    rows = [row(0, 10, None) | {"selected_error": 1.0, "pool_error": 0.05, "selected": 2}]
+    run_dir(tmp_path, rows, **measured)
+    write_tables(tmp_path, 0, pool=TWO_FAIL)
+    assert "Harder images than a random selection: gap_fc + kl + random (+0.950; 95 %" in summarise(tmp_path)

@@ -115,6 +115,14 @@ def test_few_steps_are_hinted_at_with_the_number_of_epochs_that_would_do(tmp_pat
 
 
 @pytest.mark.slow
+def test_without_validations_there_is_no_training_for_the_best_epoch(tmp_path):
+    run = tiny(tmp_path, "+trainer.limit_val_batches=0", "training.weights=best", "rounds=1")
+    with pytest.raises(ConfigError, match=r"trainer\.limit_val_batches=0 allows none.*training\.weights=last"):
+        loop.run_rounds(run)
+    assert not (tmp_path / "round_00").exists()
+
+
+@pytest.mark.slow
 def test_a_round_without_a_step_is_not_committed(tmp_path):
     with pytest.raises(TrainingError, match=r"trainer\.limit_train_batches=0"):
         loop.run_rounds(tiny(tmp_path, "+trainer.limit_train_batches=0", "rounds=1"))
