@@ -20,7 +20,7 @@ REMEDIES = {
     errno.ENOMEM: "free memory, or lower data.workers",
     errno.EAGAIN: "end other processes or raise their limit (ulimit -u), or lower data.workers",
     errno.ENAMETOOLONG: "choose a shorter one",
-    errno.ENOENT: "it must exist",
+    errno.ENOENT: "check its spelling",
     errno.ENOSPC: "make room there",
     errno.EDQUOT: "make room there",
     errno.EACCES: "give permission",
@@ -29,6 +29,7 @@ REMEDIES = {
 }
 DEFAULT_REMEDY = "check that storage"
 AGAIN = "and run the same command again"
+FULL_ERROR = "HYDRA_FULL_ERROR=1 shows the traceback"
 
 
 @contextmanager
@@ -52,7 +53,7 @@ def describe_os_error(error: OSError) -> str:
         place = find_full_folder(())
     remedy = REMEDIES.get(number or 0, DEFAULT_REMEDY)
     if place is None:
-        return f"the system refuses: {reason}; {remedy} {AGAIN}"
+        return f"the system refuses: {reason}; {remedy} {AGAIN} ({FULL_ERROR})"
     if _is_temporary(place):
         return (
             f"cannot write temporary files ({place}): {reason}; make room there, or set the environment variable "
@@ -63,7 +64,7 @@ def describe_os_error(error: OSError) -> str:
             f"there is no room for the images of the loaders in {SHARED_MEMORY} ({reason}); make it larger (in "
             f"Docker: --shm-size=2g), or set data.workers=0, {AGAIN}"
         )
-    return f"{place} cannot be used: {reason}; {remedy} {AGAIN}"
+    return f"{place} cannot be used: {reason}; {remedy} {AGAIN} ({FULL_ERROR})"
 
 
 def explain_storage_error(error: OSError, run_dir: Path, folders: Mapping[str, Path]) -> StateError:

@@ -86,9 +86,10 @@ def _replace_stream(stream: TextIO) -> TextIO:
     except OSError:
         # Nobody reads already, or there is no descriptor.
         return stream
-    outlet = io.BufferedWriter(_Outlet(descriptor, "w", closefd=False))
+    outlet = _Outlet(descriptor, "w", closefd=False)
     return io.TextIOWrapper(
-        outlet,
+        # With PYTHONUNBUFFERED every character is written at once.
+        outlet if stream.write_through else io.BufferedWriter(outlet),
         encoding=stream.encoding,
         errors=stream.errors,
         line_buffering=stream.line_buffering,
@@ -97,7 +98,7 @@ def _replace_stream(stream: TextIO) -> TextIO:
 
 
 def _get_raw(stream: io.TextIOWrapper) -> object:
-    return getattr(stream.buffer, "raw", None)
+    return getattr(stream.buffer, "raw", stream.buffer)
 
 
 @contextmanager

@@ -67,6 +67,14 @@ def test_what_is_written_arrives_while_there_is_a_reader(tmp_path):
     assert out == b"printed\nlogged\n" * 3
 
 
+def test_an_unbuffered_process_writes_at_once(monkeypatch):
+    monkeypatch.setenv("PYTHONUNBUFFERED", "1")
+    code = "import sys\nterminal.outlive_readers()\nsys.stdout.write('1 of 2')\nsys.stdin.readline()"
+    process = python(code, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    assert process.stdout.read(6) == b"1 of 2" and process.poll() is None
+    process.communicate(b"\n")
+
+
 def test_a_command_that_only_shows_something_ends_with_its_reader_as_unix_tools_do(tmp_path):
     command = [sys.executable, "-m", "llpp", "data", "cache", "list"]
     process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE)

@@ -26,21 +26,26 @@ GRACE_SECONDS_RANK_ZERO = 20.0
 
 def job(cfg: DictConfig) -> None:
     """Run a config for Hydra: a failure ends a single run, but must not stop the other jobs of a sweep."""
-    if sweep.is_sweep_worker():
-        # Elsewhere the command line has done it.
-        terminal.accept_any_text()
-        terminal.outlive_readers()
+    if not sweep.is_sweep_worker():
+        run_for_hydra(cfg)
+        return
+    # Elsewhere the command line has done this.
+    terminal.accept_any_text()
+    terminal.outlive_readers()
+    # Between two jobs a signal must end this process: joblib's own code would catch Interrupted, and hang.
+    with launcher.preserve_signal_handlers():
+        run_for_hydra(cfg)
+
+
+def run_for_hydra(cfg: DictConfig) -> None:
+    """Run a config as a single run or as a job of a sweep, whichever Hydra has begun."""
     install_signal_handlers()
     is_sweep = HydraConfig.get().mode == RunMode.MULTIRUN
     # With Hydra's switch for debugging, a sweep ends at its first failure and shows the traceback.
-    try:
-        if is_sweep and not os.environ.get("HYDRA_FULL_ERROR"):
-            run_sweep_job(cfg)
-        else:
-            run_single_job(cfg)
-    finally:
-        if sweep.is_sweep_worker():
-            reset_signal_handlers()
+    if is_sweep and not os.environ.get("HYDRA_FULL_ERROR"):
+        run_sweep_job(cfg)
+    else:
+        run_single_job(cfg)
 
 
 def run_single_job(cfg: DictConfig) -> None:
@@ -180,14 +185,6 @@ def install_signal_handlers() -> None:
         signals.exit_after_grace(launcher.STOP_SIGNALS, grace)
     elif sweep.is_sweep_worker():
         signals.exit_after_grace(launcher.STOP_SIGNALS, GRACE_SECONDS_RANK_ZERO)
-
-
-def reset_signal_handlers() -> None:
-    """Let signals end this process at once, as before: joblib's code between two jobs would catch Interrupted."""
-    if threading.current_thread() is not threading.main_thread():
-        return
-    for name in launcher.STOP_SIGNALS:
-        signal.signal(getattr(signal, name), signal.SIG_DFL)
 
 
 def stop(number: int, _: object) -> None:

@@ -105,7 +105,7 @@ def launch_workers(cfg: DictConfig, gpus: list[int] | None = None) -> None:
     logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)
     with (
         _set_environment(cfg, gpus),
-        _preserve_signal_handlers(),
+        preserve_signal_handlers(),
         tempfile.TemporaryDirectory(prefix="llpp-") as folder,
     ):
         config = LaunchConfig(
@@ -168,8 +168,8 @@ def _collect_worker_variables(cfg: DictConfig, gpus: list[int] | None) -> dict[s
 
 
 @contextmanager
-def _preserve_signal_handlers() -> Iterator[None]:
-    """Restore the signal handlers afterwards: the agent installs its own and keeps them."""
+def preserve_signal_handlers() -> Iterator[None]:
+    """Restore the signal handlers afterwards: the agent installs its own and keeps them, and so does a job."""
     before = {}
     for name in STOP_SIGNALS:
         number = getattr(signal, name)
