@@ -126,12 +126,12 @@ def test_losses_are_looked_at_now_and_then_and_the_first_bad_step_is_named():
     watch.add(1, 0, bad, {"train/pose_loss": torch.tensor(0.25)})
     watch.add(1, 1, bad, {"train/pose_loss": bad})
     with pytest.raises(
-        TrainingError, match=r"in round 3, epoch 1, batch 0 \(train/pose_loss 0.25\); lower optimizer"
+        TrainingError, match=r"in round 3, epoch 2, batch 1 \(train/pose_loss 0.25\); lower optimizer"
     ):
         watch.add(1, 2, good, {"train/pose_loss": good})
     watch.check()  # nothing is left to say
     watch.add(2, 0, bad, {})
-    with pytest.raises(TrainingError, match="epoch 2, batch 0"):
+    with pytest.raises(TrainingError, match="epoch 3, batch 1"):
         watch.check()
 
 
