@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from llpp.config import trainer_arguments
 from llpp.errors import ConfigError, LlppError
 from llpp.run_dir import older_runs
 
@@ -283,6 +284,10 @@ def explain_unknown_setting(name: str, names: Sequence[str] = ()) -> str:
     new_name = older_runs.update_name(name)
     if new_name != name:
         return f"{name} is now {new_name}"
+    if name.startswith("trainer."):
+        sentence = trainer_arguments.explain_absent_argument(name.removeprefix("trainer."), names)
+        if sentence is not None:
+            return sentence
     similar = _find_similar_names(name, names)
     question = f"did you mean {' or '.join(similar)}? " if similar else ""
     return f"{name} is not known; {question}`llpp run --help` lists all settings, +{name}=VALUE adds one"
