@@ -4,13 +4,14 @@ import datetime
 import fcntl
 import json
 import os
+import sys
 import tempfile
 import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf
@@ -18,9 +19,10 @@ from omegaconf.errors import OmegaConfBaseException
 
 from llpp.errors import LlppError
 from llpp.files import replace_text
-from llpp.launch import launcher
+from llpp.launch import launcher, sweep_collisions
 from llpp.redaction import redact, redact_arguments, redact_text
 from llpp.run_dir.state import load_state
+from llpp.run_dir.writable import check_writable
 
 # Environment variable with the path of the journal: the file in which the jobs of one sweep, also those in other
 # processes, record how they ended.
@@ -33,8 +35,15 @@ class SweepJournal(Callback):
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Start an empty journal; Hydra calls this before the first job, in the process that launches the jobs."""
+        problem = sweep_collisions.find_shared_run_dir(config)
+        if problem is not None:
+            end_sweep(problem)
         folder = Path(config.hydra.sweep.dir).absolute()
-        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            check_writable(folder)
+            folder.mkdir(parents=True, exist_ok=True)
+        except (LlppError, OSError) as error:
+            end_sweep(f"{error}")
         journal = folder / f".sweep-{os.getpid()}.jsonl"
         journal.unlink(missing_ok=True)
         os.environ[JOURNAL_VARIABLE] = str(journal)
@@ -43,6 +52,14 @@ class SweepJournal(Callback):
         """Hide secrets in multirun.yaml; Hydra calls this before each job, when it has written that file."""
         if JOURNAL_VARIABLE in os.environ:
             hide_secrets(Path(config.hydra.sweep.dir) / "multirun.yaml")
+
+
+def end_sweep(problem: str) -> NoReturn:
+    """End the process before the first job, with exit code 2 and one sentence."""
+    # Hydra turns an exception of a callback into a warning, and goes on.
+    if os.environ.get("RANK", "0") == "0":
+        print(f"llpp: {problem}", file=sys.stderr)
+    sys.exit(2)
 
 
 def hide_secrets(path: Path) -> None:
