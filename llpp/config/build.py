@@ -15,7 +15,7 @@ from pytorch_lightning.callbacks import ProgressBar
 
 from llpp.acquisition.base import NEEDS, Acquisition
 from llpp.backbones.base import Backbone
-from llpp.config import accelerator, build_crop_cache, fingerprint, read_settings
+from llpp.config import accelerator, build_crop_cache, fingerprint, read_settings, trainer_arguments
 from llpp.config.instantiate import (
     check_kind,
     hydra_errors_as_config_errors,
@@ -65,6 +65,8 @@ def build_run(cfg: DictConfig, gpu: int | None = None, dataset: AnyDataset | Non
     performance = _set_up_process(cfg)
 
     dataset = dataset or make_dataset(cfg)
+    validation = len(dataset.records.select_rows("val"))
+    trainer_arguments.check_validation_share(cfg, validation, collectives.get_world_size())
     task = make_task(cfg, dataset)
     crops = build_crop_cache.build_crop_cache(cfg, dataset) if cfg.crop.cache else None
     make_loaders = _build_loader_factory(cfg, dataset, task, crops)

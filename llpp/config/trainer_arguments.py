@@ -122,6 +122,19 @@ def _count_batches(cfg: Any, labelled: int) -> int:
     return batches
 
 
+def check_validation_share(cfg: Any, images: int, ranks: int) -> None:
+    """Raise ConfigError if a share of the validation's batches is asked for that is less than one on some rank."""
+    limit = cfg.trainer.get("limit_val_batches")
+    if not isinstance(limit, float):
+        return
+    batches = max(1, math.ceil(images / cfg.data.eval_batch_size) // ranks)
+    if 0 < limit * batches < 1:
+        raise ConfigError(
+            f"trainer.limit_val_batches={limit} is less than one of {batches} batches (data.eval_batch_size="
+            f"{cfg.data.eval_batch_size}, {images} images for validation); use a whole number of batches, as in 1"
+        )
+
+
 def _check_validation(cfg: Any) -> None:
     """Raise ConfigError if the best epoch is asked for, and some round ends without a validation."""
     if cfg.training.weights != "best":

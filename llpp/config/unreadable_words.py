@@ -140,7 +140,7 @@ def _find_home(name: str, value: str, following: Sequence[str]) -> Remedy | None
     home = str(Path(value).expanduser()) if value.startswith("~/") else value
     if home == value:
         return None
-    return "~ is no folder to Hydra", f"{name}={quote_value(home)}"
+    return "Hydra does not put your home folder in the place of ~", f"{name}={quote_value(home)}"
 
 
 def _find_stray_comma(name: str, value: str, following: Sequence[str]) -> Remedy | None:

@@ -42,8 +42,10 @@ class SweepJournal(Callback):
         try:
             check_writable(folder)
             folder.mkdir(parents=True, exist_ok=True)
-        except (LlppError, OSError) as error:
-            end_sweep(f"{error}")
+        except LlppError as error:
+            end_sweep(str(error))
+        except OSError as error:
+            end_sweep(f"the sweep's folder {folder} cannot be made ({error.strerror}); choose another paths.runs=…")
         journal = folder / f".sweep-{os.getpid()}.jsonl"
         journal.unlink(missing_ok=True)
         os.environ[JOURNAL_VARIABLE] = str(journal)

@@ -21,7 +21,6 @@ from llpp.run_dir import layout
 from llpp.run_dir.older_runs import restore_settings
 from llpp.seeds import Stream, make_rng
 from llpp.settings import Settings
-from llpp.training import trainer_setup
 from llpp.training.base_models import BaseModels, can_resume
 from llpp.training.module import LearningLossModule, RoundPart
 
@@ -165,10 +164,9 @@ class RoundTrainer:
         set_logged_step(trainer, steps)
         resumes = collectives.on_rank_zero(lambda: can_resume(directory, (key, older_key)))
         last = layout.get_checkpoint_path(directory, "last")
-        best = layout.get_checkpoint_path(directory, "best") if keep_best else None
-        trainer_setup.train(trainer, module, data, checkpoint=last if resumes else None, best=best)
-        if best is not None:
-            module.load_state_dict(layout.read_weights(best))
+        trainer.fit(module, data, ckpt_path=last if resumes else None)
+        if keep_best:
+            module.load_state_dict(layout.read_weights(layout.get_checkpoint_path(directory, "best")))
         if several:
             digest = {"digest": _hash_weights(module)}
             collectives.check_equal_across_ranks("weights", digest, "the same command trains the round again")

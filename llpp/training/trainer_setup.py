@@ -4,16 +4,14 @@ import datetime
 import inspect
 import logging
 import warnings
-from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
 import torch
-from lightning_fabric.utilities.exceptions import MisconfigurationException
 from pytorch_lightning.strategies import DDPStrategy
 from torch.nn.parallel import DistributedDataParallel
 
-from llpp.errors import ConfigError, TrainingError
+from llpp.errors import ConfigError
 
 
 def build_ddp_strategy(timeout: float) -> DDPStrategy:
@@ -39,37 +37,6 @@ def silence_lightning() -> None:
         r".*Experiment logs directory .* exists.*",
     ):
         warnings.filterwarnings("ignore", message)
-
-
-def train(
-    trainer: pl.Trainer,
-    module: pl.LightningModule,
-    data: pl.LightningDataModule,
-    checkpoint: Path | None,
-    best: Path | None,
-) -> None:
-    """Train from the start or from a checkpoint; `best` is the file with the best epoch, if there is to be one.
-
-    Raises:
-        ConfigError: Lightning refuses an argument of the Trainer now that it knows the number of batches.
-        TrainingError: there was no step, or no validation that could find the best epoch.
-    """
-    try:
-        trainer.fit(module, data, ckpt_path=checkpoint)
-    except MisconfigurationException as error:
-        reason = " ".join(str(error).split())
-        raise ConfigError(f"trainer: {reason}") from error
-    if trainer.global_step == 0:
-        raise TrainingError(
-            "training ended before its first step, so there is no model; remove the callback or the setting of "
-            "trainer that ends it"
-        )
-    if best is not None and not best.exists():
-        raise TrainingError(
-            "training ended before its first validation, so no epoch is the best; validate earlier "
-            "(trainer.check_val_every_n_epoch=1), train longer (trainer.max_steps, trainer.max_time), or set "
-            "training.weights=last"
-        )
 
 
 def disable_signal_handlers(trainer: pl.Trainer) -> None:

@@ -59,6 +59,10 @@ MISTAKES = {  # command line → what it begins with, after the names of the mod
     "run data.batchsize=8": "hydra | llpp: data.batchsize is not known; did you mean data.batch_size?",
     "run +data.batchsize=8": "hydra | llpp: data.batchsize is not known",
     "run trainer.precision=16-mixed": "hydra | llpp: trainer.precision=16-mixed is very slow on CPUs",
+    "run +trainer.strategy=ddp": "hydra | llpp: trainer.strategy='ddp' cannot be used",
+    "run trainer.fast_dev_run=true": "hydra | llpp: trainer.fast_dev_run cannot be used",
+    "run paths.runs=x/a=b": "hydra | llpp: 'paths.runs=x/a=b' is invalid: its value has '='",
+    "run -m initial=8,12": "hydra | llpp: jobs 0 and 1 of this sweep would share the run directory",
     "run crop=3": "hydra | llpp: crop=3 is invalid",
     "run training.weights=best trainer.check_val_every_n_epoch=90": (
         "hydra | llpp: training.weights=best needs a validation, but"
