@@ -1,6 +1,7 @@
 """What single settings may be, in one place: known before torch is imported, and by those who use them."""
 
 import math
+import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -27,6 +28,20 @@ def _is_list(value: object) -> bool:
     return isinstance(value, Sequence) and not isinstance(value, str)
 
 
+def _is_amount(value: object) -> bool:
+    """Whether it is a number of batches, or a share of them; in YAML, 1 is one batch and 1.0 is all of them."""
+    if isinstance(value, float):
+        return 0 < value <= 1
+    return type(value) is int and value >= 1
+
+
+def _is_duration(value: object) -> bool:
+    """Whether it is a time above 0 as Lightning reads it: DD:HH:MM:SS, or a mapping as in {minutes: 30}."""
+    if isinstance(value, Mapping):
+        return all(map(_make_minimum(0.0), value.values())) and any(value.values())
+    return isinstance(value, str) and re.fullmatch(r"\d+(:\d\d?){3}", value) is not None and value.strip("0:") != ""
+
+
 def _make_integer_rule(least: int) -> Rule:
     return (lambda value: type(value) is int and value >= least), f"a whole number, {least} or more"
 
@@ -35,6 +50,9 @@ def _make_optional_rule(rule: Rule) -> Rule:
     fits, expected = rule
     return (lambda value: value is None or fits(value)), f"null, or {expected}"
 
+
+BOOLEAN: Rule = (lambda value: isinstance(value, bool), "true or false")
+DURATION = "a time above 0, as in 00:01:30:00 (days, hours, minutes, seconds)"
 
 RULES: Mapping[str, Rule] = {  # of single values, wherever they come from
     "seed": _make_integer_rule(0),
@@ -67,13 +85,48 @@ RULES: Mapping[str, Rule] = {  # of single values, wherever they come from
         lambda value: value in (None, "auto") or (type(value) is int and value >= 1),
         "auto, null, or a number of images, 1 or more",
     ),
-    "pool.grow": (lambda value: isinstance(value, bool), "true or false"),
-    "crop.cache": (lambda value: isinstance(value, bool), "true or false"),
+    "pool.grow": BOOLEAN,
+    "crop.cache": BOOLEAN,
     "crop.resident": (lambda value: value in (None, "device"), "null or device"),
     "data.batch_size": _make_integer_rule(2),
     "data.eval_batch_size": _make_integer_rule(1),
     "data.workers": _make_integer_rule(0),
     "trainer.max_epochs": (lambda value: type(value) is int and value >= 1, "1 or more"),
+    "trainer.min_epochs": _make_optional_rule(_make_integer_rule(0)),
+    "trainer.min_steps": _make_optional_rule(_make_integer_rule(0)),
+    "trainer.max_steps": (
+        lambda value: type(value) is int and (value == -1 or value >= 1),
+        "steps per round, 1 or more, or -1 for no limit",
+    ),
+    "trainer.max_time": _make_optional_rule((_is_duration, DURATION)),
+    "trainer.limit_train_batches": _make_optional_rule(
+        (_is_amount, "a number of batches, 1 or more, or a share of them, up to 1.0")
+    ),
+    "trainer.limit_val_batches": _make_optional_rule(
+        (lambda value: _is_amount(value) or value == 0, "a number of batches, or a share of them, up to 1.0")
+    ),
+    "trainer.check_val_every_n_epoch": _make_optional_rule(_make_integer_rule(1)),
+    "trainer.val_check_interval": _make_optional_rule(
+        (
+            lambda value: _is_amount(value) or _is_duration(value),
+            f"a number of batches, 1 or more, a share of an epoch, up to 1.0, or {DURATION}",
+        )
+    ),
+    "trainer.log_every_n_steps": _make_optional_rule(_make_integer_rule(0)),
+    "trainer.accumulate_grad_batches": _make_integer_rule(1),
+    "trainer.gradient_clip_val": _make_optional_rule((_make_minimum(0.0), "a number, 0 or more")),
+    "trainer.reload_dataloaders_every_n_epochs": _make_integer_rule(0),
+    **{
+        f"trainer.{name}": BOOLEAN
+        for name in ("detect_anomaly", "enable_autolog_hparams", "enable_model_summary", "inference_mode")
+    },
+    "trainer.benchmark": _make_optional_rule(BOOLEAN),
+    "trainer.deterministic": _make_optional_rule(
+        (lambda value: isinstance(value, bool) or value == "warn", "true, false or warn")
+    ),
+    "trainer.gradient_clip_algorithm": (lambda value: value in (None, "norm", "value"), "null, norm or value"),
+    # Lightning's third, pytorch, fails when a Trainer scores after it has trained.
+    "trainer.profiler": (lambda value: value in (None, "simple", "advanced"), "null, simple or advanced"),
     "trainer.accelerator": (lambda value: value in ("cpu", "gpu", "cuda", "mps"), "cpu, gpu or mps"),
     "trainer.precision": (
         lambda value: str(value) in PRECISIONS + OTHER_PRECISIONS,

@@ -15,7 +15,7 @@ from pytorch_lightning.callbacks import ProgressBar
 
 from llpp.acquisition.base import NEEDS, Acquisition
 from llpp.backbones.base import Backbone
-from llpp.config import build_crop_cache, fingerprint, read_settings
+from llpp.config import accelerator, build_crop_cache, fingerprint, read_settings, trainer_arguments
 from llpp.config.instantiate import (
     check_kind,
     hydra_errors_as_config_errors,
@@ -66,10 +66,13 @@ def build_run(cfg: DictConfig, gpu: int | None = None, dataset: AnyDataset | Non
     """
     trainer_setup.silence_lightning()
     settings = read_settings.read_settings(cfg)
+    accelerator.check_accelerator(cfg)
     performance = _set_up_process(cfg)
     keep_decided_settings(cfg)
 
     dataset = dataset or make_dataset(cfg)
+    validation = len(dataset.records.select_rows("val"))
+    trainer_arguments.check_validation_share(cfg, validation, collectives.get_world_size())
     task = make_task(cfg, dataset)
     check_kind(task, Task, "task")
     for remark in task.check_mirroring(cfg.augmentation.get("flip") or 0.0):
@@ -213,12 +216,6 @@ def _check_training(
     cfg: DictConfig, make_module: Callable[[RoundPart], LearningLossModule], task: Task, gpu: int | None
 ) -> tuple[LearningLossModule, pl.Trainer]:
     """Make a module, optimiser, schedule and trainer once, so that their mistakes end the run before it begins."""
-    has_gpu = torch.cuda.is_available() or torch.backends.mps.is_available()
-    if cfg.trainer.accelerator in ("gpu", "cuda") and not has_gpu:
-        raise ConfigError(
-            f"trainer.accelerator={cfg.trainer.accelerator!r}, but torch finds no GPU here; use trainer=cpu, or "
-            "install a CUDA build of torch"
-        )
     module = make_module(RoundPart(0))
     module.compilation.begin_job()
     with hydra_errors_as_config_errors():
@@ -227,7 +224,7 @@ def _check_training(
             module.scheduler_factory(optimizer, 100)
         try:
             trainer = _build_trainer(cfg, task, [], gpu, "", Path(cfg.paths.run_dir), "", True)
-        except MisconfigurationException as error:
+        except (MisconfigurationException, ModuleNotFoundError) as error:
             raise ValueError(str(error)) from error
     return module, trainer
 

@@ -14,17 +14,21 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from llpp.config import extras
+from llpp.config import extras, trainer_arguments, unreadable_words
 from llpp.errors import ConfigError, LlppError, join_lines
 from llpp.run_dir import older_runs
 
 if TYPE_CHECKING:
     from hydra._internal.hydra import Hydra
-    from hydra.errors import OverrideParseException
     from omegaconf import DictConfig
 
 HYDRA_VERSION_BASE = "1.3"
 CONFIG_NAME = "run"
+# Of Hydra's flags, those that `run` leaves to it.
+HYDRA_FLAGS = (
+    "--config-name", "--config-path", "--experimental-rerun", "--hydra-help", "--info", "--run", "--shell-completion",
+    "--version", "-cn", "-cp", "-i", "-r", "-sc",
+)  # fmt: skip
 HELP = """\
 llpp run [OPTION=VALUE ...]     train, score, select, round by round; the same command resumes
 
@@ -100,6 +104,7 @@ def run(job: "Callable[[DictConfig], None]", arguments: list[str]) -> None:
         ConfigError: settings that cannot be composed.
     """
     flags, overrides = _parse_flags(arguments)
+    _check_flags(overrides)
     has_other_flags = any(word.startswith("-") for word in overrides)
     # Hydra reads one override of the search path only, so the folder of --config-dir cannot be a second one
     has_two_paths = flags.config_dir is not None and any(word.startswith("hydra.searchpath") for word in overrides)
@@ -108,7 +113,7 @@ def run(job: "Callable[[DictConfig], None]", arguments: list[str]) -> None:
         return
     overrides = [*_add_search_path(flags.config_dir), *overrides]
     # hydra.main would compose everything twice, and report errors in its own words
-    with compose_errors_as_config_errors(), _initialise_hydra() as hydra:
+    with compose_errors_as_config_errors(overrides), _initialise_hydra() as hydra:
         if flags.cfg:
             hydra.show_cfg(CONFIG_NAME, overrides, flags.cfg, flags.package, flags.resolve)
         elif flags.multirun or _is_sweep(hydra, overrides):
@@ -127,7 +132,7 @@ def compose_config(overrides: Sequence[str], config_dir: Path | None = None) -> 
 
     overrides = [*_add_search_path(config_dir), *overrides]
     with (
-        compose_errors_as_config_errors(),
+        compose_errors_as_config_errors(overrides),
         initialize_config_dir(str(conf_dir()), version_base=HYDRA_VERSION_BASE),
     ):
         return compose(CONFIG_NAME, overrides)
@@ -142,6 +147,14 @@ def _parse_flags(arguments: list[str]) -> tuple[argparse.Namespace, list[str]]:
     parser.add_argument("-p", "--package")
     parser.add_argument("--resolve", action="store_true")
     return parser.parse_known_args(arguments)
+
+
+def _check_flags(words: Sequence[str]) -> None:
+    """Raise ConfigError about a word with dashes that Hydra does not know; it would print pages."""
+    for word in words:
+        if word.startswith("-") and word.partition("=")[0] not in HYDRA_FLAGS:
+            problem = unreadable_words.explain_unreadable_word(word, "", words, groups())
+            raise ConfigError(f"{problem}; `llpp run --help` lists the flags")
 
 
 def _call_hydra_main(job: "Callable[[DictConfig], None]", arguments: list[str]) -> None:
@@ -186,8 +199,8 @@ def _is_sweep(hydra: "Hydra", overrides: Sequence[str]) -> bool:
 
 
 @contextmanager
-def compose_errors_as_config_errors() -> Iterator[None]:
-    """Turn errors of Hydra, OmegaConf and YAML into a ConfigError of one sentence."""
+def compose_errors_as_config_errors(words: Sequence[str] = ()) -> Iterator[None]:
+    """Turn errors of Hydra, OmegaConf and YAML into a ConfigError of one sentence; `words` are those typed."""
     import yaml
     from hydra.errors import HydraException
     from omegaconf.errors import OmegaConfBaseException
@@ -200,7 +213,7 @@ def compose_errors_as_config_errors() -> Iterator[None]:
         is_foreign = type(error) is ValueError and not _is_raised_by_hydra(error)
         if is_foreign or os.environ.get("HYDRA_FULL_ERROR"):
             raise
-        raise ConfigError(explain_compose_error(error)) from error
+        raise ConfigError(explain_compose_error(error, words)) from error
 
 
 def _is_raised_by_hydra(error: Exception) -> bool:
@@ -210,13 +223,14 @@ def _is_raised_by_hydra(error: Exception) -> bool:
     return Path(hydra.__file__).parent in Path(innermost.filename).parents
 
 
-def explain_compose_error(error: Exception) -> str:
-    """Return one sentence about settings that cannot be composed."""
+def explain_compose_error(error: Exception, words: Sequence[str] = ()) -> str:
+    """Return one sentence about settings that cannot be composed, from these words of a command line."""
     from hydra.errors import MissingConfigException, OverrideParseException
     from omegaconf.errors import ConfigAttributeError, ConfigKeyError
 
     if isinstance(error, OverrideParseException):
-        return _explain_unreadable_override(error)
+        reason = join_lines(error.message).partition("; See https")[0]
+        return unreadable_words.explain_unreadable_word(error.override, reason, words, groups())
     if isinstance(error, MissingConfigException) and error.options:
         return _explain_unknown_choice(error, str(error.missing_cfg_file), error.options)
     if type(error) is ValueError:
@@ -228,6 +242,9 @@ def explain_compose_error(error: Exception) -> str:
             f"{several[1]} has several values, and this is a single run; add -m to run each of them, or write "
             f"{name}=[{values}] for a list"
         )
+    sweep = re.match("Sweep parameters '(.+)' requires --multirun", str(error))
+    if sweep is not None:
+        return f"{sweep[1]} has several values, and this is a single run; add -m to run each of them"
     group = re.search(r"Could not override '([\w/]+)'. No match in the defaults list", str(error))
     if group is not None:
         return _explain_absent_group(error, group[1])
@@ -241,13 +258,6 @@ def explain_compose_error(error: Exception) -> str:
         if sentence:
             sentences.append(sentence)
     return ": ".join(sentences)
-
-
-def _explain_unreadable_override(error: "OverrideParseException") -> str:
-    if "=" not in error.override:
-        return f"{error.override!r} is invalid; expected OPTION=VALUE, as in dataset=lspet"
-    reason = join_lines(error.message).partition("; See https")[0]
-    return f"{error.override!r} is invalid: {reason}; put quotes around special characters, as in \"name='a=b'\""
 
 
 def _explain_unknown_choice(error: Exception, path: str, options: Sequence[str]) -> str:
@@ -287,6 +297,10 @@ def explain_unknown_setting(name: str, names: Sequence[str] = ()) -> str:
     new_name = older_runs.update_name(name)
     if new_name != name:
         return f"{name} is now {new_name}"
+    if name.startswith("trainer."):
+        sentence = trainer_arguments.explain_absent_argument(name.removeprefix("trainer."), names)
+        if sentence is not None:
+            return sentence
     similar = _find_similar_names(name, names)
     question = f"did you mean {' or '.join(similar)}? " if similar else ""
     return f"{name} is not known; {question}`llpp run --help` lists all settings, +{name}=VALUE adds one"

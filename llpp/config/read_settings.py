@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from llpp.config.trainer_arguments import check_trainer
 from llpp.errors import ConfigError, expect
 from llpp.setting_rules import CHOICES, RULES, check_setting
 from llpp.settings import SECTIONS, HeadTraining, LoaderSettings, Settings
@@ -22,11 +23,7 @@ def read_settings(cfg: Any) -> Settings:
     trainer = cfg.trainer
     if trainer.accelerator == "cpu" and str(trainer.precision).startswith("16"):
         raise ConfigError(f"trainer.precision={trainer.precision} is very slow on CPUs; use bf16-mixed or 32-true")
-    if cfg.training.weights == "best" and trainer.check_val_every_n_epoch > trainer.max_epochs:
-        raise ConfigError(
-            "training.weights=best needs a validation, but trainer.check_val_every_n_epoch="
-            f"{trainer.check_val_every_n_epoch} exceeds trainer.max_epochs={trainer.max_epochs}; lower it"
-        )
+    check_trainer(cfg)
     values = {}
     for field in dataclasses.fields(Settings):
         section = SECTIONS.get(field.name, "").rstrip(".")

@@ -13,10 +13,11 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from llpp import storage, terminal
-from llpp.config import read_settings
+from llpp.config import accelerator, read_settings
 from llpp.errors import Interrupted, LlppError, OccupiedError, expect
 from llpp.launch import launcher, signals, sweep
 from llpp.launch.fast_imports import gc_paused
+from llpp.run_dir.writable import check_writable
 
 log = logging.getLogger(__name__)
 # Time that a rank has to end after a stop signal; rank 0 also closes the loggers.
@@ -132,16 +133,26 @@ def run_job(cfg: DictConfig, gpus: list[int] | None = None) -> str:
     if launcher.count_processes(cfg) == 1 or launcher.is_worker():
         gpu = gpus[0] if gpus else None
         return run_in_process(cfg, gpu)
+    check_before_data(cfg)
     launcher.launch_workers(cfg, gpus)
     return "done"
+
+
+def check_before_data(cfg: DictConfig) -> None:
+    """Raise LlppError about settings and storage that can be judged without data and torch."""
+    expect(isinstance(cfg.report, DictConfig), "report", cfg.report, "report.write=true or report.write=false")
+    read_settings.read_settings(cfg)
+    # Only rank 0 writes, and other machines may not see its storage.
+    if not launcher.is_worker() or os.environ.get("RANK", "0") == "0":
+        check_writable(Path(cfg.paths.run_dir))
 
 
 def run_in_process(cfg: DictConfig, gpu: int | None = None) -> str:
     """Run all rounds and write the report in this process; `gpu` is the number of the GPU to use."""
     # Imports are in this order so that mistakes are reported early: NumPy takes a tenth of a second to import, torch
     # takes seconds.
-    expect(isinstance(cfg.report, DictConfig), "report", cfg.report, "report.write=true or report.write=false")
-    read_settings.read_settings(cfg)
+    check_before_data(cfg)
+    accelerator.check_accelerator(cfg)
     from llpp.config import instantiate, kept_settings
 
     # Made before torch is imported, so that missing files are reported at once. In workers, `build.build_run` makes

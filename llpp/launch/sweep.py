@@ -5,13 +5,14 @@ import json
 import logging
 import os
 import re
+import sys
 import tempfile
 import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf
@@ -19,9 +20,10 @@ from omegaconf.errors import OmegaConfBaseException
 
 from llpp.errors import LlppError
 from llpp.files import lock_file, replace_text
-from llpp.launch import launcher, sweep_progress
+from llpp.launch import launcher, sweep_collisions, sweep_progress
 from llpp.redaction import redact, redact_arguments, redact_text
 from llpp.run_dir.state import load_state
+from llpp.run_dir.writable import check_writable
 
 log = logging.getLogger(__name__)
 # Environment variable with the path of the journal: the file in which the jobs of one sweep, also those in other
@@ -35,11 +37,20 @@ class SweepJournal(Callback):
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Start an empty journal; Hydra calls this before the first job, in the process that launches the jobs."""
+        problem = sweep_collisions.find_shared_run_dir(config)
+        if problem is not None:
+            end_sweep(problem)
         folder = Path(config.hydra.sweep.dir).absolute()
-        journal = folder / f".sweep-{os.getpid()}.jsonl"
-        # Hydra makes the folder as well, and shows the error; of a callback's error it makes a warning.
-        with suppress(OSError):
+        try:
+            check_writable(folder)
             folder.mkdir(parents=True, exist_ok=True)
+        except LlppError as error:
+            end_sweep(str(error))
+        except OSError as error:
+            end_sweep(f"the sweep's folder {folder} cannot be made ({error.strerror}); choose another paths.runs=…")
+        journal = folder / f".sweep-{os.getpid()}.jsonl"
+        # Lines are added to it, and it is only a summary: a folder that takes none does not end the sweep here.
+        with suppress(OSError):
             journal.unlink(missing_ok=True)
         os.environ[JOURNAL_VARIABLE] = str(journal)
         if "joblib" in config.hydra.launcher._target_:
@@ -52,6 +63,14 @@ class SweepJournal(Callback):
         """Hide secrets in multirun.yaml; Hydra calls this before each job, when it has written that file."""
         if JOURNAL_VARIABLE in os.environ:
             hide_secrets(Path(config.hydra.sweep.dir) / "multirun.yaml")
+
+
+def end_sweep(problem: str) -> NoReturn:
+    """End the process before the first job, with exit code 2 and one sentence."""
+    # Hydra turns an exception of a callback into a warning, and goes on.
+    if not launcher.is_worker() or os.environ.get("RANK", "0") == "0":
+        print(f"llpp: {problem}", file=sys.stderr)
+    sys.exit(2)
 
 
 def hide_secrets(path: Path) -> None:
@@ -69,7 +88,7 @@ def hide_secrets(path: Path) -> None:
 def announce_job(run_dir: str) -> None:
     """Log which job of the sweep begins, and how long all of them will take."""
     # Rank 0 speaks for all processes of a job.
-    if os.environ.get("RANK", "0") != "0":
+    if launcher.is_worker() and os.environ.get("RANK", "0") != "0":
         return
     ended = sweep_progress.read_journal(Path(os.environ.get(JOURNAL_VARIABLE, "")))
     line = sweep_progress.describe_job(run_dir, ended)

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from llpp import storage
 from llpp.distributed import collectives
-from llpp.errors import StateError
+from llpp.errors import ConfigError, StateError
 from llpp.inference.evaluation import Evaluation
 from llpp.inference.scorer import PoolScorer
 from llpp.rounds import image_files, pool_growth, records
@@ -94,6 +94,7 @@ def open_run(run: Run, held: ExitStack) -> RunState:
         resumed = create_initial_state(run.settings, run.result_settings, run.data)
         opened = resumed
     else:
+        _check_not_fewer_rounds(run, stored)
         added = collectives.on_rank_zero(lambda: find_added_rows(run, stored))
         resumed = collectives.on_rank_zero(lambda: drop_round_to_redo(run, stored))
         if added is not None:
@@ -119,6 +120,16 @@ def open_run(run: Run, held: ExitStack) -> RunState:
         log_notices(run.data.task)
         run.data.open_crops()
     return resumed
+
+
+def _check_not_fewer_rounds(run: Run, state: RunState) -> None:
+    """Raise ConfigError if more rounds are committed than `rounds` asks for: rounds are never taken back."""
+    done = len(state.rounds)
+    if done > run.settings.rounds:
+        raise ConfigError(
+            f"{run.directory} has {done} rounds already, more than rounds={run.settings.rounds}; nothing is left to "
+            f"do with rounds={done}, more extend it, and another name=… starts a run of {run.settings.rounds}"
+        )
 
 
 def find_added_rows(run: Run, state: RunState) -> NDArray[np.int64] | None:

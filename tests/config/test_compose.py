@@ -29,7 +29,7 @@ from llpp.run_dir import older_runs
         ("task=classification dataset=mpii", "dataset=mpii sets pck, which only task=pose has; choose that task"),
         ("logger=null", "Config group override must be a string or a list. Got NoneType; expected the name of one"),
         ("budget", "'budget' is invalid; expected OPTION=VALUE, as in dataset=lspet"),
-        ("name=a=b", "'name=a=b' is invalid: mismatched input '=' expecting <EOF>; put quotes around special"),
+        ("name=a=b", "'name=a=b' is invalid: its value has '=', which Hydra reads in quotes only, inside those of"),
         ("+seed=3", "Could not append to config. An item is already at 'seed'. Either remove + prefix: 'seed=3'"),
         ("seed=0,1", "seed=0,1 has several values, and this is a single run; add -m to run each of them"),
         ("~nothing", "Could not delete from config. 'nothing' does not exist."),

@@ -74,6 +74,18 @@ def test_the_same_command_again_changes_nothing(finished):
     assert (finished / "state.json").read_bytes() == before
 
 
+def test_fewer_rounds_than_are_done_are_refused_and_take_nothing_back(finished):
+    names = ("state.json", "config.yaml", "rounds.csv")
+    before = [(finished / name).read_bytes() for name in names]
+    with pytest.raises(ConfigError) as refused:
+        loop.run_rounds(tiny(finished, "rounds=2"))
+    assert str(refused.value) == (
+        f"{finished} has 3 rounds already, more than rounds=2; nothing is left to do with rounds=3, more extend it, "
+        "and another name=… starts a run of 2"
+    )
+    assert [(finished / name).read_bytes() for name in names] == before
+
+
 @pytest.mark.slow
 def test_more_rounds_continue_a_finished_run(tmp_path):
     loop.run_rounds(tiny(tmp_path / "long", "rounds=3"))
