@@ -15,6 +15,8 @@ from llpp.report.page import write_report
 from llpp.report.summary import list_learning_warnings, summarise_section
 from llpp.rounds.records import write_constant, write_scores
 
+pytestmark = pytest.mark.slow
+
 IMAGES = 40
 IDS = [f"grey/{number}" for number in range(IMAGES)]
 HALF_FAIL = (np.arange(IMAGES) >= IMAGES // 2).astype(np.float32)  # qualities: 0 for the first half, 1 for the others
