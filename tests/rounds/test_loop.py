@@ -229,7 +229,7 @@ def test_a_loss_that_is_not_finite_stops_with_its_place_and_keeps_the_last_commi
         (["crop.size=48"], "crop.size=48 does not fit the backbone.* such as 32 or 64"),
         (["head.strides=[2,4]"], r"head wants features at strides \[2\]; this backbone offers \[4, 8, 16, 32\]"),
         (["crop.resample=gpu"], "crop.resample='gpu' is not known"),
-        (["dataset.val=0"], "dataset synthetic has no val records"),
+        (["dataset.initial=0", "dataset.pool=0"], "dataset synthetic has no train records"),
         (["training.pairs=some"], "training.pairs='some' is not known; use global or local"),
         (["launch.rank_timeout=0"], "launch.rank_timeout=0 is invalid; expected seconds, above 0"),
         (

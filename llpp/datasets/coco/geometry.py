@@ -145,7 +145,7 @@ def _build_content(content: KeypointsFile, misplaced: Mask, boxes: bool) -> Keyp
     """The content without the misplaced joints (N, K), and without the persons that have no other ones."""
     instances = []
     # Most persons have no such joint, and a file has hundreds of thousands.
-    is_affected: list[bool] = np.asarray(misplaced.any(axis=1)).tolist()
+    is_affected = np.asarray(misplaced.any(axis=1)).tolist()
     for person, instance in enumerate(content.instances):
         if is_affected[person]:
             instance = _drop_joints(instance, misplaced[person])
