@@ -86,7 +86,7 @@ def test_boxes_are_measured_and_joints_beyond_the_crop_counted(persons):
 
 def test_images_shared_by_persons_and_training_records_without_joints_are_told(tmp_path):
     table = coco_folders.content(12)
-    table["annotations"][11]["image_id"] = 11  # a second person there, nobody in 12
+    table["annotations"][11] |= {"image_id": 11, "bbox": [0, 0, 90, 70]}  # a second person there, nobody in 12
     task = pose_task(CocoKeypoints(str(coco_folders.folder(tmp_path, table)), unlabelled=True, val=2, test=2))
     listed = facts.tabulate_splits(task)
     shared = [cells(listed, split)[2] for split in ("train", "val", "test")]
