@@ -49,8 +49,8 @@ def films(*counts):
     ],
 )
 def test_the_group_of_an_image_is_read_from_its_path(group, image, found):
-    # Two images that stand for all others: one that every expression here matches, and one of another group.
-    others = ["images/cow1_1.jpg", "other/cow2_2.jpg"]
+    # Others of other groups, one of which every choice here has a group for.
+    others = ["images/cow1_1.jpg", f"other/cow2_2_jpg.rf.{HASH}.jpg"]
     assert assign_groups([image, *others], group)[0] == found
 
 
