@@ -8,6 +8,8 @@ os.environ["OMP_WAIT_POLICY"] = "PASSIVE"
 
 import pytest
 
+import llpp  # noqa: F401  # before OpenCV, which reads the limit of pixels that llpp sets when it is imported
+
 SHARED = Path(__file__).parents[2] / "shared/data"  # real data beside a developer's checkout; users have none
 if SHARED.is_dir():
     os.environ.setdefault("LLPP_DATA", str(SHARED))

@@ -91,12 +91,12 @@ def find_folder(image: str) -> str:
     return str(PurePosixPath(image).parent)
 
 
-def find_source(image: str) -> str:
-    """Return what an image is a version of: `day1/photo_jpg.rf.0a1b2c3d.jpg` → `day1/photo_jpg`."""
+def find_source(image: str) -> str | None:
+    """Return what an image is a version of: `day1/photo_jpg.rf.0a1b2c3d.jpg` → `day1/photo_jpg`; None of others."""
     if VERSION_SIGN not in image:
-        return image
+        return None
     source, count = VERSION_MARK.subn("", _drop_ending(image))
-    return source if count else image
+    return source if count else None
 
 
 def find_film(image: str) -> str:
@@ -143,8 +143,12 @@ def suggest_groups(images: Ids, split: NDArray[np.str_], films: bool = True) -> 
     """
     _, rows = np.unique(images.assign_codes(), return_index=True)
     distinct = list(zip(images.take(rows), split[rows].tolist(), strict=True))
-    versions = [(image, name) for image, name in distinct if find_source(image) != image]
-    sources = _collect_splits((find_source(image), name) for image, name in versions)
+    versions = []
+    for image, name in distinct:
+        source = find_source(image)
+        if source is not None:
+            versions.append((source, name))
+    sources = _collect_splits(versions)
     parted = [source for source, found in sources.items() if len(set(found)) > 1]
     if parted:
         return [
@@ -154,8 +158,8 @@ def suggest_groups(images: Ids, split: NDArray[np.str_], films: bool = True) -> 
     parted = _find_parted_films(distinct) if films else []
     if parted:
         return [
-            f"by their names, images are frames of films, {len(parted):,} of which stand in several splits "
-            f"({parted[0]!r} among them); if they are films, dataset.group=film keeps each in one split"
+            f"{len(parted):,} series of numbered images stand in several splits each ({parted[0]!r} among them); if "
+            "they are films, dataset.group=film keeps each in one split"
         ]
     return []
 

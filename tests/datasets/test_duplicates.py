@@ -37,7 +37,7 @@ def test_persons_who_differ_in_a_joint_or_box_are_two(tmp_path, changes):
     data = CocoKeypoints(written(tmp_path, table))
     assert len(data.records.ids) == 6
     assert data.records.notes == (
-        "1 pairs of annotations in one image have nearly the same box and other joints; both are used",
+        "1 pairs of annotations in one image have nearly the same box; both of each are used",
     )
 
 

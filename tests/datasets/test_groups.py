@@ -49,8 +49,8 @@ def films(*counts):
     ],
 )
 def test_the_group_of_an_image_is_read_from_its_path(group, image, found):
-    # Two images that stand for all others: one that every expression here matches, and one of another group.
-    others = ["images/cow1_1.jpg", "other/cow2_2.jpg"]
+    # Others of other groups, one of which every choice here has a group for.
+    others = ["images/cow1_1.jpg", f"other/cow2_2_jpg.rf.{HASH}.jpg"]
     assert assign_groups([image, *others], group)[0] == found
 
 
@@ -62,6 +62,7 @@ def test_the_group_of_an_image_is_read_from_its_path(group, image, found):
             r"dataset.group='fodler' matches none of 4 images, 'film0/frame0000.png' among them; expected null, ",
         ),
         ("(film", r"dataset.group='\(film' is no regular expression \(missing \)"),
+        ("source", r"dataset.group='source' matches none of 4 images"),  # no name is a version's
         (7, "dataset.group=7 is invalid; expected null, folder, source or film, or a regular expression"),
         ("", "dataset.group='' is invalid"),
         ("frame", "dataset.group=frame puts all 4 images into one group, 'frame', and splits cannot share a group"),
@@ -192,8 +193,12 @@ def write_images(folder, *names):
 def test_classes_can_be_split_by_film_too(tmp_path):
     names = [f"{kind}/film{film}/{n}.png" for kind in ("cat", "dog") for film in range(3) for n in range(4)]
     write_images(tmp_path, *names)
-    note = ImageFolder(str(tmp_path), val=4, test=4).records.notes[0]
-    assert note.startswith("by their names, images are frames of films")
+    found = ImageFolder(str(tmp_path), val=4, test=4).records
+    homes = {}
+    for name, split in zip(found.ids, found.split, strict=True):
+        homes.setdefault(name.rpartition("/")[0], set()).add(str(split))
+    parted = sum(len(splits) > 1 for splits in homes.values())
+    assert found.notes[0].startswith(f"{parted} series of numbered images stand in several splits each ('")
     records = ImageFolder(str(tmp_path), val=4, test=4, group="folder").records
     assert records.notes == (
         "dataset.group=folder makes 6 groups: train 16 images of 4, val 4 images of 1, test 4 images of 1",

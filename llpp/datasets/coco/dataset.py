@@ -446,7 +446,7 @@ def _describe_near_repeats(records: Records[PoseLabels]) -> list[str]:
     count = count_near_repeats(records.images, records.boxes)
     if count == 0:
         return []
-    return [f"{count:,} pairs of annotations in one image have nearly the same box and other joints; both are used"]
+    return [f"{count:,} pairs of annotations in one image have nearly the same box; both of each are used"]
 
 
 def _describe_skeleton(sources: Sequence[Source]) -> list[str]:
