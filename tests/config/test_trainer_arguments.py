@@ -45,9 +45,9 @@ def test_the_values_that_an_unfit_argument_may_have_are_those_that_change_nothin
             "False cannot be used: the callbacks decide; use callbacks=none, or callbacks=",
         ),
         ("num_sanity_val_steps=2", "2 cannot be used: all images are checked before round 0; use debug=fdr"),
-        ("logger=false", "False cannot be used: they are a group; use logger=csv, tensorboard, wandb or none"),
+        ("logger=false", "False cannot be used: loggers are a group; use logger=csv, tensorboard, wandb or none"),
         ("fast_dev_run=true", "True cannot be used: every round is tested and scored as a whole; use debug=fdr"),
-        ("overfit_batches=1", "1 cannot be used: the loaders of a round are its pool's; use debug=overfit"),
+        ("overfit_batches=1", "1 cannot be used: a round trains on all images that are labelled; use debug=overfit"),
         (
             "limit_predict_batches=1",
             "1 cannot be used: images without a score cannot be selected; use scoring.subset",
