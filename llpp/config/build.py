@@ -291,4 +291,5 @@ def _build_trainer(
         num_sanity_val_steps=0,
     )
     trainer_setup.disable_signal_handlers(trainer)
+    trainer_setup.resume_at_epochs(trainer)
     return trainer

@@ -19,10 +19,10 @@ ALLOWED = (
 )  # fmt: skip
 # Those that llpp passes to the Trainer itself: why, and what to use.
 PASSED_BY_LLPP = {
-    "callbacks": "they are a group; use callbacks=lines, callbacks=none or +callbacks.NAME._target_=…",
+    "callbacks": "callbacks are a group; use callbacks=lines, callbacks=none or +callbacks.NAME._target_=…",
     "default_root_dir": "it is the run directory; use paths.runs=…",
     "enable_progress_bar": "the callbacks decide; use callbacks=none, or callbacks=lines for plain lines",
-    "logger": "they are a group; use logger=csv, tensorboard, wandb or none",
+    "logger": "loggers are a group; use logger=csv, tensorboard, wandb or none",
     "num_sanity_val_steps": "all images are checked before round 0; use debug=fdr for a run of seconds",
     "plugins": "llpp writes the checkpoints itself; use trainer.precision=… for the precision, else leave it out",
     "strategy": "the number of devices decides; use trainer=ddp trainer.devices=N, or trainer=ddp_cpu",
@@ -37,7 +37,7 @@ UNFIT: Mapping[str, tuple[Sequence[Any], str]] = {
     "limit_predict_batches": ((None,), f"images without a score cannot be selected; {FEWER_IMAGES}"),
     "limit_test_batches": ((None,), f"tests are scoring passes, which it does not limit; {FEWER_IMAGES}"),
     "model_registry": ((None,), "checkpoints stay in the run directory; leave it out"),
-    "overfit_batches": ((0,), "the loaders of a round are its pool's; use debug=overfit"),
+    "overfit_batches": ((0,), "a round trains on all images that are labelled; use debug=overfit"),
     "sync_batchnorm": ((False,), "BatchNorm sees the images of all devices as it is; leave it out"),
 }
 KNOWN = (*ALLOWED, *PASSED_BY_LLPP, *UNFIT)

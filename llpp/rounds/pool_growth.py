@@ -29,7 +29,8 @@ log = logging.getLogger(__name__)
 SCHEMA = pa.schema([("id", TEXT), ("split", pa.uint8()), ("digest", pa.uint64()), ("since", pa.int32())])
 # Another dataset is no grown one, and other pairs give the same images other labels.
 FIXED_SETTINGS = ("dataset._target_", "dataset.name", "dataset.flip_pairs")
-PIXEL_SETTINGS = ("white", "background", "orientation")  # of a dataset or a part of one; others give all images other pixels
+# Of a dataset or a part of one; other values give all images other pixels.
+PIXEL_SETTINGS = ("white", "background", "orientation")
 # Constants of a 64-bit mixing function.
 SEED = np.uint64(0x9E3779B97F4A7C15)
 FACTOR = np.uint64(0xBF58476D1CE4E5B9)

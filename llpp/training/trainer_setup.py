@@ -59,6 +59,11 @@ def disable_signal_handlers(trainer: pl.Trainer) -> None:
     trainer._signal_connector.register_signal_handlers = lambda: None  # type: ignore[method-assign]
 
 
+def resume_at_epochs(trainer: pl.Trainer) -> None:
+    """Let a training with `max_steps` resume as any other: Lightning would go on with the epoch after the next."""
+    trainer.fit_loop._iteration_based_training = lambda: False  # type: ignore[method-assign]
+
+
 def resolve_precision(asked: str, accelerator: str) -> str:
     """What `trainer.precision=auto` means on this machine; other values stay, but fp16 on a CPU is a ConfigError.
 

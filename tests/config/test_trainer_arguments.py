@@ -8,6 +8,7 @@ import pytorch_lightning as pl
 import torch
 from helpers.cli import llpp
 from helpers.experiments import FIGURES, TINY, config, rows, tiny
+from helpers.interruptions import stopped
 
 from llpp.config import compose, trainer_arguments
 from llpp.config.read_settings import read_settings
@@ -44,9 +45,9 @@ def test_the_values_that_an_unfit_argument_may_have_are_those_that_change_nothin
             "False cannot be used: the callbacks decide; use callbacks=none, or callbacks=",
         ),
         ("num_sanity_val_steps=2", "2 cannot be used: all images are checked before round 0; use debug=fdr"),
-        ("logger=false", "False cannot be used: they are a group; use logger=csv, tensorboard, wandb or none"),
+        ("logger=false", "False cannot be used: loggers are a group; use logger=csv, tensorboard, wandb or none"),
         ("fast_dev_run=true", "True cannot be used: every round is tested and scored as a whole; use debug=fdr"),
-        ("overfit_batches=1", "1 cannot be used: the loaders of a round are its pool's; use debug=overfit"),
+        ("overfit_batches=1", "1 cannot be used: a round trains on all images that are labelled; use debug=overfit"),
         (
             "limit_predict_batches=1",
             "1 cannot be used: images without a score cannot be selected; use scoring.subset",
@@ -176,6 +177,18 @@ def test_arguments_of_the_trainer_work_in_rounds(tmp_path):
     wanted = [f"+trainer.{argument}" for argument in ARGUMENTS]
     loop.run_rounds(tiny(tmp_path, "rounds=2", "trainer.gradient_clip_val=1", *wanted))
     assert [row["steps"] for row in rows(tmp_path)] == ["2", "4"]
+
+
+@pytest.mark.slow
+def test_a_training_of_so_many_steps_resumes_with_the_epoch_that_it_was_in(tmp_path, monkeypatch):
+    """Round 1 has 18 images, 4 batches: seven steps end in its second epoch, in which it is stopped."""
+    settings = ("rounds=2", "+trainer.max_steps=7")
+    loop.run_rounds(tiny(tmp_path / "undisturbed", *settings))
+    stopped(monkeypatch, tmp_path / "stopped", 1, 1, *settings)
+    loop.run_rounds(tiny(tmp_path / "stopped", *settings))
+    assert rows(tmp_path / "stopped") == rows(tmp_path / "undisturbed")
+    # Round 0 has 12 images: its two epochs are six steps.
+    assert [row["steps"] for row in rows(tmp_path / "stopped")] == ["6", "13"]
 
 
 @pytest.mark.parametrize("words", [["trainer=gpu"], ["trainer.accelerator=cuda"], ["trainer.accelerator=mps"]])
