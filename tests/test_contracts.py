@@ -645,8 +645,8 @@ def test_one_cycle_rises_linearly_and_falls_as_half_a_cosine(compose):
 @every("trainer")
 def test_trainers_are_built(compose, trainer, tmp_path):
     cfg = compose(f"trainer={trainer}")
-    if cfg.trainer.accelerator == "gpu" and not torch.cuda.is_available():
-        pytest.skip("no GPU here")
+    if cfg.trainer.accelerator == "gpu" and torch.cuda.device_count() < cfg.trainer.devices:
+        pytest.skip(f"fewer GPUs here than {cfg.trainer.devices}")
     settings = OmegaConf.to_container(cfg.trainer)
     settings["precision"] = trainer_setup.resolve_precision(settings["precision"], settings["accelerator"])
     made = pl.Trainer(**settings, logger=False, default_root_dir=tmp_path)
