@@ -164,6 +164,9 @@ class CocoKeypoints(PoseDataset):
         records = _build_records(rows, self.skeleton, box, notes)
         self.paths = ImageFiles(self.root, records.images)
         self.sizes = np.array([row.size for row in rows], dtype=np.int32)  # (N, 2), 0 where it is not known
+        if orientation == "upright" or (orientation == "auto" and self.sizes.any()):
+            # Labelling tools show new images upright, as those whose annotations have a size.
+            self.new_reading = Reading("upright")
         self.pixels, pixel_notes = choose_pixel_format(white, background, self.root, records.images)
         self.decided = {
             "orientation": orientation,
