@@ -7,7 +7,6 @@ from helpers.disc_folders import HEIGHT, WIDTH, count_on_colour, folder, table
 from helpers.lsp_folders import folder as lsp_folder
 from helpers.run_dirs import pose_task
 
-from llpp.config.fingerprint import collect_result_settings
 from llpp.data.crop_cache.cache_key import compute_row_ids
 from llpp.data.person_crop import PersonCrop
 from llpp.datasets.coco.dataset import CocoKeypoints
@@ -40,7 +39,7 @@ def few(tmp_path, made, **settings):
 
 
 def of(data, number):
-    return data.records.ids.index(f"coco/{number:04d}#{100 + number}")
+    return data.records.ids.index(f"coco/{number:04d}.png#{100 + number}")
 
 
 def joints(*listed):
@@ -108,17 +107,6 @@ def test_crops_of_images_that_are_read_another_way_up_have_other_keys(tmp_path):
     for orientation in ("auto", "upright", "file"):
         found.append(compute_row_ids(read(root, orientation=orientation), CROP, "").tobytes())
     assert len(set(found)) == 3
-
-
-def test_only_an_orientation_that_is_not_the_default_is_part_of_the_experiment(tmp_path):
-    """Runs of programs that did not know these settings go on; what `outside` does is in the digest of the labels."""
-    data = read(folder(tmp_path))
-    common = {"training": {"pairs": "global"}}
-    default = {"orientation": "auto", "outside": "drop", "strict": False}
-    plain = collect_result_settings({**common, "dataset": {}}, data, pose_task(data))
-    assert collect_result_settings({**common, "dataset": default}, data, pose_task(data)) == plain
-    turned = collect_result_settings({**common, "dataset": {"orientation": "upright"}}, data, pose_task(data))
-    assert turned == {**plain, "dataset.orientation": "upright"}
 
 
 def test_joints_outside_of_their_image_are_left_out_and_named(tmp_path):

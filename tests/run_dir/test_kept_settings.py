@@ -28,7 +28,10 @@ SETTINGS = (
     "dataset=coco", "dataset.root=data", "dataset.val=2", "dataset.test=2", "initial=6", "budget=4", "rounds=2",
     "trainer.max_epochs=1", "trainer.precision=32-true", "paths.runs=runs",
 )  # fmt: skip
-OLDER = {"ids": "stem", "repeats": "keep", "group": None, "white": "high_byte", "background": "ignore"}
+OLDER = {
+    "orientation": "file", "outside": "keep", "ids": "stem", "repeats": "keep", "group": None, "white": "high_byte",
+    "background": "ignore",
+}  # fmt: skip
 
 
 @pytest.fixture
