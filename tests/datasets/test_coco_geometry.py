@@ -147,7 +147,7 @@ def test_joints_at_exactly_zero_are_left_out_whatever_the_file_says(tmp_path, vi
 def test_a_person_without_any_joint_in_the_image_is_left_out(tmp_path):
     far = [value + 500 if number % 3 < 2 else value for number, value in enumerate(STANDING)]
     data = few(tmp_path, persons({"keypoints": far}))
-    assert "coco/0001#101" not in data.records.ids
+    assert "coco/0001.png#101" not in data.records.ids
     assert "1 annotations without a labelled joint inside their image are left out" in data.records.notes
 
 
@@ -157,6 +157,26 @@ def test_a_box_around_joints_that_are_left_out_is_drawn_again_around_the_others(
     drawn = {"keypoints": joints((0, 0, 2)), "bbox": [10, 5, 60, 60]}
     data = few(tmp_path, persons(hull, drawn))
     assert data.records.boxes[[of(data, 1), of(data, 2)]].tolist() == [[40, 20, 20, 30], [10, 5, 60, 60]]
+
+
+def test_a_box_that_was_cut_off_at_the_border_is_drawn_again_too(tmp_path):
+    far = joints((500, 400, 2))  # the others are from (40, 20) to (60, 50)
+    cut = {"keypoints": far, "bbox": [40, 20, 50, 50]}
+    drawn = {"keypoints": far, "bbox": [40, 20, 30, 50]}
+    data = few(tmp_path, persons(cut, drawn))
+    assert data.records.boxes[[of(data, 1), of(data, 2)]].tolist() == [[40, 20, 20, 30], [40, 20, 30, 50]]
+
+
+def test_joints_are_not_outside_of_an_image_whose_width_and_height_are_exchanged(tmp_path):
+    """Only who has chosen an orientation may read such images at all."""
+    in_wide = {"keypoints": joints((85, 30, 2)), "bbox": [40, 10, 48, 50]}
+    in_none = {"keypoints": joints((85, 300, 2))}
+    made = persons(in_wide, in_none, size=(70, 90))
+    data = few(tmp_path, made, orientation="file")
+    assert data.records.labels.visible[[of(data, 1), of(data, 2)], 0].tolist() == [2, 0]
+    (note,) = data.records.notes
+    assert note.startswith("1 labelled joints outside") and "annotation 102 at (85, 300)" in note
+    assert few(tmp_path, made).records.labels.visible[of(data, 1), 0] == 0
 
 
 def as_shares(made):
@@ -186,7 +206,7 @@ def test_single_persons_with_shares_are_left_out(tmp_path):
     made = persons({})
     as_shares({"annotations": made["annotations"][:1]})
     data = few(tmp_path, made)
-    assert "coco/0001#101" not in data.records.ids and len(data.records.ids) == 3
+    assert "coco/0001.png#101" not in data.records.ids and len(data.records.ids) == 3
     assert data.records.notes[1].startswith("4 labelled joints of persons with coordinates from 0 to 1 only are left")
 
 

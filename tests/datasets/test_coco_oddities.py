@@ -165,6 +165,19 @@ def test_names_from_another_machine_are_found_in_the_folder(tmp_path, before, no
         read(tmp_path, strict=True)
 
 
+def test_two_names_that_are_read_as_one_file_are_counted(tmp_path):
+    """Frames of two days have the same numbers, and only one day's are there."""
+    folder(tmp_path, content(6))
+    table = content(6)
+    for entry, number in zip(table["images"], (1, 2, 3, 1, 2, 3), strict=True):
+        entry["file_name"] = f"/data/day{1 + (entry['id'] > 3)}/{number:04d}.png"
+    (tmp_path / "annotations.json").write_text(json.dumps(table))
+    notes = read(tmp_path, val=1, test=1).records.notes
+    (note,) = [note for note in notes if "same file" in note]
+    assert note.startswith("3 file names are read as the same file as another one, which is wrong if they are two ima")
+    assert "image 4: '/data/day2/0001.png', as '/data/day1/0001.png'" in note
+
+
 def test_backslashes_between_folders_of_images_are_slashes(tmp_path):
     folder(tmp_path, content(12))
     (tmp_path / "images" / "day1").mkdir()

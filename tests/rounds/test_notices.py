@@ -56,6 +56,16 @@ def test_notes_and_undefined_metrics_are_warned_of_before_the_first_round(tmp_pa
     assert find_undefined_metric(start(root, tmp_path / "other").data.task, "test") is None
 
 
+def test_notes_come_before_a_refusal_that_they_explain(tmp_path, caplog):
+    made = table()
+    for entry in made["annotations"][:6]:
+        entry["category_id"] = 7
+    run = start(folder(tmp_path, made), tmp_path / "run", "dataset.val=1", "dataset.test=1")
+    with caplog.at_level(logging.WARNING), pytest.raises(ConfigError, match="initial=4 exceeds the 2 training ids"):
+        loop.run_rounds(run)
+    assert "6 annotations of category 7, which is none of the file's" in caplog.text
+
+
 def test_a_run_without_validation_and_test_images_selects_all_the_same(tmp_path, caplog):
     root = folder(tmp_path)
     run_dir = tmp_path / "run"

@@ -131,7 +131,9 @@ class CocoKeypoints(PoseDataset):
             folder = _get_image_folder(images, split)
             wants_boxes = box == "annotation"
             content = read_keypoints_file(path, category, wants_boxes, self.root / folder, strict)
-            content = check_positions(path, content, wants_boxes, keep=outside == "keep")
+            # Who has chosen an orientation may read images whose annotated width and height are exchanged.
+            is_chosen = orientation != "auto"
+            content = check_positions(path, content, wants_boxes, outside == "keep", may_be_exchanged=is_chosen)
             sources.append(Source(split, path, folder, content))
         common_category = get_common_category([(source.path, source.content) for source in sources])
         joints = common_category.joints
