@@ -111,9 +111,10 @@ def _check_name(path: Path, root: Path) -> None:
         str(path.relative_to(root)).encode()
     except UnicodeEncodeError as error:
         # The name as bytes: as text, it could not be printed either.
+        name = os.fsencode(path.relative_to(root))
         raise DataError(
-            f"an image below {root} is called {os.fsencode(path.relative_to(root))!r}, which is not UTF-8; rename it, "
-            "and its folder if that has such a name, too"
+            f"an image below {root} is called {name!r}, which is not UTF-8; rename it, and its folder if that "
+            "has such a name, too"
         ) from error
 
 

@@ -3,7 +3,6 @@
 import gzip
 import os
 import pickle
-from pathlib import Path
 
 import cv2
 import numpy as np
@@ -131,7 +130,7 @@ def test_a_folder_that_is_none_of_these_is_a_sentence(tmp_path, names, sentence)
 @pytest.mark.parametrize("name", [b"a/caf\xe9.png", b"caf\xe9/1.png"])
 def test_a_name_that_is_not_utf_8_is_a_sentence(tmp_path, name):
     write_images(tmp_path, *(f"{kind}/{number}.png" for kind in "ab" for number in range(5)))
-    path = Path(os.fsdecode(os.path.join(os.fsencode(tmp_path), name)))
+    path = tmp_path / os.fsdecode(name)
     path.parent.mkdir(exist_ok=True)
     path.write_bytes((tmp_path / "a/0.png").read_bytes())
     with pytest.raises(DataError, match=r"caf\\xe9.*, which is not UTF-8; rename it"):

@@ -179,6 +179,17 @@ def test_joints_are_not_outside_of_an_image_whose_width_and_height_are_exchanged
     assert few(tmp_path, made).records.labels.visible[of(data, 1), 0] == 0
 
 
+def test_an_image_of_another_size_is_read_only_as_older_versions_did(tmp_path):
+    made = table()
+    for entry in made["images"]:
+        entry.update(width=2 * WIDTH, height=2 * HEIGHT)
+    root = folder(tmp_path, made)
+    for settings in ({}, {"orientation": "file"}, {"outside": "keep"}):
+        with pytest.raises(DataError, match=f"its annotation says {2 * WIDTH} × {2 * HEIGHT}"):
+            read(root, **settings).load(0)
+    assert read(root, orientation="file", outside="keep").load(0).shape == (HEIGHT, WIDTH, 3)
+
+
 def as_shares(made):
     for entry in made["annotations"]:
         values = entry["keypoints"]

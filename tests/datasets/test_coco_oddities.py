@@ -165,6 +165,14 @@ def test_names_from_another_machine_are_found_in_the_folder(tmp_path, before, no
         read(tmp_path, strict=True)
 
 
+@pytest.mark.parametrize(("key", "found"), [("category_id", "category 7"), ("image_id", "images that the file")])
+def test_annotations_of_what_is_not_listed_are_refused_if_the_file_has_to_keep_to_the_format(tmp_path, key, found):
+    root = written(tmp_path, changed(**{key: 7 if key == "category_id" else 99}))
+    assert any(f"1 annotations of {found}" in note for note in read(root).records.notes)
+    with pytest.raises(DataError, match=rf"annotation 101: annotations of {found}.* only with dataset.strict=false"):
+        read(root, strict=True)
+
+
 def test_two_names_that_are_read_as_one_file_are_counted(tmp_path):
     """Frames of two days have the same numbers, and only one day's are there."""
     folder(tmp_path, content(6))
@@ -174,7 +182,7 @@ def test_two_names_that_are_read_as_one_file_are_counted(tmp_path):
     (tmp_path / "annotations.json").write_text(json.dumps(table))
     notes = read(tmp_path, val=1, test=1).records.notes
     (note,) = [note for note in notes if "same file" in note]
-    assert note.startswith("3 file names are read as the same file as another one, which is wrong if they are two ima")
+    assert note.startswith("3 file names are read as the same file as another one, which is wrong if")
     assert "image 4: '/data/day2/0001.png', as '/data/day1/0001.png'" in note
 
 
@@ -240,7 +248,7 @@ def animals():
 def test_categories_with_other_joints_are_united_by_name_if_they_are_listed(tmp_path):
     root = written(tmp_path, animals())
     with pytest.raises(
-        ConfigError, match=r"category=None does not choose .* one of 'dog', 'cat', or to a list of them"
+        ConfigError, match=r"category=null does not choose .* one of 'dog', 'cat', or to a list of them"
     ):
         read(root)
     data = read(root, category=["dog", "cat"])

@@ -19,7 +19,7 @@ from llpp.datasets.coco.geometry import check_positions
 from llpp.datasets.coco.keypoints_json import KeypointsFile, get_common_category, read_keypoints_file
 from llpp.datasets.flip_pairs import AUTO, FlipPairs, resolve_flip_pairs
 from llpp.datasets.groups import assign_groups, describe_groups, suggest_groups
-from llpp.datasets.images import ImageFiles, Orientation, Reading, is_file, read_image, read_reduced
+from llpp.datasets.images import AS_STORED, ImageFiles, Orientation, Reading, is_file, read_image, read_reduced
 from llpp.datasets.joint_names import find_torso_diagonals
 from llpp.datasets.pixel_format import choose_pixel_format
 from llpp.datasets.pose import PoseDataset, PoseLabels, Skeleton, compute_joint_boxes
@@ -126,6 +126,8 @@ class CocoKeypoints(PoseDataset):
         expect(isinstance(strict, bool), "dataset.strict", strict, "true or false")
         self.root = Path(root)
         self.orientation: Orientation = orientation
+        # A run of a version that compared no sizes goes on with the images that it has.
+        self.compares_sizes = (orientation, outside) != ("file", "keep")
         sources = []
         for split, path in _list_annotation_files(self.root, annotations):
             folder = _get_image_folder(images, split)
@@ -182,6 +184,8 @@ class CocoKeypoints(PoseDataset):
     def get_reading(self, row: int) -> Reading:
         """See `ImageDataset.get_reading`."""
         width, height = self.sizes[row].tolist()
+        if not self.compares_sizes:
+            return AS_STORED
         if width:
             return Reading(self.orientation, (width, height))
         # Without a size, nothing speaks for turning an image.
