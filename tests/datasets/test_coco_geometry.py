@@ -1,5 +1,7 @@
 """Whether COCO's labels lie where the file says, in images that lie as their labels were made."""
 
+import json
+
 import numpy as np
 import pytest
 from helpers.coco_folders import STANDING, annotation, content, written
@@ -107,6 +109,20 @@ def test_crops_of_images_that_are_read_another_way_up_have_other_keys(tmp_path):
     for orientation in ("auto", "upright", "file"):
         found.append(compute_row_ids(read(root, orientation=orientation), CROP, "").tobytes())
     assert len(set(found)) == 3
+
+
+def test_crops_of_one_image_have_other_keys_where_two_files_read_it_another_way_up(tmp_path):
+    made = table(3)
+    root = folder(tmp_path, made, orientation=6)
+    last, person = made["images"][-1], made["annotations"][-1]
+    made["images"] = [{"id": last["id"], "file_name": last["file_name"]}]  # without a size: read as stored
+    made["annotations"] = [{**person, "id": 9, "keypoints": [1, 1, 2, *person["keypoints"][3:]]}]
+    (tmp_path / "more.json").write_text(json.dumps(made))
+    data = read(root, annotations=["annotations.json", "more.json"], val=1, test=1)
+    keys = compute_row_ids(data, CROP, "")
+    upright, stored = data.records.ids.find_rows(["coco/002.jpg#2", "coco/002.jpg#9"]).tolist()
+    assert data.load(upright).shape != data.load(stored).shape
+    assert keys[upright].tobytes() != keys[stored].tobytes()
 
 
 def test_joints_outside_of_their_image_are_left_out_and_named(tmp_path):

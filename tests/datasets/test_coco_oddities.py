@@ -173,6 +173,15 @@ def test_annotations_of_what_is_not_listed_are_refused_if_the_file_has_to_keep_t
         read(root, strict=True)
 
 
+def test_names_with_other_spaces_than_the_usual_one_are_names(tmp_path):
+    """As macOS writes them for screenshots, and Japanese keyboards."""
+    table = content(6)
+    for entry in table["images"]:
+        entry["file_name"] = f"Screenshot\u3000{entry['id']} at 9.41\u202fAM.png"
+    data = read(folder(tmp_path, table), val=1, test=1)
+    assert data.load(0).ndim == 3 and "\u202fAM.png" in data.records.ids[0]
+
+
 def test_two_names_that_are_read_as_one_file_are_counted(tmp_path):
     """Frames of two days have the same numbers, and only one day's are there."""
     folder(tmp_path, content(6))
