@@ -182,6 +182,15 @@ def test_names_with_other_spaces_than_the_usual_one_are_names(tmp_path):
     assert data.load(0).ndim == 3 and "\u202fAM.png" in data.records.ids[0]
 
 
+def test_a_zero_in_quotes_is_no_crowd(tmp_path):
+    table = content()
+    for entry in table["annotations"]:
+        entry["iscrowd"] = "0"
+    table["annotations"][0]["iscrowd"] = "1"
+    records = read(written(tmp_path, table)).records
+    assert len(records.ids) == 9 and "1 annotations of crowds are left out" in records.notes
+
+
 def test_two_names_that_are_read_as_one_file_are_counted(tmp_path):
     """Frames of two days have the same numbers, and only one day's are there."""
     folder(tmp_path, content(6))

@@ -451,11 +451,14 @@ def _describe_repeats(repeat_count: int, relative_count: int) -> list[str]:
 
 
 def _describe_near_repeats(records: Records[PoseLabels]) -> list[str]:
-    """Note persons who may be annotated twice, with other joints; both stay."""
-    count = count_near_repeats(records.images, records.boxes)
+    """Note persons who may be annotated twice, with other joints or another box; both stay."""
+    count = count_near_repeats(records.images, records.boxes, records.labels.joints)
     if count == 0:
         return []
-    return [f"{count:,} pairs of annotations in one image have nearly the same box; both of each are used"]
+    return [
+        f"{count:,} pairs of annotations in one image have nearly the same box or exactly the same joints; both of "
+        "each are used"
+    ]
 
 
 def _describe_skeleton(sources: Sequence[Source]) -> list[str]:

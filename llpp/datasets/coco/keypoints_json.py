@@ -131,7 +131,8 @@ def _add_annotation(oddities: Oddities, ids: AnnotationIds, entry: Entry, result
         _leave_out(oddities, entry, "of images that the file does not list", result)
         return
     result.annotated.add(image)
-    if entry.get("iscrowd"):
+    # Some tools write numbers in quotes, and "0" is true for Python.
+    if simplify_id(entry.get("iscrowd")):
         result.left_out["of crowds"] += 1
         return
     positions = result.category.positions[simplify_id(entry["category_id"])]
