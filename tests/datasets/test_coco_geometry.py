@@ -280,7 +280,7 @@ def test_published_datasets_keep_joints_outside_and_llpp_data_counts_them(tmp_pa
 def test_annotated_images_of_one_file_stay_as_they_were(tmp_path):
     """A usual file is read to the bit as before there were such checks."""
     made = persons(*[{}] * 8)
-    made["annotations"].append(annotation(300, 2, bbox=[10, 10, 20, 20]))
+    made["annotations"].append(annotation(300, 2, bbox=[10, 10, 20, 20], keypoints=joints((15, 15, 2))))
     data = few(tmp_path, made)
     assert data.records.notes == () and len(data.records.ids) == 12
     assert data.records.labels.joints[of(data, 1), :4].tolist() == [[50, 10], [60, 20], [40, 20], [58, 50]]

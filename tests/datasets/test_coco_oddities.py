@@ -182,6 +182,17 @@ def test_names_with_other_spaces_than_the_usual_one_are_names(tmp_path):
     assert data.load(0).ndim == 3 and "\u202fAM.png" in data.records.ids[0]
 
 
+def test_an_image_is_without_annotations_only_if_no_file_has_some(tmp_path):
+    """Two people share the images of a project, and a tool lists all of them for both."""
+    first, second = content(6), content(6)
+    first["annotations"] = first["annotations"][:3]
+    second["annotations"] = second["annotations"][3:5]
+    written(tmp_path, first)
+    (tmp_path / "second.json").write_text(json.dumps(second))
+    records = read(tmp_path, annotations=["annotations.json", "second.json"], val=1, test=1).records
+    assert len(records.ids) == 5 and records.notes == ("1 images without annotations are left out",)
+
+
 def test_a_zero_in_quotes_is_no_crowd(tmp_path):
     table = content()
     for entry in table["annotations"]:

@@ -395,16 +395,22 @@ def _describe_shared_images(images: Sequence[str]) -> list[str]:
 def _describe_left_out(sources: Sequence[Source], flat_count: int, unlabelled: bool) -> list[str]:
     """Note how many annotations and images are left out, and why."""
     reasons: Counter[str] = Counter()
-    image_count = 0
-    other_count = 0
+    # By folder and file: several files may list an image, or one file twice, and annotate it once.
+    listed: set[tuple[str, str]] = set()
+    annotated: set[tuple[str, str]] = set()
+    otherwise_annotated: set[tuple[str, str]] = set()
     for source in sources:
         content = source.content
         reasons.update(content.left_out)
+        annotated.update((source.folder, content.images[image]) for image in content.annotated)
         # With `unlabelled`, the training images without annotations are records.
         if not (unlabelled and source.split == "train"):
-            others = len(content.otherwise_annotated - content.annotated)
-            other_count += others
-            image_count += len(content.images) - len(content.annotated) - others
+            listed.update((source.folder, name) for name in content.images.values())
+            otherwise_annotated.update(
+                (source.folder, content.images[image]) for image in content.otherwise_annotated
+            )
+    other_count = len(otherwise_annotated - annotated)
+    image_count = len(listed - annotated - otherwise_annotated)
     if flat_count:
         reasons["whose labelled joints span no box (box=joints)"] = flat_count
     notes = []
