@@ -205,8 +205,16 @@ def instantiate_dataset(node: DictConfig) -> AnyDataset:
     check_kind(dataset, ImageDataset, "dataset")
     check_records(dataset)
     # A split may also be empty by mistake; only dataset.val=0 or dataset.test=0 says that it is wanted so.
-    dataset.empty_splits = frozenset(split for split in ("val", "test") if node.get(split) == 0)
+    dataset.empty_splits = frozenset(split for split in ("val", "test") if _is_left_out(node, split))
     return dataset
+
+
+def _is_left_out(node: DictConfig, split: str) -> bool:
+    """Whether the settings of a dataset, or of every part of a merged one, ask for an empty split."""
+    parts = node.get("parts")
+    if isinstance(parts, DictConfig) and parts:
+        return all(isinstance(part, DictConfig) and _is_left_out(part, split) for part in parts.values())
+    return bool(node.get(split) == 0)
 
 
 def rebuild_run_task(run_dir: Path, trusted: Sequence[str] = ()) -> "Task":

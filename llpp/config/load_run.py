@@ -16,7 +16,7 @@ from llpp.config.trusted_targets import check_targets
 from llpp.data.image_preparation import ImagePreparation
 from llpp.data.person_crop import PersonCrop
 from llpp.data.resampling import warp_image
-from llpp.datasets.images import read_image
+from llpp.datasets.images import Reading, read_image
 from llpp.datasets.pixel_format import PixelFormat
 from llpp.errors import ConfigError, DataError, StateError
 from llpp.geometry import IDENTITY_WARP
@@ -74,6 +74,7 @@ class LoadedRun:
                 ) from error
             part.to(device, memory_format=torch.channels_last).eval()
         self.pixels = dataset.pixels
+        self.reading = dataset.new_reading
         self.images = ImagePreparation(cfg.crop.size)
         self.device = device
 
@@ -83,7 +84,9 @@ class LoadedRun:
         """Return an iterator over the predictions of images in their order; they are made batch by batch.
 
         Args:
-            images: paths, or RGB pixels (H, W, 3) uint8.
+            images: paths, or RGB pixels (H, W, 3) uint8. Files with an EXIF orientation are read the way up that the
+                run has learned: upright by COCO annotations with sizes or `dataset.orientation=upright`, else as they
+                are stored. Boxes and joints are in those pixels.
             boxes: for each image (x, y, width, height) in pixels, or None for all of it; None: all of every image.
             batch_size: images that the network sees at once.
 
@@ -109,7 +112,7 @@ class LoadedRun:
 
     def _cut(self, image: Image, box: Box) -> tuple[NDArray[np.uint8], NDArray[np.float64]]:
         """Pixels of a crop, and (3, 3) image pixels → crop pixels."""
-        pixels = _read_pixels(image, self.pixels)
+        pixels = _read_pixels(image, self.reading, self.pixels)
         corners = np.full(4, np.nan, dtype=np.float32) if box is None else np.asarray(box, dtype=np.float32)
         if corners.shape != (4,):
             raise DataError(f"a box is {box!r}; expected x, y, width and height in pixels, or None")
@@ -149,9 +152,9 @@ def _find_weights(run_dir: Path, config: dict[str, Any]) -> Path:
     return path
 
 
-def _read_pixels(image: Image, pixels: PixelFormat) -> NDArray[np.uint8]:
+def _read_pixels(image: Image, reading: Reading, pixels: PixelFormat) -> NDArray[np.uint8]:
     if isinstance(image, str | Path):
-        return read_image(Path(image), pixels=pixels)
+        return read_image(Path(image), reading, pixels=pixels)
     if not isinstance(image, np.ndarray) or image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
         found = f"{image.dtype} of shape {image.shape}" if isinstance(image, np.ndarray) else type(image).__name__
         raise DataError(f"an image is {found}; expected a path, or RGB pixels (H, W, 3) as uint8")

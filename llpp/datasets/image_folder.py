@@ -4,6 +4,7 @@
 `val` or without, comes as it is.
 """
 
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -60,6 +61,7 @@ class ImageFolder(ImageDataset[ClassLabels]):
         for split, folder in folders:
             for path in sorted(folder.rglob("*")):
                 if path.suffix.lower() in ENDINGS:
+                    _check_name(path, self.root)
                     files.append((split, path.relative_to(self.root), folder.name))
         if not files:
             raise DataError(
@@ -101,6 +103,19 @@ class ImageFolder(ImageDataset[ClassLabels]):
     def load_reduced(self, row: int, most: int) -> tuple[NDArray[np.uint8], int]:
         """See `ImageDataset.load_reduced`."""
         return read_reduced(self.paths[row], most, pixels=self.pixels)
+
+
+def _check_name(path: Path, root: Path) -> None:
+    """Raise DataError if a file has a name that no table of a run could hold."""
+    try:
+        str(path.relative_to(root)).encode()
+    except UnicodeEncodeError as error:
+        # The name as bytes: as text, it could not be printed either.
+        name = os.fsencode(path.relative_to(root))
+        raise DataError(
+            f"an image below {root} is called {name!r}, which is not UTF-8; rename it, and its folder if that "
+            "has such a name, too"
+        ) from error
 
 
 def _map_groups(files: Sequence[tuple[str, Path, str]], group: str | None) -> Mapping[str, str] | None:

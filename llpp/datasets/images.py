@@ -111,18 +111,20 @@ def read_reduced(
     if not reading.is_turned(header):
         return _decode_reduced(path, data, most, pixels)
     # Blocks are counted from the stored image's corner: incomplete ones would shift a turned image.
-    while header.width % most or header.height % most:
-        most -= 1
-    image, factor = _decode_reduced(path, data, most, pixels)
+    whole_blocks = 1
+    for factor in REDUCED_FLAGS:
+        if factor <= most and header.width % factor == 0 and header.height % factor == 0:
+            whole_blocks = factor
+    image, factor = _decode_reduced(path, data, whole_blocks, pixels)
     return turn_upright(image, header.orientation), factor
 
 
 def _read_without_header(path: Path, data: bytes, reading: Reading, pixels: PixelFormat) -> NDArray[np.uint8]:
     """Decode a file of a kind whose header is not understood; OpenCV knows the orientation of some."""
-    flags = cv2.IMREAD_COLOR_RGB if reading.orientation == "upright" else STORED_FLAGS
+    flags = STORED_FLAGS if reading.orientation == "file" else cv2.IMREAD_COLOR_RGB
     image = _decode(path, data, flags, pixels)
     if reading.orientation == "auto" and _get_size(image) != reading.size:
-        image = _decode(path, data, cv2.IMREAD_COLOR_RGB, pixels)
+        image = _decode(path, data, STORED_FLAGS, pixels)
     width, height = _get_size(image)
     check_size(path, ImageHeader(width, height), reading)
     return image

@@ -47,6 +47,9 @@ class MergedDataset(PoseDataset):
         paths = ImageFiles(Path(), (str(path) for part in self.parts for path in part.paths))
         # Parts without files, such as drawn figures, leave the whole without.
         self.paths = paths if len(paths) == len(self.records.ids) else ()
+        # New images are in no part; they are read as those of the first one.
+        self.pixels = self.parts[0].pixels
+        self.new_reading = self.parts[0].new_reading
         self.decided = {"parts": {part_name: dict(part.decided) for part_name, part in parts.items()}}
 
     def load(self, row: int) -> NDArray[np.uint8]:

@@ -114,5 +114,6 @@ def _resolve_count(split: str, wanted: float | None, images: int) -> int:
     if type(wanted) is float and 0 < wanted < 1:
         return max(1, round(wanted * images))
     raise ConfigError(
-        f"dataset.{split}={wanted!r} is invalid; expected a share above 0 and below 1, or a number of images"
+        f"dataset.{split}={wanted!r} is invalid; expected a share above 0 and below 1, or a number of images, 0 for "
+        "none"
     )

@@ -1,5 +1,6 @@
 """Problems of a dataset that would stop or spoil a run, found before it starts."""
 
+import unicodedata
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -90,13 +91,18 @@ def _summarise_reasons(reasons: Iterable[str], count: int, words: str) -> list[s
 
 
 def _find_similar_name(path: Path) -> str | None:
-    """Find a file in the folder of a missing one whose name differs in case or ending only."""
+    """Find a file in the folder of a missing one whose name differs in case, ending or the form of accents only."""
     try:
         names = sorted(other.name for other in path.parent.iterdir())
     except OSError:
         return None
-    wanted = path.stem.casefold()
+    wanted = _simplify_name(path)
     for name in names:
-        if Path(name).stem.casefold() == wanted:
+        if _simplify_name(Path(name)) == wanted:
             return name
     return None
+
+
+def _simplify_name(path: Path) -> str:
+    # macOS has e and an accent as two characters where annotations have é.
+    return unicodedata.normalize("NFC", path.stem).casefold()

@@ -91,6 +91,8 @@ def open_run(run: Run, held: ExitStack) -> RunState:
     stored = collectives.on_rank_zero(lambda: _lock_and_load(run.directory, held))
     records_changed = stored is None
     if stored is None:
+        # What they say is left out may be why there is too little for a run.
+        log_notices(run.data.task)
         resumed = create_initial_state(run.settings, run.result_settings, run.data)
         opened = resumed
     else:
@@ -117,7 +119,8 @@ def open_run(run: Run, held: ExitStack) -> RunState:
         log.info("%s: %d of %d rounds are done", run.directory, len(opened.rounds), run.settings.rounds)
     run.publisher.show(resumed, run.data.task)
     if not is_finished:
-        log_notices(run.data.task)
+        if stored is not None:
+            log_notices(run.data.task)
         run.data.open_crops()
     return resumed
 

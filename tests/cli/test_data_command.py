@@ -108,6 +108,16 @@ def test_missing_files_are_named_up_to_ten_with_similar_names_in_their_folder(tm
     assert problem.endswith(f"{files[11]}; and 3 more")
 
 
+def test_a_missing_name_with_accents_is_found_in_the_form_that_macos_writes(tmp_path):
+    table = coco_folders.content(12)
+    table["images"][0]["file_name"] = "caf\u00e9.png"
+    root = coco_folders.folder(tmp_path, table)
+    (root / "images/caf\u00e9.png").rename(root / "images/cafe\u0301.png")
+    task = pose_task(CocoKeypoints(str(root), val=2, test=2))
+    (problem,) = find_problems(task, decode=False)
+    assert problem.endswith("caf\u00e9.png (but cafe\u0301.png exists)")
+
+
 def test_decoding_finds_what_looking_for_files_does_not(tmp_path, persons):
     path = persons.dataset.paths[4]
     path.write_bytes(path.read_bytes()[:60])

@@ -7,9 +7,13 @@ import cv2
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from helpers.disc_folders import folder, picture
 from helpers.experiments import FIGURES, tiny
+from helpers.turned_jpegs import encode, store
 
 import llpp
+from llpp.datasets.coco.dataset import CocoKeypoints
+from llpp.datasets.merged import MergedDataset
 from llpp.datasets.synthetic.dataset import SyntheticFigures
 from llpp.errors import ConfigError, DataError, StateError
 from llpp.rounds import loop
@@ -50,6 +54,32 @@ def test_a_path_is_read_and_a_whole_image_is_cropped_without_a_box(finished, tmp
     assert one.predicted_loss == other.predicted_loss and np.array_equal(one.joints, other.joints)
     (boxed,) = run.predict([pixels], boxes=[(10, 10, 20, 20)])
     assert not np.allclose(boxed.joints, one.joints)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("orientation", "is_upright"), [("auto", True), ("file", False)])
+def test_files_are_read_the_way_up_that_the_run_has_learned(tmp_path, orientation, is_upright):
+    settings = ("pck=box", "rounds=1", "initial=4", "budget=2", "trainer.precision=32-true", "data.batch_size=2")
+    chosen = ("dataset=coco", f"dataset.root={folder(tmp_path / 'data')}", f"dataset.orientation={orientation}")
+    loop.run_rounds(tiny(tmp_path / "run", *settings, *chosen, dataset=()))
+    upright = picture(3)
+    stored = np.ascontiguousarray(store(upright, 3))  # half a turn
+    (tmp_path / "a.png").write_bytes(encode(stored, 3))
+    run = llpp.load(tmp_path / "run")
+    by_path, by_upright_pixels, by_stored_pixels = run.predict([tmp_path / "a.png", upright, stored])
+    expected, other = by_upright_pixels, by_stored_pixels
+    if not is_upright:
+        expected, other = other, expected
+    # A JPEG has not quite the pixels that were encoded.
+    assert np.abs(by_path.joints - expected.joints).max() < np.abs(by_path.joints - other.joints).max()
+
+
+def test_new_files_are_read_as_those_of_a_merged_datasets_first_part(tmp_path):
+    made = {}
+    for name, orientation, white in (("a", "upright", 4095), ("b", "file", 1023)):
+        made[name] = CocoKeypoints(folder(tmp_path / name), orientation=orientation, white=white)
+    merged = MergedDataset(made)
+    assert merged.new_reading.orientation == "upright" and merged.pixels.white == 4095
 
 
 @pytest.mark.slow

@@ -1,6 +1,7 @@
 """Datasets of classes: CIFAR-10's published batches, folders of images, digits; whole, damaged and hostile."""
 
 import gzip
+import os
 import pickle
 
 import cv2
@@ -124,6 +125,16 @@ def test_a_folder_that_is_none_of_these_is_a_sentence(tmp_path, names, sentence)
     write_images(tmp_path, *names)
     with pytest.raises((DataError, ConfigError), match=sentence):
         ImageFolder(str(tmp_path), val=1, test=1)
+
+
+@pytest.mark.parametrize("name", [b"a/caf\xe9.png", b"caf\xe9/1.png"])
+def test_a_name_that_is_not_utf_8_is_a_sentence(tmp_path, name):
+    write_images(tmp_path, *(f"{kind}/{number}.png" for kind in "ab" for number in range(5)))
+    path = tmp_path / os.fsdecode(name)
+    path.parent.mkdir(exist_ok=True)
+    path.write_bytes((tmp_path / "a/0.png").read_bytes())
+    with pytest.raises(DataError, match=r"caf\\xe9.*, which is not UTF-8; rename it"):
+        ImageFolder(str(tmp_path), val=2, test=2)
 
 
 def test_a_missing_folder_is_a_sentence(tmp_path):

@@ -175,7 +175,7 @@ def test_a_category_is_chosen_by_name_or_number_if_there_are_several(tmp_path):
     ]
     table["annotations"] += [annotation(500 + n, n, category_id=2, keypoints=[1, 2, 2, 3, 4, 2]) for n in range(1, 6)]
     root = str(folder(tmp_path, table))
-    with pytest.raises(ConfigError, match=r"category=None does not choose one .*; set it to one of 'person', 'dog'"):
+    with pytest.raises(ConfigError, match=r"category=null does not choose one .*; set it to one of 'person', 'dog'"):
         CocoKeypoints(root)
     with pytest.raises(ConfigError, match="category='car' does not choose"):
         CocoKeypoints(root, category="car")

@@ -1,5 +1,7 @@
 """Whether COCO's labels lie where the file says, in images that lie as their labels were made."""
 
+import json
+
 import numpy as np
 import pytest
 from helpers.coco_folders import STANDING, annotation, content, written
@@ -109,6 +111,20 @@ def test_crops_of_images_that_are_read_another_way_up_have_other_keys(tmp_path):
     assert len(set(found)) == 3
 
 
+def test_crops_of_one_image_have_other_keys_where_two_files_read_it_another_way_up(tmp_path):
+    made = table(3)
+    root = folder(tmp_path, made, orientation=6)
+    last, person = made["images"][-1], made["annotations"][-1]
+    made["images"] = [{"id": last["id"], "file_name": last["file_name"]}]  # without a size: read as stored
+    made["annotations"] = [{**person, "id": 9, "keypoints": [1, 1, 2, *person["keypoints"][3:]]}]
+    (tmp_path / "more.json").write_text(json.dumps(made))
+    data = read(root, annotations=["annotations.json", "more.json"], val=1, test=1)
+    keys = compute_row_ids(data, CROP, "")
+    upright, stored = data.records.ids.find_rows(["coco/002.jpg#2", "coco/002.jpg#9"]).tolist()
+    assert data.load(upright).shape != data.load(stored).shape
+    assert keys[upright].tobytes() != keys[stored].tobytes()
+
+
 def test_joints_outside_of_their_image_are_left_out_and_named(tmp_path):
     made = persons({"keypoints": joints((500, 400, 2))}, {"keypoints": joints((50, -7, 1), (60, 20, 2))})
     data = few(tmp_path, made, box="joints")
@@ -147,7 +163,7 @@ def test_joints_at_exactly_zero_are_left_out_whatever_the_file_says(tmp_path, vi
 def test_a_person_without_any_joint_in_the_image_is_left_out(tmp_path):
     far = [value + 500 if number % 3 < 2 else value for number, value in enumerate(STANDING)]
     data = few(tmp_path, persons({"keypoints": far}))
-    assert "coco/0001#101" not in data.records.ids
+    assert "coco/0001.png#101" not in data.records.ids
     assert "1 annotations without a labelled joint inside their image are left out" in data.records.notes
 
 
@@ -157,6 +173,37 @@ def test_a_box_around_joints_that_are_left_out_is_drawn_again_around_the_others(
     drawn = {"keypoints": joints((0, 0, 2)), "bbox": [10, 5, 60, 60]}
     data = few(tmp_path, persons(hull, drawn))
     assert data.records.boxes[[of(data, 1), of(data, 2)]].tolist() == [[40, 20, 20, 30], [10, 5, 60, 60]]
+
+
+def test_a_box_that_was_cut_off_at_the_border_is_drawn_again_too(tmp_path):
+    far = joints((500, 400, 2))  # the others are from (40, 20) to (60, 50)
+    cut = {"keypoints": far, "bbox": [40, 20, 50, 50]}
+    drawn = {"keypoints": far, "bbox": [40, 20, 30, 50]}
+    data = few(tmp_path, persons(cut, drawn))
+    assert data.records.boxes[[of(data, 1), of(data, 2)]].tolist() == [[40, 20, 20, 30], [40, 20, 30, 50]]
+
+
+def test_joints_are_not_outside_of_an_image_whose_width_and_height_are_exchanged(tmp_path):
+    """Only who has chosen an orientation may read such images at all."""
+    in_wide = {"keypoints": joints((85, 30, 2)), "bbox": [40, 10, 48, 50]}
+    in_none = {"keypoints": joints((85, 300, 2))}
+    made = persons(in_wide, in_none, size=(70, 90))
+    data = few(tmp_path, made, orientation="file")
+    assert data.records.labels.visible[[of(data, 1), of(data, 2)], 0].tolist() == [2, 0]
+    (note,) = data.records.notes
+    assert note.startswith("1 labelled joints outside") and "annotation 102 at (85, 300)" in note
+    assert few(tmp_path, made).records.labels.visible[of(data, 1), 0] == 0
+
+
+def test_an_image_of_another_size_is_read_only_as_older_versions_did(tmp_path):
+    made = table()
+    for entry in made["images"]:
+        entry.update(width=2 * WIDTH, height=2 * HEIGHT)
+    root = folder(tmp_path, made)
+    for settings in ({}, {"orientation": "file"}, {"outside": "keep"}):
+        with pytest.raises(DataError, match=f"its annotation says {2 * WIDTH} × {2 * HEIGHT}"):
+            read(root, **settings).load(0)
+    assert read(root, orientation="file", outside="keep").load(0).shape == (HEIGHT, WIDTH, 3)
 
 
 def as_shares(made):
@@ -186,7 +233,7 @@ def test_single_persons_with_shares_are_left_out(tmp_path):
     made = persons({})
     as_shares({"annotations": made["annotations"][:1]})
     data = few(tmp_path, made)
-    assert "coco/0001#101" not in data.records.ids and len(data.records.ids) == 3
+    assert "coco/0001.png#101" not in data.records.ids and len(data.records.ids) == 3
     assert data.records.notes[1].startswith("4 labelled joints of persons with coordinates from 0 to 1 only are left")
 
 
@@ -233,7 +280,7 @@ def test_published_datasets_keep_joints_outside_and_llpp_data_counts_them(tmp_pa
 def test_annotated_images_of_one_file_stay_as_they_were(tmp_path):
     """A usual file is read to the bit as before there were such checks."""
     made = persons(*[{}] * 8)
-    made["annotations"].append(annotation(300, 2, bbox=[10, 10, 20, 20]))
+    made["annotations"].append(annotation(300, 2, bbox=[10, 10, 20, 20], keypoints=joints((15, 15, 2))))
     data = few(tmp_path, made)
     assert data.records.notes == () and len(data.records.ids) == 12
     assert data.records.labels.joints[of(data, 1), :4].tolist() == [[50, 10], [60, 20], [40, 20], [58, 50]]

@@ -165,6 +165,56 @@ def test_names_from_another_machine_are_found_in_the_folder(tmp_path, before, no
         read(tmp_path, strict=True)
 
 
+@pytest.mark.parametrize(("key", "found"), [("category_id", "category 7"), ("image_id", "images that the file")])
+def test_annotations_of_what_is_not_listed_are_refused_if_the_file_has_to_keep_to_the_format(tmp_path, key, found):
+    root = written(tmp_path, changed(**{key: 7 if key == "category_id" else 99}))
+    assert any(f"1 annotations of {found}" in note for note in read(root).records.notes)
+    with pytest.raises(DataError, match=rf"annotation 101: annotations of {found}.* only with dataset.strict=false"):
+        read(root, strict=True)
+
+
+def test_names_with_other_spaces_than_the_usual_one_are_names(tmp_path):
+    """As macOS writes them for screenshots, and Japanese keyboards."""
+    table = content(6)
+    for entry in table["images"]:
+        entry["file_name"] = f"Screenshot\u3000{entry['id']} at 9.41\u202fAM.png"
+    data = read(folder(tmp_path, table), val=1, test=1)
+    assert data.load(0).ndim == 3 and "\u202fAM.png" in data.records.ids[0]
+
+
+def test_an_image_is_without_annotations_only_if_no_file_has_some(tmp_path):
+    """Two people share the images of a project, and a tool lists all of them for both."""
+    first, second = content(6), content(6)
+    first["annotations"] = first["annotations"][:3]
+    second["annotations"] = second["annotations"][3:5]
+    written(tmp_path, first)
+    (tmp_path / "second.json").write_text(json.dumps(second))
+    records = read(tmp_path, annotations=["annotations.json", "second.json"], val=1, test=1).records
+    assert len(records.ids) == 5 and records.notes == ("1 images without annotations are left out",)
+
+
+def test_a_zero_in_quotes_is_no_crowd(tmp_path):
+    table = content()
+    for entry in table["annotations"]:
+        entry["iscrowd"] = "0"
+    table["annotations"][0]["iscrowd"] = "1"
+    records = read(written(tmp_path, table)).records
+    assert len(records.ids) == 9 and "1 annotations of crowds are left out" in records.notes
+
+
+def test_two_names_that_are_read_as_one_file_are_counted(tmp_path):
+    """Frames of two days have the same numbers, and only one day's are there."""
+    folder(tmp_path, content(6))
+    table = content(6)
+    for entry, number in zip(table["images"], (1, 2, 3, 1, 2, 3), strict=True):
+        entry["file_name"] = f"/data/day{1 + (entry['id'] > 3)}/{number:04d}.png"
+    (tmp_path / "annotations.json").write_text(json.dumps(table))
+    notes = read(tmp_path, val=1, test=1).records.notes
+    (note,) = [note for note in notes if "same file" in note]
+    assert note.startswith("3 file names are read as the same file as another one, which is wrong if")
+    assert "image 4: '/data/day2/0001.png', as '/data/day1/0001.png'" in note
+
+
 def test_backslashes_between_folders_of_images_are_slashes(tmp_path):
     folder(tmp_path, content(12))
     (tmp_path / "images" / "day1").mkdir()
@@ -227,7 +277,7 @@ def animals():
 def test_categories_with_other_joints_are_united_by_name_if_they_are_listed(tmp_path):
     root = written(tmp_path, animals())
     with pytest.raises(
-        ConfigError, match=r"category=None does not choose .* one of 'dog', 'cat', or to a list of them"
+        ConfigError, match=r"category=null does not choose .* one of 'dog', 'cat', or to a list of them"
     ):
         read(root)
     data = read(root, category=["dog", "cat"])

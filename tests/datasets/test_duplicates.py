@@ -37,7 +37,8 @@ def test_persons_who_differ_in_a_joint_or_box_are_two(tmp_path, changes):
     data = CocoKeypoints(written(tmp_path, table))
     assert len(data.records.ids) == 6
     assert data.records.notes == (
-        "1 pairs of annotations in one image have nearly the same box; both of each are used",
+        "1 pairs of annotations in one image have nearly the same box or exactly the same joints; both of "
+        "each are used",
     )
 
 
@@ -93,8 +94,17 @@ def test_pairs_with_nearly_the_same_box_are_counted_within_an_image():
         dtype=np.float32,
     )
     images = Ids(["a", "b", "a", "a", "a", "a", "a", "a"])
-    assert count_near_repeats(images, boxes) == 2
-    assert count_near_repeats(images, np.full((8, 4), np.nan, dtype=np.float32)) == 0
+    joints = np.arange(16, dtype=np.float32).reshape(8, 1, 2)
+    assert count_near_repeats(images, boxes, joints) == 2
+    assert count_near_repeats(images, np.full((8, 4), np.nan, dtype=np.float32), joints) == 0
+
+
+def test_a_repeat_with_another_box_or_none_is_counted_as_well(tmp_path):
+    table = content(5)
+    table["annotations"] += [annotation(200, 1, bbox=None), annotation(201, 2, bbox=[0, 0, 90, 70])]
+    records = CocoKeypoints(written(tmp_path, table), val=1, test=1).records
+    assert len(records.ids) == 7
+    assert any(note.startswith("2 pairs of annotations in one image have nearly the same") for note in records.notes)
 
 
 def test_images_of_one_stem_have_ids_of_their_own(tmp_path):

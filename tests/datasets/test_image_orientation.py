@@ -6,7 +6,7 @@ import zlib
 import cv2
 import numpy as np
 import pytest
-from helpers.turned_jpegs import encode, exif, store
+from helpers.turned_jpegs import encode, encode_webp, exif, store
 
 from llpp.datasets.image_header import ImageHeader, parse_header
 from llpp.datasets.images import Measurement, Reading, measure_image, read_image, read_reduced
@@ -63,7 +63,8 @@ def test_the_annotations_size_decides_which_way_up_an_image_is_read(tmp_path, or
 @pytest.mark.parametrize("orientation", ORIENTATIONS)
 def test_reduced_images_lie_where_the_whole_ones_do(tmp_path, orientation):
     path = tmp_path / "a.jpg"
-    for width, height, expected in ((48, 32, 4), (50, 32, 2), (49, 32, 1)):
+    # 45 and 33 have whole blocks of 3 × 3, but none of 2 × 2.
+    for width, height, expected in ((48, 32, 4), (50, 32, 2), (49, 32, 1), (45, 33, 1)):
         path.write_bytes(encode(store(picture(width, height), orientation), orientation))
         reading = Reading("auto", (width, height))
         image, factor = read_reduced(path, 4, reading)
@@ -116,6 +117,15 @@ def test_pngs_have_orientations_too(tmp_path):
     chunk = struct.pack(">I", len(content) - 4) + content + struct.pack(">I", zlib.crc32(content))
     (tmp_path / "a.png").write_bytes(data[:33] + chunk + data[33:])  # behind IHDR
     assert ok and corner_colours(read_image(tmp_path / "a.png", Reading("auto", (WIDTH, HEIGHT)))) == [0, 1, 2]
+
+
+@pytest.mark.parametrize(("width", "height", "orientation"), [(48, 32, 6), (32, 32, 6), (48, 32, 3)])
+def test_files_whose_header_is_not_read_are_upright_as_well_if_both_sizes_fit(tmp_path, width, height, orientation):
+    stored = store(picture(width, height), orientation)
+    (tmp_path / "a.webp").write_bytes(encode_webp(stored, orientation))
+    upright = read_image(tmp_path / "a.webp", Reading("auto", (width, height)))
+    np.testing.assert_array_equal(upright, picture(width, height))
+    np.testing.assert_array_equal(read_image(tmp_path / "a.webp"), stored)
 
 
 def test_no_header_makes_the_parser_fail():

@@ -119,6 +119,13 @@ def test_lsp_starts_and_tests_and_lspet_is_the_pool(both):
     assert np.array_equal(data.load(row), alone.load(alone.records.ids.index("lspet/im00004")))
 
 
+def test_a_split_is_empty_on_purpose_if_all_parts_say_so(both):
+    assert build.make_dataset(both).empty_splits == set()
+    both.dataset.parts.lspet.val = 0
+    data = build.make_dataset(both)
+    assert data.empty_splits == {"val"} and not len(data.records.select_rows("val"))
+
+
 def test_a_part_without_images_says_which(both):
     for image in Path(both.dataset.parts.lsp.root, "images").iterdir():
         image.unlink()

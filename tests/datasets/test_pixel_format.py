@@ -181,7 +181,7 @@ def test_a_dataset_reads_all_its_images_by_one_range_and_says_which(tmp_path):
     assert data.load_reduced(0, 8)[0][5, 5, 0] == 64
     assert data.decided["white"] == 4095 and "0 to 4,095 become 0 to 255" in data.records.notes[0]
     # `llpp.load` predicts paths with the pixels that the network was trained on.
-    assert _read_pixels(data.paths[0], data.pixels)[5, 5, 0] == 64
+    assert _read_pixels(data.paths[0], data.new_reading, data.pixels)[5, 5, 0] == 64
 
 
 def test_crops_of_one_format_are_not_taken_for_those_of_another(tmp_path):

@@ -1,4 +1,4 @@
-"""JPEGs with an EXIF orientation, as phones write them."""
+"""JPEGs, and WebPs, with an EXIF orientation, as phones write them."""
 
 import struct
 
@@ -14,6 +14,20 @@ def encode(pixels, orientation=None, order=">", before=b""):
     data = encoded.tobytes()
     segment = b"" if orientation is None else exif_segment(orientation, order)
     return data[:2] + before + segment + data[2:]
+
+
+def encode_webp(pixels, orientation):
+    """Bytes of a lossless WebP that stores RGB `pixels`."""
+    ok, encoded = cv2.imencode(".webp", pixels[..., ::-1], [cv2.IMWRITE_WEBP_QUALITY, 101])
+    assert ok
+    height, width = pixels.shape[:2]
+    has_exif = bytes([8, 0, 0, 0])
+    sides = struct.pack("<I", width - 1)[:3] + struct.pack("<I", height - 1)[:3]
+    metadata = exif(orientation)
+    metadata += bytes(len(metadata) % 2)
+    chunks = b"VP8X" + struct.pack("<I", 10) + has_exif + sides + encoded.tobytes()[12:]
+    chunks += b"EXIF" + struct.pack("<I", len(metadata)) + metadata
+    return b"RIFF" + struct.pack("<I", len(chunks) + 4) + b"WEBP" + chunks
 
 
 def exif(orientation, order=">"):

@@ -56,12 +56,23 @@ def test_notes_and_undefined_metrics_are_warned_of_before_the_first_round(tmp_pa
     assert find_undefined_metric(start(root, tmp_path / "other").data.task, "test") is None
 
 
-def test_a_run_without_validation_and_test_images_selects_all_the_same(tmp_path, caplog):
+def test_notes_come_before_a_refusal_that_they_explain(tmp_path, caplog):
+    made = table()
+    for entry in made["annotations"][:6]:
+        entry["category_id"] = 7
+    run = start(folder(tmp_path, made), tmp_path / "run", "dataset.val=1", "dataset.test=1")
+    with caplog.at_level(logging.WARNING), pytest.raises(ConfigError, match="initial=4 exceeds the 2 training ids"):
+        loop.run_rounds(run)
+    assert "6 annotations of category 7, which is none of the file's" in caplog.text
+
+
+def test_a_run_without_validation_and_test_images_selects_all_the_same(tmp_path, caplog, recwarn):
     root = folder(tmp_path)
     run_dir = tmp_path / "run"
     with caplog.at_level(logging.WARNING):
         state = loop.run_rounds(start(root, run_dir, "dataset.val=0", "dataset.test=0"))
     assert len(state.rounds) == 2 and len(state.rounds[0].selected) == 2
+    assert not [warning for warning in recwarn if "DataLoader" in str(warning.message)]
     assert any("without test images, the test results of all rounds are empty" in text for text in caplog.messages)
     first, last = read_rounds(run_dir)
     assert first["test_pck"] == last["test_pck"] == "" and last["labelled"] == "6"

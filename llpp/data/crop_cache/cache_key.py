@@ -54,8 +54,10 @@ def _describe_images(dataset: AnyDataset) -> Iterator[bytes]:
     for row, (path, name) in enumerate(zip(dataset.paths, dataset.records.images, strict=True)):
         if path != last_path:
             last_path = path
-            file = _describe_file(path) + _describe_reading(dataset.get_reading(row))
-        yield f"{name}\0{file}\0".encode()
+            file = _describe_file(path)
+        # Two annotation files may differ in the size of an image.
+        reading = _describe_reading(dataset.get_reading(row))
+        yield f"{name}\0{file}{reading}\0".encode()
 
 
 def _describe_reading(reading: Reading) -> str:

@@ -45,8 +45,9 @@ def choose_categories(oddities: Oddities, entries: list[Entry], wanted: Wanted) 
     if not named:
         raise DataError(f"{path} has no category with keypoints; expected a file like person_keypoints_val2017.json")
     choices = ", ".join(dict.fromkeys(repr(name) for name, _ in named))
+    written = "null" if wanted is None else repr(wanted)
     refusal = ConfigError(
-        f"dataset.category={wanted!r} does not choose one of the categories with keypoints in {path}; set it to one "
+        f"dataset.category={written} does not choose one of the categories with keypoints in {path}; set it to one "
         f"of {choices}, or to a list of them, whose joints are then united by name"
     )
     alternatives: list[Any] = list(wanted) if _is_list(wanted) else [wanted]  # type: ignore[arg-type]  # it is one

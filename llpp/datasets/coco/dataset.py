@@ -19,7 +19,7 @@ from llpp.datasets.coco.geometry import check_positions
 from llpp.datasets.coco.keypoints_json import KeypointsFile, get_common_category, read_keypoints_file
 from llpp.datasets.flip_pairs import AUTO, FlipPairs, resolve_flip_pairs
 from llpp.datasets.groups import assign_groups, describe_groups, suggest_groups
-from llpp.datasets.images import ImageFiles, Orientation, Reading, is_file, read_image, read_reduced
+from llpp.datasets.images import AS_STORED, ImageFiles, Orientation, Reading, is_file, read_image, read_reduced
 from llpp.datasets.joint_names import find_torso_diagonals
 from llpp.datasets.pixel_format import choose_pixel_format
 from llpp.datasets.pose import PoseDataset, PoseLabels, Skeleton, compute_joint_boxes
@@ -126,12 +126,16 @@ class CocoKeypoints(PoseDataset):
         expect(isinstance(strict, bool), "dataset.strict", strict, "true or false")
         self.root = Path(root)
         self.orientation: Orientation = orientation
+        # A run of a version that compared no sizes goes on with the images that it has.
+        self.compares_sizes = (orientation, outside) != ("file", "keep")
         sources = []
         for split, path in _list_annotation_files(self.root, annotations):
             folder = _get_image_folder(images, split)
             wants_boxes = box == "annotation"
             content = read_keypoints_file(path, category, wants_boxes, self.root / folder, strict)
-            content = check_positions(path, content, wants_boxes, keep=outside == "keep")
+            # Who has chosen an orientation may read images whose annotated width and height are exchanged.
+            is_chosen = orientation != "auto"
+            content = check_positions(path, content, wants_boxes, outside == "keep", may_be_exchanged=is_chosen)
             sources.append(Source(split, path, folder, content))
         common_category = get_common_category([(source.path, source.content) for source in sources])
         joints = common_category.joints
@@ -164,6 +168,9 @@ class CocoKeypoints(PoseDataset):
         records = _build_records(rows, self.skeleton, box, notes)
         self.paths = ImageFiles(self.root, records.images)
         self.sizes = np.array([row.size for row in rows], dtype=np.int32)  # (N, 2), 0 where it is not known
+        if orientation == "upright" or (orientation == "auto" and self.sizes.any()):
+            # Labelling tools show new images upright, as those whose annotations have a size.
+            self.new_reading = Reading("upright")
         self.pixels, pixel_notes = choose_pixel_format(white, background, self.root, records.images)
         self.decided = {
             "orientation": orientation,
@@ -177,6 +184,8 @@ class CocoKeypoints(PoseDataset):
     def get_reading(self, row: int) -> Reading:
         """See `ImageDataset.get_reading`."""
         width, height = self.sizes[row].tolist()
+        if not self.compares_sizes:
+            return AS_STORED
         if width:
             return Reading(self.orientation, (width, height))
         # Without a size, nothing speaks for turning an image.
@@ -386,16 +395,22 @@ def _describe_shared_images(images: Sequence[str]) -> list[str]:
 def _describe_left_out(sources: Sequence[Source], flat_count: int, unlabelled: bool) -> list[str]:
     """Note how many annotations and images are left out, and why."""
     reasons: Counter[str] = Counter()
-    image_count = 0
-    other_count = 0
+    # By folder and file: several files may list an image, or one file twice, and annotate it once.
+    listed: set[tuple[str, str]] = set()
+    annotated: set[tuple[str, str]] = set()
+    otherwise_annotated: set[tuple[str, str]] = set()
     for source in sources:
         content = source.content
         reasons.update(content.left_out)
+        annotated.update((source.folder, content.images[image]) for image in content.annotated)
         # With `unlabelled`, the training images without annotations are records.
         if not (unlabelled and source.split == "train"):
-            others = len(content.otherwise_annotated - content.annotated)
-            other_count += others
-            image_count += len(content.images) - len(content.annotated) - others
+            listed.update((source.folder, name) for name in content.images.values())
+            otherwise_annotated.update(
+                (source.folder, content.images[image]) for image in content.otherwise_annotated
+            )
+    other_count = len(otherwise_annotated - annotated)
+    image_count = len(listed - annotated - otherwise_annotated)
     if flat_count:
         reasons["whose labelled joints span no box (box=joints)"] = flat_count
     notes = []
@@ -442,11 +457,14 @@ def _describe_repeats(repeat_count: int, relative_count: int) -> list[str]:
 
 
 def _describe_near_repeats(records: Records[PoseLabels]) -> list[str]:
-    """Note persons who may be annotated twice, with other joints; both stay."""
-    count = count_near_repeats(records.images, records.boxes)
+    """Note persons who may be annotated twice, with other joints or another box; both stay."""
+    count = count_near_repeats(records.images, records.boxes, records.labels.joints)
     if count == 0:
         return []
-    return [f"{count:,} pairs of annotations in one image have nearly the same box; both of each are used"]
+    return [
+        f"{count:,} pairs of annotations in one image have nearly the same box or exactly the same joints; both of "
+        "each are used"
+    ]
 
 
 def _describe_skeleton(sources: Sequence[Source]) -> list[str]:

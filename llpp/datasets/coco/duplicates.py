@@ -87,25 +87,29 @@ def _is_repeat(person: Annotated, other: Annotated) -> bool:
     return True
 
 
-def count_near_repeats(images: Ids, boxes: NDArray[np.float32]) -> int:
-    """Count the pairs of persons in one image whose boxes overlap almost entirely: N persons, boxes (N, 4).
+def count_near_repeats(images: Ids, boxes: NDArray[np.float32], joints: NDArray[np.float32]) -> int:
+    """Count the pairs of persons in one image whose boxes overlap almost entirely, or whose joints are equal.
 
-    They may be one person, twice annotated.
+    They may be one person, twice annotated. N persons; boxes (N, 4); joints (N, K, 2), NaN where not labelled.
     """
     codes = images.assign_codes()
     order = np.argsort(codes, kind="stable")
     codes = codes[order]
     boxes = boxes[order]
+    # NaN is not equal to itself.
+    joints = np.nan_to_num(joints[order], nan=-1.0)
     # A box without area, or none, overlaps nothing.
     with_area = np.isfinite(boxes).all(axis=1) & (boxes[:, 2:] > 0).all(axis=1)
     codes = codes[with_area]
     boxes = boxes[with_area]
+    joints = joints[with_area]
     count = 0
     most = int(np.bincount(codes).max()) if len(codes) else 0
     for distance in range(1, min(most, MAX_NEIGHBOURS + 1)):
         same_image = codes[distance:] == codes[:-distance]
         overlaps = _compute_overlaps(boxes[distance:][same_image], boxes[:-distance][same_image])
-        count += int((overlaps > NEAR_OVERLAP).sum())
+        has_equal_joints = (joints[distance:][same_image] == joints[:-distance][same_image]).all(axis=(1, 2))
+        count += int(((overlaps > NEAR_OVERLAP) | has_equal_joints).sum())
     return count
 
 

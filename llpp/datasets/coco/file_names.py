@@ -52,7 +52,20 @@ def resolve_file_names(names: Mapping[IdT, str], folder: Path, oddities: Odditie
             raise _make_error(image, name, folder, oddities)
         else:
             resolved[image] = name
+    _count_shared_files(names, resolved, oddities)
     return resolved
+
+
+def _count_shared_files(names: Mapping[IdT, str], resolved: Mapping[IdT, str], oddities: Oddities) -> None:
+    """Count the names that are read as the same file as another name: labels of two images may have come to one."""
+    first_names: dict[str, str] = {}
+    for image, name in names.items():
+        first = first_names.setdefault(resolved[image], name)
+        if first != name:
+            oddities.accept(
+                "file names are read as the same file as another one, which is wrong if they are two images",
+                f"image {image!r}: {name!r}, as {first!r}",
+            )
 
 
 def _choose_change(names: Sequence[str], folder: Path) -> Change | None:

@@ -22,10 +22,13 @@ Mask = NDArray[np.bool_]
 Values = NDArray[np.float64]
 
 
-def check_positions(path: Path, content: KeypointsFile, boxes: bool, keep: bool) -> KeypointsFile:
+def check_positions(
+    path: Path, content: KeypointsFile, boxes: bool, keep: bool, may_be_exchanged: bool = False
+) -> KeypointsFile:
     """Leave out the labelled joints that are not in their image, or with `keep` only count them.
 
-    With `boxes`, persons without a box get the hull of their labelled joints.
+    With `boxes`, persons without a box get the hull of their labelled joints. Where width and height of images
+    `may_be_exchanged`, they are so for persons whose joints are in their image in that way only.
 
     Raises:
         DataError: all coordinates are shares of the image's size instead of pixels, or the boxes are corners.
@@ -41,7 +44,12 @@ def check_positions(path: Path, content: KeypointsFile, boxes: bool, keep: bool)
     _check_pixels(path, "boxes", listed_boxes[np.isfinite(listed_boxes)])
 
     at_zero = labelled & (points == 0).all(axis=2)
-    outside = labelled & ((points < -SLACK) | (points > sizes[:, None] - 1 + SLACK)).any(axis=2)
+    outside = _find_outside(points, labelled, sizes)
+    if may_be_exchanged:
+        outside_exchanged = _find_outside(points, labelled, sizes[:, ::-1])
+        is_exchanged = outside.any(axis=1) & ~outside_exchanged.any(axis=1)
+        outside[is_exchanged] = False
+        sizes[is_exchanged] = sizes[is_exchanged, ::-1]
     shares = _find_shares(points, labelled & ~at_zero)
     fate = "kept (dataset.outside=keep)" if keep else "left out (dataset.outside=drop)"
     tally = Tally()
@@ -53,7 +61,14 @@ def check_positions(path: Path, content: KeypointsFile, boxes: bool, keep: bool)
     misplaced = at_zero | outside | shares
     if keep:
         misplaced[:] = False
-    return _build_content(content, misplaced, boxes)
+    return _build_content(content, misplaced, sizes, boxes)
+
+
+def _find_outside(points: Values, labelled: Mask, sizes: Values) -> Mask:
+    """(N, K) the labelled joints that are not in their images of these sizes (N, 2)."""
+    beyond = (points < -SLACK) | (points > sizes[:, None] - 1 + SLACK)
+    outside: Mask = labelled & beyond.any(axis=2)
+    return outside
 
 
 def _collect_sizes(content: KeypointsFile) -> Values:
@@ -141,14 +156,17 @@ def _count_boxes_beyond(
         )
 
 
-def _build_content(content: KeypointsFile, misplaced: Mask, boxes: bool) -> KeypointsFile:
-    """The content without the misplaced joints (N, K), and without the persons that have no other ones."""
+def _build_content(content: KeypointsFile, misplaced: Mask, sizes: Values, boxes: bool) -> KeypointsFile:
+    """The content without the misplaced joints (N, K), and without the persons that have no other ones.
+
+    `sizes` (N, 2) are those of the persons' images.
+    """
     instances = []
     # Most persons have no such joint, and a file has hundreds of thousands.
     is_affected = np.asarray(misplaced.any(axis=1)).tolist()
     for person, instance in enumerate(content.instances):
         if is_affected[person]:
-            instance = _drop_joints(instance, misplaced[person])
+            instance = _drop_joints(instance, misplaced[person], sizes[person])
         if is_affected[person] and not any(visible for _, _, visible in instance.joints):
             content.left_out["without a labelled joint inside their image"] += 1
             continue
@@ -161,16 +179,31 @@ def _build_content(content: KeypointsFile, misplaced: Mask, boxes: bool) -> Keyp
     return replace(content, instances=instances)
 
 
-def _drop_joints(instance: Instance, mask: Mask) -> Instance:
-    """An instance without some joints; a box that was drawn around them, too, is left out with them."""
+def _drop_joints(instance: Instance, mask: Mask, size: Values) -> Instance:
+    """An instance without some joints; a box that was drawn around them, too, is left out with them.
+
+    Some tools cut such a box off at the border of the image, whose width and height are `size` (2,).
+    """
     joints = list(instance.joints)
     for joint in np.flatnonzero(mask).tolist():
         joints[joint] = NOT_LABELLED
     box = instance.box
     hull = _compute_hull(instance.joints)
-    if box is not None and hull is not None and np.allclose(box, hull, rtol=0, atol=SLACK):
+    if box is not None and hull is not None and (_is_near(box, hull) or _is_near(box, _cut_box(hull, size))):
         box = None
     return replace(instance, joints=joints, box=box)
+
+
+def _is_near(box: Sequence[float], other: Sequence[float]) -> bool:
+    return bool(np.allclose(box, other, rtol=0, atol=SLACK))
+
+
+def _cut_box(box: Sequence[float], size: Values) -> list[float]:
+    """Return the part of a box that is in an image of this width and height (2,)."""
+    x, y, width, height = box
+    low = np.array([x, y]).clip(0, size)
+    high = np.array([x + width, y + height]).clip(0, size)
+    return [*low.tolist(), *(high - low).tolist()]
 
 
 def _compute_hull(joints: Sequence[Joint]) -> list[float] | None:

@@ -69,7 +69,7 @@ def read_keypoints_file(
     result = KeypointsFile(chosen, images, sizes, [], annotation_count=len(entries))
     ids = AnnotationIds(oddities)
     for entry in entries:
-        if _has_chosen_category(entry, result):
+        if _has_chosen_category(oddities, entry, result):
             _add_annotation(oddities, ids, entry, result, boxes)
     if boxes:
         _check_any_box(path, result.instances)
@@ -99,7 +99,7 @@ def _read_images(oddities: Oddities, content: Entry) -> tuple[dict[Id, str], dic
     return names, sizes
 
 
-def _has_chosen_category(entry: Entry, result: KeypointsFile) -> bool:
+def _has_chosen_category(oddities: Oddities, entry: Entry, result: KeypointsFile) -> bool:
     """Whether an annotation is of a chosen category; count it if it is of one that the file does not list."""
     number = simplify_id(entry.get("category_id"))
     is_id = isinstance(number, int | float | str)
@@ -111,8 +111,15 @@ def _has_chosen_category(entry: Entry, result: KeypointsFile) -> bool:
     if not is_id or number not in result.category.names:
         shown = format_value(entry.get("category_id"))
         listed = ", ".join(f"{known} {name}" for known, name in result.category.names.items())
-        result.left_out[f"of category {shown}, which is none of the file's ({listed}),"] += 1
+        reason = f"of category {shown}, which is none of the file's ({listed}),"
+        _leave_out(oddities, entry, reason, result)
     return False
+
+
+def _leave_out(oddities: Oddities, entry: Entry, reason: str, result: KeypointsFile) -> None:
+    """Count an annotation that names what the file does not list; DataError if the file has to keep to the format."""
+    oddities.check_allowed(f"annotations {reason} are left out", f"annotation {format_value(entry.get('id'))}")
+    result.left_out[reason] += 1
 
 
 def _add_annotation(oddities: Oddities, ids: AnnotationIds, entry: Entry, result: KeypointsFile, boxes: bool) -> None:
@@ -121,10 +128,11 @@ def _add_annotation(oddities: Oddities, ids: AnnotationIds, entry: Entry, result
     image = parse_id(oddities, what, "image_id", entry.get("image_id"))
     number = ids.assign(image, entry.get("id"))
     if image not in result.images:
-        result.left_out["of images that the file does not list"] += 1
+        _leave_out(oddities, entry, "of images that the file does not list", result)
         return
     result.annotated.add(image)
-    if entry.get("iscrowd"):
+    # Some tools write numbers in quotes, and "0" is true for Python.
+    if simplify_id(entry.get("iscrowd")):
         result.left_out["of crowds"] += 1
         return
     positions = result.category.positions[simplify_id(entry["category_id"])]

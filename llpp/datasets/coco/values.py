@@ -1,5 +1,6 @@
 """Single values of COCO's JSON: ids, names and sizes."""
 
+import unicodedata
 from pathlib import Path
 from typing import Any
 
@@ -42,12 +43,20 @@ def _is_whole_number(text: str) -> bool:
 
 def check_name(path: Path, what: str, value: Any) -> str:
     """Return printable text: control characters could command a terminal or confuse a file system."""
-    if not isinstance(value, str) or not value.isprintable() or not 0 < len(value) <= MAX_NAME_LENGTH:
+    if not isinstance(value, str) or not _is_printable(value) or not 0 < len(value) <= MAX_NAME_LENGTH:
         raise DataError(
             f"{path}: {what} is called {format_value(value)}; expected printable text of up to {MAX_NAME_LENGTH} "
             f"characters; {REMEDY}"
         )
     return value
+
+
+def _is_printable(text: str) -> bool:
+    """Whether a text has no control character; macOS writes narrow spaces into the names of screenshots."""
+    if text.isprintable():
+        return True
+    spaces = [character for character in text if not character.isprintable()]
+    return all(unicodedata.category(character) == "Zs" for character in spaces)
 
 
 def parse_size(entry: Entry) -> tuple[int, int] | None:
