@@ -29,6 +29,7 @@ HYDRA_FLAGS = (
     "--config-name", "--config-path", "--experimental-rerun", "--hydra-help", "--info", "--run", "--shell-completion",
     "--version", "-cn", "-cp", "-i", "-r", "-sc",
 )  # fmt: skip
+OWN_FLAGS = ("--help", "--multirun", "--config-dir", "--cfg", "--package", "--resolve")
 HELP = """\
 llpp run [OPTION=VALUE ...]     train, score, select, round by round; the same command resumes
 
@@ -152,9 +153,14 @@ def _parse_flags(arguments: list[str]) -> tuple[argparse.Namespace, list[str]]:
 def _check_flags(words: Sequence[str]) -> None:
     """Raise ConfigError about a word with dashes that Hydra does not know; it would print pages."""
     for word in words:
-        if word.startswith("-") and word.partition("=")[0] not in HYDRA_FLAGS:
-            problem = unreadable_words.explain_unreadable_word(word, "", words, groups())
-            raise ConfigError(f"{problem}; `llpp run --help` lists the flags")
+        flag = word.partition("=")[0]
+        if not flag.startswith("-") or flag in HYDRA_FLAGS:
+            continue
+        # Settings with dashes before them are far more different, such as --rounds from --run.
+        for similar in difflib.get_close_matches(flag, (*OWN_FLAGS, *HYDRA_FLAGS), n=1, cutoff=0.8):
+            raise ConfigError(f"{flag} is not known; did you mean {similar}? `llpp run --help` lists the flags")
+        problem = unreadable_words.explain_unreadable_word(word, "", words, groups())
+        raise ConfigError(f"{problem}; `llpp run --help` lists the flags")
 
 
 def _call_hydra_main(job: "Callable[[DictConfig], None]", arguments: list[str]) -> None:

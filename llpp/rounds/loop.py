@@ -127,8 +127,8 @@ def _check_not_fewer_rounds(run: Run, state: RunState) -> None:
     done = len(state.rounds)
     if done > run.settings.rounds:
         raise ConfigError(
-            f"{run.directory} has {done} rounds already, more than rounds={run.settings.rounds}; nothing is left to "
-            f"do with rounds={done}, more extend it, and another name=… starts a run of {run.settings.rounds}"
+            f"{run.directory} has {done} rounds already, more than rounds={run.settings.rounds}, and none is taken "
+            f"back; set rounds={done + 1} or more to extend it, or another name=… for a run of {run.settings.rounds}"
         )
 
 

@@ -120,6 +120,8 @@ def test_words_without_an_option_or_a_value_are_answered_with_both(line, end):
             "seed=1 --seed=2",
             "'--seed=2' is invalid: settings have no dashes and no spaces before the =; type seed=2;",
         ),
+        ("--multirn seed=0,1", "--multirn is not known; did you mean --multirun? `llpp run --help` lists the flags"),
+        ("--config_dir=mine", "--config_dir is not known; did you mean --config-dir?"),
     ],
 )
 def test_a_flag_that_does_not_exist_is_one_sentence(line, sentence):
