@@ -80,8 +80,8 @@ def test_fewer_rounds_than_are_done_are_refused_and_take_nothing_back(finished):
     with pytest.raises(ConfigError) as refused:
         loop.run_rounds(tiny(finished, "rounds=2"))
     assert str(refused.value) == (
-        f"{finished} has 3 rounds already, more than rounds=2, and none is taken back; set rounds=4 or more to extend "
-        "it, or another name=… for a run of 2"
+        f"{finished} has 3 rounds already, more than rounds=2, and none is taken back; set rounds=4 or more to "
+        "extend it, or another name=… for a run of 2"
     )
     assert [(finished / name).read_bytes() for name in names] == before
 
