@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from llpp.config import extras, trainer_arguments, unreadable_words
-from llpp.errors import ConfigError, LlppError, join_lines
+from llpp.errors import ConfigError, Interrupted, LlppError, join_lines
 from llpp.run_dir import older_runs
 
 if TYPE_CHECKING:
@@ -214,12 +214,25 @@ def compose_errors_as_config_errors(words: Sequence[str] = ()) -> Iterator[None]
     try:
         yield
     except (HydraException, OmegaConfBaseException, yaml.YAMLError, ValueError) as error:
+        interruption = _find_interruption(error)
+        if interruption is not None:
+            raise interruption from None
         # Hydra raises a plain ValueError about a group that is null; one from elsewhere is a bug, and needs its
         # traceback
         is_foreign = type(error) is ValueError and not _is_raised_by_hydra(error)
         if is_foreign or os.environ.get("HYDRA_FULL_ERROR"):
             raise
         raise ConfigError(explain_compose_error(error, words)) from error
+
+
+def _find_interruption(error: BaseException) -> BaseException | None:
+    """Return the signal that stopped Hydra or OmegaConf half-way, so that what they put back then failed."""
+    context = error.__context__
+    while context is not None:
+        if isinstance(context, Interrupted | KeyboardInterrupt):
+            return context
+        context = context.__context__
+    return None
 
 
 def _is_raised_by_hydra(error: Exception) -> bool:

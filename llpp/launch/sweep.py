@@ -170,12 +170,13 @@ def summarise_jobs() -> list[str]:
         return []
     totals = Counter(job["outcome"] for job in jobs)
     counts = [f"{totals[outcome]} {outcome}" for outcome in OUTCOMES if totals[outcome]]
-    lines = [f"{len(jobs)} jobs: {', '.join(counts)}"]
+    noun = "job" if len(jobs) == 1 else "jobs"
+    lines = [f"{len(jobs)} {noun}: {', '.join(counts)}"]
     for job in jobs:
         if job["outcome"] == "failed":
             lines.append(f"failed: {job['run']}: {job['reason']}")
     if totals["failed"]:
-        lines.append("run the same command again to start the jobs that are not done")
+        lines.append("when that is corrected, the same command starts the jobs that are not done")
     return lines
 
 
