@@ -57,6 +57,8 @@ def describe_os_error(error: OSError) -> str:
     remedy = REMEDIES.get(number or 0, DEFAULT_REMEDY)
     if number not in OTHER_COMMAND:
         remedy = f"{remedy} {AGAIN}"
+    if place is None and number in NO_ROOM:
+        return f"what is printed cannot be written: {reason}; make room where it goes {AGAIN} ({FULL_ERROR})"
     if place is None:
         return f"the system refuses: {reason}; {remedy} ({FULL_ERROR})"
     if number in NO_WRITING and _is_temporary(place):

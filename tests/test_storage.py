@@ -109,6 +109,7 @@ def raise_explained(error):
     [
         (make_error(errno.ENAMETOOLONG, "xx"), "xx cannot be used: File name too long; choose a shorter one (HYDRA_"),
         (make_error(errno.EMFILE), "the system refuses: Too many open files; raise the limit (ulimit -n 4096), or"),
+        (make_error(errno.ENOSPC), "what is printed cannot be written: No space left on device; make room where it"),
         (make_error(errno.ESTALE, "/nfs/a"), "/nfs/a cannot be used: Stale file handle; check that storage and run"),
     ],
 )
