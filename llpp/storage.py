@@ -1,6 +1,7 @@
 """Errors of storage and of the system, in one sentence that blames the right place."""
 
 import errno
+import multiprocessing
 import os
 import re
 import tempfile
@@ -11,6 +12,7 @@ from pathlib import Path
 from llpp.errors import LlppError, StateError
 
 NO_ROOM = {errno.ENOSPC, errno.EDQUOT}
+NO_WRITING = {*NO_ROOM, errno.EACCES, errno.EPERM, errno.EROFS}  # a file that is missing says nothing of its folder
 SHARED_MEMORY = Path("/dev/shm")  # where loaders put batches for the main process
 # How the names of temporary files begin: those of Python, its multiprocessing, llpp, torch and joblib.
 TEMPORARY_NAMES = ("tmp", "pymp-", "llpp-", "torch", "joblib", "loky")
@@ -29,6 +31,7 @@ REMEDIES = {
 }
 DEFAULT_REMEDY = "check that storage"
 AGAIN = "and run the same command again"
+OTHER_COMMAND = {errno.ENAMETOOLONG, errno.ENOENT}  # what was typed is likely to be the cause
 FULL_ERROR = "HYDRA_FULL_ERROR=1 shows the traceback"
 
 
@@ -52,19 +55,37 @@ def describe_os_error(error: OSError) -> str:
     if number in NO_ROOM and path is None:
         place = find_full_folder(())
     remedy = REMEDIES.get(number or 0, DEFAULT_REMEDY)
+    if number not in OTHER_COMMAND:
+        remedy = f"{remedy} {AGAIN}"
+    if place is None and number in NO_ROOM:
+        return f"what is printed cannot be written: {reason}; make room where it goes {AGAIN} ({FULL_ERROR})"
     if place is None:
-        return f"the system refuses: {reason}; {remedy} {AGAIN} ({FULL_ERROR})"
-    if _is_temporary(place):
+        return f"the system refuses: {reason}; {remedy} ({FULL_ERROR})"
+    if number in NO_WRITING and _is_temporary(place):
         return (
             f"cannot write temporary files ({place}): {reason}; make room there, or set the environment variable "
             f"TMPDIR to another folder, {AGAIN}"
         )
-    if _is_inside(place, SHARED_MEMORY):
+    if number in NO_ROOM and _is_inside(place, SHARED_MEMORY):
         return (
             f"there is no room for the images of the loaders in {SHARED_MEMORY} ({reason}); make it larger (in "
             f"Docker: --shm-size=2g), or set data.workers=0, {AGAIN}"
         )
-    return f"{place} cannot be used: {reason}; {remedy} {AGAIN} ({FULL_ERROR})"
+    return f"{place} cannot be used: {reason}; {remedy} ({FULL_ERROR})"
+
+
+def check_shared_memory(workers: int) -> None:
+    """Raise LlppError if loading processes are wanted, and the system refuses what they share with this one."""
+    if workers == 0:
+        return
+    try:
+        # A file in /dev/shm, of which the system's error says nothing; Lightning would hide that error, too.
+        multiprocessing.Lock()
+    except OSError as error:
+        raise LlppError(
+            f"data.workers={workers} needs shared memory, and {SHARED_MEMORY} refuses it ({error.strerror}); set "
+            f"data.workers=0, or let this user write there (chmod 1777 {SHARED_MEMORY}), and make room if it is full"
+        ) from error
 
 
 def explain_storage_error(error: OSError, run_dir: Path, folders: Mapping[str, Path]) -> StateError:
@@ -82,6 +103,9 @@ def explain_storage_error(error: OSError, run_dir: Path, folders: Mapping[str, P
     setting = _find_setting(path, known)
     safe = "the last committed round is safe"
     remedy = "Make room or give permission and run the same command again"
+    if path is None and number not in NO_ROOM:
+        # Whoever writes a file of the run says which; so this is something else.
+        return StateError(f"{describe_os_error(error)}; {safe}")
     if path is None or setting == "paths.runs":
         return StateError(
             f"cannot write to the run directory {run_dir}: {reason}; {safe}. {remedy}, or choose another paths.runs=…"

@@ -36,6 +36,18 @@ STAND_INS = {
 ENCODING_ERRORS = "llpp_stand_ins"  # name of the way in which Python replaces what an encoding lacks
 
 
+def open_missing_streams() -> None:
+    """Give this process the standard streams that it was started without, as by `>&-`; they lead nowhere.
+
+    A file of the run would otherwise get the number of one, and what libraries print would be written into it.
+    """
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            # The lowest number that is free; it stays in use when another stream takes this one's place.
+            nowhere = os.open(os.devnull, os.O_RDWR)
+            setattr(sys, name, os.fdopen(nowhere, mode, encoding="utf-8", closefd=False))
+
+
 def accept_any_text() -> None:
     """Let the standard streams of this process write any text, whatever the terminal's encoding is."""
     codecs.register_error(ENCODING_ERRORS, _write_stand_in)

@@ -1,6 +1,7 @@
 """Errors of storage blame the place where they happened, and say what to do there."""
 
 import errno
+import multiprocessing
 import os
 import tempfile
 from pathlib import Path
@@ -34,6 +35,31 @@ def test_a_full_disk_is_blamed_by_the_file_that_had_no_room(path, sentence):
     told = str(storage.explain_storage_error(make_error(errno.ENOSPC, str(path)), RUN, FOLDERS))
     assert sentence in told and "the last committed round is safe" in told
     assert ("run directory" in told) == (path == RUN / "state.json")
+
+
+@pytest.mark.parametrize("path", ["/dev/shm/coco/train.json", "/tmp/tmp.coco/train.json"])
+def test_a_file_that_is_missing_is_not_taken_for_storage_that_is_full(path, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", "/tmp")
+    told = storage.describe_os_error(make_error(errno.ENOENT, path))
+    assert told.startswith(f"{path} cannot be used: No such file or directory; check its spelling (HYDRA_FULL_ERROR")
+
+
+def test_an_error_that_names_no_file_and_is_not_about_room_does_not_blame_the_run_directory():
+    told = str(storage.explain_storage_error(make_error(errno.EACCES), RUN, FOLDERS))
+    assert told.startswith("the system refuses: Permission denied; ") and "run directory" not in told
+
+
+def test_loading_processes_without_shared_memory_are_refused_with_the_setting_that_goes_without(monkeypatch):
+    def refuse():
+        # What a semaphore gets where /dev/shm is another user's: an error without a file.
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    storage.check_shared_memory(2)
+    monkeypatch.setattr(multiprocessing, "Lock", refuse)
+    storage.check_shared_memory(0)
+    expected = r"^data.workers=2 needs .* /dev/shm refuses it \(Permission denied\); set data.workers=0"
+    with pytest.raises(LlppError, match=expected):
+        storage.check_shared_memory(2)
 
 
 def test_temporary_files_are_told_from_a_users_own_in_that_folder(monkeypatch):
@@ -81,8 +107,9 @@ def raise_explained(error):
 @pytest.mark.parametrize(
     ("error", "sentence"),
     [
-        (make_error(errno.ENAMETOOLONG, "xx"), "xx cannot be used: File name too long; choose a shorter one"),
+        (make_error(errno.ENAMETOOLONG, "xx"), "xx cannot be used: File name too long; choose a shorter one (HYDRA_"),
         (make_error(errno.EMFILE), "the system refuses: Too many open files; raise the limit (ulimit -n 4096), or"),
+        (make_error(errno.ENOSPC), "what is printed cannot be written: No space left on device; make room where it"),
         (make_error(errno.ESTALE, "/nfs/a"), "/nfs/a cannot be used: Stale file handle; check that storage and run"),
     ],
 )

@@ -67,6 +67,19 @@ def test_what_is_written_arrives_while_there_is_a_reader(tmp_path):
     assert out == b"printed\nlogged\n" * 3
 
 
+def test_no_file_gets_the_number_of_a_stream_that_is_missing(tmp_path):
+    code = (
+        "from llpp import terminal\n"
+        "terminal.open_missing_streams()\n"
+        "terminal.outlive_readers()\n"
+        "print('lost')\n"
+        "with open('kept', 'w') as file:\n"
+        "    file.write(f'{file.fileno() > 2}')\n"
+    )
+    subprocess.run(["sh", "-c", 'exec "$0" -c "$1" <&- >&- 2>&-', sys.executable, code], cwd=tmp_path, check=True)
+    assert (tmp_path / "kept").read_text() == "True"
+
+
 def test_an_unbuffered_process_writes_at_once(monkeypatch):
     monkeypatch.setenv("PYTHONUNBUFFERED", "1")
     code = "import sys\nterminal.outlive_readers()\nsys.stdout.write('1 of 2')\nsys.stdin.readline()"

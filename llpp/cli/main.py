@@ -44,6 +44,7 @@ VERBS: dict[str, Callable[[list[str]], int]] = {
 def main() -> None:
     """Run the command line that this process was started with, and exit."""
     arguments = sys.argv[1:]
+    terminal.open_missing_streams()
     terminal.accept_any_text()
     if arguments[:1] == ["run"]:
         # It goes on without a reader, as in `llpp run … | head`: its results are in the run directory.

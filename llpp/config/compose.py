@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from llpp.config import extras, trainer_arguments, unreadable_words
-from llpp.errors import ConfigError, LlppError, join_lines
+from llpp.errors import ConfigError, Interrupted, LlppError, join_lines
 from llpp.run_dir import older_runs
 
 if TYPE_CHECKING:
@@ -29,6 +29,7 @@ HYDRA_FLAGS = (
     "--config-name", "--config-path", "--experimental-rerun", "--hydra-help", "--info", "--run", "--shell-completion",
     "--version", "-cn", "-cp", "-i", "-r", "-sc",
 )  # fmt: skip
+OWN_FLAGS = ("--help", "--multirun", "--config-dir", "--cfg", "--package", "--resolve")
 HELP = """\
 llpp run [OPTION=VALUE ...]     train, score, select, round by round; the same command resumes
 
@@ -152,9 +153,14 @@ def _parse_flags(arguments: list[str]) -> tuple[argparse.Namespace, list[str]]:
 def _check_flags(words: Sequence[str]) -> None:
     """Raise ConfigError about a word with dashes that Hydra does not know; it would print pages."""
     for word in words:
-        if word.startswith("-") and word.partition("=")[0] not in HYDRA_FLAGS:
-            problem = unreadable_words.explain_unreadable_word(word, "", words, groups())
-            raise ConfigError(f"{problem}; `llpp run --help` lists the flags")
+        flag = word.partition("=")[0]
+        if not flag.startswith("-") or flag in HYDRA_FLAGS:
+            continue
+        # Settings with dashes before them are far more different, such as --rounds from --run.
+        for similar in difflib.get_close_matches(flag, (*OWN_FLAGS, *HYDRA_FLAGS), n=1, cutoff=0.8):
+            raise ConfigError(f"{flag} is not known; did you mean {similar}? `llpp run --help` lists the flags")
+        problem = unreadable_words.explain_unreadable_word(word, "", words, groups())
+        raise ConfigError(f"{problem}; `llpp run --help` lists the flags")
 
 
 def _call_hydra_main(job: "Callable[[DictConfig], None]", arguments: list[str]) -> None:
@@ -208,12 +214,25 @@ def compose_errors_as_config_errors(words: Sequence[str] = ()) -> Iterator[None]
     try:
         yield
     except (HydraException, OmegaConfBaseException, yaml.YAMLError, ValueError) as error:
+        interruption = _find_interruption(error)
+        if interruption is not None:
+            raise interruption from None
         # Hydra raises a plain ValueError about a group that is null; one from elsewhere is a bug, and needs its
         # traceback
         is_foreign = type(error) is ValueError and not _is_raised_by_hydra(error)
         if is_foreign or os.environ.get("HYDRA_FULL_ERROR"):
             raise
         raise ConfigError(explain_compose_error(error, words)) from error
+
+
+def _find_interruption(error: BaseException) -> BaseException | None:
+    """Return the signal that stopped Hydra or OmegaConf half-way, so that what they put back then failed."""
+    context = error.__context__
+    while context is not None:
+        if isinstance(context, Interrupted | KeyboardInterrupt):
+            return context
+        context = context.__context__
+    return None
 
 
 def _is_raised_by_hydra(error: Exception) -> bool:

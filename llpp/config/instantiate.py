@@ -106,6 +106,8 @@ def _explain_import_error(target: str, error: BaseException) -> str:
 def _explain_missing_target(target: str) -> str:
     """Say which part of `package.module.Class` does not exist, and what may have been meant."""
     path, *names = target.split(".")
+    if not names:
+        return f"it names no module; write `_target_: module.{target}`"
     try:
         owner: Any = importlib.import_module(path)
     except ModuleNotFoundError:
@@ -168,7 +170,11 @@ def _explain_exception(error: BaseException) -> str:
     # no code of the target has run: Python refused the call, and says which class and which argument
     if isinstance(error, TypeError) and not frames:
         text = join_lines(str(error))
-        remedy = "write it" if "abstract method" in text else "fix its settings or its YAML file"
+        remedy = "fix its settings or its YAML file"
+        if "abstract method" in text:
+            remedy = "write it"
+        elif "required" in text:
+            remedy += "; one to which llpp adds arguments, such as a head, has `_partial_: true` there"
         return f"{text}; {remedy}"
     explained = explain_exception(error, frames)
     if isinstance(error, ModuleNotFoundError) and error.name is not None:

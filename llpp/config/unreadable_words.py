@@ -165,6 +165,9 @@ def _find_elements(name: str, value: str, following: Sequence[str]) -> Remedy | 
 
 
 def _find_special_characters(name: str, value: str, following: Sequence[str]) -> Remedy | None:
+    if "${" in INTERPOLATION.sub("", value):
+        # Not closed, which quotes do not change.
+        return None
     quoted = f"{name}={_put_in_quotes(value)}"
     parsed = _parse(quoted)
     if value.startswith(tuple(CLOSING)) or parsed is None or parsed.value() != value:

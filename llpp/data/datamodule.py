@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from torch.utils.data import DataLoader, Sampler
 
 from llpp.data.crop_dataset import CropDataset, CropKey, CropPipeline, Item, Mode, to_tensors
+from llpp.data.loading_process import end_where_batches_do_not_fit
 from llpp.datasets.base import AnyDataset
 from llpp.distributed import collectives
 from llpp.errors import ConfigError
@@ -125,5 +126,6 @@ class PoolDataModule(pl.LightningDataModule):
             num_workers=self.loading.workers,
             persistent_workers=self.loading.workers > 0 and lasting,
             pin_memory=self.loading.pin_memory,
+            worker_init_fn=end_where_batches_do_not_fit,
             collate_fn=to_tensors,  # type: ignore[arg-type]  # `__getitems__` stacks already
         )

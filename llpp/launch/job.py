@@ -142,6 +142,7 @@ def check_before_data(cfg: DictConfig) -> None:
     """Raise LlppError about settings and storage that can be judged without data and torch."""
     expect(isinstance(cfg.report, DictConfig), "report", cfg.report, "report.write=true or report.write=false")
     read_settings.read_settings(cfg)
+    storage.check_shared_memory(cfg.data.workers)
     # Only rank 0 writes, and other machines may not see its storage.
     if not launcher.is_worker() or os.environ.get("RANK", "0") == "0":
         check_writable(Path(cfg.paths.run_dir))

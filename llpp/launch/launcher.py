@@ -19,6 +19,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
 from llpp import errors
+from llpp.config.accelerator import check_accelerator
 from llpp.errors import ConfigError, Interrupted, LlppError, RankError, expect
 
 # Environment variable with the job that workers run. It is not a file, because a config may hold secrets.
@@ -92,6 +93,7 @@ def launch_workers(cfg: DictConfig, gpus: list[int] | None = None) -> None:
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
+    check_accelerator(cfg)
     if cfg.trainer.accelerator in ("gpu", "cuda"):
         import torch
 

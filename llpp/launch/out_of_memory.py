@@ -35,7 +35,7 @@ def explain_resource_errors(data: Mapping[str, Any], crop_size: int) -> Iterator
         cause = _get_first_sentence(error)
         raise TrainingError(
             f"a process that loads images has ended ({cause}), as the system does when memory or /dev/shm runs out; "
-            f"lower data.workers={data['workers']} {RESUME_HINT}"
+            f"lower data.workers={data['workers']}, where 0 needs no /dev/shm, {RESUME_HINT}"
         ) from error
 
 

@@ -18,6 +18,7 @@ from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from llpp.config.read_settings import check_folder_names
 from llpp.errors import LlppError
 from llpp.files import lock_file, replace_text
 from llpp.launch import launcher, sweep_collisions, sweep_progress
@@ -42,6 +43,10 @@ class SweepJournal(Callback):
             end_sweep(problem)
         folder = Path(config.hydra.sweep.dir).absolute()
         try:
+            # What a job cannot resolve, Hydra explains when it begins.
+            with suppress(OmegaConfBaseException):
+                # Hydra makes a job's folder before the job can check its name.
+                check_folder_names(config)
             check_writable(folder)
             folder.mkdir(parents=True, exist_ok=True)
         except LlppError as error:
@@ -165,12 +170,13 @@ def summarise_jobs() -> list[str]:
         return []
     totals = Counter(job["outcome"] for job in jobs)
     counts = [f"{totals[outcome]} {outcome}" for outcome in OUTCOMES if totals[outcome]]
-    lines = [f"{len(jobs)} jobs: {', '.join(counts)}"]
+    noun = "job" if len(jobs) == 1 else "jobs"
+    lines = [f"{len(jobs)} {noun}: {', '.join(counts)}"]
     for job in jobs:
         if job["outcome"] == "failed":
             lines.append(f"failed: {job['run']}: {job['reason']}")
     if totals["failed"]:
-        lines.append("run the same command again to start the jobs that are not done")
+        lines.append("when that is corrected, the same command starts the jobs that are not done")
     return lines
 
 

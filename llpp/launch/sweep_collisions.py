@@ -8,21 +8,15 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
-from hydra.core.config_loader import ConfigLoader
-from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override, OverrideType
-from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf, flag_override
-from omegaconf.errors import OmegaConfBaseException
 
 from llpp.config.unreadable_words import quote_value
+from llpp.launch.sweep_jobs import COMPOSE_ERRORS, Job, get_loader, list_jobs
 
-COMPOSE_ERRORS = (HydraException, OmegaConfBaseException, ValueError)
 MAX_NAME_LENGTH = 200  # of a name that is suggested; file systems take 255 bytes
-Job = Sequence[str]  # its overrides; all jobs of a sweep override the same settings, in one order
 
 
 def find_shared_run_dir(config: DictConfig) -> str | None:
@@ -31,9 +25,11 @@ def find_shared_run_dir(config: DictConfig) -> str | None:
     Args:
         config: the sweep's, with Hydra's part.
     """
+    jobs = list_jobs(config)
+    if jobs is None:
+        return None
     with _hydra_config_restored():
         try:
-            jobs = _list_jobs(config)
             run_dirs = _list_run_dirs(config, jobs)
         except COMPOSE_ERRORS:
             # Hydra composes every job before the first one starts, and explains what is wrong with it.
@@ -43,12 +39,11 @@ def find_shared_run_dir(config: DictConfig) -> str | None:
             return None
         repeated = _group_equal([tuple(job) for job in jobs])
         if repeated:
-            first, second = repeated[0][:2]
-            return f"jobs {first} and {second} of this sweep are the same; give each value once"
+            return f"{_name_two_jobs(repeated[0])} of this sweep are the same; give each value once"
         first, second = groups[0][:2]
         differing = _list_differing_settings([jobs[first], jobs[second]])
         problem = (
-            f"jobs {first} and {second} of this sweep would share the run directory "
+            f"{_name_two_jobs(groups[0])} of this sweep would share the run directory "
             f"{os.path.relpath(run_dirs[first])}: they differ in {' and '.join(differing)} only"
         )
         name = _suggest_name(config, jobs, groups)
@@ -57,23 +52,10 @@ def find_shared_run_dir(config: DictConfig) -> str | None:
         return f"{problem}; write it into their names: {shlex.quote(f'name={name}')}"
 
 
-def _list_jobs(config: DictConfig) -> list[Job]:
-    """List the jobs in the order in which Hydra starts them; none for a sweeper that chooses them as it goes."""
-    sweeper = config.hydra.sweeper
-    if not str(sweeper.get("_target_")).endswith(f".{BasicSweeper.__name__}"):
-        return []
-    words = [f"{name}={value}" for name, value in (sweeper.get("params") or {}).items()]
-    # Unresolved: in ${…}, each job has its own value.
-    typed: Any = OmegaConf.to_container(config.hydra.overrides.task, resolve=False)
-    words.extend(typed)
-    parser = OverridesParser.create(config_loader=_get_loader())
-    (jobs,) = BasicSweeper.split_arguments(parser.parse_overrides(words), max_batch_size=None)
-    return list(jobs)
-
-
-def _get_loader() -> ConfigLoader:
-    loader: ConfigLoader = GlobalHydra.instance().config_loader()
-    return loader
+def _name_two_jobs(positions: Sequence[int]) -> str:
+    """Name the first two of some jobs, counted from 1 as in "job 2 of 4"."""
+    first, second = positions[:2]
+    return f"jobs {first + 1} and {second + 1}"
 
 
 def _list_run_dirs(config: DictConfig, jobs: Sequence[Job], names: Sequence[str] | None = None) -> list[str]:
@@ -89,7 +71,7 @@ def _compose_jobs(
     Composing takes a sixth of a second, so jobs that differ in single values share one composition: Hydra puts
     single values in last, too.
     """
-    loader = _get_loader()
+    loader = get_loader()
     # Jobs have most of their words in common.
     parse = cache(OverridesParser.create(config_loader=loader).parse_override)
     is_value = cache(lambda word: _is_value(parse(word)))
@@ -121,7 +103,7 @@ def _is_value(override: Override) -> bool:
 
 
 def _is_group(setting: str) -> bool:
-    return bool(_get_loader().get_group_options(setting))
+    return bool(get_loader().get_group_options(setting))
 
 
 @contextmanager

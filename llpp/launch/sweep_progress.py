@@ -13,16 +13,14 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
-from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf
 
+from llpp.launch.sweep_jobs import list_jobs
 from llpp.loggers.own_terminal import SIDE_BY_SIDE
 from llpp.rounds.time_left import format_duration
 
 PLAN_VARIABLE = "LLPP_SWEEP_PLAN"
-BASIC_SWEEPER = "hydra._internal.core_plugins.basic_sweeper.BasicSweeper"
 BASIC_LAUNCHER = "hydra._internal.core_plugins.basic_launcher.BasicLauncher"
 
 
@@ -37,7 +35,9 @@ class Plan:
 
 def start_plan(config: DictConfig) -> None:
     """Leave the plan of a sweep, from its config with Hydra's part, for the processes of its jobs."""
-    plan = Plan(count_jobs(config), count_side_by_side(config.hydra.launcher), time.time())
+    jobs = list_jobs(config)
+    count = None if jobs is None else len(jobs)
+    plan = Plan(count, count_side_by_side(config.hydra.launcher), time.time())
     os.environ[PLAN_VARIABLE] = json.dumps(asdict(plan))
     os.environ.pop(SIDE_BY_SIDE, None)
     if plan.side_by_side != 1:
@@ -48,25 +48,6 @@ def end_plan() -> None:
     """Forget the plan; what this process runs next is no job of the sweep."""
     os.environ.pop(PLAN_VARIABLE, None)
     os.environ.pop(SIDE_BY_SIDE, None)
-
-
-def count_jobs(config: DictConfig) -> int | None:
-    """Count the combinations of a sweep; None if not Hydra's own sweeper makes the jobs."""
-    if config.hydra.sweeper._target_ != BASIC_SWEEPER:
-        return None
-    # unresolved: what jobs are named by is not known yet
-    overrides: Any = OmegaConf.to_container(config.hydra.overrides.task, resolve=False)
-    params: Any = OmegaConf.to_container(config.hydra.sweeper, resolve=False)
-    arguments = [f"{key}={value}" for key, value in (params["params"] or {}).items()]
-    arguments += overrides
-    # a later value for the same key replaces the earlier one
-    choices: dict[str, int] = {}
-    loader = GlobalHydra.instance().config_loader()
-    for override in OverridesParser.create(config_loader=loader).parse_overrides(arguments):
-        choices[override.get_key_element()] = 1
-        if override.is_discrete_sweep():
-            choices[override.get_key_element()] = len(list(override.sweep_string_iterator()))
-    return math.prod(choices.values())
 
 
 def count_side_by_side(launcher: Mapping[str, Any]) -> int | None:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from llpp import storage
 from llpp.distributed import collectives
-from llpp.errors import ConfigError, StateError
+from llpp.errors import OccupiedError, StateError
 from llpp.inference.evaluation import Evaluation
 from llpp.inference.scorer import PoolScorer
 from llpp.rounds import image_files, pool_growth, records
@@ -126,12 +126,12 @@ def open_run(run: Run, held: ExitStack) -> RunState:
 
 
 def _check_not_fewer_rounds(run: Run, state: RunState) -> None:
-    """Raise ConfigError if more rounds are committed than `rounds` asks for: rounds are never taken back."""
+    """Raise OccupiedError if more rounds are committed than `rounds` asks for: rounds are never taken back."""
     done = len(state.rounds)
     if done > run.settings.rounds:
-        raise ConfigError(
-            f"{run.directory} has {done} rounds already, more than rounds={run.settings.rounds}; nothing is left to "
-            f"do with rounds={done}, more extend it, and another name=… starts a run of {run.settings.rounds}"
+        raise OccupiedError(
+            f"{run.directory} has {done} rounds already, more than rounds={run.settings.rounds}, and none is taken "
+            f"back; set rounds={done + 1} or more to extend it, or another name=… for a run of {run.settings.rounds}"
         )
 
 

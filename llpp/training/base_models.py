@@ -81,7 +81,11 @@ class BaseModels:
             held.close()
             return None
         except OSError as error:
-            log.warning("base models are not shared: %s; set training.base_models to another folder, or null", error)
+            log.warning(
+                "base models are not shared (%s: %s); set training.base_models to another folder, or null",
+                error.filename or home,
+                error.strerror,
+            )
             return False
         log.info("%s: base model taken over from %s", directory, home)
         return True

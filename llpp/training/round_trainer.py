@@ -6,7 +6,8 @@ by all heads and objectives as well.
 """
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -47,6 +48,20 @@ class TrainedRound:
     def steps(self) -> int:
         """Training steps up to the end of this round, over all rounds: the step that its last metrics have."""
         return get_logged_step(self.trainer)
+
+
+@contextmanager
+def errors_of_loaders_shown() -> Iterator[None]:
+    """Raise the error of the system for which loading processes could not start.
+
+    Lightning counts the batches of all loaders when it cleans up, which fails then, and hides why they did not start.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        if isinstance(error.__context__, OSError):
+            raise error.__context__ from None
+        raise
 
 
 def get_logged_step(trainer: pl.Trainer) -> int:
@@ -177,7 +192,8 @@ class RoundTrainer:
         last = layout.get_checkpoint_path(directory, "last")
         if keep_best:
             check_will_validate(trainer)
-        trainer.fit(module, data, ckpt_path=last if resumes else None)
+        with errors_of_loaders_shown():
+            trainer.fit(module, data, ckpt_path=last if resumes else None)
         check_steps_taken(trainer, part.number)
         if keep_best:
             check_best_is_known(trainer, part.number)

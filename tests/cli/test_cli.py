@@ -63,7 +63,7 @@ MISTAKES = {  # command line → what it begins with, after the names of the mod
     "run +trainer.strategy=ddp": "hydra | llpp: trainer.strategy='ddp' cannot be used",
     "run trainer.fast_dev_run=true": "hydra | llpp: trainer.fast_dev_run cannot be used",
     "run paths.runs=x/a=b": "hydra | llpp: 'paths.runs=x/a=b' is invalid: its value has '='",
-    "run -m initial=8,12": "hydra | llpp: jobs 0 and 1 of this sweep would share the run directory",
+    "run -m initial=8,12": "hydra | llpp: jobs 1 and 2 of this sweep would share the run directory",
     "run crop=3": "hydra | llpp: crop=3 is invalid",
     f"run name={'x' * 300}": "hydra | llpp: name has a folder's name of 300 bytes (xxxxxxxxxxxxxxxxxxxx…), and file",
     f"run name='{'ü' * 128}'": "hydra | llpp: name has a folder's name of 256 bytes",

@@ -4,9 +4,10 @@ import logging
 
 import pytest
 from hydra.errors import HydraException
+from omegaconf.errors import ConfigAttributeError
 
 from llpp.config import compose
-from llpp.errors import ConfigError
+from llpp.errors import ConfigError, Interrupted
 from llpp.launch.sweep import JOURNAL_VARIABLE
 from llpp.run_dir import older_runs
 
@@ -123,6 +124,24 @@ def test_a_bug_in_a_job_keeps_its_type():
 
     with pytest.raises(ValueError, match="a bug"):
         compose.run(fail, [*SILENT, "seed=3"])
+
+
+def test_a_signal_in_the_middle_of_composing_is_not_taken_for_a_wrong_setting():
+    def leave_half_way():
+        try:
+            raise Interrupted(130)
+        finally:
+            raise AttributeError("OmegaConf puts back what it had set, and finds it half-made")
+
+    def compose_half_way():
+        try:
+            leave_half_way()
+        except AttributeError as error:
+            raise ConfigAttributeError(str(error)) from error
+
+    with pytest.raises(Interrupted) as raised, compose.compose_errors_as_config_errors():
+        compose_half_way()
+    assert raised.value.code == 130
 
 
 def test_flags_may_stand_anywhere_and_jobs_get_their_overrides(tmp_path, monkeypatch):

@@ -112,6 +112,7 @@ def test_a_module_that_cannot_be_imported(folder, target, file, line, exception,
         ("sound.Head.Part", "sound.Head has no Part"),
         ("package.prat.Head", "package has no prat; did you mean package.part?"),
         ("llpp.heads.gap_fcc.GapFCHead", "llpp.heads has no gap_fcc; did you mean llpp.heads.gap_fc?"),
+        ("Head", "it names no module; write `_target_: module.Head`"),
         ("nowhere.Head", "No module named 'nowhere': is its folder on PYTHONPATH? Start with PYTHONPATH=FOLDER llpp"),
     ],
 )
@@ -162,7 +163,8 @@ def test_a_wrong_argument_names_the_class_and_the_argument(folder):
     reason = "Head.__init__() got an unexpected keyword argument 'widht'; fix its settings or its YAML file"
     assert refuse("sound.Head", widht=3) == f"head: sound.Head cannot be built: {reason}"
     assert refuse("sound.Head", late=True, widht=3) == reason
-    assert "missing 1 required positional argument: 'size'" in refuse("sound.Checked")
+    missing = refuse("sound.Checked")
+    assert "missing 1 required positional argument: 'size'" in missing and "has `_partial_: true` there" in missing
 
 
 def test_a_plug_in_that_lets_hydra_build_its_parts_is_explained_by_the_part(folder):

@@ -101,6 +101,7 @@ def test_a_slip_is_named_with_the_words_to_type(line, reason, words, monkeypatch
         ("demo", "'demo' is invalid; expected OPTION=VALUE, as in experiment=demo"),
         ("paths.runs=my runs", "if it belongs to the word before, put quotes around both: 'paths.runs=my runs'"),
         ("name=[a", "'name=[a' is invalid: a bracket in it is not closed"),
+        ("name=\\${seed", "'name=${seed' is invalid: a bracket in it is not closed"),
         ("näme=a", "'näme=a' is invalid: names of settings have letters a to z, digits, _ and dots only"),
         ("seed=range(3)", "seed=range(3) has several values, and this is a single run; add -m to run each of them"),
     ],
@@ -120,6 +121,8 @@ def test_words_without_an_option_or_a_value_are_answered_with_both(line, end):
             "seed=1 --seed=2",
             "'--seed=2' is invalid: settings have no dashes and no spaces before the =; type seed=2;",
         ),
+        ("--multirn seed=0,1", "--multirn is not known; did you mean --multirun? `llpp run --help` lists the flags"),
+        ("--config_dir=mine", "--config_dir is not known; did you mean --config-dir?"),
     ],
 )
 def test_a_flag_that_does_not_exist_is_one_sentence(line, sentence):

@@ -26,7 +26,7 @@ def test_a_failed_job_stops_no_other_and_is_listed_at_the_end_and_the_same_comma
     assert rows(runs / "s32/seed0") != rows(runs / "s32/seed1")
     summary = first.stderr.splitlines()[-4:]
     assert first.returncode == 1 and summary[0] == "4 jobs: 2 done, 2 failed"
-    assert summary[3] == "run the same command again to start the jobs that are not done"
+    assert summary[3] == "when that is corrected, the same command starts the jobs that are not done"
     for seed, line in enumerate(summary[1:3]):
         assert line.startswith(f"failed: runs/s48/seed{seed}: crop.size=48 does not fit the backbone")
         reason = json.loads((runs / f"s48/seed{seed}/failed.json").read_text())["reason"]
@@ -149,7 +149,7 @@ def test_an_outcome_that_cannot_be_written_stops_nothing(tmp_path, monkeypatch):
     monkeypatch.setenv("LLPP_SWEEP", str(journal))
     (tmp_path / "run").write_text("not a folder")
     sweep.record_outcome(tmp_path / "run", "failed", "the disk is full")
-    assert sweep.summarise_jobs()[:2] == ["1 jobs: 1 failed", f"failed: {tmp_path}/run: the disk is full"]
+    assert sweep.summarise_jobs()[:2] == ["1 job: 1 failed", f"failed: {tmp_path}/run: the disk is full"]
 
 
 def test_a_run_that_another_process_uses_is_not_marked_as_failed(tmp_path, monkeypatch):

@@ -57,11 +57,11 @@ def test_the_name_that_sets_jobs_apart_is_told_and_works(words, name, names):
 def test_the_sentence_names_two_jobs_and_what_they_differ_in():
     sentence = refuse("seed=0,1", "initial=8,12", "budget=4")
     assert sentence == (
-        f"llpp: jobs 0 and 1 of this sweep would share the run directory runs/{NAME}/seed0: they differ in initial "
+        f"llpp: jobs 1 and 2 of this sweep would share the run directory runs/{NAME}/seed0: they differ in initial "
         f"only; write it into their names: 'name={NAME}-initial${{initial}}'"
     )
     sentence = refuse("initial=8,12", "seed=0,1")
-    assert sentence.startswith("llpp: jobs 0 and 2 of this sweep would share the run directory ")
+    assert sentence.startswith("llpp: jobs 1 and 3 of this sweep would share the run directory ")
 
 
 def test_a_name_made_of_choices_stays_so_where_choices_are_swept():
@@ -100,15 +100,21 @@ def test_jobs_with_folders_of_their_own_run(words, run_dirs):
 
 
 def test_a_value_that_is_given_twice_makes_no_second_job():
-    assert refuse("seed=0,1,0") == "llpp: jobs 0 and 2 of this sweep are the same; give each value once"
+    assert refuse("seed=0,1,0") == "llpp: jobs 1 and 3 of this sweep are the same; give each value once"
 
 
 @pytest.mark.parametrize("place", ["here", "${paths.runs}/../here"])
 def test_a_run_directory_that_lacks_the_name_is_to_get_what_differs(place):
     assert refuse(f"paths.run_dir={place}", "scheduler=none,plateau") == (
-        "llpp: jobs 0 and 1 of this sweep would share the run directory here: they differ in scheduler only; write "
+        "llpp: jobs 1 and 2 of this sweep would share the run directory here: they differ in scheduler only; write "
         "it into paths.run_dir, as in ${hydra:runtime.choices.scheduler}"
     )
+
+
+def test_a_name_that_no_file_system_takes_ends_the_sweep_before_its_first_job():
+    sentence, run_dirs = dry_sweep("seed=0,1", f"name={'x' * 300}")
+    assert run_dirs == []
+    assert sentence.startswith("llpp: name has a folder's name of 300 bytes (") and "shorter name=…" in sentence
 
 
 @pytest.mark.parametrize("launcher", ["basic", "joblib"])
@@ -118,5 +124,5 @@ def test_the_sweep_ends_before_its_first_job_and_leaves_nothing(launcher, tmp_pa
     words = ["task.heatmap.sigma=1.0,2.0", f"hydra/launcher={launcher}"]
     refused = llpp("run", "-m", *TINY, *FIGURES, *words, cwd=tmp_path)
     assert refused.returncode == 2
-    assert refused.stderr.startswith("llpp: jobs 0 and 1 of this sweep would share the run directory ")
+    assert refused.stderr.startswith("llpp: jobs 1 and 2 of this sweep would share the run directory ")
     assert len(refused.stderr.splitlines()) == 1 and not list(tmp_path.iterdir())

@@ -5,7 +5,8 @@ from hydra import initialize_config_dir
 from omegaconf import OmegaConf
 
 from llpp.config.compose import conf_dir
-from llpp.launch.sweep_progress import Plan, count_jobs, count_side_by_side, estimate_seconds_left
+from llpp.launch.sweep_jobs import list_jobs
+from llpp.launch.sweep_progress import Plan, count_side_by_side, estimate_seconds_left
 
 SWEEPER = "hydra._internal.core_plugins.basic_sweeper.BasicSweeper"
 
@@ -27,8 +28,8 @@ def sweep(*words, params=None, sweeper=SWEEPER):
 )
 def test_the_jobs_of_a_sweep_are_counted(words, params, jobs):
     with initialize_config_dir(str(conf_dir()), version_base="1.3"):
-        assert count_jobs(sweep(*words, params=params)) == jobs
-        assert count_jobs(sweep(*words, sweeper="hydra_plugins.hydra_optuna_sweeper.OptunaSweeper")) is None
+        assert len(list_jobs(sweep(*words, params=params))) == jobs
+        assert list_jobs(sweep(*words, sweeper="hydra_plugins.hydra_optuna_sweeper.OptunaSweeper")) is None
 
 
 def test_launchers_say_how_many_jobs_they_run_at_a_time():

@@ -12,7 +12,7 @@ from helpers.experiments import config, rows, tiny
 from helpers.kills import MOMENTS, middle_of_fine_tuning, middle_of_the_first_pose_network, prescribe, run_until
 
 from llpp.datasets.pose import LSP_JOINTS
-from llpp.errors import ConfigError, StateError, TrainingError
+from llpp.errors import ConfigError, OccupiedError, StateError, TrainingError
 from llpp.rounds import loop
 from llpp.run_dir import lock, state
 from llpp.tasks.pose.task import PoseTask
@@ -77,11 +77,12 @@ def test_the_same_command_again_changes_nothing(finished):
 def test_fewer_rounds_than_are_done_are_refused_and_take_nothing_back(finished):
     names = ("state.json", "config.yaml", "rounds.csv")
     before = [(finished / name).read_bytes() for name in names]
-    with pytest.raises(ConfigError) as refused:
+    # a sweep writes no failed.json for this class of errors: the run itself is sound
+    with pytest.raises(OccupiedError) as refused:
         loop.run_rounds(tiny(finished, "rounds=2"))
     assert str(refused.value) == (
-        f"{finished} has 3 rounds already, more than rounds=2; nothing is left to do with rounds=3, more extend it, "
-        "and another name=… starts a run of 2"
+        f"{finished} has 3 rounds already, more than rounds=2, and none is taken back; set rounds=4 or more to "
+        "extend it, or another name=… for a run of 2"
     )
     assert [(finished / name).read_bytes() for name in names] == before
 

@@ -1,0 +1,41 @@
+"""The jobs of a sweep, as Hydra will start them."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from hydra.core.config_loader import ConfigLoader
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import HydraException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+Job = Sequence[str]  # its overrides; all jobs of a sweep override the same settings, in one order
+COMPOSE_ERRORS = (HydraException, OmegaConfBaseException, ValueError)
+
+
+def list_jobs(config: DictConfig) -> list[Job] | None:
+    """List the jobs in the order in which Hydra starts them, from the sweep's config with Hydra's part.
+
+    Returns:
+        None for a sweeper that chooses jobs as it goes, and for words that cannot be swept, which Hydra explains.
+    """
+    sweeper = config.hydra.sweeper
+    if not str(sweeper.get("_target_")).endswith(f".{BasicSweeper.__name__}"):
+        return None
+    # Unresolved: in ${…}, each job has its own value.
+    typed: Any = OmegaConf.to_container(config.hydra.overrides.task, resolve=False)
+    try:
+        words = [f"{name}={value}" for name, value in (sweeper.get("params") or {}).items()]
+        overrides = OverridesParser.create(config_loader=get_loader()).parse_overrides([*words, *typed])
+        (jobs,) = BasicSweeper.split_arguments(overrides, max_batch_size=None)
+    except COMPOSE_ERRORS:
+        return None
+    return list(jobs)
+
+
+def get_loader() -> ConfigLoader:
+    """Return what Hydra reads groups of settings with, while it runs."""
+    loader: ConfigLoader = GlobalHydra.instance().config_loader()
+    return loader
