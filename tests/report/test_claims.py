@@ -162,6 +162,15 @@ def test_a_test_metric_that_is_undefined_is_missing_with_its_reason(undefined, t
         assert "No round has measured this yet" not in text
 
 
+def test_without_test_images_that_is_the_reason(tmp_path):
+    folder = tmp_path / "random/0"
+    run_dir(folder, [row(0, 10, None, 0.1, 0.6)], **{"dataset.test": 0})
+    columns = {"predicted_loss": np.zeros(0, np.float32), "quality": np.zeros(0, np.float32)}
+    write_scores(folder / "round_00/test.parquet", [], Evaluation(columns, {}))
+    text = format_markdown(collect([tmp_path]))
+    assert "The test PCK@0.2 is not defined: there are no test images (dataset.test=0)." in text
+
+
 def test_of_an_error_a_higher_value_is_the_harder_image(tmp_path):
     """Qualities are better when higher, even where the metric is an error."""
     measured = {"metric.name": "error", "metric.title": "error", "metric.higher_is_better": False}
