@@ -11,7 +11,7 @@ from llpp import report
 from llpp.inference.evaluation import Evaluation
 from llpp.report.collect import collect
 from llpp.report.markdown import format_markdown
-from llpp.report.page import write_report
+from llpp.report.page import describe_damage, write_report
 from llpp.report.summary import list_learning_warnings, summarise_section
 from llpp.rounds.records import write_constant, write_scores
 
@@ -161,6 +161,17 @@ def test_a_model_that_is_better_or_an_old_run_is_not_accused(tmp_path):
     assert list_learning_warnings(get_section(tmp_path)) == []
     (tmp_path / "learned/0/round_00/constant.parquet").unlink()
     assert list_learning_warnings(get_section(tmp_path)) == []
+
+
+def test_a_damaged_table_of_the_constant_prediction_is_named(tmp_path):
+    make_run(tmp_path, tested=HALF_FAIL, constant=0.55)
+    path = tmp_path / "learned/0/round_00/constant.parquet"
+    path.write_bytes(path.read_bytes()[:-10])
+    assert list_learning_warnings(get_section(tmp_path)) == []
+    (sentence,) = describe_damage(get_section(tmp_path))
+    assert sentence == (
+        f"{path} is missing or damaged; gap_fc + kl + learned is not held against a constant prediction."
+    )
 
 
 @pytest.mark.parametrize("undefined", [7, 0])
