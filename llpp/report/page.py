@@ -25,7 +25,7 @@ FIGURES = {
     "failure_finding": (
         figures.plot_failure_finding,
         "{metric} of the images that each selection chose (dots: seeds), next to all unlabelled ones that were "
-        "scored. A method that finds failures stays far below the dashed line.",
+        "scored. A method that finds failures stays far {worse} the dashed line.",
     ),
     "learning_curve": (
         figures.plot_learning_curve,
@@ -114,7 +114,8 @@ def _draw_picture(collection: Collection, name: str, output: Path) -> Picture:
     if name == "predicted_vs_true":
         wide = wide or len(collection.labels) > 1
     metrics = dict.fromkeys(section.metric_title for section in collection.sections)
-    caption = caption.replace("{metric}", " or ".join(metrics))
+    sides = dict.fromkeys("below" if section.higher_is_better else "above" for section in collection.sections)
+    caption = caption.format(metric=" or ".join(metrics), worse=" or ".join(sides))
     return Picture(name.replace("_", " "), caption, _encode_base64(light), _encode_base64(dark), wide)
 
 

@@ -209,3 +209,5 @@ def test_of_an_error_a_higher_value_is_the_harder_image(tmp_path):
     run_dir(tmp_path, rows, acquisition="learned", **measured)
     write_tables(tmp_path, 0, pool=TWO_FAIL)
     assert "Harder images than a random selection: gap_fc + kl + learned (+0.950; 95 %" in summarise(tmp_path)
+    page = write_report([tmp_path], tmp_path / "out", lambda _: pose_task()).read_text()
+    assert "A method that finds failures stays far above the dashed line." in page
