@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 from llpp.report.bootstrap import RESAMPLES, compute_percentile_interval
 
 MIN_VALUES = 3  # below which an interval would say nothing
-MIN_PAIRS = 8  # below which Fisher's z takes chance for a correlation in 9 % of all cases, not in 5 %
+MIN_PAIRS = 6  # below which Fisher's z takes chance for a correlation in 8 % of all cases, not in 5 %
 CONFIDENCE = 0.95
 DECIMALS = 6  # metrics are float32, and a difference of equal ones is not quite 0
 SELECTION_DECIMALS = 3  # of qualities, so that few distinct ones are left to draw from
@@ -59,7 +59,7 @@ def compute_mean_interval(values: ArrayLike) -> Interval | None:
 
 
 def compute_correlation_interval(rho: float, count: int) -> Interval | None:
-    """Compute the interval of a Spearman ρ of `count` pairs, by Fisher's z; None with fewer than eight."""
+    """Compute the interval of a Spearman ρ of `count` pairs, by Fisher's z; None with fewer than six pairs."""
     from scipy import stats
 
     if count < MIN_PAIRS or not np.isfinite(rho):
