@@ -87,27 +87,34 @@ def judge_difference(method: Method, other: Method, labelled: int) -> Claim | No
     return _judge(differences, (_compare_tested(our_rounds[seed], their_rounds[seed]) for seed in common))
 
 
-def judge_learning(method: Method) -> Claim | None:
-    """Compare the test quality of the last round with that of a prediction that looks at no image.
+@dataclass(frozen=True)
+class Shortfall:
+    """A run whose last model is not shown to be better than a prediction that looks at no image."""
 
-    None where a run has not recorded the latter, as those of older versions.
+    run: Run
+    quality: float  # mean of the test images after the last round
+    constant: float  # that of the constant prediction
+    advantage: Interval  # over images
+
+
+def list_shortfalls(method: Method) -> list[Shortfall]:
+    """List the runs that are not shown to have learned: each is held against its own constant prediction.
+
+    Runs that have not recorded the latter, as those of older versions, are left out.
     """
-    intervals = []
+    found = []
     for run in method.started_runs:
-        interval = _compare_with_constant(run, run.state.rounds[-1])
-        if interval is None:
-            return None
-        intervals.append(interval)
-    return _judge([interval.value for interval in intervals], intervals)
-
-
-def average_quality(method: Method, file: str) -> float:
-    """Average the quality of the test images after the last round, over images and then over runs."""
-    means = []
-    for run in method.started_runs:
-        quality = _read_quality(run, run.state.rounds[-1], file)
-        means.append(np.nan if quality is None else float(np.nanmean(quality[IMAGE_METRIC])))
-    return float(np.mean(means))
+        committed = run.state.rounds[-1]
+        tested = _read_quality(run, committed, TEST_FILE)
+        constant = _read_quality(run, committed, CONSTANT_FILE)
+        advantage = _compare_paired(tested, constant)
+        if tested is None or constant is None or advantage is None or advantage.direction > 0:
+            continue
+        quality = tested[IMAGE_METRIC].astype(np.float64)
+        baseline = constant[IMAGE_METRIC].astype(np.float64)
+        both = np.isfinite(quality) & np.isfinite(baseline)
+        found.append(Shortfall(run, float(quality[both].mean()), float(baseline[both].mean()), advantage))
+    return found
 
 
 def _find_rounds(method: Method, labelled: int) -> dict[str, RunRound]:
@@ -168,12 +175,6 @@ def _bound_correlation(run: Run, committed: Round, rho: float) -> Interval | Non
     if columns is None:
         return None
     return compute_correlation_interval(rho, int(np.isfinite(columns["true_loss"]).sum()))
-
-
-def _compare_with_constant(run: Run, committed: Round) -> Interval | None:
-    tested = _read_quality(run, committed, TEST_FILE)
-    constant = _read_quality(run, committed, CONSTANT_FILE)
-    return _compare_paired(tested, constant)
 
 
 def _compare_paired(ours: dict[str, Any] | None, theirs: dict[str, Any] | None) -> Interval | None:

@@ -134,6 +134,11 @@ class Method:
             rounds += run.state.rounds
         return tuple(rounds)
 
+    @property
+    def selects_at_random(self) -> bool:
+        """Whether its selections are chance."""
+        return self.runs[0].get_plug_in("acquisition") == "random"
+
     def list_label_counts(self, quantity: str) -> list[int]:
         """Return the numbers of labelled images at which `quantity` is known, smallest first."""
         counts = set()

@@ -87,7 +87,7 @@ def compute_differences(section: Section) -> list[Differences]:
 def _choose_baseline(section: Section) -> Method:
     """Return the first method that selects at random, or else the first one."""
     for method in section.started_methods:
-        if method.runs[0].get_plug_in("acquisition") == "random":
+        if method.selects_at_random:
             return method
     return section.started_methods[0]
 

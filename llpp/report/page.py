@@ -7,13 +7,14 @@ from pathlib import Path
 
 from llpp.errors import LlppError
 from llpp.report import figures
-from llpp.report.claims import TEST_FILE
+from llpp.report.claims import CONSTANT_FILE, TEST_FILE
 from llpp.report.collect import Collection, Section, collect
 from llpp.report.differences import NOTE, build_difference_grids, explain_missing_intervals, format_differences_csv
 from llpp.report.facts import describe_progress, list_box_warnings, list_settings, list_skipped_images, tabulate_times
 from llpp.report.files import write_bytes
 from llpp.report.gallery import Gallery, build_galleries, choose_tile_count
 from llpp.report.markdown import format_markdown
+from llpp.report.metric import IMAGE_METRIC
 from llpp.report.reference import Comparison, Reference, compare_with_reference
 from llpp.report.summary import list_learning_warnings, summarise_section
 from llpp.report.tables import Grid, build_main_grids, build_ranking_grids, build_threshold_grids, format_tidy_csv
@@ -24,7 +25,7 @@ FIGURES = {
     "failure_finding": (
         figures.plot_failure_finding,
         "{metric} of the images that each selection chose (dots: seeds), next to all unlabelled ones that were "
-        "scored. A method that finds failures stays far below the dashed line.",
+        "scored. A method that finds failures stays far {worse} the dashed line.",
     ),
     "learning_curve": (
         figures.plot_learning_curve,
@@ -113,7 +114,8 @@ def _draw_picture(collection: Collection, name: str, output: Path) -> Picture:
     if name == "predicted_vs_true":
         wide = wide or len(collection.labels) > 1
     metrics = dict.fromkeys(section.metric_title for section in collection.sections)
-    caption = caption.replace("{metric}", " or ".join(metrics))
+    sides = dict.fromkeys("below" if section.higher_is_better else "above" for section in collection.sections)
+    caption = caption.format(metric=" or ".join(metrics), worse=" or ".join(sides))
     return Picture(name.replace("_", " "), caption, _encode_base64(light), _encode_base64(dark), wide)
 
 
@@ -149,12 +151,18 @@ def _render_html(
 
 
 def describe_damage(section: Section) -> Iterator[str]:
-    """Yield a sentence about each method that a figure leaves out because its file is not as the round wrote it."""
+    """Yield a sentence about each table that a figure or a claim needs and that is not as its round wrote it."""
     for method in section.started_methods:
         run = method.started_runs[0]
         if run.has_round_file(0, TEST_FILE) and figures.read_test_losses(run, 0) is None:
             path = run.get_round_path(0, TEST_FILE)
             yield f"{path} is missing or damaged; the figure of predicted and true losses leaves {method.label} out."
+        for run in method.started_runs:
+            number = len(run.state.rounds) - 1
+            is_there = run.has_round_file(number, CONSTANT_FILE)
+            if is_there and run.read_round_columns(number, CONSTANT_FILE, ("id", IMAGE_METRIC)) is None:
+                path = run.get_round_path(number, CONSTANT_FILE)
+                yield f"{path} is missing or damaged; {method.label} is not held against a constant prediction."
 
 
 def _build_part(section: Section, load_task: LoadTask, tiles: int, reference: Reference | None) -> Part:

@@ -3,18 +3,15 @@
 from collections.abc import Sequence
 
 from llpp.report.claims import (
-    CONSTANT_FILE,
     RANKING,
-    TEST_FILE,
     Claim,
-    average_quality,
     judge_difference,
-    judge_learning,
     judge_ranking,
     judge_selection,
+    list_shortfalls,
 )
 from llpp.report.collect import Cell, Method, Section
-from llpp.report.evidence import format_signed
+from llpp.report.evidence import describe_shortfall, format_interval, format_signed
 from llpp.report.metric import POOL_METRIC, SELECTED_METRIC, TEST_METRIC
 from llpp.report.tables import describe_spread
 
@@ -51,6 +48,8 @@ def _describe_first_selection(section: Section) -> str:
         pool = method.compute_cell(POOL_METRIC, counts[0])
         if pool:
             pool_means.append(pool.mean)
+        # What is chance by itself needs no claim, and would get a wrong one now and then.
+        if pool and not method.selects_at_random:
             claims.append((judge_selection(method, counts[0]), method.label))
     # The lowest metric comes first: the most failures.
     means.sort(reverse=not section.higher_is_better)
@@ -136,18 +135,27 @@ def _describe_learning(section: Section) -> str:
         (best_cell, best), (second_cell, second), *_ = cells
         gap = best_cell.mean - second_cell.mean
         claim = judge_difference(best, second, count)
-        sentence += f"; the two best differ by {abs(gap):.3f}, {_describe_difference_claim(claim)}"
+        sentence += f"; the two best differ by {abs(gap):.3f}, {_describe_difference_claim(claim, gap)}"
     return sentence + "."
 
 
-def _describe_difference_claim(claim: Claim | None) -> str:
-    if claim is None:
+def _describe_difference_claim(claim: Claim | None, gap: float) -> str:
+    """Say whether the gap between two means is more than chance.
+
+    The claim is paired: over the seeds that both methods have, or over images, which PCK's mean over joints does not
+    weigh alike. So it may be of another size, or even of another sign.
+    """
+    if claim is None or claim.direction * gap < 0:
         return "and whether that is more than chance cannot be told"
+    evidence = str(claim)
+    if abs(claim.value - gap) >= 0.0005:
+        pairs = "image" if claim.seeds is None else "common seed"
+        evidence = f"{format_signed(claim.value)} paired by {pairs}; {evidence}"
     if claim.direction == 0:
-        return f"which may be chance ({claim})"
+        return f"which may be chance ({evidence})"
     # Images say nothing about how much the training itself varies from seed to seed.
     about = "of these models on the test images, not yet of the methods" if claim.seeds is None else "of the methods"
-    return f"which is a difference {about} ({claim})"
+    return f"which is a difference {about} ({evidence})"
 
 
 def _get_mean(cell_of_method: tuple[Cell, Method]) -> float:
@@ -195,7 +203,7 @@ def _describe_ranking(section: Section) -> str:
 
 def _describe_correlation(rho: float, claim: Claim | None) -> str:
     if claim is None:
-        return f"{rho:.2f}"
+        return f"{rho:.2f} (whether that is more than chance cannot be told)"
     chance = ", which may be chance" if claim.direction == 0 else ""
     return f"{rho:.2f} ({claim}{chance})"
 
@@ -208,23 +216,24 @@ def _describe_seeds(section: Section) -> str:
 
 
 def list_learning_warnings(section: Section) -> list[str]:
-    """Return a sentence about the methods whose last models are not better than a constant prediction, if any."""
-    named = []
+    """Return a sentence about the runs whose last models are not shown to beat a constant prediction, if any."""
+    named: dict[str, list[str]] = {}
     for method in section.started_methods:
-        claim = judge_learning(method)
-        # Qualities are better when higher, whatever the metric.
-        if claim is None or claim.direction > 0:
-            continue
-        ours = average_quality(method, TEST_FILE)
-        constant = average_quality(method, CONSTANT_FILE)
-        named.append(f"{method.label} ({ours:.3f} against {constant:.3f}; {claim} for the difference)")
+        for shortfall in list_shortfalls(method):
+            seed = f", seed {shortfall.run.seed}" if len(method.runs) > 1 else ""
+            # Qualities are better when higher, whatever the metric.
+            words = f"{method.label}{seed} ({shortfall.quality:.3f} against {shortfall.constant:.3f}; 95 % interval "
+            words += f"over images of the difference: {format_interval(shortfall.advantage)})"
+            verdict = describe_shortfall(shortfall.advantage)
+            named.setdefault(str(verdict), []).append(words)
     if not named:
         return []
-    verb = "has" if len(named) == 1 else "have"
+    parts = [f"{verdict}: {_join_all_words(words)}" for verdict, words in named.items()]
+    text = "; ".join(parts)
     return [
-        f"{_join_all_words(named)} {verb} learned too little to do better than a constant prediction: that is the "
-        f"mean {section.metric_title} of a test image after the last round, against what predicting the same for "
-        f"every image gets. {LEARN_MORE}; until then, the numbers say little about the methods."
+        f"{text[0].upper()}{text[1:]}. That is the mean {section.metric_title} of a test image after the last round, "
+        f"against what predicting the same for every image gets. {LEARN_MORE}; until then, the numbers say little "
+        "about the methods."
     ]
 
 

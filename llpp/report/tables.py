@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from llpp.report.claims import TEST_FILE
 from llpp.report.collect import Cell, Collection, Method, Section
 from llpp.report.metric import (
     DEFAULT_NAME,
@@ -165,6 +166,10 @@ def build_main_grids(section: Section) -> list[Grid]:
 def _explain_undefined_test(section: Section) -> str:
     """Say why rounds that were tested have no test metric."""
     metric = section.get_metric_name("test")
+    if not _has_test_images(section):
+        is_chosen = section.first_run.state.result_settings.get("dataset.test") == 0
+        cause = " (dataset.test=0)" if is_chosen else ""
+        return f"The test {metric} is not defined: there are no test images{cause}."
     undefined = 0
     for committed in section.rounds:
         undefined = max(undefined, int(committed.row.get("test_undefined") or 0))
@@ -177,6 +182,16 @@ def _explain_undefined_test(section: Section) -> str:
         f"The test {metric} is not defined: none of the {undefined:,} labelled test images has the length that it "
         f"divides by ({section.normaliser}){remedy}."
     )
+
+
+def _has_test_images(section: Section) -> bool:
+    """Return whether a round has tested anything; True where that is not known."""
+    for run in section.runs:
+        for committed in run.state.rounds:
+            tested = run.read_round_columns(committed.number, TEST_FILE, ("id",))
+            if tested is None or len(tested["id"]):
+                return True
+    return False
 
 
 def list_validation_counts(section: Section) -> list[int]:

@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -95,30 +95,41 @@ def check_validation(
     """Raise ConfigError if the validation on `rows` is to decide something by a quantity that it cannot measure."""
     keeps_best = settings.weights == "best"
     best_by_loss = result_settings.get("training.best_by") == "loss"
+    # What follows the validation → what to set instead.
+    followers = {}
+    if str(result_settings.get("scheduler._target_")).endswith(".plateau"):
+        followers["scheduler=plateau"] = "another scheduler such as scheduler=none"
+    if not len(rows):
+        if keeps_best:
+            followers = {"training.weights=best": "training.weights=last", **followers}
+        if followers:
+            absent = "there are no validation images; add some"
+            if result_settings.get("dataset.val") == 0:
+                absent = "there are no validation images (dataset.val=0); raise that"
+            raise ConfigError(
+                f"{_name_needy(followers)} a validation, but {absent}, or set {' and '.join(followers.values())}"
+            )
+        return
+
     if keeps_best and not best_by_loss and not task.count_measurable(rows):
         other = f"another metric such as {task.metric_setting}, " if task.metric_setting else ""
         raise ConfigError(
             f"training.weights=best needs val {task.describe_metric(rows)}, which is undefined: "
-            f"{_explain_undefined(task, rows)}; set training.best_by=loss, {other}or training.weights=last"
+            f"{task.explain_undefined(rows)}; set training.best_by=loss, {other}or training.weights=last"
         )
-
-    watchers = []
     if keeps_best and best_by_loss:
-        watchers.append("training.best_by=loss")
-    if str(result_settings.get("scheduler._target_")).endswith(".plateau"):
-        watchers.append("scheduler=plateau")
-    if watchers and not task.dataset.records.labels.is_labelled[rows].any():
+        followers = {"training.best_by=loss": "training.weights=last", **followers}
+    if followers and not task.dataset.records.labels.is_labelled[rows].any():
         raise ConfigError(
-            f"{' and '.join(watchers)} needs val/{task.loss_name}, which is undefined: none of the {len(rows)} "
-            f"validation {task.record_word} has a label; label some of them, or set training.weights=last and "
-            "scheduler=none"
+            f"{_name_needy(followers)} val/{task.loss_name}, which is undefined: none of the {len(rows)} validation "
+            f"{task.record_word} has a label; label some of them, or set {' and '.join(followers.values())}"
         )
 
 
-def _explain_undefined(task: Task, rows: NDArray[np.int64]) -> str:
-    if not len(rows):
-        return f"there are no validation {task.record_word}"
-    return task.explain_undefined(rows)
+def _name_needy(followers: Collection[str]) -> str:
+    """Return `a needs`, or `a and b need`."""
+    verb = "needs" if len(followers) == 1 else "need"
+    return f"{' and '.join(followers)} {verb}"
 
 
 def check_sizes(settings: Settings, usable: int, train: int) -> None:

@@ -28,7 +28,7 @@ from llpp.files import replace_file, replace_text
 from llpp.ids import Ids
 from llpp.inference.evaluation import PER_IMAGE, Evaluation
 from llpp.inference.loss_ranking import compute_ranking_metrics
-from llpp.report.evidence import compute_mean_interval, format_interval, format_signed
+from llpp.report.evidence import compute_mean_interval, describe_shortfall, format_interval, format_signed
 from llpp.rounds.selection import Selection
 from llpp.run_dir.state import Row, RunState, save_state
 from llpp.tasks.base import Task
@@ -180,14 +180,14 @@ def describe_no_learning(number: int, task: Task, tested: Evaluation, constant: 
     quality = tested.columns["quality"].astype(np.float64)
     both = np.isfinite(quality) & np.isfinite(constant)
     difference = compute_mean_interval(quality[both] - constant[both])
-    if difference is None or difference.direction > 0:
+    verdict = None if difference is None else describe_shortfall(difference)
+    if difference is None or verdict is None:
         return None
     return (
-        f"round {number} has learned too little to do better than a constant prediction: the mean "
-        f"{task.metric_title} of a test image is {quality[both].mean():.3f}, and {constant[both].mean():.3f} by "
-        f"{task.constant_title} ({format_signed(difference.value)}; 95 % interval over {both.sum()} images: "
-        f"{format_interval(difference)}); train longer (trainer.max_epochs=…), with more labels (initial=…), or look "
-        "at the labels with llpp data"
+        f"round {number}: {verdict}; the mean {task.metric_title} of a test image is {quality[both].mean():.3f}, and "
+        f"{constant[both].mean():.3f} by {task.constant_title} ({format_signed(difference.value)}; 95 % interval "
+        f"over {both.sum()} images: {format_interval(difference)}); train longer (trainer.max_epochs=…), with more "
+        "labels (initial=…), or look at the labels with llpp data"
     )
 
 

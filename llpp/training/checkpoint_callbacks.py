@@ -11,7 +11,7 @@ import torch
 from pytorch_lightning.callbacks import ModelCheckpoint
 
 from llpp.distributed import collectives
-from llpp.errors import ConfigError, TrainingError
+from llpp.errors import TrainingError
 from llpp.run_dir.checkpoints import make_damage_error
 
 CHECKPOINT_NAMES = ("best.ckpt", "last.ckpt")
@@ -117,15 +117,6 @@ def _has_new_best(trainer: pl.Trainer) -> bool:
     """
     kept = (c for c in trainer.checkpoint_callbacks if isinstance(c, ModelCheckpoint))
     return any(callback._last_global_step_saved == trainer.global_step for callback in kept)
-
-
-def check_will_validate(trainer: pl.Trainer) -> None:
-    """Raise ConfigError if no validation will find the best epoch."""
-    if trainer.limit_val_batches == 0:
-        raise ConfigError(
-            "training.weights=best needs validations, and trainer.limit_val_batches=0 allows none; leave that out, "
-            "or set training.weights=last"
-        )
 
 
 def check_best_is_known(trainer: pl.Trainer, number: int) -> None:

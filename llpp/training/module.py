@@ -193,7 +193,7 @@ class LearningLossModule(pl.LightningModule):
         elif self.trainer.is_global_zero:
             log.warning(
                 "val/%s is %s in round %d, epoch %d; scheduler=plateau leaves the learning rate as it is",
-                self.task.loss_name, loss, self.round_number, self.current_epoch,
+                self.task.loss_name, loss, self.round_number, self.current_epoch + 1,
             )  # fmt: skip
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:

@@ -23,7 +23,7 @@ from llpp.run_dir.older_runs import drop_dataset_settings, restore_settings
 from llpp.seeds import Stream, make_rng
 from llpp.settings import Settings
 from llpp.training.base_models import BaseModels, can_resume
-from llpp.training.checkpoint_callbacks import check_best_is_known, check_will_validate
+from llpp.training.checkpoint_callbacks import check_best_is_known
 from llpp.training.module import LearningLossModule, RoundPart
 from llpp.training.step_count import check_steps_taken
 
@@ -190,8 +190,6 @@ class RoundTrainer:
         set_logged_step(trainer, steps)
         resumes = collectives.on_rank_zero(lambda: can_resume(directory, (key, *older_keys)))
         last = layout.get_checkpoint_path(directory, "last")
-        if keep_best:
-            check_will_validate(trainer)
         with errors_of_loaders_shown():
             trainer.fit(module, data, ckpt_path=last if resumes else None)
         check_steps_taken(trainer, part.number)

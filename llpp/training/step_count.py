@@ -9,11 +9,6 @@ from llpp.errors import TrainingError
 
 log = logging.getLogger(__name__)
 MIN_STEPS = 200  # of the optimiser; with fewer, random weights have hardly begun to learn
-LIMITS = (
-    "limit_train_batches",
-    "max_steps",
-    "max_epochs",
-)  # of the trainer; 0 allows no step
 
 
 def hint_at_few_steps(trainer: pl.Trainer) -> None:
@@ -22,16 +17,14 @@ def hint_at_few_steps(trainer: pl.Trainer) -> None:
     if trainer.global_step > 0 or not trainer.is_global_zero or not 0 < steps < MIN_STEPS:
         return
     if steps == trainer.max_steps:
-        remedy = f"trainer.max_steps={MIN_STEPS}"
+        remedy = f"set trainer.max_steps={MIN_STEPS} or more"
     else:
-        epochs = trainer.max_epochs or 1
-        remedy = f"trainer.max_epochs={math.ceil(MIN_STEPS * epochs / steps)}"
+        epochs = math.ceil(MIN_STEPS * (trainer.max_epochs or 1) / steps)
+        # More images make longer epochs, and so more steps.
+        remedy = f"set trainer.max_epochs={epochs} or more, or label more images at the start (initial=…)"
     count = "1 step" if steps == 1 else f"{steps:g} steps"
     log.info(
-        "round 0 will take %s, and networks that start from random weights need a few hundred: set %s or more, or "
-        "label more images at the start (initial=…)",
-        count,
-        remedy,
+        "round 0 will take %s, and networks that start from random weights need a few hundred: %s", count, remedy
     )
 
 
@@ -39,12 +32,8 @@ def check_steps_taken(trainer: pl.Trainer, number: int) -> None:
     """Raise TrainingError if the training of round `number` has ended without a step: nothing was learned from."""
     if trainer.global_step > 0:
         return
-    reason = "a limit of the trainer, such as trainer.max_time"
-    for name in LIMITS:
-        value = getattr(trainer, name)
-        if value == 0:
-            reason = f"trainer.{name}={value:g}"
+    # Other limits that allow no step are refused before anything is built.
     raise TrainingError(
-        f"the training of round {number} has ended without a single step, because of {reason}, so the round is not "
-        "kept; start a run with a higher value"
+        f"the training of round {number} has ended without a single step, so the round is not kept; raise what "
+        "limits it, such as trainer.max_time"
     )

@@ -49,7 +49,7 @@ def silence_lightning() -> None:
         r".*sync_dist=True.*when logging on epoch level.*",  # what is logged there is equal on all ranks
         r".*was called before the ``update`` method.*",  # a rank without images
         r".*The number of training batches.*",  # few batches per epoch are normal in a first round
-        r".*Total length of `DataLoader` across ranks is zero.*",  # dataset.val=0
+        r".*Total length of `DataLoader` across ranks is zero.*",  # dataset.val=0, of which llpp says what it means
         r".*Experiment logs directory .* exists.*",
     ):
         warnings.filterwarnings("ignore", message)

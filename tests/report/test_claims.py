@@ -11,7 +11,7 @@ from llpp import report
 from llpp.inference.evaluation import Evaluation
 from llpp.report.collect import collect
 from llpp.report.markdown import format_markdown
-from llpp.report.page import write_report
+from llpp.report.page import describe_damage, write_report
 from llpp.report.summary import list_learning_warnings, summarise_section
 from llpp.rounds.records import write_constant, write_scores
 
@@ -34,7 +34,7 @@ def write_tables(folder, number, tested=HALF_FAIL, pool=HALF_FAIL, constant=None
         write_constant(directory / "constant.parquet", IDS, np.full(IMAGES, constant))
 
 
-def make_run(folder, selected=0.06, mean=0.07, test=0.5, rho=0.17, seed=0, acquisition="random", **tables):
+def make_run(folder, selected=0.06, mean=0.07, test=0.5, rho=0.17, seed=0, acquisition="learned", **tables):
     """A run of one round, which selected grey/1 and grey/0; both fail in the tables. `mean` is the pool's."""
     folder = folder / acquisition / str(seed)
     run_dir(folder, [row(0, 10, test, selected, mean, loss_spearman=rho)], seed, acquisition)
@@ -54,7 +54,7 @@ def test_what_may_be_chance_is_not_called_a_finding(tmp_path):
     make_run(tmp_path)
     text = summarise(tmp_path)
     # where half of the images fail, two random ones both fail in 24 % of all cases
-    assert "No difference to a random selection was found for gap_fc + kl + random (−0.500; " in text
+    assert "No difference to a random selection was found for gap_fc + kl + learned (−0.500; " in text
     assert "arder images" not in text
     assert "Spearman ρ 0.17 (95 % interval over images: −0.159 to +0.465, which may be chance)" in text
 
@@ -63,14 +63,14 @@ def test_what_is_more_than_chance_is_called_so(tmp_path):
     make_run(tmp_path, 0.0, 0.95, rho=0.8, pool=TWO_FAIL)
     text = summarise(tmp_path)
     # the only two failures among 40 are selected at random once in 780 times
-    assert "Harder images than a random selection: gap_fc + kl + random (−0.950; 95 % interval over images: " in text
+    assert "Harder images than a random selection: gap_fc + kl + learned (−0.950; 95 % interval over images: " in text
     assert "No difference" not in text and "may be chance" not in text
 
 
 def test_a_selection_without_its_scores_is_left_unjudged(tmp_path):
     make_run(tmp_path)
-    (tmp_path / "random/0/round_00/scores.parquet").unlink()
-    assert "Whether that is more than chance cannot be told for gap_fc + kl + random." in summarise(tmp_path)
+    (tmp_path / "learned/0/round_00/scores.parquet").unlink()
+    assert "Whether that is more than chance cannot be told for gap_fc + kl + learned." in summarise(tmp_path)
 
 
 def test_with_three_seeds_the_interval_is_over_seeds(tmp_path):
@@ -85,12 +85,11 @@ def test_with_three_seeds_the_interval_is_over_seeds(tmp_path):
             run_dir(tmp_path / acquisition / str(seed), rows, seed, acquisition)
     text = summarise(tmp_path)
     assert (
-        "Harder images than a random selection: learned (−0.300; 95 % interval over 3 seeds: −0.548 to −0.052); "
+        "Harder images than a random selection: learned (−0.300; 95 % interval over 3 seeds: −0.548 to −0.052). "
         in text
     )
-    assert (
-        "no difference to a random selection was found for random (−0.100; 95 % interval over 3 seeds: −0.3" in text
-    )
+    # that random selections are random needs no claim
+    assert "found for random" not in text
     # 0.01, 0.03 and −0.01 by seed: mean 0.01, interval ± 0.05
     assert "the two best differ by 0.010, which may be chance (95 % interval over 3 seeds: −0.040 to +0.060)" in text
     assert "Spearman ρ 0.40 (95 % interval over 3 seeds: +0.152 to +0.648)" in text
@@ -115,39 +114,71 @@ def test_two_models_of_one_seed_are_compared_on_the_test_images(tmp_path):
     ) in summarise(tmp_path)
     make_run(tmp_path, acquisition="learned", test=0.51)
     assert (
-        "the two best differ by 0.010, which may be chance (95 % interval over images: 0.000 to 0.000)"
+        "the two best differ by 0.010, which may be chance (0.000 paired by image; 95 % interval over images"
         in summarise(tmp_path)
     )
 
 
+def test_means_and_pairs_that_disagree_are_no_finding(tmp_path):
+    """PCK is a mean over joints, and the images need not have as many: one can be higher and the other lower."""
+    make_run(tmp_path, acquisition="learned", test=0.95, tested=HALF_FAIL)
+    make_run(tmp_path, acquisition="random", test=0.5, tested=TWO_FAIL)
+    assert "the two best differ by 0.450, and whether that is more than chance cannot be told." in summarise(tmp_path)
+
+
 def test_a_model_that_does_no_better_than_a_constant_is_named_everywhere(tmp_path):
     make_run(tmp_path, tested=HALF_FAIL, constant=0.55)
+    make_run(tmp_path, tested=HALF_FAIL, constant=0.9, acquisition="random")
     (warning,) = list_learning_warnings(get_section(tmp_path))
     # half of the images 1, half of them 0: mean 0.5, standard deviation 0.506, ± 2.023 · 0.506 / √40 = 0.162
     assert (
-        "gap_fc + kl + random (0.500 against 0.550; 95 % interval over images: −0.212 to +0.112 for the "
-        "difference) has learned too little to do better than a constant prediction"
+        "ot shown, on these test images, to do better than a constant prediction: learned (0.500 against 0.550; 95 % "
+        "interval over images of the difference: −0.212 to +0.112)"
+    ) in warning
+    assert (
+        "earned too little to do better than a constant prediction: random (0.500 against 0.900; 95 % interval over "
+        "images of the difference: −0.562 to −0.238)"
     ) in warning
     assert "Train longer (trainer.max_epochs=…)" in warning
     console = Console(file=io.StringIO(), width=1000)
     report.print_tables([tmp_path], console)
     page = write_report([tmp_path], tmp_path / "out", lambda _: pose_task()).read_text()
     for text in (console.file.getvalue(), format_markdown(collect([tmp_path])), page):
-        assert "has learned too little to do better than a constant prediction" in text
+        assert "to do better than a constant prediction" in text
+
+
+def test_of_several_seeds_those_are_named_whose_model_has_not_learned(tmp_path):
+    """Over seeds, the advantages 0.4, 0.2 and −0.05 would have an interval that holds 0; two of them are clear."""
+    for seed, constant in enumerate((0.55, 0.75, 1.0)):
+        make_run(tmp_path, tested=TWO_FAIL, constant=constant, seed=seed)
+    (warning,) = list_learning_warnings(get_section(tmp_path))
+    assert "constant prediction: gap_fc + kl + learned, seed 2 (0.950 against 1.000;" in warning
+    assert "seed 0" not in warning and "seed 1" not in warning
 
 
 def test_a_model_that_is_better_or_an_old_run_is_not_accused(tmp_path):
     make_run(tmp_path, tested=TWO_FAIL, constant=0.55)
     assert list_learning_warnings(get_section(tmp_path)) == []
-    (tmp_path / "random/0/round_00/constant.parquet").unlink()
+    (tmp_path / "learned/0/round_00/constant.parquet").unlink()
     assert list_learning_warnings(get_section(tmp_path)) == []
+
+
+def test_a_damaged_table_of_the_constant_prediction_is_named(tmp_path):
+    make_run(tmp_path, tested=HALF_FAIL, constant=0.55)
+    path = tmp_path / "learned/0/round_00/constant.parquet"
+    path.write_bytes(path.read_bytes()[:-10])
+    assert list_learning_warnings(get_section(tmp_path)) == []
+    (sentence,) = describe_damage(get_section(tmp_path))
+    assert sentence == (
+        f"{path} is missing or damaged; gap_fc + kl + learned is not held against a constant prediction."
+    )
 
 
 @pytest.mark.parametrize("undefined", [7, 0])
 def test_a_test_metric_that_is_undefined_is_missing_with_its_reason(undefined, tmp_path):
     make_run(tmp_path, test=None)
     rows = [row(0, 10, None, 0.1, 0.6) | {"test_undefined": undefined}]
-    run_dir(tmp_path / "random/0", rows, **{"metric.normaliser": "the longest rib"})
+    run_dir(tmp_path / "learned/0", rows, **{"metric.normaliser": "the longest rib"})
     reason = (
         "none of the 7 labelled test images has the length that it divides by (the longest rib); another pck=… such "
         "as pck=box"
@@ -162,10 +193,21 @@ def test_a_test_metric_that_is_undefined_is_missing_with_its_reason(undefined, t
         assert "No round has measured this yet" not in text
 
 
+def test_without_test_images_that_is_the_reason(tmp_path):
+    folder = tmp_path / "random/0"
+    run_dir(folder, [row(0, 10, None, 0.1, 0.6)], **{"dataset.test": 0})
+    columns = {"predicted_loss": np.zeros(0, np.float32), "quality": np.zeros(0, np.float32)}
+    write_scores(folder / "round_00/test.parquet", [], Evaluation(columns, {}))
+    text = format_markdown(collect([tmp_path]))
+    assert "The test PCK@0.2 is not defined: there are no test images (dataset.test=0)." in text
+
+
 def test_of_an_error_a_higher_value_is_the_harder_image(tmp_path):
     """Qualities are better when higher, even where the metric is an error."""
     measured = {"metric.name": "error", "metric.title": "error", "metric.higher_is_better": False}
     rows = [row(0, 10, None) | {"selected_error": 1.0, "pool_error": 0.05, "selected": 2}]
-    run_dir(tmp_path, rows, **measured)
+    run_dir(tmp_path, rows, acquisition="learned", **measured)
     write_tables(tmp_path, 0, pool=TWO_FAIL)
-    assert "Harder images than a random selection: gap_fc + kl + random (+0.950; 95 %" in summarise(tmp_path)
+    assert "Harder images than a random selection: gap_fc + kl + learned (+0.950; 95 %" in summarise(tmp_path)
+    page = write_report([tmp_path], tmp_path / "out", lambda _: pose_task()).read_text()
+    assert "A method that finds failures stays far above the dashed line." in page

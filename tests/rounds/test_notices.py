@@ -91,7 +91,7 @@ def test_a_single_round_with_all_images_only_trains_and_tests(tmp_path):
 def test_what_needs_validation_images_is_refused_without_them(tmp_path):
     root = folder(tmp_path)
     for settings in (("training.weights=best",), ("scheduler=plateau",)):
-        with pytest.raises(ConfigError, match=r"needs val.* which is undefined"):
+        with pytest.raises(ConfigError, match=r"there are no validation images \(dataset\.val=0\)"):
             loop.run_rounds(start(root, tmp_path / "run", "dataset.val=0", *settings))
 
 

@@ -14,9 +14,7 @@ from torch.utils.data import DataLoader
 
 from llpp.datasets.classes import UNKNOWN, ClassLabels
 from llpp.errors import ConfigError, TrainingError
-from llpp.rounds import loop
 from llpp.rounds.preflight import check_validation
-from llpp.run_dir.state import load_state
 from llpp.training.checkpoint_callbacks import BestBy, build_checkpoint_callbacks, check_best_is_known
 from llpp.training.module import LearningLossModule
 from llpp.training.step_count import check_steps_taken, hint_at_few_steps
@@ -90,11 +88,9 @@ def test_where_no_epoch_has_a_value_there_is_no_best_one(tmp_path):
 
 
 @pytest.mark.slow
-def test_a_training_without_a_step_is_named_by_what_allowed_none(tmp_path):
-    for name in ("limit_train_batches", "max_steps", "max_epochs"):
-        trainer = train(tmp_path, (0.5,), **{name: 0})
-        with pytest.raises(TrainingError, match=rf"round 2 has ended without a single step, .* trainer\.{name}=0"):
-            check_steps_taken(trainer, 2)
+def test_a_training_without_a_step_is_an_error(tmp_path):
+    with pytest.raises(TrainingError, match=r"round 2 has ended without a single step.*trainer\.max_time"):
+        check_steps_taken(train(tmp_path, (0.5,), limit_train_batches=0), 2)
     check_steps_taken(train(tmp_path, (0.5,), max_steps=1), 2)
 
 
@@ -108,25 +104,19 @@ def test_few_steps_are_hinted_at_with_the_number_of_epochs_that_would_do(tmp_pat
     with caplog.at_level(logging.INFO):
         train(tmp_path, (0.5, 0.5), max_steps=6)
     assert "round 0 will take 6 steps" in caplog.text and "trainer.max_steps=200 or more" in caplog.text
+    # which are as many with more images
+    assert "initial=" not in caplog.text
     caplog.clear()
     with caplog.at_level(logging.INFO):
         train(tmp_path, (0.5,) * 50, limit_val_batches=0)
     assert "round 0" not in caplog.text
 
 
-@pytest.mark.slow
-def test_without_validations_there_is_no_training_for_the_best_epoch(tmp_path):
-    run = tiny(tmp_path, "+trainer.limit_val_batches=0", "training.weights=best", "rounds=1")
-    with pytest.raises(ConfigError, match=r"trainer\.limit_val_batches=0 allows none.*training\.weights=last"):
-        loop.run_rounds(run)
-    assert not (tmp_path / "round_00").exists()
-
-
-@pytest.mark.slow
-def test_a_round_without_a_step_is_not_committed(tmp_path):
-    with pytest.raises(TrainingError, match=r"trainer\.limit_train_batches=0"):
-        loop.run_rounds(tiny(tmp_path, "+trainer.limit_train_batches=0", "rounds=1"))
-    assert load_state(tmp_path / "state.json").rounds == ()
+def test_a_round_that_could_take_no_step_or_choose_no_epoch_is_not_started(tmp_path):
+    with pytest.raises(ConfigError, match=r"trainer\.limit_val_batches=0 leaves it out.*training\.weights=last"):
+        tiny(tmp_path, "+trainer.limit_val_batches=0", "training.weights=best", "rounds=1")
+    with pytest.raises(ConfigError, match=r"trainer\.limit_train_batches=0 is invalid"):
+        tiny(tmp_path, "+trainer.limit_train_batches=0", "rounds=1")
 
 
 def without_torsos():
@@ -162,12 +152,33 @@ def test_weights_chosen_by_an_undefined_metric_are_refused_with_what_is_missing(
         r"training\.weights=last",
     ):
         check_validation(BEST, {}, task, VALIDATION)
-    with pytest.raises(ConfigError, match="undefined: there are no validation persons"):
-        check_validation(BEST, {}, task, VALIDATION[:0])
     check_validation(BEST, {}, task, TRAIN)
     check_validation(BEST, {"training.best_by": "loss"}, task, VALIDATION)
     check_validation(BEST, {}, pose_task(without_torsos(), normaliser="box"), VALIDATION)
     check_validation(LAST, {}, task, VALIDATION)
+
+
+@pytest.mark.parametrize(
+    ("settings", "decided", "sentence"),
+    [
+        (BEST, {}, "training.weights=best needs a validation"),
+        (BEST, {"training.best_by": "loss"}, "training.weights=best needs a validation"),
+        (LAST, PLATEAU, "scheduler=plateau needs a validation"),
+        (BEST, PLATEAU, "training.weights=best and scheduler=plateau need a validation"),
+    ],
+)
+def test_what_follows_the_validation_is_refused_where_there_is_none(settings, decided, sentence):
+    nobody = VALIDATION[:0]
+    with pytest.raises(ConfigError) as refused:
+        check_validation(settings, decided | {"dataset.val": 0}, pose_task(), nobody)
+    said = str(refused.value)
+    assert said.startswith(f"{sentence}, but there are no validation images (dataset.val=0); ")
+    # only what was chosen has to be given up
+    assert ("training.weights=last" in said) == (settings is BEST)
+    assert ("scheduler=none" in said) == (decided is PLATEAU)
+    with pytest.raises(ConfigError, match="there are no validation images;"):
+        check_validation(settings, decided, pose_task(), nobody)
+    check_validation(LAST, {}, pose_task(), nobody)
 
 
 def test_without_a_label_neither_weights_nor_learning_rate_can_follow_the_validation_loss():
@@ -178,7 +189,7 @@ def test_without_a_label_neither_weights_nor_learning_rate_can_follow_the_valida
         (LAST, PLATEAU, "scheduler=plateau"),
         (BEST, by_loss | PLATEAU, r"training\.best_by=loss and scheduler=plateau"),
     ):
-        with pytest.raises(ConfigError, match=rf"^{named} needs val/cross_entropy.*none of the 1 validation images"):
+        with pytest.raises(ConfigError, match=rf"^{named} needs? val/cross_entropy.*none of the 1 validation images"):
             check_validation(settings, decided, unlabelled, VALIDATION)
         check_validation(settings, decided, class_task(), VALIDATION)
     check_validation(LAST, {}, unlabelled, VALIDATION)
@@ -196,6 +207,6 @@ def test_a_validation_loss_that_is_undefined_leaves_the_learning_rate_as_it_is(c
     )
     for loss in (1.0, NAN, NAN):
         LearningLossModule._step_plateau(module, plateau, loss)
-    assert optimizer.param_groups[0]["lr"] == 1.0 and "val/pose_loss is nan in round 0, epoch 7" in caplog.text
+    assert optimizer.param_groups[0]["lr"] == 1.0 and "val/pose_loss is nan in round 0, epoch 8" in caplog.text
     LearningLossModule._step_plateau(module, plateau, 2.0)
     assert optimizer.param_groups[0]["lr"] == 0.5
