@@ -18,6 +18,7 @@ from llpp.report.evidence import (
     compare_with_random_selections,
     compute_correlation_interval,
     compute_mean_interval,
+    describe_shortfall,
     format_interval,
 )
 from llpp.report.metric import IMAGE_METRIC, POOL_METRIC, SELECTED_METRIC, TEST_METRIC
@@ -95,6 +96,7 @@ class Shortfall:
     quality: float  # mean of the test images after the last round
     constant: float  # that of the constant prediction
     advantage: Interval  # over images
+    verdict: str  # what that shows
 
 
 def list_shortfalls(method: Method) -> list[Shortfall]:
@@ -108,12 +110,16 @@ def list_shortfalls(method: Method) -> list[Shortfall]:
         tested = _read_quality(run, committed, TEST_FILE)
         constant = _read_quality(run, committed, CONSTANT_FILE)
         advantage = _compare_paired(tested, constant)
-        if tested is None or constant is None or advantage is None or advantage.direction > 0:
+        if tested is None or constant is None or advantage is None:
+            continue
+        verdict = describe_shortfall(advantage)
+        if verdict is None:
             continue
         quality = tested[IMAGE_METRIC].astype(np.float64)
         baseline = constant[IMAGE_METRIC].astype(np.float64)
         both = np.isfinite(quality) & np.isfinite(baseline)
-        found.append(Shortfall(run, float(quality[both].mean()), float(baseline[both].mean()), advantage))
+        means = (float(quality[both].mean()), float(baseline[both].mean()))
+        found.append(Shortfall(run, *means, advantage, verdict))
     return found
 
 

@@ -11,7 +11,7 @@ from llpp.report.claims import (
     list_shortfalls,
 )
 from llpp.report.collect import Cell, Method, Section
-from llpp.report.evidence import describe_shortfall, format_interval, format_signed
+from llpp.report.evidence import format_interval, format_signed
 from llpp.report.metric import POOL_METRIC, SELECTED_METRIC, TEST_METRIC
 from llpp.report.tables import describe_spread
 
@@ -217,15 +217,14 @@ def _describe_seeds(section: Section) -> str:
 
 def list_learning_warnings(section: Section) -> list[str]:
     """Return a sentence about the runs whose last models are not shown to beat a constant prediction, if any."""
-    named: dict[str, list[str]] = {}
+    named: dict[str, list[str]] = {}  # verdict → runs
     for method in section.started_methods:
         for shortfall in list_shortfalls(method):
             seed = f", seed {shortfall.run.seed}" if len(method.runs) > 1 else ""
             # Qualities are better when higher, whatever the metric.
             words = f"{method.label}{seed} ({shortfall.quality:.3f} against {shortfall.constant:.3f}; 95 % interval "
             words += f"over images of the difference: {format_interval(shortfall.advantage)})"
-            verdict = describe_shortfall(shortfall.advantage)
-            named.setdefault(str(verdict), []).append(words)
+            named.setdefault(shortfall.verdict, []).append(words)
     if not named:
         return []
     parts = [f"{verdict}: {_join_all_words(words)}" for verdict, words in named.items()]
