@@ -2,7 +2,8 @@
 
 `images.parquet` lists them: name, size, date of change, and 64 bits of a digest of the content. At a later start only
 sizes and dates are looked up; an image is read again if its date is another one, as after copying. With a crop cache,
-whose crops are kept for the date and size that an image had, contents are not read at all.
+whose crops are kept for the date and size that an image had, contents are not read at all, and a warning counts such
+images.
 """
 
 import hashlib
@@ -93,6 +94,9 @@ def check_images(run_dir: Path, state: RunState, data: RunData, begins: bool, is
     has_other_content = (known.digest != now.digest) & (known.digest != UNREAD) & (now.digest != UNREAD)
     has_changed = is_there & ((known.size != now.size) | has_other_content)
     _refuse_changes(run_dir, names, was_there & has_changed, was_there & ~is_there)
+    if data.crops is not None:
+        has_other_date = was_there & is_there & (known.changed_ns != now.changed_ns)
+        _warn_of_unread(run_dir, names, has_other_date)
     is_recorded = (known.size == now.size) & (known.changed_ns == now.changed_ns)
     if is_recorded.all():
         return None
@@ -173,6 +177,20 @@ def _refuse_changes(run_dir: Path, names: Ids, changed: NDArray[np.bool_], missi
         raise OccupiedError(
             f"{run_dir} was started with other images: {'; '.join(facts)}; put back those that it began with, or "
             "choose another name=…"
+        )
+
+
+def _warn_of_unread(run_dir: Path, names: Ids, has_other_date: NDArray[np.bool_]) -> None:
+    """Say how many images (N,) may have other pixels than before, because only their size was compared."""
+    rows = np.flatnonzero(has_other_date)
+    if len(rows) and collectives.get_rank() == 0:
+        log.warning(
+            "%s: %s of %s images have another date than before (%r among them); with crop.cache=true their size was "
+            "compared, not their content: make sure that they are the same pictures",
+            run_dir,
+            f"{len(rows):,}",
+            f"{len(names):,}",
+            names[int(rows[0])],
         )
 
 

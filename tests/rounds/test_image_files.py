@@ -129,14 +129,17 @@ def test_a_damaged_table_is_written_anew(begun):
     assert len(check(begun).names) == 8
 
 
-def test_with_a_crop_cache_sizes_are_compared_and_nothing_is_read(begun, monkeypatch):
+def test_with_a_crop_cache_sizes_are_compared_and_other_dates_are_said(begun, monkeypatch, caplog):
     read = count_reads(monkeypatch)
     crops = object()
     kept = check_images(begun / "run", STATE, build(begun / "data", crops), True, False)
     assert (kept.digest == UNREAD).all() and not read
     write_images(begun / "run", kept)
     os.utime(begun / "data/images/0001.png", (0, 0))
+    assert not caplog.messages
     write_images(begun / "run", check(begun, crops))
+    (said,) = caplog.messages
+    assert "1 of 8 images have another date than before ('images/0001.png' among them)" in said
     (begun / "data/images/0001.png").write_bytes(b"another picture")
     with pytest.raises(OccupiedError, match="1 of 8 have changed"):
         check(begun, crops)
