@@ -95,6 +95,22 @@ def test_a_command_that_only_shows_something_ends_with_its_reader_as_unix_tools_
     assert process.stderr.read() == b"" and process.wait() == 128 + signal.SIGPIPE
 
 
+def test_a_command_that_draws_tables_ends_with_its_reader_too():
+    code = (
+        "from llpp.console import TableConsole\n"
+        "import sys\n"
+        "sys.stdin.readline()\n"
+        "with terminal.end_with_reader():\n"
+        "    TableConsole().print('a table')\n"
+    )
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    process = python(code, **pipes)
+    process.stdout.close()
+    process.stdin.write(b"\n")
+    process.stdin.close()
+    assert process.stderr.read() == b"" and process.wait() == 128 + signal.SIGPIPE
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("callbacks", ["default", "lines"])
 def test_a_run_goes_on_when_its_reader_has_left(callbacks, tmp_path):

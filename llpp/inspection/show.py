@@ -7,6 +7,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from llpp.console import TableConsole
 from llpp.data.person_crop import PersonCrop
 from llpp.datasets.base import SPLITS, AnyDataset
 from llpp.errors import DataError
@@ -49,7 +50,7 @@ def show_dataset(
     Raises:
         StateError: `output` cannot be written to.
     """
-    console = console or Console()
+    console = console or TableConsole()
     _print_tables(console, task, crop)
     problems = find_problems(task, decode, flip)
     if _has_images(task.dataset):

@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from llpp.console import TableConsole
 from llpp.report.collect import Section, collect
 from llpp.report.differences import build_difference_grids, explain_missing_intervals
 from llpp.report.reference import Comparison, Reference, compare_with_reference
@@ -17,7 +18,7 @@ from llpp.report.tables import Entry, Grid, build_main_grids, describe_missing_s
 
 def print_tables(folders: Sequence[Path], console: Console | None = None, reference: Reference | None = None) -> None:
     """Print the two main tables of all runs under `folders`, their differences, and a reference next to them."""
-    console = console or Console()
+    console = console or TableConsole()
     collection = collect(folders)
     for section in collection.sections:
         comparison = None
