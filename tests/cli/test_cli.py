@@ -79,6 +79,7 @@ MISTAKES = {  # command line → what it begins with, after the names of the mod
 }
 
 
+@pytest.mark.slow
 def test_help_and_mistakes_are_shown_before_torch_is_imported(tmp_path):
     """All in one process, in this order: help imports nothing heavy, and what composes imports Hydra alone."""
     code = (

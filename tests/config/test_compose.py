@@ -144,6 +144,7 @@ def test_a_signal_in_the_middle_of_composing_is_not_taken_for_a_wrong_setting():
     assert raised.value.code == 130
 
 
+@pytest.mark.slow
 def test_flags_may_stand_anywhere_and_jobs_get_their_overrides(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     # a sweep names its journal here: the monkeypatch takes it away again

@@ -191,6 +191,7 @@ def test_a_training_of_so_many_steps_resumes_with_the_epoch_that_it_was_in(tmp_p
     assert [row["steps"] for row in rows(tmp_path / "stopped")] == ["6", "13"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("words", [["trainer=gpu"], ["trainer.accelerator=cuda"], ["trainer.accelerator=mps"]])
 @pytest.mark.skipif(torch.cuda.is_available() or torch.backends.mps.is_available(), reason="this machine has a GPU")
 def test_a_gpu_that_is_not_there_is_noticed_before_the_data_are_read(words, tmp_path):

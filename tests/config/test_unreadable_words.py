@@ -43,6 +43,7 @@ def test_the_sentence_says_which_characters_and_whose_quotes():
     assert """(for several values each has its own: 'name="a=b","c"')""".replace('"c"', "c") in refuse("name=a=b,c")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("value", ["x/a=b", "rü#ns", "a(b)", 'a"b', "a'b", "a,b=c"])
 def test_the_same_quotes_serve_a_sweep(value, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)

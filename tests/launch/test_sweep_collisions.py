@@ -7,6 +7,8 @@ from helpers.cli import llpp
 from helpers.experiments import FIGURES, TINY
 from helpers.sweeps import dry_sweep
 
+pytestmark = pytest.mark.slow
+
 NAME = "synthetic-hourglass_small-multiscale_conv-kl-predicted_loss"
 
 

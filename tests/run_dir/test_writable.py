@@ -11,6 +11,7 @@ from llpp.run_dir.writable import check_writable
 WITHOUT_DATA = (*TINY, "dataset=lspet", "paths.data_root=nowhere", "paths.runs=locked/runs")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("words", [[], ["-m", "seed=0,1"]])
 def test_a_folder_that_may_not_be_written_is_named_before_the_data_are_read(words, tmp_path):
     (tmp_path / "locked").mkdir(mode=0o555)
