@@ -104,7 +104,7 @@ def explain_storage_error(error: OSError, run_dir: Path, folders: Mapping[str, P
     safe = "the last committed round is safe"
     remedy = "Make room or give permission and run the same command again"
     if path is None and number not in NO_ROOM:
-        # Whoever writes a file of the run says which; so this is something else.
+        # Code that writes a file of the run says which one; so this is another file.
         return StateError(f"{describe_os_error(error)}; {safe}")
     if path is None or setting == "paths.runs":
         return StateError(

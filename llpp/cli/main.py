@@ -47,7 +47,7 @@ def main() -> None:
     terminal.open_missing_streams()
     terminal.accept_any_text()
     if arguments[:1] == ["run"]:
-        # It goes on without a reader, as in `llpp run … | head`: its results are in the run directory.
+        # It continues without a reader, as in `llpp run … | head`: its results are in the run directory.
         terminal.outlive_readers()
         run_command_line(arguments)
     else:
@@ -96,7 +96,7 @@ def check_current_folder() -> None:
 
 
 def explain_resuming(verb: str, arguments: list[str]) -> str:
-    """Say with which command an interrupted run or sweep goes on; nothing about other verbs."""
+    """Say with which command an interrupted run or sweep is resumed; nothing about other verbs."""
     if verb != "run":
         return ""
     kept = "; finished work is kept, run the same command again to resume"

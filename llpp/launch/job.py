@@ -178,7 +178,8 @@ def run_in_process(cfg: DictConfig, gpu: int | None = None) -> str:
     with out_of_memory.explain_resource_errors(cfg.data, cfg.crop.size):
         run = build.build_run(cfg, gpu, data)
         state = loop.run_rounds(run)
-    log.info("%s: %d rounds done", cfg.paths.run_dir, len(state.rounds))
+    count = len(state.rounds)
+    log.info("%s: %d %s done", cfg.paths.run_dir, count, "round" if count == 1 else "rounds")
     if cfg.report.write and is_rank_zero:
         page = report.write_report([run.directory], run.directory, lambda _: run.data.task, reference)
         log.info("the report is %s", page)

@@ -72,7 +72,7 @@ class SweepJournal(Callback):
 
 def end_sweep(problem: str) -> NoReturn:
     """End the process before the first job, with exit code 2 and one sentence."""
-    # Hydra turns an exception of a callback into a warning, and goes on.
+    # Hydra turns an exception of a callback into a warning, and continues.
     if not launcher.is_worker() or os.environ.get("RANK", "0") == "0":
         print(f"llpp: {problem}", file=sys.stderr)
     sys.exit(2)
@@ -152,7 +152,7 @@ def explain_lost_process() -> Iterator[None]:
         found = re.search(r"exit codes of the workers are \{(.*)\}", str(error))
         how = found[1] if found is not None else "without a word"
         raise LlppError(
-            f"a process that ran jobs of this sweep has ended ({how}), because it was told to or because memory ran "
+            f"a process that ran jobs of this sweep has ended ({how}), because it was stopped or because memory ran "
             "out, and joblib stops the others then; finished work is kept: run the same command again, with a lower "
             "hydra.launcher.n_jobs if it was for memory"
         ) from error

@@ -25,7 +25,7 @@ DENSITY_THRESHOLD = 2000  # points above which a scatter plot becomes a density
 MIN_MEDIAN_POINTS = 50  # points below which the medians of ten groups would be noise
 MAX_INTERVALS = 4  # between numbers below a scatter plot
 CHARACTER_WIDTH = 0.095  # inches, of a digit below an axis
-MARGIN = 1.0  # inches of a panel's width that its axes leave to the numbers beside them
+MARGIN = 1.0  # inches of a panel's width that its axes leave to the numbers next to them
 # Largest value of a logarithmic axis / smallest → multiples of powers of ten to label.
 LOG_LABELS = {15.0: (1.0, 1.5, 2.0, 3.0, 5.0, 7.0), 1000.0: (1.0, 2.0, 5.0), np.inf: (1.0,)}
 MARKERS = "osD^vP"

@@ -75,7 +75,7 @@ def _describe_selection_claims(claims: LabelledClaims, higher_is_better: bool) -
         harder: "harder images than a random selection: {}",
         -harder: "easier images than a random selection: {}",
         0: "no difference to a random selection was found for {}",
-        None: "whether that is more than chance cannot be told for {}",
+        None: "it is not known whether that is more than chance for {}",
     }
     parts = []
     for direction, words in verdicts.items():
@@ -146,7 +146,7 @@ def _describe_difference_claim(claim: Claim | None, gap: float) -> str:
     weigh alike. So it may be of another size, or even of another sign.
     """
     if claim is None or claim.direction * gap < 0:
-        return "and whether that is more than chance cannot be told"
+        return "and it is not known whether that is more than chance"
     evidence = str(claim)
     if abs(claim.value - gap) >= 0.0005:
         pairs = "image" if claim.seeds is None else "common seed"
@@ -203,7 +203,7 @@ def _describe_ranking(section: Section) -> str:
 
 def _describe_correlation(rho: float, claim: Claim | None) -> str:
     if claim is None:
-        return f"{rho:.2f} (whether that is more than chance cannot be told)"
+        return f"{rho:.2f} (it is not known whether that is more than chance)"
     chance = ", which may be chance" if claim.direction == 0 else ""
     return f"{rho:.2f} ({claim}{chance})"
 

@@ -175,7 +175,7 @@ def format_round_line(run_dir: Path, task: Task, row: Row, rounds: int) -> str:
 def describe_no_learning(number: int, task: Task, tested: Evaluation, constant: NDArray[np.float64]) -> str | None:
     """Return a sentence if a round's model is not shown to be better than a prediction that looks at no image.
 
-    None if it is, or if too few test images tell.
+    None if it is, or if there are too few test images to say.
     """
     quality = tested.columns["quality"].astype(np.float64)
     both = np.isfinite(quality) & np.isfinite(constant)

@@ -96,7 +96,7 @@ def test_a_worker_that_is_told_to_end_does_so_and_the_sweep_says_it(tmp_path):
     assert sweep.has_ended(within=10)
     said = sweep.output.read_text()
     assert "Traceback" not in said
-    assert "llpp: a process that ran jobs of this sweep has ended (EXIT(143)), because it was told to or" in said
+    assert "llpp: a process that ran jobs of this sweep has ended (EXIT(143)), because it was stopped or" in said
 
 
 @LONG

@@ -70,7 +70,7 @@ def test_what_is_more_than_chance_is_called_so(tmp_path):
 def test_a_selection_without_its_scores_is_left_unjudged(tmp_path):
     make_run(tmp_path)
     (tmp_path / "learned/0/round_00/scores.parquet").unlink()
-    assert "Whether that is more than chance cannot be told for gap_fc + kl + learned." in summarise(tmp_path)
+    assert "It is not known whether that is more than chance for gap_fc + kl + learned." in summarise(tmp_path)
 
 
 def test_with_three_seeds_the_interval_is_over_seeds(tmp_path):
@@ -123,7 +123,9 @@ def test_means_and_pairs_that_disagree_are_no_finding(tmp_path):
     """PCK is a mean over joints, and the images need not have as many: one can be higher and the other lower."""
     make_run(tmp_path, acquisition="learned", test=0.95, tested=HALF_FAIL)
     make_run(tmp_path, acquisition="random", test=0.5, tested=TWO_FAIL)
-    assert "the two best differ by 0.450, and whether that is more than chance cannot be told." in summarise(tmp_path)
+    assert "the two best differ by 0.450, and it is not known whether that is more than chance." in summarise(
+        tmp_path
+    )
 
 
 def test_a_model_that_does_no_better_than_a_constant_is_named_everywhere(tmp_path):

@@ -126,7 +126,7 @@ class CocoKeypoints(PoseDataset):
         expect(isinstance(strict, bool), "dataset.strict", strict, "true or false")
         self.root = Path(root)
         self.orientation: Orientation = orientation
-        # A run of a version that compared no sizes goes on with the images that it has.
+        # A run of a version that compared no sizes continues with the images that it has.
         self.compares_sizes = (orientation, outside) != ("file", "keep")
         sources = []
         for split, path in _list_annotation_files(self.root, annotations):
