@@ -28,12 +28,14 @@ from llpp.errors import ConfigError, DataError, expect
 from llpp.ids import Ids
 
 Files = str | Sequence[str]
-BOXES = ("annotation", "joints", "image")
-ORIENTATIONS = ("auto", "file", "upright")
-OUTSIDE = ("drop", "keep")
+CHOICES = {
+    "box": ("annotation", "joints", "image"),
+    "orientation": ("auto", "file", "upright"),
+    "outside": ("drop", "keep"),
+    "ids": ("file", "stem"),
+    "repeats": ("merge", "keep"),
+}
 NO_SIZE = (0, 0)
-ID_FORMS = ("file", "stem")
-REPEATS = ("merge", "keep")
 
 
 @dataclass(frozen=True)
@@ -114,15 +116,7 @@ class CocoKeypoints(PoseDataset):
         outside = outside or "drop"
         ids = ids or "file"
         repeats = repeats or "merge"
-        for name, value, known in (
-            ("box", box, BOXES),
-            ("orientation", orientation, ORIENTATIONS),
-            ("outside", outside, OUTSIDE),
-            ("ids", ids, ID_FORMS),
-            ("repeats", repeats, REPEATS),
-        ):
-            if value not in known:
-                raise ConfigError(f"dataset.{name}={value!r} is not known; use {', '.join(known)}")
+        _check_choices(box=box, orientation=orientation, outside=outside, ids=ids, repeats=repeats)
         expect(isinstance(strict, bool), "dataset.strict", strict, "true or false")
         self.root = Path(root)
         self.orientation: Orientation = orientation
@@ -208,6 +202,14 @@ class CocoKeypoints(PoseDataset):
                     f"none of the {split} images is there, for example {paths[0]}; put them there or set "
                     "dataset.root=… or dataset.images=…; see docs/datasets.md"
                 )
+
+
+def _check_choices(**chosen: object) -> None:
+    """Raise ConfigError unless every setting has one of its values."""
+    for name, value in chosen.items():
+        known = CHOICES[name]
+        if value not in known:
+            raise ConfigError(f"dataset.{name}={value!r} is not known; use {', '.join(known)}")
 
 
 def _list_annotation_files(root: Path, annotations: Files | Mapping[str, Files]) -> list[tuple[str, Path]]:
