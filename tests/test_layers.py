@@ -18,6 +18,7 @@ FOLDERS = (
     "objectives heads backbones acquisition",
     "distributed",
     "run_dir",
+    "journal",
     "datasets",
     "tasks",
     "data",
@@ -26,6 +27,7 @@ FOLDERS = (
     "report",
     "analysis inspection",
     "oracles",
+    "labelling",
     "rounds",
     "loggers",
     "config",
@@ -34,7 +36,7 @@ FOLDERS = (
 )
 PLUG_INS = ("objectives", "heads", "backbones", "acquisition", "datasets")
 # Maths and data are free of the training framework; only what reads or builds a config knows Hydra and OmegaConf.
-WITHOUT_LIGHTNING = ("ground", *PLUG_INS, "tasks", "oracles")
+WITHOUT_LIGHTNING = ("ground", "journal", *PLUG_INS, "tasks", "oracles", "labelling")
 WITH_HYDRA = ("config", "launch", "cli")
 
 

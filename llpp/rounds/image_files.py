@@ -17,6 +17,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from llpp.checked_tables import read_table, write_table
 from llpp.datasets.base import AnyDataset
 from llpp.datasets.images import MAX_BYTES
 from llpp.distributed import collectives
@@ -24,7 +25,6 @@ from llpp.errors import OccupiedError
 from llpp.files import read_bytes, replace_file
 from llpp.hashing import hash_json
 from llpp.ids import TEXT, Ids, Rows
-from llpp.rounds.checked_tables import read_table, write_table
 from llpp.rounds.run import RunData
 from llpp.run_dir.state import RunState
 

@@ -1,4 +1,4 @@
-"""Tables of a run directory as Parquet files, which notice damage and cannot unpack to gigabytes."""
+"""Tables of value as Parquet files, which notice damage and cannot unpack to gigabytes."""
 
 from pathlib import Path
 

@@ -1,0 +1,54 @@
+"""Where the files of a project's labels are."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class LabellingFolder:
+    """The folder of a project's labels, `labelling/NAME`. Nothing in it is ever deleted."""
+
+    path: Path
+
+    @property
+    def project_file(self) -> Path:
+        """What was decided at the first start, see `project_file`."""
+        return self.path / "project.json"
+
+    @property
+    def journal(self) -> Path:
+        """All answers, one per line."""
+        return self.path / "labels.jsonl"
+
+    @property
+    def index(self) -> Path:
+        """What is known about every image."""
+        return self.path / "index.parquet"
+
+    @property
+    def inbox(self) -> Path:
+        """Files of labelling tools are put here; they are read and never changed."""
+        return self.path / "inbox"
+
+    @property
+    def rejected(self) -> Path:
+        """What the last import could not use, and why."""
+        return self.path / "rejected.csv"
+
+    @property
+    def frames(self) -> Path:
+        """Frames that were cut from films."""
+        return self.path / "frames"
+
+    @property
+    def upright(self) -> Path:
+        """Copies of images that their files have turned."""
+        return self.path / "upright"
+
+    def get_round_dir(self, number: int) -> Path:
+        """The batch that round `number` of the run trains after."""
+        return self.path / f"round_{number:02d}"
+
+    def get_asked_file(self, number: int) -> Path:
+        """The table of a batch, written when all else of it is there."""
+        return self.get_round_dir(number) / "asked.csv"

@@ -1,0 +1,1 @@
+"""What a project asks people for, and what becomes of their answers."""
