@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+COLLECTION = Path("labelling")  # folder that collects the labels of projects
+
 
 @dataclass(frozen=True)
 class LabellingFolder:
@@ -52,3 +54,10 @@ class LabellingFolder:
     def get_asked_file(self, number: int) -> Path:
         """The table of a batch, written when all else of it is there."""
         return self.get_round_dir(number) / "asked.csv"
+
+
+def find_labelling_folder(root: Path, labelling: str | None) -> LabellingFolder:
+    """Return where the labels of a project are: `labelling`, or, without it, a folder with the name of its root."""
+    if labelling is not None:
+        return LabellingFolder(Path(labelling))
+    return LabellingFolder(COLLECTION / root.resolve().name)

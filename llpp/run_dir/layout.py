@@ -10,7 +10,8 @@ from llpp.run_dir import checkpoints
 from llpp.run_dir.state import Round
 
 CHECKPOINTS = ("last.ckpt", "best.ckpt", "backbone/last.ckpt", "backbone/best.ckpt")
-TABLES = ("test.parquet", "constant.parquet", "scores.parquet", "selected.csv", "predictions.parquet")
+LABELS = "labels.parquet"  # what a round trained on, where people give the labels
+TABLES = (LABELS, "test.parquet", "constant.parquet", "scores.parquet", "selected.csv", "predictions.parquet")
 
 
 def get_round_dir(run_dir: Path, number: int) -> Path:
