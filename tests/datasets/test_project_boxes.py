@@ -268,9 +268,6 @@ def test_a_damaged_table_is_refused_by_ranks_and_made_again_at_the_next_start(da
     assert updated(name, tmp_path, folder, indexed("a.png"))[0] == boxes
 
 
-# Detectors ------------------------------------------------------------------------------------------------------------
-
-
 def end_to_end(size=(64, 64)):
     """RTMDet's layout: one of class 0 whose numbers are the input's means, one of class 1, one of a low score."""
     dets = [[[10, 20, 30, 40, 0.9], [1, 1, 9, 9, 0.8], [1, 1, 9, 9, 0.1]]]
