@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from helpers.onnx_models import INT64, field, linear_outputs, model, named_shape, node
 
+from llpp.datasets.project import boxes as boxes_module
 from llpp.datasets.project.boxes import read_boxes, update_boxes
 from llpp.datasets.project.detector import fit_letterbox
 from llpp.datasets.project.index import CONDITIONS, ProjectIndex
@@ -360,6 +361,27 @@ def test_each_image_is_looked_at_once_also_if_nobody_is_in_it(tmp_path, folder):
     updated(setting, tmp_path, folder, indexed("a.png", "b.png"), read_image)
     updated(setting, tmp_path, folder, indexed("a.png", "b.png", "c.png"), read_image)
     assert looked_at == [0, 1, 2]
+
+
+def test_an_interruption_costs_the_images_since_the_boxes_were_last_saved(tmp_path, folder, monkeypatch):
+    monkeypatch.setattr(boxes_module, "SAVE_EVERY", 2)
+    setting = stored_model(tmp_path, end_to_end())
+    index = indexed(*"abcdef")
+    looked_at = []
+
+    def read_image(row):
+        if len(looked_at) == 5:
+            raise KeyboardInterrupt
+        looked_at.append(row)
+        return np.zeros((80, 100, 3), dtype=np.uint8)
+
+    with pytest.raises(KeyboardInterrupt):
+        update_boxes(setting, tmp_path, folder, index, read_image)
+    assert set(read_boxes(setting, folder)) == set("abcd")
+    looked_at.clear()
+    boxes, _ = updated(setting, tmp_path, folder, index, read_image)
+    assert looked_at == [4, 5]
+    assert set(boxes) == set("abcdef")
 
 
 def test_an_image_that_cannot_be_read_is_named_and_looked_at_when_it_can(tmp_path, folder):
