@@ -28,6 +28,11 @@ class LabellingFolder:
         return self.path / "index.parquet"
 
     @property
+    def boxes(self) -> Path:
+        """The boxes of images, from a file or a detector, see `datasets.project.boxes`."""
+        return self.path / "boxes.parquet"
+
+    @property
     def inbox(self) -> Path:
         """Files of labelling tools are put here; they are read and never changed."""
         return self.path / "inbox"
