@@ -8,7 +8,7 @@ COLLECTION = Path("labelling")  # folder that collects the labels of projects
 
 @dataclass(frozen=True)
 class LabellingFolder:
-    """The folder of a project's labels, `labelling/NAME`. Nothing in it is ever deleted."""
+    """The folder of a project's labels, `labelling/NAME`. Nothing of value in it is ever deleted."""
 
     path: Path
 
@@ -41,6 +41,16 @@ class LabellingFolder:
     def rejected(self) -> Path:
         """What the last import could not use, and why."""
         return self.path / "rejected.csv"
+
+    @property
+    def released(self) -> Path:
+        """Images that were asked for, not answered, and given back to the pool."""
+        return self.path / "released.json"
+
+    @property
+    def unpacked(self) -> Path:
+        """Where archives are unpacked while they are read; deleted afterwards."""
+        return self.path / ".unpacked"
 
     @property
     def frames(self) -> Path:
