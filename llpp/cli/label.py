@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -66,8 +67,11 @@ def run_label_command(arguments: list[str]) -> int:
         *merge_words(kept, typed),
     ]
 
+    labelling = [word for word in words if word.startswith("labelling=")]
+    command = shlex.join(["llpp", "label", folder, *labelling])
+
     def start(cfg: "DictConfig") -> None:
-        outcome = job.run_unless_refused(lambda: label_job.run_labelling(cfg, job.run_rounds_job, kept))
+        outcome = job.run_unless_refused(lambda: label_job.run_labelling(cfg, job.run_rounds_job, command, kept))
         if as_json:
             print(json.dumps(outcome.to_json()), flush=True)
         else:

@@ -8,15 +8,16 @@ from omegaconf import DictConfig, OmegaConf
 
 from llpp.config.compose import conf_dir
 from llpp.config.instantiate import check_kind, make
-from llpp.datasets.project.options import ProjectOptions
+from llpp.datasets.project.open_project import ProjectOptions
 from llpp.errors import ConfigError, expect
 from llpp.journal.folder import find_labelling_folder
 from llpp.labelling.session import Labelling
 from llpp.labelling.settings import LabelSettings
 from llpp.oracles.tool import LabellingTool
 
-def build_labelling(cfg: DictConfig) -> Labelling:
-    """The project, tool and settings of a config that asks people; ConfigError."""
+
+def build_labelling(cfg: DictConfig, command: str) -> Labelling:
+    """The project, tool and settings of a config that asks people, and the command that continues; ConfigError."""
     tool = make(cfg.oracle.tool)
     check_kind(tool, LabellingTool, "oracle.tool")
     is_project = str(cfg.dataset.get("_target_")).endswith(".ProjectDataset")
@@ -30,17 +31,23 @@ def build_labelling(cfg: DictConfig) -> Labelling:
     folder = find_labelling_folder(root, cfg.dataset.labelling)
     values: dict[str, Any] = OmegaConf.to_container(cfg.label, resolve=True)  # type: ignore[assignment]  # a mapping
     names = [field.name for field in dataclasses.fields(ProjectOptions)]
-    options = {name: cfg.dataset[name] for name in names if name in cfg.dataset}
+    dataset: dict[str, Any] = OmegaConf.to_container(cfg.dataset, resolve=True)  # type: ignore[assignment]  # a mapping
+    options = {name: dataset[name] for name in names if name in dataset}
+    settings = LabelSettings(**values)
+    project_options = ProjectOptions(
+        **options, lossless=tool.wants_lossless, accept_changed=settings.changed == "accept"
+    )
     return Labelling(
         folder=folder,
         root=root,
         run_dir=Path(cfg.paths.run_dir),
         tool=tool,
         tools=load_tools(),
-        options=ProjectOptions(**options),
-        settings=LabelSettings(**values),
+        options=project_options,
+        settings=settings,
         budget=cfg.budget,
-        acquisition=str(cfg.acquisition._target_),
+        acquisition=str(cfg.acquisition._target_).split(".")[-2],
+        command=command,
     )
 
 

@@ -21,12 +21,18 @@ from llpp.run_dir.lock import lock_run_dir
 log = logging.getLogger(__name__)
 
 
-def run_labelling(cfg: DictConfig, train: Callable[[DictConfig], str], words: Sequence[str] = ()) -> Outcome:
+def run_labelling(
+    cfg: DictConfig,
+    train: Callable[[DictConfig], str],
+    command: str = "the same command again",
+    words: Sequence[str] = (),
+) -> Outcome:
     """Do what can be done now, and return what the run waits for.
 
     Args:
         cfg: composed, with an oracle that asks people.
         train: trains and commits one round of a config, in this process or in others.
+        command: what continues, in words.
         words: settings of the command line that later starts are to repeat.
 
     Raises:
@@ -41,7 +47,7 @@ def run_labelling(cfg: DictConfig, train: Callable[[DictConfig], str], words: Se
     read_settings.read_settings(cfg)
     with open_dict(cfg):
         cfg.label.words = list(words)
-    labelling = labelling_config.build_labelling(cfg)
+    labelling = labelling_config.build_labelling(cfg, command)
     labelling.folder.path.mkdir(parents=True, exist_ok=True)
     with lock_run_dir(labelling.folder.path, "choose another labelling=…"):
         outcome = session.prepare_round(labelling)
@@ -50,6 +56,7 @@ def run_labelling(cfg: DictConfig, train: Callable[[DictConfig], str], words: Se
         with open_dict(cfg):
             cfg.dataset.snapshot = str(outcome.snapshot)
         train(cfg)
+        # The batch is read from what was committed, as after an interruption.
         return session.finish_round(labelling)
 
 

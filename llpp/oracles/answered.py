@@ -4,6 +4,7 @@ What they have answered is in the snapshot that the run's dataset was made from.
 the process that starts a run reads its files before the ranks exist, and writes the next batch after they have ended.
 """
 
+import logging
 from collections.abc import Sequence
 
 import numpy as np
@@ -17,6 +18,7 @@ from llpp.oracles.base import KnownLabels, Oracle, Rows
 from llpp.oracles.near_duplicates import pass_over
 from llpp.oracles.tool import LabellingTool
 
+log = logging.getLogger(__name__)
 SPARE = 4  # times the budget: enough to pass over frames of one moment, and to find as many images as persons
 
 
@@ -33,7 +35,7 @@ class AnsweredOracle(Oracle):
     spare = SPARE
 
     def __init__(self, tool: LabellingTool, gap: float, dataset: AnyDataset) -> None:
-        if not isinstance(dataset, ProjectDataset) or dataset.snapshot is None:
+        if not isinstance(dataset, ProjectDataset) or dataset.budget is None:
             raise ConfigError(
                 f"oracle={tool.name} asks people for labels, which dataset={dataset.name} does not take; set "
                 "dataset=project and dataset.root=FOLDER, or use llpp label FOLDER"
@@ -41,7 +43,7 @@ class AnsweredOracle(Oracle):
         self.tool = tool
         self.gap = gap
         self.dataset = dataset
-        self.snapshot = dataset.snapshot
+        self.budget = dataset.budget
 
     def check(self, rows: NDArray[np.int64]) -> None:
         """See `Oracle.check`; people can label any image."""
@@ -64,36 +66,31 @@ class AnsweredOracle(Oracle):
 
     def count_wanted(self, budget: int) -> int:
         """See `Oracle.count_wanted`; images of earlier batches that are still open count."""
-        return self.snapshot.budget
+        return self.budget
 
     def choose(self, ranked: Sequence[str], wanted: int) -> list[str]:
         """See `Oracle.choose`: whole images, so all persons of each, and none that repeats another one."""
-        records = self.dataset.records
-        rows = records.ids.find_rows(ranked)
-        image_names = list(dict.fromkeys(records.images.take(rows)))
-        index = self.dataset.index
-        image_rows = index.ids.find_rows(image_names)
-        open_images = self.snapshot.images.take(np.flatnonzero(self.snapshot.state == STATES.index("open")))
-        taken = index.ids.find_rows(open_images)
-        chosen, _ = pass_over(
-            image_rows,
+        ids = self.dataset.records.ids
+        index = self.dataset.project_index
+        # Of a person's record → its image; several persons of an image count once, as the one that is wanted most.
+        image_of_record = self.dataset.index
+        images = image_of_record[ids.find_rows(ranked)]
+        _, first = np.unique(images, return_index=True)
+        ranked_images = images[np.sort(first)]
+        open_images = np.unique(image_of_record[self.dataset.states == STATES.index("open")])
+        chosen, passed_over = pass_over(
+            ranked_images,
             wanted,
             index.film.assign_codes(),
             index.seconds,
             index.thumbnail,
-            taken[taken >= 0],
+            open_images,
             self.gap,
         )
-        ids: list[str] = []
-        rows_by_image = self._group_rows()
-        for row in chosen:
-            persons = rows_by_image[index.ids[int(row)]]
-            ids += records.ids.take(np.array(persons, dtype=np.int64))
-        return ids
-
-    def _group_rows(self) -> dict[str, list[int]]:
-        """The rows of all records by their image."""
-        rows: dict[str, list[int]] = {}
-        for row, image in enumerate(self.dataset.records.images):
-            rows.setdefault(image, []).append(row)
-        return rows
+        if passed_over:
+            log.info("%d images were passed over: they are like others of the batch", passed_over)
+        selected: list[str] = []
+        for image in chosen.tolist():
+            persons = np.flatnonzero(image_of_record == image)
+            selected += list(ids.take(persons))
+        return selected

@@ -114,6 +114,7 @@ class LabellingTool(ABC):
     name: str  # as one types it: tool=label_studio
     title: str  # as its makers write it
     copies_images: bool = True  # whether a batch needs its images in a folder `images` next to its files
+    wants_lossless: bool = False  # whether frames of films are cut into PNGs
 
     @abstractmethod
     def write(self, batch: LabelBatch, folder: Path, options: WriteOptions) -> list[Path]:

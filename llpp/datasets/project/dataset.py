@@ -16,6 +16,7 @@ from llpp.datasets.flip_pairs import AUTO, FlipPairs
 from llpp.datasets.groups import suggest_groups
 from llpp.datasets.images import ImageFiles, Reading, is_file, read_image, read_reduced
 from llpp.datasets.pose import PoseDataset, PoseLabels, Skeleton, compute_joint_boxes
+from llpp.datasets.project.boxes import read_boxes
 from llpp.datasets.project.index import CONDITIONS, ProjectIndex, read_index
 from llpp.datasets.project.open_project import ProjectOptions, get_labelling_folder, open_project, read_pixel_format
 from llpp.datasets.project.project_file import ProjectFile, read_project
@@ -23,7 +24,9 @@ from llpp.datasets.project.skeleton_file import build_skeleton
 from llpp.errors import DataError, StateError
 from llpp.ids import Ids
 from llpp.journal.answers import PersonLabel
+from llpp.journal.fold import fold_answers
 from llpp.journal.folder import LabellingFolder
+from llpp.journal.journal import read_journal
 from llpp.journal.snapshot import STATES, Snapshot, read_snapshot
 
 WHOLE_IMAGE = "image"  # of the setting boxes
@@ -119,7 +122,7 @@ class ProjectDataset(PoseDataset):
         self.decided = self.pixels.as_settings()
         self.new_reading = Reading("upright")
 
-        given_boxes = _get_boxes(self.project, self.root, self.project_index)
+        given_boxes = read_boxes(self.project.boxes, self.folder)
         wants_all = unlabelled or snapshot is not None
         persons = list(_list_persons(self.project_index, given_boxes, labels, wants_all))
         notes = [*remarks, *_describe_left_out(self.project_index, given_boxes, labels)]
@@ -166,9 +169,6 @@ def _read_project(folder: LabellingFolder) -> tuple[ProjectFile, ProjectIndex]:
 
 def _read_journal(folder: LabellingFolder) -> LabelTable:
     """The labels by now; of two annotators of an image, the newest answer counts."""
-    # Here: with a snapshot, no process needs the journal.
-    from llpp.journal.fold import fold_answers, read_journal
-
     folded = fold_answers(read_journal(folder.journal), "newest")
     states = {}
     persons = {}
@@ -206,17 +206,6 @@ def _read_labels(snapshot: Snapshot, project: ProjectFile) -> LabelTable:
         box = (x, y, width, height) if np.isfinite(snapshot.boxes[row]).all() else None
         persons.setdefault(image, []).append(PersonLabel(id_, joints, box))
     return LabelTable(states, persons)
-
-
-def _get_boxes(project: ProjectFile, root: Path, index: ProjectIndex) -> Mapping[str, Sequence[Box]] | None:
-    """The boxes by image; None where each image is a box."""
-    if project.boxes == WHOLE_IMAGE:
-        return None
-    # Here: detectors are needed by those who have one.
-    from llpp.datasets.project.boxes import read_boxes
-
-    boxes: Mapping[str, Sequence[Box]] = read_boxes(project.boxes, root, index)
-    return boxes
 
 
 def _list_persons(

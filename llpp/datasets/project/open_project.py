@@ -12,9 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from llpp.datasets.groups import assign_groups
+from llpp.datasets.images import read_image
 from llpp.datasets.pixel_format import PixelFormat, choose_pixel_format
+from llpp.datasets.project.boxes import update_boxes
 from llpp.datasets.project.films import (
     CutFilm,
     choose_every,
@@ -132,10 +135,26 @@ def open_project(
             salt, cut = choose_cut(project.name, groups)
             project = replace(project, salt=salt, test_cut=cut)
         updated = _build_index(project, all_rows, groups)
+        project, box_remarks = _update_boxes(project, updated, root, folder)
+        remarks += box_remarks
         if project != known:
             write_project(project, folder.project_file)
         write_index(updated, folder.index)
     return project, updated, remarks
+
+
+def _update_boxes(
+    project: ProjectFile, index: ProjectIndex, root: Path, folder: LabellingFolder
+) -> tuple[ProjectFile, list[str]]:
+    """Find the persons in new images; return the project, which keeps what they were found with, and remarks."""
+    pixels = _get_pixel_format(project)
+
+    def read_upright(row: int) -> NDArray[np.uint8]:
+        base = folder.path if index.is_own[row] else root
+        return read_image(base / index.files[row], pixels=pixels)
+
+    facts, remarks = update_boxes(project.boxes, root, folder, index, read_upright)
+    return replace(project, facts={**project.facts, **facts}), remarks
 
 
 @contextmanager
