@@ -148,10 +148,10 @@ class ImageFinder:
         Comparing with all names takes a second per unknown name and 20,000 images.
         """
         if self._neighbours is None:
-            bases = [(_split(_normalise(image))[-1], image) for image in self._ids]
+            bases = [(_split(_normalise(image))[-1].lower(), image) for image in self._ids]
             backwards = [(base[::-1], image) for base, image in bases]
             self._neighbours = (sorted(bases), sorted(backwards))
-        base = _split(_normalise(name))[-1]
+        base = _split(_normalise(name))[-1].lower()
         candidates: dict[str, str] = {}
         for listed, wanted, step in ((self._neighbours[0], base, 1), (self._neighbours[1], base[::-1], -1)):
             middle = bisect.bisect_left(listed, (wanted, ""))

@@ -64,20 +64,22 @@ def labelled(name, *, joints=None, **fields):
 
 
 def make_index(conditions, sizes=None, frames=None):
-    """An index of images with these conditions; `frames`: id → (film, number), whose files are llpp's."""
+    """An index of images with these conditions; `frames`: ids of frames → path of their film by now."""
     names = sorted(conditions)
     frames = frames or {}
     count = len(names)
     width, height = zip(*[(sizes or {}).get(name, (200, 100)) for name in names], strict=True)
-    files = []
+    films, numbers, files = [], [], []
     for name in names:
-        film, number = frames.get(name, ("", -1))
-        files.append(f"frames/{film}/{number:06d}.jpg" if film else name)
+        film, _, number = name.rpartition("#") if name in frames else ("", "", "-1")
+        films.append(film)
+        numbers.append(int(number))
+        files.append(f"frames/{film}/{number}.jpg" if film else name)
     return ProjectIndex(
         ids=Ids(names),
         files=Ids(files),
         is_own=np.array([name in frames for name in names]),
-        found=Ids([frames[name][0] if name in frames else name for name in names]),
+        found=Ids([frames.get(name, name) for name in names]),
         bytes=np.full(count, 1000),
         changed_ns=np.zeros(count, dtype=np.int64),
         digest=np.arange(count, dtype=np.uint64),
@@ -87,8 +89,8 @@ def make_index(conditions, sizes=None, frames=None):
         problem=Ids([""] * count),
         group=Ids(names),
         is_test=np.zeros(count, dtype=bool),
-        film=Ids([frames.get(name, ("", -1))[0] for name in names]),
-        frame=np.array([frames.get(name, ("", -1))[1] for name in names]),
+        film=Ids(films),
+        frame=np.array(numbers),
         seconds=np.full(count, np.nan),
         thumbnail=np.zeros((count, THUMBNAIL, THUMBNAIL), dtype=np.uint8),
     )
