@@ -5,7 +5,7 @@ CollectedData_SCORER, once as HDF5 and once as CSV. A batch is a folder of its o
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,14 +13,16 @@ import cv2
 import numpy as np
 import yaml
 
-from llpp.datasets.images import read_image
+from llpp.datasets.images import MAX_BYTES as MAX_IMAGE_BYTES
+from llpp.datasets.images import is_file, read_image
 from llpp.errors import DataError
-from llpp.files import read_text, replace_file, replace_text
+from llpp.files import read_bytes, read_start, read_text, replace_file, replace_text
 from llpp.oracles.batch_folder import make_batch_folder
-from llpp.oracles.hdf5 import is_hdf5, read_isolated
+from llpp.oracles.hdf5 import MAGIC, is_hdf5, read_isolated
 from llpp.oracles.joint_table import (
     LABELS,
     LEVELS,
+    MAX_BYTES,
     JointTable,
     is_deeplabcut_csv,
     make_columns,
@@ -98,8 +100,7 @@ class DeepLabCutTool(LabellingTool):
 
     def read(self, path: Path, options: ReadOptions) -> FileContent:
         """See `LabellingTool.read`."""
-        with path.open("rb") as file:
-            table = _read_hdf5(path) if is_hdf5(file.read(8)) else read_table(path)
+        table = _read_hdf5(path) if _starts_like_hdf5(path) else read_table(path)
         if table.is_prediction or path.name.startswith("machinelabels"):
             reason = (
                 "it holds predictions, as its name or its columns `likelihood` say, and these never count as labels; "
@@ -110,7 +111,8 @@ class DeepLabCutTool(LabellingTool):
         skipped = _find_skipped(path.parent, entries, table.scorer)
         passed_over = {name for entry in skipped for name in entry.names}
         kept = [entry for entry in entries if entry.status == "labelled" or entry.names[0] not in passed_over]
-        return FileContent((*kept, *skipped), tuple(rejections))
+        located = [_add_location(entry, path.parent) for entry in kept]
+        return FileContent((*located, *skipped), tuple(rejections))
 
     def list_answer_files(self, root: Path, batches: Sequence[Path]) -> list[Path]:
         """See `LabellingTool.list_answer_files`: of each CollectedData the CSV or the HDF5, whichever is newer.
@@ -136,7 +138,7 @@ def _get_png_name(image: AskedImage) -> str:
 def _copy_as_png(source: Path, target: Path) -> None:
     """Write the pixels of an image file; of a PNG its bytes."""
     if source.suffix.lower() == ".png":
-        content = source.read_bytes()
+        content = read_bytes(source, MAX_IMAGE_BYTES)
     else:
         pixels = cv2.cvtColor(read_image(source), cv2.COLOR_RGB2BGR)
         is_encoded, encoded = cv2.imencode(".png", pixels)
@@ -240,7 +242,7 @@ def _name_columns(path: Path, frame: Frame) -> JointTable:
     """Take the names of columns from the CSV of the same name, which DeepLabCut has written with the HDF5 file."""
     csv_file = path.with_suffix(".csv")
     try:
-        named = parse_table(str(csv_file), csv_file.read_bytes())
+        named = parse_table(str(csv_file), read_bytes(csv_file, MAX_BYTES))
     except OSError as error:
         raise DataError(
             f"{path} has the names of its joints as Python pickles only, which are never opened, and {csv_file.name} "
@@ -248,8 +250,8 @@ def _name_columns(path: Path, frame: Frame) -> JointTable:
         ) from error
     if len(named.columns) != frame.values.shape[1]:
         raise DataError(
-            f"{path} has {frame.values.shape[1]} columns, {csv_file.name} has {len(named.columns)}; save both again in "
-            "DeepLabCut"
+            f"{path} has {frame.values.shape[1]} columns, {csv_file.name} has {len(named.columns)}; save both "
+            "again in DeepLabCut"
         )
     return _make_table(frame, scorer=named.scorer, has_individuals=named.has_individuals, columns=named.columns)
 
@@ -257,6 +259,24 @@ def _name_columns(path: Path, frame: Frame) -> JointTable:
 def _make_table(frame: Frame, scorer: str, has_individuals: bool, columns: Sequence[Any]) -> JointTable:
     names = ["/".join(name).replace("\\", "/") for name in frame.names]
     return JointTable(scorer, has_individuals, 1, columns, names, frame.values)
+
+
+def _add_location(entry: Entry, folder: Path) -> Entry:
+    """Name an image by the folder of its labels first, if it is there and the table has another folder's name.
+
+    A folder may have been renamed, and the frames of all films have the same names.
+    """
+    *_, listed_folder, name = ("", *entry.names[0].split("/"))
+    if listed_folder == folder.name or not is_file(folder / name):
+        return entry
+    return replace(entry, names=((folder / name).as_posix(), *entry.names))
+
+
+def _starts_like_hdf5(path: Path) -> bool:
+    try:
+        return is_hdf5(read_start(path, len(MAGIC)))
+    except OSError as error:
+        raise DataError(f"{path} cannot be read ({error.strerror}); save it again") from error
 
 
 def _find_skipped(folder: Path, entries: Sequence[Entry], scorer: str) -> list[Entry]:
@@ -268,7 +288,7 @@ def _find_skipped(folder: Path, entries: Sequence[Entry], scorer: str) -> list[E
         asked = read_text(folder / ASKED, MAX_ASKED_BYTES).splitlines()
     except (OSError, ValueError):
         return []
-    gone = [name for name in asked if not (folder / name).exists()]
+    gone = [name for name in asked if not is_file(folder / name)]
     if len(gone) == len(asked):
         return []
     labelled = set()

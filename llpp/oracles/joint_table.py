@@ -180,12 +180,14 @@ def _parse_rows(
 
 
 def _parse_cells(cells: Sequence[str], columns: Sequence[Column]) -> list[float]:
-    if len(cells) != len(columns):
+    if len(cells) > len(columns):
         raise ValueError(
             f"the row has {len(cells)} cells after its name, expected {len(columns)}; save the file again"
         )
+    # Some writers leave empty cells at the end of a row out.
+    padding = [""] * (len(columns) - len(cells))
     row = []
-    for cell, column in zip(cells, columns, strict=True):
+    for cell, column in zip([*cells, *padding], columns, strict=True):
         try:
             value = float(cell) if cell.strip() else math.nan
         except ValueError:

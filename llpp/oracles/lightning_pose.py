@@ -12,7 +12,7 @@ from typing import Any
 import yaml
 
 from llpp.errors import ConfigError, DataError
-from llpp.files import read_text, replace_file, replace_text
+from llpp.files import read_bytes, read_start, read_text, replace_file, replace_text
 from llpp.oracles.batch_folder import make_batch_folder
 from llpp.oracles.joint_table import count_ignored, is_deeplabcut_csv, make_entries, read_table, starts_like_table
 from llpp.oracles.tool import (
@@ -65,9 +65,10 @@ class LightningPoseTool(LabellingTool):
     def describe_steps(self, batch: LabelBatch, files: Sequence[Path]) -> list[str]:
         """See `LabellingTool.describe_steps`."""
         return [
-            f"Start the app with `litpose run_app` and open the project in {batch.root}: its list of unlabelled frames "
-            f"has those of {files[0].name}.",
-            "Correct or place the joints of each frame and save it; remove a frame that cannot be labelled from that list.",
+            f"Start the app with `litpose run_app` and open the project in {batch.root}: its list of unlabelled "
+            f"frames has those of {files[0].name}.",
+            "Correct or place the joints of each frame and save it; remove a frame that cannot be labelled from "
+            "that list.",
             f"Saved frames are in {LABELS} at once: type the same llpp command again.",
         ]
 
@@ -79,8 +80,10 @@ class LightningPoseTool(LabellingTool):
 
     def read(self, path: Path, options: ReadOptions) -> FileContent:
         """See `LabellingTool.read`."""
-        with path.open("rb") as file:
-            start = file.read(4096)
+        try:
+            start = read_start(path, 4096)
+        except OSError as error:
+            raise DataError(f"{path} cannot be read ({error.strerror}); save it again") from error
         if _starts_like_asked(start):
             return FileContent(_find_skipped(path))
         table = read_table(path)
@@ -94,8 +97,8 @@ class LightningPoseTool(LabellingTool):
         ignored = count_ignored(table)
         if ignored:
             remarks.append(
-                f"{path.name} marks {ignored} joints as occluded (visible 1), whose coordinates mean nothing in "
-                "Lightning Pose; they count as not labelled."
+                f"{ignored} joints are marked as occluded (visible 1), whose coordinates mean nothing in Lightning "
+                "Pose; they count as not labelled"
             )
         return FileContent(entries, tuple(rejections), tuple(remarks))
 
@@ -125,7 +128,7 @@ def _read_views(root: Path) -> list[str]:
 def _copy_into_project(batch: LabelBatch, image: AskedImage, part: str) -> str:
     """Copy a frame that is not below the project's root; the app shows no others."""
     target = make_batch_folder(batch, part) / image.name
-    content = image.path.read_bytes()
+    content = read_bytes(image.path, MAX_BYTES)
     replace_file(target, lambda unfinished: _write_bytes(unfinished, content))
     return target.relative_to(batch.root).as_posix()
 
@@ -140,8 +143,8 @@ def _make_line(frame: str, image: AskedImage, number: int, options: WriteOptions
         return {"frame_path": frame, "predictions": None}
     if len(image.suggested) > 1:
         raise ConfigError(
-            f"{image.image} has {len(image.suggested)} individuals, and Lightning Pose knows one; set another tool=, such "
-            "as tool=label_studio"
+            f"{image.image} has {len(image.suggested)} individuals, and Lightning Pose knows one; set "
+            "another tool=, such as tool=label_studio"
         )
     offset = 0.5 if options.half_pixel else 0.0
     points = []
@@ -223,7 +226,9 @@ def _find_skipped(path: Path) -> list[Entry]:
     try:
         content = json.loads(read_text(path, MAX_BYTES))
         queue = Path(content[ASKED_KEY])
-        frames = [str(frame) for frame in content["frames"]]
+        frames = content["frames"]
+        if not isinstance(frames, list):
+            raise TypeError("no list of frames")
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise DataError(f"{path} is damaged ({error}); restore it from a backup") from error
     # The list may come from elsewhere: it names a queue, and no other file is opened for it.
@@ -234,6 +239,6 @@ def _find_skipped(path: Path) -> list[Entry]:
         known.add(str(_parse_line(line).get("frame_path")))
     skipped = []
     for frame in frames:
-        if frame not in known:
+        if isinstance(frame, str) and frame not in known:
             skipped.append(Entry(names=(frame,), status="skipped"))
     return skipped

@@ -66,9 +66,9 @@ class SleapTool(LabellingTool):
         file = files[0]
         return [
             f"In the folder {file.parent}, where SLEAP finds the pictures, start `sleap-label {file.name}`.",
-            "Go through the labelling suggestions; double-click a predicted instance to take it over, and correct it. "
-            "Predictions that you leave as they are count as open. Mark a frame without animals as negative, and remove "
-            "the suggestion of a frame that cannot be labelled.",
+            "Go through the labelling suggestions; double-click a predicted instance to take it over, and correct "
+            "it. Predictions that you leave as they are count as open. Mark a frame without animals as negative, and "
+            "remove the suggestion of a frame that cannot be labelled.",
             "Save in the same file and type the same llpp command again; a copy can be put into the inbox instead.",
         ]
 
@@ -81,10 +81,13 @@ class SleapTool(LabellingTool):
         content = read_isolated(read_slp, path)
         if not content.version < NEWEST:
             raise DataError(
-                f"{path} has SLEAP's format {content.version:g}, this llpp reads up to 2; export it as JSON of COCO"
+                f"{path} has SLEAP's format {content.version:g}, this llpp reads those below {NEWEST:g}; update llpp, "
+                "or export the labels as COCO JSON"
             )
         if content.has_crops:
-            raise DataError(f"{path} shows films in part, with coordinates of that part; export it as JSON of COCO")
+            raise DataError(
+                f"{path} shows films in part, with coordinates of that part; export the labels as COCO JSON"
+            )
         try:
             project = _Project(content, options.half_pixel, path.name)
         except DAMAGE as error:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import yaml
 
-from llpp.datasets.images import measure_image
+from llpp.datasets.images import is_file, measure_image
 from llpp.errors import DataError
 from llpp.files import read_text, replace_text
 from llpp.journal.answers import Box, PersonLabel, Point
@@ -63,8 +63,8 @@ class YoloTool(LabellingTool):
         data_file = files[0]
         part = data_file.stem.removeprefix("data")
         return [
-            f"Open {data_file} in an editor of YOLO pose files, or the folder images next to it, with labels{part} as "
-            f"the folder of labels; to start from a suggestion, copy its file from suggested{part} to labels{part}.",
+            f"Open {data_file}, or the folder images next to it, in an editor of YOLO pose files, with labels{part} "
+            f"as the folder of labels; to start from a suggestion, copy its file from suggested{part} to labels{part}.",
             f"Label each picture, with joints in this order: {', '.join(batch.skeleton.joints)}. Save an empty file "
             "for a picture without anybody.",
             f"A picture counts as answered once its .txt is in {data_file.parent / f'labels{part}'}; then type the "
@@ -77,7 +77,7 @@ class YoloTool(LabellingTool):
             return False
         lines = _list_lines(start.decode("utf-8-sig", errors="replace"))
         if not lines:
-            return not start.strip() and path.parent.name.startswith("labels")
+            return not start.strip() and _locate_image(path) is not None
         # The last line may be cut off.
         return all(_is_person(line) for line in lines[:-1] or lines)
 
@@ -87,10 +87,11 @@ class YoloTool(LabellingTool):
             text = read_text(path, MAX_BYTES)
         except (OSError, ValueError) as error:
             raise DataError(f"{path} cannot be read ({error}); save it again") from error
-        image_file = _find_image(path)
-        names = (f"images/{path.stem}",) if image_file is None else (image_file.as_posix(),)
-        lines = _list_lines(text.removeprefix("\ufeff"))
-        annotator = path.parent.name.removeprefix("labels").removeprefix("_")
+        image_path, annotator = _locate_image(path) or (Path(path.stem), "")
+        image_file = _find_file(image_path)
+        names = ((image_file or image_path).as_posix(),)
+        # After a careless merge a file may have every line twice; YOLO itself takes such a person once.
+        lines = list(dict.fromkeys(_list_lines(text.removeprefix("\ufeff"))))
         if not lines:
             return FileContent((Entry(names=names, status="empty", annotator=annotator),))
         try:
@@ -170,13 +171,28 @@ def _is_person(line: str) -> bool:
         return False
 
 
-def _find_image(path: Path) -> Path | None:
-    """The image of a file of labels: in a folder `images` next to that of the labels, as YOLO has it."""
+def _locate_image(path: Path) -> tuple[Path, str] | None:
+    """The image of a file of labels, without its ending, and whose labels they are if a batch is split among people.
+
+    As YOLO has it, images are in a folder `images` next to that of the labels, with the same folders below it. None:
+    the file is in no folder of labels.
+    """
+    parts = list(path.with_suffix("").parts)
+    for place in range(len(parts) - 2, -1, -1):
+        folder = re.fullmatch(r"labels_?(\d*)", parts[place])
+        if folder:
+            parts[place] = "images"
+            return Path(*parts), folder[1]
+    return None
+
+
+def _find_file(image: Path) -> Path | None:
+    """The file of an image whose ending is not known."""
     for ending in ENDINGS:
         for suffix in (ending, ending.upper()):
-            image = path.parent.with_name("images") / f"{path.stem}{suffix}"
-            if image.is_file():
-                return image
+            file = image.with_name(image.name + suffix)
+            if is_file(file):
+                return file
     return None
 
 
@@ -220,5 +236,5 @@ def _read_visible(joint: str, point: tuple[float, float], rest: Sequence[float],
         return 0 if point == (0, 0) or min(point) < 0 else 2
     value = rest[0]
     if value not in (0, 1, 2):
-        raise ValueError(f"visibility of {joint} is {value:g}, expected 0, 1 or 2; predictions never count as labels")
+        raise ValueError(f"visibility of {joint} is {value:g}, expected 0, 1 or 2; predictions are no labels")
     return 2 if visibility == "binary" and value == 1 else int(value)
