@@ -243,7 +243,7 @@ def run_round(run: Run, state: RunState, number: int) -> RunState:
         rows = [*pool.labelled.tolist(), *validation.tolist()]
         files = collectives.on_rank_zero(lambda: image_files.hash_images(run.directory, run.data, rows))
     # A round trains with the settings of the dataset that its ids were chosen from, whatever has joined since.
-    settings = state.get_result_settings(number) | run.labels
+    settings = {**state.get_result_settings(number), **run.labels}
     trainer = replace(run.trainer, result_settings=settings)
     trained = trainer.train(number, labelled, loaders, state.steps, files)
     stopwatch.record_lap("train")
