@@ -210,8 +210,9 @@ def instantiate_dataset(node: DictConfig) -> AnyDataset:
     dataset: AnyDataset = make(node)
     check_kind(dataset, ImageDataset, "dataset")
     check_records(dataset)
-    # A split may also be empty by mistake; only dataset.val=0 or dataset.test=0 says that it is wanted so.
-    dataset.empty_splits = frozenset(split for split in ("val", "test") if _is_left_out(node, split))
+    # A split may also be empty by mistake; only dataset.val=0 or dataset.test=0 says that it is wanted so, or the
+    # dataset itself.
+    dataset.empty_splits |= frozenset(split for split in ("val", "test") if _is_left_out(node, split))
     return dataset
 
 

@@ -113,6 +113,8 @@ class ImageDataset(ABC, Generic[LabelsT]):
     pixel_digest: str = ""  # of all pixels, where they come from a file of many images
     empty_splits: frozenset[str] = frozenset()  # that are empty on purpose, by dataset.val=0 or dataset.test=0
     pixels = PixelFormat()  # how pixels of other forms than 8-bit RGB are read
+    # Whether labels and images may be others at the next start; the dataset then says itself what has become of them.
+    is_live: bool = False
     new_reading = AS_STORED  # which way up files are read that are in no record
     decided: Mapping[str, Any] = MappingProxyType({})  # what settings that may be null stand for; runs keep it
 

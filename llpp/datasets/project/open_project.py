@@ -1,0 +1,451 @@
+"""Open a project: decide what has to stay at the first start, and find what is new at every one.
+
+Only the starting process does this, before there are ranks.
+"""
+
+import fcntl
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from llpp.datasets.groups import assign_groups
+from llpp.datasets.pixel_format import PixelFormat, choose_pixel_format
+from llpp.datasets.project.films import (
+    CutFilm,
+    choose_every,
+    compute_fingerprint,
+    count_frames,
+    cut_film,
+    is_cut,
+    read_facts,
+)
+from llpp.datasets.project.folder_content import FILM_ENDINGS, IMAGE_ENDINGS, FolderContent, FoundFile, list_folder
+from llpp.datasets.project.image_rows import ImageRow, Reader, list_rows, update_frames, update_images
+from llpp.datasets.project.index import CONDITIONS, ProjectIndex, read_index, write_index
+from llpp.datasets.project.project_file import Film, ProjectFile, read_project, write_project
+from llpp.datasets.project.project_splits import (
+    choose_cut,
+    choose_segment,
+    find_apart,
+    find_segments,
+    find_test_groups,
+    name_segment,
+)
+from llpp.datasets.project.skeleton_file import read_joints
+from llpp.errors import ConfigError, DataError, OccupiedError, expect
+from llpp.files import NoLocksError, lock_file
+from llpp.ids import Ids
+from llpp.journal.folder import LabellingFolder
+
+log = logging.getLogger(__name__)
+AUTO = "auto"
+MIN_FOLDERS = 10  # of images, from which on a folder is taken for what belongs together
+LOCK = "index.lock"
+APART = "too near in time to a frame of another split"
+
+
+@dataclass(frozen=True)
+class ProjectOptions:
+    """Settings of `dataset=project` that decide what a project is; see conf/dataset/project.yaml."""
+
+    joints: str | Sequence[str] | None = None
+    boxes: str = "image"
+    group: str = AUTO
+    segment: float = 60.0
+    frames: int = 5000
+    every: int | None = None
+    white: int | str | None = None
+    background: Sequence[int] | str | None = None
+    lossless: bool = False  # cut frames into PNGs
+    accept_changed: bool = False  # take images whose content has changed as they are now
+
+    def check(self) -> None:
+        """Raise ConfigError about a value that is invalid."""
+        is_text = isinstance(self.boxes, str) and bool(self.boxes)
+        expect(is_text, "dataset.boxes", self.boxes, "image, a COCO file of boxes, or onnx:MODEL")
+        expect(_is_number(self.segment) and self.segment > 0, "dataset.segment", self.segment, "seconds above 0")
+        expect(type(self.frames) is int and self.frames > 0, "dataset.frames", self.frames, "1 or more")
+        is_every = self.every is None or (type(self.every) is int and self.every > 0)
+        expect(is_every, "dataset.every", self.every, "null, or 1 or more")
+
+
+def _is_number(value: object) -> bool:
+    return type(value) in (int, float)
+
+
+def get_labelling_folder(root: str | Path, labelling: str | Path | None) -> LabellingFolder:
+    """The folder of a project's labels; without one that is set, `labelling/NAME`, by the name of the root."""
+    if labelling is not None:
+        return LabellingFolder(Path(labelling).resolve())
+    return LabellingFolder(Path("labelling").resolve() / Path(root).resolve().name)
+
+
+def open_project(
+    root: Path, folder: LabellingFolder, options: ProjectOptions
+) -> tuple[ProjectFile, ProjectIndex, list[str]]:
+    """Bring project.json and the index of a project up to date, and return them with remarks for the user.
+
+    Frames of new films are cut, and images that their files have turned are copied upright. Interrupted, the same
+    call continues with the same result.
+
+    Raises:
+        ConfigError: a setting is invalid, or differs from what the project was made with.
+        DataError: there is no such folder, or nothing in it.
+        OccupiedError: another process does this at the moment, or the labels are those of another folder.
+        StateError: project.json is damaged.
+    """
+    options.check()
+    root = root.resolve()
+    content = list_folder(root, folder.path.resolve())
+    folder.inbox.mkdir(parents=True, exist_ok=True)
+    with _lock(folder):
+        known = read_project(folder.project_file)
+        remarks = list(content.remarks)
+        if known is None:
+            project = _start_project(root, folder, options, content)
+        else:
+            project, moved = _check_project(known, root, folder, options)
+            remarks += moved
+        index = read_index(folder.index)
+        rows = list_rows(index)
+        films, places, film_remarks = _update_films(project, rows, content.films, root, folder, options)
+        remarks += film_remarks
+        reader = Reader(root, folder, _get_pixel_format(project), options.accept_changed)
+        images, image_remarks = update_images([row for row in rows if not row.film], content.images, reader)
+        frames = update_frames([row for row in rows if row.film], films, places, reader)
+        remarks += image_remarks
+        all_rows = sorted([*images, *frames], key=lambda row: row.id)
+        if not all_rows:
+            raise _make_empty_error(root, remarks)
+        if known is None:
+            grouping = _choose_grouping(project.grouping, [row.id for row in images])
+            project = replace(project, grouping=grouping)
+        project, segment_remarks = _add_films(project, films, len(images))
+        remarks += segment_remarks
+        groups = _assign_groups(project, all_rows)
+        if known is None:
+            salt, cut = choose_cut(project.name, groups)
+            project = replace(project, salt=salt, test_cut=cut)
+        updated = _build_index(project, all_rows, groups)
+        if project != known:
+            write_project(project, folder.project_file)
+        write_index(updated, folder.index)
+    return project, updated, remarks
+
+
+@contextmanager
+def _lock(folder: LabellingFolder) -> Iterator[None]:
+    """Hold the lock of a project's index, which the kernel releases when the process ends."""
+    with (folder.path / LOCK).open("a", encoding="utf-8") as file:
+        try:
+            lock_file(file)
+        except BlockingIOError as error:
+            raise OccupiedError(
+                f"another process brings {folder.index} up to date; wait for its end, then run this command again"
+            ) from error
+        except NoLocksError:
+            log.warning("%s: its storage has no file locks; start no second command in it", folder.path)
+            yield
+            return
+        yield
+        # Processes that were started meanwhile may have inherited the open file.
+        fcntl.flock(file, fcntl.LOCK_UN)
+
+
+def _start_project(
+    root: Path, folder: LabellingFolder, options: ProjectOptions, content: FolderContent
+) -> ProjectFile:
+    """What is decided before any image is read; splits follow when the groups are known."""
+    joints = read_joints(options.joints, root, folder.inbox)
+    names = [file.name for file in content.images]
+    pixels, _ = choose_pixel_format(options.white, options.background, root, names)
+    return ProjectFile(
+        name=folder.path.name,
+        root=str(root),
+        joints=list(joints.names),
+        edges=[list(edge) for edge in joints.edges],
+        grouping=options.group,
+        segment=float(options.segment),
+        boxes=options.boxes,
+        salt="",
+        test_cut=0.0,
+        facts=pixels.as_settings(),
+    )
+
+
+def _check_project(
+    project: ProjectFile, root: Path, folder: LabellingFolder, options: ProjectOptions
+) -> tuple[ProjectFile, list[str]]:
+    """Refuse settings that differ from those of the project's start; return it, and whether it has moved."""
+    remarks = []
+    if project.root != str(root):
+        if Path(project.root).exists():
+            raise OccupiedError(
+                f"{folder.path} has the labels of {project.root}, not of {root}; set dataset.labelling=… to another "
+                "folder"
+            )
+        remarks.append(f"the project's images were in {project.root} and are in {root} now")
+        project = replace(project, root=str(root))
+    given: dict[str, tuple[Any, Any]] = {
+        "boxes": (options.boxes, project.boxes),
+        "segment": (float(options.segment), project.segment),
+    }
+    if options.group != AUTO:
+        given["group"] = (options.group, project.grouping)
+    for name in ("white", "background"):
+        value = getattr(options, name)
+        if value is not None:
+            given[name] = (value if isinstance(value, str | int) else list(value), project.facts.get(name))
+    for name, (new, old) in given.items():
+        if new != old:
+            raise _make_difference_error(name, new, old, folder)
+    if options.joints is not None:
+        joints = read_joints(options.joints, root, folder.inbox)
+        if list(joints.names) != list(project.joints):
+            raise _make_difference_error("joints", list(joints.names), list(project.joints), folder)
+    return project, remarks
+
+
+def _make_difference_error(name: str, new: object, old: object, folder: LabellingFolder) -> ConfigError:
+    remedy = "leave it out" if name == "joints" else f"set dataset.{name}={old}"
+    return ConfigError(
+        f"dataset.{name}={new!r} differs from {old!r}, with which {folder.project_file} was made, and labels and "
+        f"splits depend on it; {remedy}, or begin another project with dataset.labelling=…"
+    )
+
+
+def _get_pixel_format(project: ProjectFile) -> PixelFormat:
+    return read_pixel_format(project.facts)
+
+
+def read_pixel_format(facts: Mapping[str, Any]) -> PixelFormat:
+    """The format that a project's facts stand for, see `PixelFormat.as_settings`."""
+    white = facts.get("white")
+    background = facts.get("background")
+    return PixelFormat(
+        white=white if type(white) is int else None,
+        background=tuple(background) if isinstance(background, list | tuple) else None,
+    )
+
+
+def _update_films(
+    project: ProjectFile,
+    rows: Sequence[ImageRow],
+    found: Sequence[FoundFile],
+    root: Path,
+    folder: LabellingFolder,
+    options: ProjectOptions,
+) -> tuple[list[CutFilm], dict[str, str], list[str]]:
+    """Return all films that are cut, the path that each has by now, and remarks; new ones are cut."""
+    remarks: list[str] = []
+    places = _find_films(project.films, rows, found, root, remarks)
+    taken = set(places.values())
+    films = []
+    for film in project.films:
+        cut = read_facts(film.id, folder.frames)
+        is_complete = cut is not None and is_cut(cut, folder.frames)
+        if not is_complete and film.id in places and places[film.id] in {file.name for file in found}:
+            # Someone has removed frames; cut again, they are the same.
+            lossless = cut is not None and cut.ending == ".png"
+            size = film.bytes
+            cut = cut_film(root / places[film.id], film.id, size, film.every, folder.frames, lossless)
+        if cut is not None:
+            films.append(cut)
+            remarks += [cut.problem] if cut.problem else []
+
+    known_prints = {(film.bytes, film.digest): film.id for film in project.films}
+    counts: dict[str, int] = {}
+    sizes: dict[str, int] = {}
+    for file in found:
+        if file.name in taken:
+            continue
+        try:
+            fingerprint = (file.bytes, compute_fingerprint(root / file.name))
+            if fingerprint in known_prints:
+                original = known_prints[fingerprint]
+                remarks.append(f"film {file.name} has the same content as {original}; it is not cut a second time")
+                continue
+            counts[file.name] = count_frames(root / file.name)
+        except DataError as error:
+            remarks.append(str(error))
+            continue
+        known_prints[fingerprint] = file.name
+        sizes[file.name] = file.bytes
+    if not counts:
+        return films, places, remarks
+    left = options.frames - sum(len(film.numbers) for film in films)
+    if left < 1:
+        remarks.append(
+            f"{len(counts)} new films are not cut, {next(iter(counts))} among them: as many frames as "
+            f"dataset.frames={options.frames} allows are cut already; set a larger number"
+        )
+        return films, places, remarks
+    every = choose_every(list(counts.values()), left, options.every)
+    for name, size in sizes.items():
+        try:
+            cut = cut_film(root / name, name, size, every, folder.frames, options.lossless)
+        except DataError as error:
+            remarks.append(str(error))
+            continue
+        films.append(cut)
+        places[name] = name
+        remarks += _describe_new_film(cut)
+    return films, places, remarks
+
+
+def _find_films(
+    films: Sequence[Film], rows: Sequence[ImageRow], found: Sequence[FoundFile], root: Path, remarks: list[str]
+) -> dict[str, str]:
+    """Where the files of known films are by now, by id; with a remark for each that is elsewhere, or gone."""
+    sizes = {file.name: file.bytes for file in found}
+    places = {film.id: film.id for film in films}
+    places.update({row.film: row.found for row in rows if row.film in places})
+    unclaimed = [file for file in found if file.name not in places.values()]
+    for film in films:
+        place = places[film.id]
+        if sizes.get(place) == film.bytes:
+            continue
+        moved_to = None
+        for file in unclaimed:
+            if file.bytes == film.bytes and _has_fingerprint(root / file.name, film.digest):
+                moved_to = file
+                break
+        if moved_to is not None:
+            unclaimed.remove(moved_to)
+            places[film.id] = moved_to.name
+            remarks.append(f"film {place} is called {moved_to.name} now; its frames keep their ids and labels")
+        elif place in sizes:
+            remarks.append(
+                f"film {place} has changed since its frames were cut; they stay as they were: if it is another film, "
+                "give it another name"
+            )
+        else:
+            remarks.append(f"film {place} is missing; its frames have been cut and stay")
+    return places
+
+
+def _has_fingerprint(path: Path, digest: str) -> bool:
+    try:
+        return compute_fingerprint(path) == digest
+    except DataError:
+        return False
+
+
+def _describe_new_film(film: CutFilm) -> list[str]:
+    remarks = [film.problem] if film.problem else []
+    if film.has_variable_rate:
+        remarks.append(
+            f"film {film.id} has a variable frame rate: its frames are counted from the beginning, and tools that "
+            "seek in it show others"
+        )
+    return remarks
+
+
+def _add_films(project: ProjectFile, films: Sequence[CutFilm], image_count: int) -> tuple[ProjectFile, list[str]]:
+    """Add the films that a project does not know yet, each with the length of its segments."""
+    known = {film.id for film in project.films}
+    new = [film for film in films if film.id not in known]
+    segment = project.segment
+    remarks = []
+    if not known:
+        segment = choose_segment(project.segment, [film.seconds for film in new], image_count)
+    if segment != project.segment:
+        remarks.append(
+            f"one film of {new[0].seconds:.1f} s is all there is: it is cut into segments of {segment:.1f} s instead "
+            f"of {project.segment:g}, each of them for training or for testing; their frames resemble each other, so "
+            "add other films before you trust results"
+        )
+    added = []
+    for film in new:
+        added.append(
+            Film(
+                id=film.id,
+                bytes=film.bytes,
+                digest=film.digest,
+                frames=film.frames,
+                seconds=film.seconds,
+                has_variable_rate=film.has_variable_rate,
+                every=film.every,
+                segment=segment,
+            )
+        )
+    if not added:
+        return project, remarks
+    return replace(project, films=(*project.films, *added)), remarks
+
+
+def _choose_grouping(group: str, images: Sequence[str]) -> str:
+    """What `auto` stands for; ConfigError about a group that parts nothing."""
+    if group == AUTO:
+        folders = {image.rpartition("/")[0] for image in images}
+        return "folder" if len(folders) >= MIN_FOLDERS else "image"
+    if group != "image":
+        assign_groups(images, group)
+    return group
+
+
+def _assign_groups(project: ProjectFile, rows: Sequence[ImageRow]) -> list[str]:
+    """The group of each row: of images by their id, of frames by their time."""
+    images = [row.id for row in rows if not row.film]
+    image_groups = dict(zip(images, images, strict=True))
+    if images and project.grouping != "image":
+        image_groups = _group_images(images, project.grouping)
+    segments = {film.id: film.segment for film in project.films}
+    groups = []
+    for row in rows:
+        if not row.film:
+            groups.append(image_groups[row.id])
+            continue
+        segment = segments.get(row.film, project.segment)
+        number = int(find_segments(np.array([row.seconds]), segment)[0])
+        groups.append(name_segment(row.film, number, segment))
+    return groups
+
+
+def _group_images(images: Sequence[str], grouping: str) -> dict[str, str]:
+    found = assign_groups(images, grouping) or list(images)
+    return dict(zip(images, found, strict=True))
+
+
+def _build_index(project: ProjectFile, rows: Sequence[ImageRow], groups: Sequence[str]) -> ProjectIndex:
+    test_groups = find_test_groups(groups, project.salt, project.test_cut)
+    conditions = [row.condition for row in rows]
+    problems = [row.problem for row in rows]
+    for film in project.films:
+        places = [place for place, row in enumerate(rows) if row.film == film.id]
+        times = np.array([rows[place].seconds for place in places], dtype=np.float64)
+        apart = find_apart(film.id, times, film.segment, project.salt, project.test_cut)
+        for place, is_apart in zip(places, apart.tolist(), strict=True):
+            if is_apart and conditions[place] == "ok":
+                conditions[place] = "apart"
+                problems[place] = APART
+    return ProjectIndex(
+        ids=Ids(row.id for row in rows),
+        files=Ids(row.file for row in rows),
+        is_own=np.array([row.is_own for row in rows], dtype=np.bool_),
+        found=Ids(row.found for row in rows),
+        bytes=np.array([row.bytes for row in rows], dtype=np.int64),
+        changed_ns=np.array([row.changed_ns for row in rows], dtype=np.int64),
+        digest=np.array([row.digest for row in rows], dtype=np.uint64),
+        width=np.array([row.width for row in rows], dtype=np.int32),
+        height=np.array([row.height for row in rows], dtype=np.int32),
+        condition=np.array([CONDITIONS.index(condition) for condition in conditions], dtype=np.uint8),
+        problem=Ids(problems),
+        group=Ids(groups),
+        is_test=np.array([group in test_groups for group in groups], dtype=np.bool_),
+        film=Ids(row.film for row in rows),
+        frame=np.array([row.frame for row in rows], dtype=np.int64),
+        seconds=np.array([row.seconds for row in rows], dtype=np.float64),
+        thumbnail=np.stack([row.thumbnail for row in rows]),
+    )
+
+
+def _make_empty_error(root: Path, remarks: Sequence[str]) -> DataError:
+    reasons = f" ({'; '.join(remarks)})" if remarks else ""
+    endings = ", ".join((*IMAGE_ENDINGS, *FILM_ENDINGS))
+    return DataError(f"{root} has no images and no films{reasons}; expected files that end in {endings}")
