@@ -86,7 +86,7 @@ def _walk(surroundings: Surroundings, ranked: Rows, budget: int, known: Rows, ga
             break
         block = ranked[start : start + BLOCK]
         others = np.concatenate([known, ranked[chosen]])
-        is_repeat = _find_close(surroundings, block, others, gap, limit).any(axis=1)
+        is_repeat = np.any(_find_close(surroundings, block, others, gap, limit), axis=1)
         is_close = _find_close(surroundings, block, block, gap, limit)
         for place in range(len(block)):
             if len(chosen) < budget and not is_repeat[place]:

@@ -115,6 +115,11 @@ class LabellingTool(ABC):
     title: str  # as its makers write it
     copies_images: bool = True  # whether a batch needs its images in a folder `images` next to its files
     wants_lossless: bool = False  # whether frames of films are cut into PNGs
+    # What counts as answered, in sentences for those who label.
+    answered: str = (
+        "An image is answered once somebody has placed or moved a joint in it. A suggestion that nobody has changed "
+        "stays open."
+    )
 
     @abstractmethod
     def write(self, batch: LabelBatch, folder: Path, options: WriteOptions) -> list[Path]:

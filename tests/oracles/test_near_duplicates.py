@@ -80,7 +80,7 @@ def test_a_ranking_of_one_or_none(ranked):
 
 
 def test_the_choice_is_that_of_a_plain_walk_down_a_long_ranking():
-    """Over several blocks, with references in earlier ones; the near distance comes from the plain walk's own pairs."""
+    """Over several blocks, by time alone: no two of these thumbnails are near."""
     rng = np.random.default_rng(3)
     count = 1500
     films = rng.integers(0, 3, count)
