@@ -51,17 +51,24 @@ def write_batch(batch: LabelBatch, tool: LabellingTool, folder: LabellingFolder,
         options: see there.
 
     Returns:
-        The files to open in the tool, README.txt and batch.html.
+        The files to open in the tool, README.txt and batch.html; nothing for a batch without images.
 
     Raises:
         DataError: an image cannot be copied.
     """
     target = folder.get_round_dir(batch.round)
-    shown = replace(batch, images=[_hide_prediction(image, options.blind) for image in batch.images])
+    suggests = any(image.suggested for image in batch.images)
+    # Without suggestions for the others there is nothing to compare.
+    blind = frozenset(options.blind) if suggests else frozenset()
+    shown = replace(batch, images=[_hide_prediction(image, blind) for image in batch.images])
+    if not batch.images:
+        _write_asked(batch, shown, target)
+        return []
     if tool.copies_images:
         for image in shown.images:
             _copy_image(image, target / IMAGES / image.name)
-    parts = split_among_annotators(shown.images, options.annotators, options.overlap, options.salt)
+    dealt = split_among_annotators(shown.images, options.annotators, options.overlap, options.salt)
+    parts = [images for images in dealt if images]
     files: list[Path] = []
     written: list[Part] = []
     steps: list[str] = []
@@ -86,7 +93,7 @@ def write_batch(batch: LabelBatch, tool: LabellingTool, folder: LabellingFolder,
     replace_text(readme, format_readme(shown, instructions))
     page = target / PAGE
     receivers = _name_receivers(parts)
-    replace_text(page, render_page(shown, instructions, options.blind, receivers, options.notes))
+    replace_text(page, render_page(shown, instructions, blind, receivers, options.notes))
     _write_asked(batch, shown, target)
     return [*files, readme, page]
 

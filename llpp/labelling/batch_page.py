@@ -89,7 +89,8 @@ def render_page(
         ),
         Section(
             title="For training",
-            note="The most wanted come first.",
+            note="The most wanted come first. Predicted losses rank images and have no unit: the larger, the worse "
+            "the model expects to be.",
             tiles=_build_tiles(batch, "train", blind, parts or {}),
             colours=_list_colours(batch),
         ),

@@ -9,6 +9,7 @@ class TextTool(LabellingTool):
 
     name = "text"
     title = "Notepad <2>"
+    answered = "A line with a number is an answer."
 
     def write(self, batch, folder, options):
         """See `LabellingTool.write`."""
