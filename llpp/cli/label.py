@@ -8,13 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from llpp.config import compose
-from llpp.config.label_words import (
-    check_same_words,
-    merge_words,
-    quote_value,
-    read_first_words,
-    translate_words,
-)
+from llpp.config.label_words import list_free_words, merge_words, quote_value, read_kept_words, translate_words
 from llpp.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -57,14 +51,13 @@ def run_label_command(arguments: list[str]) -> int:
 
     root = Path(folder)
     typed = translate_words(words)
-    first = read_first_words(root, typed)
-    check_same_words(first, typed)
-    kept = first or [word for word in typed if not word.startswith("label.")]
+    kept = merge_words(read_kept_words(root, typed), typed)
     overrides = [
         "experiment=label",
         f"name={quote_value(root.resolve().name)}",
         f"dataset.root={quote_value(folder)}",
-        *merge_words(kept, typed),
+        *kept,
+        *list_free_words(typed),
     ]
 
     labelling = [word for word in words if word.startswith("labelling=")]

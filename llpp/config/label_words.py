@@ -1,6 +1,7 @@
 """The words of `llpp label`: short names for settings, and those of the first start, which hold for later ones."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from llpp.datasets.project.project_file import read_project
@@ -18,7 +19,10 @@ SHORT_NAMES = {
 # Of the settings behind these names, values are paths and the like, which Hydra reads only in quotes.
 PLAIN_VALUES = ("joints", "boxes", "labelling", "labels")
 # Settings that may be another one at every start; all others decide results, or what was promised.
-FREE_PREFIXES = ("label.", "launch.", "logger", "callbacks", "report.", "data.workers", "data.pin_memory", "trainer.devices", "hydra")  # fmt: skip
+FREE_PREFIXES = (
+    "budget", "callbacks", "data.pin_memory", "data.workers", "hydra", "label.", "launch.", "logger", "report.",
+    "trainer.accelerator", "trainer.devices",
+)  # fmt: skip
 
 
 def translate_words(words: Sequence[str]) -> list[str]:
@@ -41,32 +45,52 @@ def quote_value(value: str) -> str:
     return f"'{escaped}'"
 
 
-def read_first_words(root: Path, words: Sequence[str]) -> list[str]:
-    """The settings that the first start of a project was given; empty if this is the first. StateError."""
+@dataclass(frozen=True)
+class KeptWords:
+    """The settings that hold for all starts of a project."""
+
+    words: Sequence[str]
+    has_trained: bool  # whether a round has been trained with them
+
+
+def read_kept_words(root: Path, words: Sequence[str]) -> KeptWords:
+    """The settings that earlier starts of a project were given; none if this is the first. StateError."""
     labelling = _split_words(words).get("dataset.labelling")
     folder = find_labelling_folder(root, labelling and labelling.strip("'"))
     project = read_project(folder.project_file)
-    return [] if project is None else list(project.words)
+    if project is None:
+        return KeptWords((), False)
+    has_trained = bool(project.run) and (Path(project.run) / "state.json").exists()
+    return KeptWords(project.words, has_trained)
 
 
-def check_same_words(first: Sequence[str], typed: Sequence[str]) -> None:
-    """Raise ConfigError if a setting of the first start has another value now, or one is new that has to stay."""
-    known = _split_words(first)
-    for name, value in _split_words(typed).items():
-        if name.startswith(FREE_PREFIXES) or not first:
+def merge_words(kept: KeptWords, typed: Sequence[str]) -> list[str]:
+    """The settings that hold from now on: those of earlier starts, and those that are typed now and have to stay.
+
+    Raises:
+        ConfigError: one that has to stay has another value now, or is new though a round has been trained without.
+    """
+    known = _split_words(kept.words)
+    merged = list(kept.words)
+    for word in typed:
+        name, _, value = word.partition("=")
+        if name.startswith(FREE_PREFIXES):
             continue
-        if name in known and known[name] != value:
+        if name not in known and not kept.has_trained:
+            merged.append(word)
+        elif known.get(name) != value:
+            before = known.get(name, "not set")
+            short_names = {setting: short for short, setting in SHORT_NAMES.items()}
             raise ConfigError(
-                f"{name} was {known[name]} at the first start and is {value} now; leave it out, or start another "
-                "project with labelling=FOLDER and name=…"
+                f"{short_names.get(name, name)} was {before} at earlier starts of this project and is {value} now; "
+                "leave it out, or begin another project with labelling=FOLDER and name=NAME"
             )
+    return merged
 
 
-def merge_words(first: Sequence[str], typed: Sequence[str]) -> list[str]:
-    """The settings of the first start, then those that are typed now."""
-    repeated = _split_words(typed)
-    merged = [word for word in first if word.partition("=")[0] not in repeated]
-    return [*merged, *typed]
+def list_free_words(typed: Sequence[str]) -> list[str]:
+    """Those settings that may differ from start to start."""
+    return [word for word in typed if word.startswith(FREE_PREFIXES)]
 
 
 def _split_words(words: Sequence[str]) -> dict[str, str]:

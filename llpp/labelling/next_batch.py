@@ -20,7 +20,7 @@ from llpp.labelling.batch_folder import BatchOptions, name_copies, write_batch
 from llpp.labelling.choice import Choice, choose_first_batch, choose_next_batch, mark_blind
 from llpp.labelling.settings import LabelSettings
 from llpp.oracles.tool import AskedImage, LabelBatch, LabellingTool
-from llpp.run_dir import layout
+from llpp.run_dir.round_dir import get_round_dir
 from llpp.run_dir.state import RunState
 
 log = logging.getLogger(__name__)
@@ -79,7 +79,7 @@ class BatchWriter:
 
     def _read_predictions(self, run_dir: Path, number: int) -> dict[str, Prediction]:
         """What round `number` thinks of the images that it has selected, in that order."""
-        path = layout.get_round_dir(run_dir, number) / "predictions.parquet"
+        path = get_round_dir(run_dir, number) / "predictions.parquet"
         try:
             table = pq.read_table(path)
             ids = table["id"].to_pylist()

@@ -9,6 +9,7 @@ Batch n, in the project's folder round_n, is what round n of the run is trained 
 """
 
 import logging
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -43,12 +44,11 @@ from llpp.labelling.states import (
 )
 from llpp.labelling.unpacking import list_label_files
 from llpp.oracles.tool import LabellingTool
-from llpp.run_dir import layout
+from llpp.run_dir.round_dir import LABELS, STATE, get_round_dir
 from llpp.run_dir.state import RunState, load_state
 
 log = logging.getLogger(__name__)
 MIN_LABELLED = 2  # images that an objective can compare
-STATE_FILE = "state.json"
 
 
 @dataclass(frozen=True)
@@ -109,9 +109,9 @@ def prepare_round(labelling: Labelling) -> Outcome:
     settings = labelling.settings
     folder = labelling.folder
     _check_owner(labelling)
-    state = load_state(labelling.run_dir / STATE_FILE)
+    state = load_state(labelling.run_dir / STATE)
     number = len(state.rounds) if state is not None else 0
-    snapshot = layout.get_round_dir(labelling.run_dir, number) / layout.LABELS
+    snapshot = get_round_dir(labelling.run_dir, number) / LABELS
     if state is not None and number not in read_batches(folder):
         # A start was interrupted between the commit and the batch. Nothing has been read since then, so this batch
         # is what it would have been.
@@ -143,7 +143,7 @@ def prepare_round(labelling: Labelling) -> Outcome:
 
 def finish_round(labelling: Labelling) -> Outcome:
     """Write the batch that the round which was just committed asks for."""
-    state = load_state(labelling.run_dir / STATE_FILE)
+    state = load_state(labelling.run_dir / STATE)
     if state is None or not state.rounds:
         raise StateError(f"{labelling.run_dir} has no finished round; run the same command again")
     labels = _read_stored_labels(labelling)
@@ -174,7 +174,7 @@ def _check_owner(labelling: Labelling) -> None:
 
 def _take_possession(labelling: Labelling, project: ProjectFile) -> ProjectFile:
     """Write down which run asks, with which tool and settings, if that is not known yet."""
-    words = list(project.words) or list(labelling.settings.words)
+    words = list(labelling.settings.words) or list(project.words)
     run = str(labelling.run_dir.absolute())
     owned = replace(project, run=run, tool=labelling.tool.name, words=words)
     if owned != project:
@@ -253,10 +253,10 @@ def _find_reason_to_wait(labelling: Labelling, labels: _Labels, state: RunState 
     is_open = counts is not None and counts.open > 0
     if counts is not None and is_open and counts.share < settings.enough:
         return ""
-    if train < settings.least and is_open and settings.enough > 0:
-        return f"{train} of the {settings.least} images that the first round needs are labelled (label.least)"
     if train < MIN_LABELLED:
         return f"{train} images are labelled for training, and a round needs {MIN_LABELLED}"
+    if state is None and train < settings.least and is_open and settings.enough > 0:
+        return f"{train} images are labelled for training, and label.least={settings.least} are wanted"
     if state is not None and not _has_news(labelling, labels, number):
         return "nothing is new since the last round"
     return None
@@ -264,7 +264,7 @@ def _find_reason_to_wait(labelling: Labelling, labels: _Labels, state: RunState 
 
 def _has_news(labelling: Labelling, labels: _Labels, number: int) -> bool:
     """Whether a round would train or test on other labels than the one before it."""
-    path = layout.get_round_dir(labelling.run_dir, number - 1) / layout.LABELS
+    path = get_round_dir(labelling.run_dir, number - 1) / LABELS
     before = read_snapshot(path)
     now = _build_snapshot(labelling, labels, number)
     return _list_labels(before) != _list_labels(now)
@@ -346,12 +346,27 @@ def _describe_waiting(labelling: Labelling, labels: _Labels, number: int, reason
     if not counts.asked:
         line = f"nothing is left to ask for: {_count_all(labels)}; add images to {labelling.root}, or label more"
         return Outcome(line, facts | {"state": "done"})
-    line = counts.describe_waiting()
-    if not counts.open:
-        line, _, _ = line.partition("; train now")
+    line = f"awaiting labels: {counts.describe()}"
     if reason:
         line = f"{line}; {reason}"
+    words = _list_words_to_train_now(labelling, labels, counts, number)
+    if words and counts.open:
+        line = f"{line}; train now with {' '.join(words)}, or label the rest"
     return Outcome(line, facts)
+
+
+def _list_words_to_train_now(labelling: Labelling, labels: _Labels, counts: BatchCounts, number: int) -> list[str]:
+    """The settings with which a round would be trained without further answers; none if nothing can be trained."""
+    train = labels.count("labelled", is_test=False)
+    if train < MIN_LABELLED or not counts.answered:
+        return []
+    words = []
+    if counts.share < labelling.settings.enough:
+        # Down to a tenth, so that the share that is named is reached.
+        words.append(f"label.enough={math.floor(counts.share * 10 + 1e-9) / 10:g}")
+    if number == 0 and train < labelling.settings.least:
+        words.append(f"label.least={train}")
+    return words
 
 
 def _count_all(labels: _Labels) -> str:

@@ -3,7 +3,6 @@
 All of it follows from the journal, the batches, the index and the list of released images.
 """
 
-import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -50,18 +49,13 @@ class BatchCounts:
         """Of the asked images, those answered; 1 if none can be answered any more."""
         return self.answered / self.asked if self.asked else 1.0
 
-    def describe_waiting(self) -> str:
-        """Return the line that says what the project waits for."""
+    def describe(self) -> str:
+        """Return the counts in words."""
         kinds = [f"{self.labelled} labelled", f"{self.skipped} skipped", f"{self.empty} empty"]
-        line = (
-            f"awaiting labels: round {self.round}, {self.answered} of {self.asked} answered ({', '.join(kinds)}), "
-            f"{self.open} open"
-        )
+        line = f"round {self.round}, {self.answered} of {self.asked} answered ({', '.join(kinds)}), {self.open} open"
         if self.missing:
             line += f", {self.missing} missing"
-        # Down to a tenth, so that the share that is named is reached.
-        enough = math.floor(self.share * 10 + 1e-9) / 10
-        return f"{line}; train now with label.enough={enough:g}, or label the rest"
+        return line
 
 
 @dataclass(frozen=True)

@@ -34,6 +34,7 @@ from llpp.rounds.stopwatch import Stopwatch
 from llpp.rounds.time_left import describe_time_left
 from llpp.run_dir import layout
 from llpp.run_dir.lock import check_lock_held, lock_run_dir
+from llpp.run_dir.round_dir import get_round_dir
 from llpp.run_dir.state import (
     Round,
     RunState,
@@ -281,7 +282,7 @@ def build_pool(run: Run, state: RunState) -> Pool:
 def commit_round(run: Run, state: RunState, result: RoundResult) -> RunState:
     """Write the round's files, then the state that makes it real; only rank 0 calls it."""
     check_lock_held(run.directory)
-    directory = layout.get_round_dir(run.directory, result.number)
+    directory = get_round_dir(run.directory, result.number)
     test_ids = result.pool.ids.take(result.test_rows)
     records.write_scores(directory / "test.parquet", test_ids, result.test_scores)
     constant = run.data.task.evaluate_constant(result.pool.labelled, result.test_rows)
