@@ -16,6 +16,7 @@ from llpp.oracles.tool import Entry
 FRAME = re.compile(r"(.+)#(\d{1,12})")  # film.mp4#000123
 ENDING = re.compile(r"(?<=.)\.[A-Za-z0-9]{1,5}$")
 UPLOADED = re.compile(r"[0-9a-f]{8}-(?=.)")  # Label Studio puts it before the names of images that are uploaded
+LONGEST = 255  # characters of a file's name; the time of a comparison grows with their square
 NEIGHBOURS = 8  # names, in the order of the alphabet, that are compared with an unknown one on each side
 
 
@@ -151,7 +152,7 @@ class ImageFinder:
             bases = [(_split(_normalise(image))[-1].lower(), image) for image in self._ids]
             backwards = [(base[::-1], image) for base, image in bases]
             self._neighbours = (sorted(bases), sorted(backwards))
-        base = _split(_normalise(name))[-1].lower()
+        base = _split(_normalise(name))[-1].lower()[-LONGEST:]
         candidates: dict[str, str] = {}
         for listed, wanted, step in ((self._neighbours[0], base, 1), (self._neighbours[1], base[::-1], -1)):
             middle = bisect.bisect_left(listed, (wanted, ""))
