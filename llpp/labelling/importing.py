@@ -103,6 +103,7 @@ class _ReadFile:
     tool: str
     digest: str
     time: str  # when it was changed last
+    has_own_date: bool  # whether the times of its entries are only its own
     content: FileContent
 
 
@@ -262,7 +263,7 @@ class _Import:
             log.debug("%s: %s cannot be read", file.name, tool.name, exc_info=True)
             raise DataError(f"cannot be read as a file of {tool.title}: {type(error).__name__}: {error}") from error
         time = format_time(datetime.fromtimestamp(file.path.stat().st_mtime, UTC))
-        read = _ReadFile(file.name, tool.name, compute_sha256(file.path), time, content)
+        read = _ReadFile(file.name, tool.name, compute_sha256(file.path), time, tool.dates_files, content)
         self.remarks += [f"{file.name}: {remark}" for remark in content.remarks]
         unused = self.counts.unused
         for rejection in content.rejections:
@@ -315,7 +316,9 @@ class _Import:
                     return
                 origin = "accepted"
 
-        stated = parse_time(entry.answered_at)
+        answered_at = parse_time(entry.answered_at) or file.time
+        # The date of a file is another one at every export, and makes no news.
+        stated = "" if file.has_own_date else parse_time(entry.answered_at)
         key = compute_key(
             image, file.tool, entry.annotator, entry.entry, entry.status, persons, origin, answered_at=stated
         )
@@ -331,7 +334,7 @@ class _Import:
             origin=origin,
             annotator=entry.annotator,
             tool=file.tool,
-            answered_at=stated or file.time,
+            answered_at=answered_at,
             seconds=seconds,
             source=file.digest,
             file=file.name,

@@ -54,13 +54,12 @@ class ImageFinder:
                 self._copies.setdefault(base, set()).add(image)
                 self._by_stem.setdefault(_get_stem(base), set()).add(image)
 
-        self._films: dict[str, list[tuple[Film, tuple[str, ...]]]] = {}
-        by_id = {film.id: film for film in project.films}
-        film_paths = {(film.id, film.id) for film in project.films} | set(zip(index.film, index.found, strict=True))
-        for film_id, path in sorted(film_paths):
-            if film_id in by_id:
-                parts = _split(_normalise(path))
-                self._films.setdefault(parts[-1], []).append((by_id[film_id], parts))
+        # Some file systems and tools change the case of names.
+        self._by_stem_in_lower_case: dict[str, set[str]] = {}
+        for stem, images in self._by_stem.items():
+            self._by_stem_in_lower_case.setdefault(stem.lower(), set()).update(images)
+
+        self._films = _list_films(project, index)
         self._neighbours: tuple[list[tuple[str, str]], list[tuple[str, str]]] | None = None
 
     def find(self, entry: Entry) -> Match:
@@ -110,6 +109,7 @@ class ImageFinder:
         for base in (*bases, *short):
             yield self._by_stem.get(base, set())
             yield self._by_stem.get(_get_stem(base), set())
+            yield self._by_stem_in_lower_case.get(_get_stem(base).lower(), set())
 
     def _find_by_last_parts(self, parts: tuple[str, ...]) -> set[str]:
         """The images whose paths have the most last parts in common with a path, but at least the base name."""
@@ -160,6 +160,19 @@ class ImageFinder:
                 candidates.setdefault(text[::step], image)
         similar = difflib.get_close_matches(base, sorted(candidates), n=1)
         return candidates[similar[0]] if similar else ""
+
+
+def _list_films(project: ProjectFile, index: ProjectIndex) -> dict[str, list[tuple[Film, tuple[str, ...]]]]:
+    """Films by their base names, with the parts of their paths: of the first one and of today's."""
+    by_id = {film.id: film for film in project.films}
+    paths = {(film, film) for film in by_id} | set(zip(index.film, index.found, strict=True))
+    films: dict[str, list[tuple[Film, tuple[str, ...]]]] = {}
+    for film, path in sorted(paths):
+        # Images have no film.
+        if film in by_id:
+            parts = _split(_normalise(path))
+            films.setdefault(parts[-1], []).append((by_id[film], parts))
+    return films
 
 
 def _find_closest(parts: tuple[str, ...], candidates: Iterable[tuple[str, tuple[str, ...]]]) -> set[str]:

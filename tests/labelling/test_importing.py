@@ -98,6 +98,20 @@ def test_an_edit_that_is_taken_back_counts_where_the_tool_states_times(has_times
     assert mice.fold()["a.jpg"].persons[0].joints["nose"][0] == (10.0 if has_times else 11.0)
 
 
+class DatedFiles(PlainLabels):
+    name = "dated"
+    dates_files = True
+
+
+def test_the_date_of_an_export_orders_its_answers_and_makes_none_of_them_news(mice):
+    mice.tools = (DatedFiles(),)
+    for minute, images in ((5, "a"), (6, "ab")):
+        time = f"2026-11-27T08:{minute:02d}:00Z"
+        mice.put(*(labelled(f"{image}.jpg", answered_at=time) for image in images))
+        news = mice.read().news
+    assert [(answer.image, answer.answered_at) for answer in news] == [("b.jpg", "2026-11-27T08:06:00Z")]
+
+
 def test_an_older_export_that_is_read_later_does_not_win(mice):
     new = mice.put(labelled("a.jpg", answered_at="2026-11-27T10:00:00+01:00"), name="new.json")
     old = mice.put(labelled("a.jpg", joints={"nose": (1, 1, 2)}, answered_at="2026-11-27T08:59:00Z"), name="old.json")

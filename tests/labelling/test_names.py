@@ -39,6 +39,7 @@ MICE = ("a.jpg", "day1/a.jpg", "day1/b.JPG", "day2/c.jpg", "day2/deep/mäuse 1#2
         ("c.png", "day2/c.jpg"),
         ("b", "day1/b.JPG"),
         ("0123abcd-b.png", "day1/b.JPG"),
+        ("DAY2/C.jpg", "day2/c.jpg"),
     ],
 )
 def test_an_image_is_found_by(name, image):
