@@ -24,7 +24,7 @@ from llpp.journal.folder import LabellingFolder
 from llpp.journal.journal import append_answers, compute_key, find_known_keys, read_journal
 from llpp.labelling.asked import list_batches, read_asked
 from llpp.labelling.coordinates import EntryError, find_scale, is_inside, read_box, read_point
-from llpp.labelling.names import ImageFinder
+from llpp.labelling.names import LONGEST, ImageFinder
 from llpp.labelling.people import NamedBox, assign_person_ids, find_boxes
 from llpp.labelling.rejected import RejectedRow, write_rejected
 from llpp.labelling.suggestions import is_unchanged, read_all_suggested
@@ -103,6 +103,7 @@ class _ReadFile:
     tool: str
     digest: str
     time: str  # when it was changed last
+    has_own_date: bool  # whether the times of its entries are only its own
     content: FileContent
 
 
@@ -176,8 +177,8 @@ class _Import:
         write_rejected(self.rejected, self.folder.rejected)
         if self.untouched:
             self.remarks.append(
-                f"{len(self.untouched)} suggestions that nobody has changed do not count as labels; if all of them "
-                "were looked at, label.accept=unchanged counts them"
+                f"suggestions that nobody has changed do not count as labels (images: {len(self.untouched)}); if all "
+                "of them were looked at, label.accept=unchanged counts them"
             )
         return ImportResult(
             news=tuple(self.news),
@@ -262,7 +263,7 @@ class _Import:
             log.debug("%s: %s cannot be read", file.name, tool.name, exc_info=True)
             raise DataError(f"cannot be read as a file of {tool.title}: {type(error).__name__}: {error}") from error
         time = format_time(datetime.fromtimestamp(file.path.stat().st_mtime, UTC))
-        read = _ReadFile(file.name, tool.name, compute_sha256(file.path), time, content)
+        read = _ReadFile(file.name, tool.name, compute_sha256(file.path), time, tool.dates_files, content)
         self.remarks += [f"{file.name}: {remark}" for remark in content.remarks]
         unused = self.counts.unused
         for rejection in content.rejections:
@@ -291,11 +292,11 @@ class _Import:
         joints = self.project.file.joints
         for joint in notes.joints:
             reason = f"the project has no joint {joint!r}, so its labels are not used; it has {', '.join(joints)}"
-            similar = difflib.get_close_matches(joint, joints, n=1)
+            similar = difflib.get_close_matches(joint[:LONGEST], joints, n=1)
             self.rejected.append(RejectedRow(name, f"joint {joint}", reason, similar[0] if similar else ""))
         if notes.outside:
             self.remarks.append(
-                f"{name}: {notes.outside} of {notes.labelled} joints are outside of their image; they are used as well"
+                f"{name}: {notes.outside} of {notes.labelled} joints are outside of their image, and are used as well"
             )
 
     def _read_entry(self, file: _ReadFile, entry: Entry, slowest: float, notes: _Notes) -> None:
@@ -315,7 +316,9 @@ class _Import:
                     return
                 origin = "accepted"
 
-        stated = parse_time(entry.answered_at)
+        answered_at = parse_time(entry.answered_at) or file.time
+        # The date of a file is another one at every export, and makes no news.
+        stated = "" if file.has_own_date else parse_time(entry.answered_at)
         key = compute_key(
             image, file.tool, entry.annotator, entry.entry, entry.status, persons, origin, answered_at=stated
         )
@@ -331,7 +334,7 @@ class _Import:
             origin=origin,
             annotator=entry.annotator,
             tool=file.tool,
-            answered_at=stated or file.time,
+            answered_at=answered_at,
             seconds=seconds,
             source=file.digest,
             file=file.name,
@@ -428,4 +431,4 @@ def _list_copies(folder: LabellingFolder) -> dict[str, set[str]]:
 def _name_entry(entry: Entry) -> str:
     """What an entry is called in messages."""
     names = [entry.image, *entry.names, entry.entry]
-    return next((name for name in names if name), "")
+    return next((name[-LONGEST:] for name in names if name), "")

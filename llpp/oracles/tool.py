@@ -113,6 +113,7 @@ class LabellingTool(ABC):
 
     name: str  # as one types it: tool=label_studio
     title: str  # as its makers write it
+    dates_files: bool = False  # whether the times of entries are those of their file: when it was exported
     copies_images: bool = True  # whether a batch needs its images in a folder `images` next to its files
     wants_lossless: bool = False  # whether frames of films are cut into PNGs
     # What counts as answered, in sentences for those who label.

@@ -121,7 +121,9 @@ class PlainProject:
     """A labelling folder in which files of `PlainLabels` are imported."""
 
     path: Path
-    conditions: dict = field(default_factory=lambda: {name: "ok" for name in ("a.jpg", "b.jpg", "c.jpg", "day1/d.jpg")})
+    conditions: dict = field(
+        default_factory=lambda: {name: "ok" for name in ("a.jpg", "b.jpg", "c.jpg", "day1/d.jpg")}
+    )
     project: ProjectFile = field(default_factory=make_project)
     boxes: dict | None = None
     tools: tuple = (PlainLabels(),)
