@@ -17,7 +17,13 @@ from llpp.datasets.groups import suggest_groups
 from llpp.datasets.images import ImageFiles, Reading, is_file, read_image, read_reduced
 from llpp.datasets.pose import PoseDataset, PoseLabels, Skeleton, compute_joint_boxes
 from llpp.datasets.project.index import CONDITIONS, ProjectIndex, read_index
-from llpp.datasets.project.open_project import ProjectOptions, get_labelling_folder, open_project, read_pixel_format
+from llpp.datasets.project.open_project import (
+    WHOLE_IMAGE,
+    ProjectOptions,
+    get_labelling_folder,
+    open_project,
+    read_pixel_format,
+)
 from llpp.datasets.project.project_file import ProjectFile, read_project
 from llpp.datasets.project.skeleton_file import build_skeleton
 from llpp.errors import DataError, StateError
@@ -26,7 +32,6 @@ from llpp.journal.answers import PersonLabel
 from llpp.journal.folder import LabellingFolder
 from llpp.journal.snapshot import STATES, Snapshot, read_snapshot
 
-WHOLE_IMAGE = "image"  # of the setting boxes
 NEVER_ASKED = 255
 OK = CONDITIONS.index("ok")
 Box = tuple[float, float, float, float]  # x, y, width, height
@@ -68,7 +73,7 @@ class ProjectDataset(PoseDataset):
         root: the folder of images and films.
         labelling: the folder of labels; None: `labelling/NAME`, by the name of `root`.
         joints: see `skeleton_file.read_joints`.
-        boxes: image, or what `read_boxes` reads: a COCO file, or onnx:MODEL.
+        boxes: image (one person in each), a COCO file of boxes, or onnx:MODEL.
         group: what images must not be in two splits: auto, image, or see `groups.assign_groups`.
         segment: seconds of a film that belong together.
         frames: most frames that are cut from all films.
@@ -119,7 +124,7 @@ class ProjectDataset(PoseDataset):
         self.decided = self.pixels.as_settings()
         self.new_reading = Reading("upright")
 
-        given_boxes = _get_boxes(self.project, self.root, self.project_index)
+        given_boxes = _get_boxes(self.project, self.folder)
         wants_all = unlabelled or snapshot is not None
         persons = list(_list_persons(self.project_index, given_boxes, labels, wants_all))
         notes = [*remarks, *_describe_left_out(self.project_index, given_boxes, labels)]
@@ -167,14 +172,15 @@ def _read_project(folder: LabellingFolder) -> tuple[ProjectFile, ProjectIndex]:
 def _read_journal(folder: LabellingFolder) -> LabelTable:
     """The labels by now; of two annotators of an image, the newest answer counts."""
     # Here: with a snapshot, no process needs the journal.
-    from llpp.journal.fold import fold_answers, read_journal
+    from llpp.journal.fold import fold_answers
+    from llpp.journal.journal import read_journal
 
     folded = fold_answers(read_journal(folder.journal), "newest")
     states = {}
     persons = {}
     for image, answer in folded.items():
-        if answer.kind not in STATES:
-            # A withdrawn answer: the image is as if it had never been asked for.
+        if answer.kind is None:
+            # All answers were withdrawn: the image is as if it had never been asked for.
             continue
         states[image] = STATES.index(answer.kind)
         if answer.kind == "labelled":
@@ -208,14 +214,14 @@ def _read_labels(snapshot: Snapshot, project: ProjectFile) -> LabelTable:
     return LabelTable(states, persons)
 
 
-def _get_boxes(project: ProjectFile, root: Path, index: ProjectIndex) -> Mapping[str, Sequence[Box]] | None:
+def _get_boxes(project: ProjectFile, folder: LabellingFolder) -> Mapping[str, Sequence[Box]] | None:
     """The boxes by image; None where each image is a box."""
     if project.boxes == WHOLE_IMAGE:
         return None
-    # Here: detectors are needed by those who have one.
+    # Here: a project without boxes needs no reader of boxes.
     from llpp.datasets.project.boxes import read_boxes
 
-    boxes: Mapping[str, Sequence[Box]] = read_boxes(project.boxes, root, index)
+    boxes: Mapping[str, Sequence[Box]] | None = read_boxes(project.boxes, folder)
     return boxes
 
 
