@@ -17,7 +17,6 @@ from helpers.project_folders import (
     labelling_folder,
     make_images,
     open_folder,
-    save,
     scene,
     split_of,
     vary_rate,
@@ -164,8 +163,9 @@ def test_films_that_end_early_or_cannot_be_opened_are_listed_and_stop_nothing(tm
     (root / "early.avi").write_bytes(whole[: len(whole) // 2])
     (root / "broken.mp4").write_bytes(b"no film" * 100)
     (root / "empty.mkv").write_bytes(b"")
-    save(root / "secret.png", scene(1))
-    (root / "list.mp4").write_text(f"#EXTM3U\n#EXT-X-TARGETDURATION:9\n#EXTINF:9,\n{root}/early.avi\n#EXT-X-ENDLIST\n")
+    (root / "list.mp4").write_text(
+        f"#EXTM3U\n#EXT-X-TARGETDURATION:9\n#EXTINF:9,\n{root}/early.avi\n#EXT-X-ENDLIST\n"
+    )
 
     for _ in range(2):
         _, index, remarks = open_folder(root)
@@ -216,16 +216,19 @@ def test_segments_are_groups_and_frames_near_the_border_of_a_split_are_not_asked
     # Ten frames a second for twelve seconds; segments of four.
     write_film(root / "clip.mp4", [scene(n) for n in range(120)])
     make_images(root, 5)
-    project, index, _ = open_folder(root, segment=4)
+    _, index, _ = open_folder(root, segment=4)
     groups = {n: g for n, g in zip(index.frame.tolist(), index.group, strict=True) if n >= 0}
     assert [groups[n] for n in (0, 39, 40, 79, 80, 119)] == [
         "clip.mp4 0-4 s", "clip.mp4 0-4 s", "clip.mp4 4-8 s", "clip.mp4 4-8 s", "clip.mp4 8-12 s", "clip.mp4 8-12 s",
     ]  # fmt: skip
     tests = {g: t for g, t in zip(index.group, index.is_test.tolist(), strict=True)}
     near = {n for n, c in zip(index.frame.tolist(), index.condition.tolist(), strict=True) if c == 4}
-    # In segments of four seconds, a quarter of one is kept free: frames 31 to 39 and 40 to 49 around second four.
+    # In segments of four seconds a quarter, a second, is kept free: around second four, frames 31 to 49.
     expected = set()
-    for border, first, second in ((40, "clip.mp4 0-4 s", "clip.mp4 4-8 s"), (80, "clip.mp4 4-8 s", "clip.mp4 8-12 s")):
+    for border, first, second in (
+        (40, "clip.mp4 0-4 s", "clip.mp4 4-8 s"),
+        (80, "clip.mp4 4-8 s", "clip.mp4 8-12 s"),
+    ):
         if tests[first] != tests[second]:
             expected |= set(range(border - 9, border + 10))
     assert near == expected

@@ -102,7 +102,9 @@ def test_a_turned_photo_is_labelled_and_read_as_an_upright_copy(tmp_path, orient
     copy = labelling_folder(root).path / index.files[0]
     assert copy.parent.name == "upright"
     # Read with the orientation of its own, if it had one, and without: the same.
-    assert np.array_equal(cv2.imread(str(copy)), cv2.imread(str(copy), cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION))
+    assert np.array_equal(
+        cv2.imread(str(copy)), cv2.imread(str(copy), cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
+    )
     assert np.abs(cv2.imread(str(copy))[..., ::-1].astype(int) - upright).mean() < 4
 
 
@@ -401,7 +403,7 @@ def test_labels_of_another_folder_of_the_same_name_are_not_mixed_up(tmp_path):
     make_images(tmp_path / "two" / "mice", 2)
     labels = tmp_path / "labels"
     open_folder(tmp_path / "one" / "mice", labels)
-    with pytest.raises(OccupiedError, match="dataset.labelling="):
+    with pytest.raises(OccupiedError, match=r"dataset\.labelling="):
         open_folder(tmp_path / "two" / "mice", labels)
     shutil.rmtree(tmp_path / "one")
     _, index, remarks = open_folder(tmp_path / "two" / "mice", labels)
