@@ -18,7 +18,13 @@ from llpp.datasets.images import ImageFiles, Reading, is_file, read_image, read_
 from llpp.datasets.pose import PoseDataset, PoseLabels, Skeleton, compute_joint_boxes
 from llpp.datasets.project.boxes import read_boxes
 from llpp.datasets.project.index import CONDITIONS, ProjectIndex, read_index
-from llpp.datasets.project.open_project import ProjectOptions, get_labelling_folder, open_project, read_pixel_format
+from llpp.datasets.project.open_project import (
+    WHOLE_IMAGE,
+    ProjectOptions,
+    get_labelling_folder,
+    open_project,
+    read_pixel_format,
+)
 from llpp.datasets.project.project_file import ProjectFile, read_project
 from llpp.datasets.project.skeleton_file import build_skeleton
 from llpp.errors import DataError, StateError
@@ -29,7 +35,6 @@ from llpp.journal.folder import LabellingFolder
 from llpp.journal.journal import read_journal
 from llpp.journal.snapshot import STATES, Snapshot, read_snapshot
 
-WHOLE_IMAGE = "image"  # of the setting boxes
 NEVER_ASKED = 255
 OK = CONDITIONS.index("ok")
 Box = tuple[float, float, float, float]  # x, y, width, height
@@ -71,7 +76,7 @@ class ProjectDataset(PoseDataset):
         root: the folder of images and films.
         labelling: the folder of labels; None: `labelling/NAME`, by the name of `root`.
         joints: see `skeleton_file.read_joints`.
-        boxes: image, or what `read_boxes` reads: a COCO file, or onnx:MODEL.
+        boxes: image (one person in each), a COCO file of boxes, or onnx:MODEL.
         group: what images must not be in two splits: auto, image, or see `groups.assign_groups`.
         segment: seconds of a film that belong together.
         frames: most frames that are cut from all films.
@@ -173,8 +178,8 @@ def _read_journal(folder: LabellingFolder) -> LabelTable:
     states = {}
     persons = {}
     for image, answer in folded.items():
-        if answer.kind not in STATES:
-            # A withdrawn answer: the image is as if it had never been asked for.
+        if answer.kind is None:
+            # All answers were withdrawn: the image is as if it had never been asked for.
             continue
         states[image] = STATES.index(answer.kind)
         if answer.kind == "labelled":

@@ -111,7 +111,7 @@ def choose_every(counts: Sequence[int], most: int, every: int | None) -> int:
                 f"dataset.every=null, or dataset.frames to {wanted:,} more than are cut already"
             )
         return every
-    chosen = max(1, math.ceil(sum(counts) / max(most, 1)))
+    chosen = min(max(1, math.ceil(sum(counts) / max(most, 1))), max(counts))
     # Every film's first frame is cut, so that more films give a few frames more than their sum does.
     while _count_candidates(counts, chosen) > most and chosen < max(counts):
         chosen += 1

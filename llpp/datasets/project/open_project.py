@@ -17,7 +17,6 @@ from numpy.typing import NDArray
 from llpp.datasets.groups import assign_groups
 from llpp.datasets.images import read_image
 from llpp.datasets.pixel_format import PixelFormat, choose_pixel_format
-from llpp.datasets.project.boxes import update_boxes
 from llpp.datasets.project.films import (
     CutFilm,
     choose_every,
@@ -47,6 +46,7 @@ from llpp.journal.folder import LabellingFolder
 
 log = logging.getLogger(__name__)
 AUTO = "auto"
+WHOLE_IMAGE = "image"  # of dataset.boxes
 MIN_FOLDERS = 10  # of images, from which on a folder is taken for what belongs together
 LOCK = "index.lock"
 APART = "too near in time to a frame of another split"
@@ -57,7 +57,7 @@ class ProjectOptions:
     """Settings of `dataset=project` that decide what a project is; see conf/dataset/project.yaml."""
 
     joints: str | Sequence[str] | None = None
-    boxes: str = "image"
+    boxes: str = WHOLE_IMAGE
     group: str = AUTO
     segment: float = 60.0
     frames: int = 5000
@@ -118,7 +118,7 @@ def open_project(
         rows = list_rows(index)
         films, places, film_remarks = _update_films(project, rows, content.films, root, folder, options)
         remarks += film_remarks
-        reader = Reader(root, folder, _get_pixel_format(project), options.accept_changed)
+        reader = Reader(root, folder, read_pixel_format(project.facts), options.accept_changed)
         images, image_remarks = update_images([row for row in rows if not row.film], content.images, reader)
         frames = update_frames([row for row in rows if row.film], films, places, reader)
         remarks += image_remarks
@@ -135,26 +135,32 @@ def open_project(
             salt, cut = choose_cut(project.name, groups)
             project = replace(project, salt=salt, test_cut=cut)
         updated = _build_index(project, all_rows, groups)
-        project, box_remarks = _update_boxes(project, updated, root, folder)
-        remarks += box_remarks
         if project != known:
             write_project(project, folder.project_file)
         write_index(updated, folder.index)
+        facts, box_remarks = _find_boxes(project, updated, reader)
+        remarks += box_remarks
+        if not facts.items() <= project.facts.items():
+            project = replace(project, facts={**project.facts, **facts})
+            write_project(project, folder.project_file)
     return project, updated, remarks
 
 
-def _update_boxes(
-    project: ProjectFile, index: ProjectIndex, root: Path, folder: LabellingFolder
-) -> tuple[ProjectFile, list[str]]:
-    """Find the persons in new images; return the project, which keeps what they were found with, and remarks."""
-    pixels = _get_pixel_format(project)
+def _find_boxes(project: ProjectFile, index: ProjectIndex, reader: Reader) -> tuple[dict[str, Any], list[str]]:
+    """Find the boxes of images that have none yet; return what project.json has to keep, and remarks."""
+    if project.boxes == WHOLE_IMAGE:
+        return {}, []
+    # Here: a project without boxes needs neither detector nor reader of boxes.
+    from llpp.datasets.project.boxes import update_boxes
 
-    def read_upright(row: int) -> NDArray[np.uint8]:
-        base = folder.path if index.is_own[row] else root
-        return read_image(base / index.files[row], pixels=pixels)
+    def read_pixels(row: int) -> NDArray[np.uint8]:
+        folder = reader.folder.path if index.is_own[row] else reader.root
+        return read_image(folder / index.files[row], pixels=reader.pixels)
 
-    facts, remarks = update_boxes(project.boxes, root, folder, index, read_upright)
-    return replace(project, facts={**project.facts, **facts}), remarks
+    facts: dict[str, Any]
+    remarks: list[str]
+    facts, remarks = update_boxes(project.boxes, reader.root, reader.folder, index, read_pixels)
+    return facts, remarks
 
 
 @contextmanager
@@ -236,10 +242,6 @@ def _make_difference_error(name: str, new: object, old: object, folder: Labellin
         f"dataset.{name}={new!r} differs from {old!r}, with which {folder.project_file} was made, and labels and "
         f"splits depend on it; {remedy}, or begin another project with dataset.labelling=…"
     )
-
-
-def _get_pixel_format(project: ProjectFile) -> PixelFormat:
-    return read_pixel_format(project.facts)
 
 
 def read_pixel_format(facts: Mapping[str, Any]) -> PixelFormat:

@@ -8,6 +8,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from llpp.datasets.project.index import THUMBNAIL
+
 Rows = NDArray[np.int64]
 
 
@@ -32,7 +34,7 @@ def choose_diverse(
         first: (F,) rows that are chosen already, and not in the result; with none, the first one is that nearest to
             the mean of all.
     """
-    points = thumbnails.reshape(len(thumbnails), -1).astype(np.float32)
+    points = thumbnails.reshape(len(thumbnails), THUMBNAIL * THUMBNAIL).astype(np.float32)
     names = np.asarray(list(films), dtype=np.str_)
     distance = np.full(len(points), np.inf, dtype=np.float32)
     is_free = np.ones(len(points), dtype=np.bool_)
