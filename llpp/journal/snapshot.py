@@ -79,6 +79,20 @@ def read_snapshot(path: Path) -> Snapshot:
     )
 
 
+def list_labels(snapshot: Snapshot) -> dict[str, tuple[bytes, bytes]]:
+    """The labels in a snapshot by the id of their person, in a form that can be compared."""
+    labels = {}
+    for row in np.flatnonzero((snapshot.visible > 0).any(axis=1)).tolist():
+        labels[snapshot.ids[row]] = (snapshot.points[row].tobytes(), snapshot.visible[row].tobytes())
+    return labels
+
+
+def count_changed_labels(before: Snapshot, now: Snapshot) -> int:
+    """How many persons have other labels than before, or none any more; new ones do not count."""
+    new_labels = list_labels(now)
+    return sum(new_labels.get(person) != label for person, label in list_labels(before).items())
+
+
 def _make_schema(count: int) -> pa.Schema:
     """The columns of a project with so many joints."""
     return pa.schema(
