@@ -30,9 +30,10 @@ from llpp.labelling.rejected import RejectedRow, write_rejected
 from llpp.labelling.suggestions import is_unchanged, read_all_suggested
 from llpp.labelling.times import find_slowest, format_time, limit_seconds, parse_time
 from llpp.labelling.unpacking import LabelFile, is_archive, is_unfinished, unpack_archive
-from llpp.oracles.tool import Entry, FileContent, LabellingTool, ReadOptions, Size
+from llpp.oracles.tool import Entry, LabellingTool, ReadOptions, Size
 
 log = logging.getLogger(__name__)
+ANSWERS = ("labelled", "empty", "skipped")
 START = 1 << 16  # bytes by which a file is recognised
 Boxes = Mapping[str, Sequence[NamedBox]]
 
@@ -104,7 +105,6 @@ class _ReadFile:
     digest: str
     time: str  # when it was changed last
     has_own_date: bool  # whether the times of its entries are only its own
-    content: FileContent
 
 
 @dataclass
@@ -193,19 +193,30 @@ class _Import:
 
     def _read_path(self, path: Path) -> None:
         """Read a file, or the files in an archive."""
-        with self._rejecting_file(path.name):
+        name = self._name_file(path)
+        with self._rejecting_file(name):
             if not is_archive(read_start(path, START)):
-                self._read_file(LabelFile(path, path.name), self._find_tool(path))
+                self._read_file(LabelFile(path, name), self._find_tool(path))
                 return
-            with unpack_archive(path, self.folder.unpacked) as members:
+            with unpack_archive(path, name, self.folder.unpacked) as members:
                 fitting = [(member, self._find_fitting(member.path)) for member in members]
                 # An export may have other files, too; that none is of use has to be said.
                 if not any(tools for _, tools in fitting):
-                    raise DataError(f"{path.name} has no file that a labelling tool saves: {self._list_titles()}")
+                    raise DataError(f"{name} has no file that a labelling tool saves: {self._list_titles()}")
                 for member, tools in fitting:
                     if tools:
                         with self._rejecting_file(member.name):
                             self._read_file(member, self._choose_tool(tools))
+
+    def _name_file(self, path: Path) -> str:
+        """Name a file by its path below the inbox, the labelling folder or the project's root; else by all of it.
+
+        Some tools give equal names to files in different folders, and a file withdraws only answers of its own.
+        """
+        for folder in (self.folder.inbox, self.folder.path, Path(self.project.file.root)):
+            if path.is_relative_to(folder):
+                return path.relative_to(folder).as_posix()
+        return path.as_posix()
 
     @contextmanager
     def _rejecting_file(self, name: str) -> Iterator[None]:
@@ -246,8 +257,7 @@ class _Import:
             if tool.name == self.project.file.tool:
                 return tool
         titles = " and ".join(tool.title for tool in tools)
-        raise DataError(f"{titles} may both have saved this file, so it is not clear how to read it; export it again "
-                        "in another format")  # fmt: skip
+        raise DataError(f"{titles} may both have saved it, so it is not clear how to read it; export another format")
 
     def _list_titles(self) -> str:
         return ", ".join(sorted(tool.title for tool in self.tools))
@@ -263,7 +273,7 @@ class _Import:
             log.debug("%s: %s cannot be read", file.name, tool.name, exc_info=True)
             raise DataError(f"cannot be read as a file of {tool.title}: {type(error).__name__}: {error}") from error
         time = format_time(datetime.fromtimestamp(file.path.stat().st_mtime, UTC))
-        read = _ReadFile(file.name, tool.name, compute_sha256(file.path), time, tool.dates_files, content)
+        read = _ReadFile(file.name, tool.name, compute_sha256(file.path), time, tool.dates_files)
         self.remarks += [f"{file.name}: {remark}" for remark in content.remarks]
         unused = self.counts.unused
         for rejection in content.rejections:
@@ -280,6 +290,10 @@ class _Import:
                 self._read_entry(read, entry, slowest, notes)
             except EntryError as error:
                 self._reject(file.name, _name_entry(entry), str(error), error.nearest)
+            except (TypeError, ValueError, ArithmeticError) as error:
+                # Values of another type than a reader promises, perhaps a plug-in's.
+                reason = f"has unusable values ({type(error).__name__}: {error}); correct it in {tool.title}"
+                self._reject(file.name, _name_entry(entry), reason)
         self._note_joints(file.name, notes)
         if self.counts.unused == unused:
             self.read_files[(file.name, tool.name)] = read
@@ -301,6 +315,8 @@ class _Import:
 
     def _read_entry(self, file: _ReadFile, entry: Entry, slowest: float, notes: _Notes) -> None:
         """Add what an entry says to the news, unless it is known."""
+        if entry.status not in ANSWERS:
+            raise EntryError(f"its status is {entry.status!r}; expected {', '.join(ANSWERS)} or open")
         image, row = self._find_image(entry)
         self.answered.add((image, entry.annotator, file.tool))
         persons: Sequence[PersonLabel] = ()

@@ -60,7 +60,7 @@ class PlainLabels(LabellingTool):
 def labelled(name, *, joints=None, **fields):
     """An entry about the image `name` with one person."""
     joints = joints or {"nose": (10, 20, 2)}
-    return {"names": [name], "status": "labelled", "persons": [{"joints": joints}], **fields}
+    return {"names": [name], "persons": [{"joints": joints}], "status": "labelled"} | fields
 
 
 def make_index(conditions, sizes=None, frames=None):

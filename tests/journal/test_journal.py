@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from llpp.errors import StateError
+from llpp.errors import DataError, StateError
 from llpp.journal.answers import Answer, PersonLabel
 from llpp.journal.journal import append_answers, compute_key, find_known_keys, read_journal
 
@@ -112,6 +112,15 @@ def test_a_line_that_contradicts_itself_is_damaged(change, tmp_path):
     path.write_text(json.dumps(line) + "\n")
     with pytest.raises(StateError, match="line 1 of "):
         read_journal(path)
+
+
+@pytest.mark.parametrize("change", [{"kind": "open"}, {"persons": ()}, {"annotator": 7}, {"origin": "guessed"}])
+def test_what_could_not_be_read_again_is_not_written(change, tmp_path):
+    path = tmp_path / "labels.jsonl"
+    append_answers(path, [SKIPPED])
+    with pytest.raises(DataError, match="cannot be kept"):
+        append_answers(path, [SKIPPED, replace(ANSWER, **change)])
+    assert read_journal(path) == [SKIPPED]
 
 
 def test_what_is_no_regular_file_is_refused(tmp_path):

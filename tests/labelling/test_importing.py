@@ -473,6 +473,35 @@ def test_a_readers_own_fault_rejects_the_file_only(mice):
     assert mice.list_kinds() == {"a.jpg": "labelled"}
 
 
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"status": "done"},
+        {"joints": {"nose": ("left", 20, 2)}},
+        {"joints": {"nose": (10**400, 20, 2)}},
+        {"joints": {"nose": (10, 20)}},
+        {"size": ("wide", "high")},
+    ],
+)
+def test_values_that_no_reader_should_give_reject_the_entry_only(fields, mice):
+    status = fields.get("status", "labelled")
+    mice.put(labelled("a.jpg", **{**fields, "status": status}), labelled("b.jpg"))
+    (row,) = mice.read().rejected
+    assert row.entry == "a.jpg" and mice.list_kinds() == {"b.jpg": "labelled"}
+
+
+def test_a_file_withdraws_only_answers_of_its_own_folder(mice):
+    """DeepLabCut gives one name to the files of all films."""
+    for film, image in (("film1", "a.jpg"), ("film2", "b.jpg")):
+        mice.put(labelled(image), name=f"{film}/CollectedData.json")
+    first, second = sorted(mice.folder.inbox.glob("*/*"))
+    assert [answer.file for answer in mice.read(first, second).news] == [
+        "film1/CollectedData.json",
+        "film2/CollectedData.json",
+    ]
+    assert mice.read(second, retract=True).news == ()
+
+
 class Impostor(PlainLabels):
     name = "impostor"
     title = "Impostor"
@@ -484,8 +513,7 @@ def test_a_file_that_two_tools_may_have_saved_is_the_projects_own_tools(mice):
     assert [answer.tool for answer in mice.read().news] == ["plain"]
     mice.project = make_project(tool="coco")
     assert reasons(mice.read()) == [
-        "Impostor and Plain Labels may both have saved this file, so it is not clear how to read it; export it again "
-        "in another format"
+        "Impostor and Plain Labels may both have saved it, so it is not clear how to read it; export another format"
     ]
 
 

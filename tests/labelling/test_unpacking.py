@@ -19,7 +19,7 @@ def pack(path, members, compression=zipfile.ZIP_DEFLATED):
 
 
 def unpack(path, folder):
-    with unpack_archive(path, folder / "unpacked") as files:
+    with unpack_archive(path, path.name, folder / "unpacked") as files:
         found = {file.name: file.path.read_bytes() for file in files}
         for file in files:
             assert file.path.resolve().is_relative_to((folder / "unpacked").resolve())
@@ -39,7 +39,7 @@ def test_label_files_are_unpacked_and_pictures_and_hidden_files_are_not(tmp_path
     }
     path = pack(tmp_path / "job.zip", members)
     assert unpack(path, tmp_path) == {"job.zip/labels/A.TXT": b"0 0.6", "job.zip/labels/b.txt": b"0 0.5"}
-    with unpack_archive(path, tmp_path / "unpacked") as files:
+    with unpack_archive(path, path.name, tmp_path / "unpacked") as files:
         assert (files[0].path.parents[1] / "data.yaml").read_bytes() == b"nc: 1"
 
 
@@ -63,7 +63,7 @@ def test_links_are_not_unpacked(tmp_path):
 
 
 def refuse(path, folder):
-    with pytest.raises(DataError) as caught, unpack_archive(path, folder / "unpacked"):
+    with pytest.raises(DataError) as caught, unpack_archive(path, path.name, folder / "unpacked"):
         pass
     assert not (folder / "unpacked").exists()
     return str(caught.value)
