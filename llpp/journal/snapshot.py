@@ -14,10 +14,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from llpp.checked_tables import read_table, write_table
 from llpp.errors import StateError
 from llpp.files import replace_file
 from llpp.ids import TEXT, Ids
+from llpp.run_dir.checked_tables import read_table, write_table
 
 # labelled, empty, skipped: as answered. open: asked for, not answered yet. missing: its file is gone or has changed.
 STATES = ("labelled", "empty", "skipped", "open", "missing")

@@ -9,7 +9,6 @@ Batch n, in the project's folder round_n, is what round n of the run is trained 
 """
 
 import logging
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -377,8 +376,7 @@ def _list_words_to_train_now(labelling: Labelling, labels: _Labels, counts: Batc
         return []
     words = []
     if counts.share < labelling.settings.enough:
-        # Down to a tenth, so that the share that is named is reached.
-        words.append(f"label.enough={math.floor(counts.share * 10 + 1e-9) / 10:g}")
+        words.append(f"label.enough={counts.reached:g}")
     if number == 0 and train < labelling.settings.least:
         words.append(f"label.least={train}")
     return words

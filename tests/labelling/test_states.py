@@ -86,28 +86,25 @@ def test_a_retracted_image_is_open_if_it_was_asked_for_and_else_back_in_the_pool
     assert find(mice).state == {"a.jpg": "open"}
 
 
-def test_the_waiting_line_counts_what_was_answered_and_names_a_setting_that_suffices():
+def test_a_batch_is_described_by_what_was_answered():
     counts = BatchCounts(1, labelled=31, empty=2, skipped=4, open=13, missing=0, released=0)
-    assert counts.describe_waiting() == (
-        "awaiting labels: round 1, 37 of 50 answered (31 labelled, 4 skipped, 2 empty), 13 open; train now with "
-        "label.enough=0.7, or label the rest"
-    )
+    assert counts.describe() == "round 1, 37 of 50 answered (31 labelled, 4 skipped, 2 empty), 13 open"
 
 
 def test_missing_images_are_not_waited_for():
     counts = BatchCounts(0, labelled=1, empty=0, skipped=0, open=1, missing=3, released=5)
-    assert "1 of 2 answered" in counts.describe_waiting() and "1 open, 3 missing" in counts.describe_waiting()
+    assert "1 of 2 answered" in counts.describe() and "1 open, 3 missing" in counts.describe()
     assert counts.share == 0.5
     assert BatchCounts(0, 0, 0, 0, 0, missing=3, released=0).share == 1.0
 
 
 @pytest.mark.parametrize(
-    ("answered", "asked", "enough"), [(0, 50, "0"), (4, 50, "0"), (3, 10, "0.3"), (7, 10, "0.7"), (49, 50, "0.9")]
+    ("answered", "asked", "enough"), [(0, 50, 0.0), (4, 50, 0.0), (3, 10, 0.3), (7, 10, 0.7), (49, 50, 0.9)]
 )
-def test_the_setting_that_is_named_is_reached(answered, asked, enough):
+def test_the_share_that_is_named_is_reached(answered, asked, enough):
     counts = BatchCounts(0, answered, 0, 0, asked - answered, 0, 0)
-    assert f"label.enough={enough}," in counts.describe_waiting()
-    assert counts.share >= float(enough)
+    assert counts.reached == enough
+    assert counts.share >= enough
 
 
 def test_released_images_are_in_the_pool_until_they_are_asked_for_again(mice):
@@ -203,7 +200,7 @@ def test_a_batch_of_an_image_that_was_answered_before_counts_as_answered(mice):
     mice.read()
     rows = [AskedRow("a.jpg", "1.jpg", "train", 1, False, None, "")]
     states = find_states(mice.fold(), {0: rows}, mice.index, {})
-    assert states.batches[0].describe_waiting().startswith("awaiting labels: round 0, 1 of 1 answered (1 labelled, ")
+    assert states.batches[0].describe().startswith("round 0, 1 of 1 answered (1 labelled, ")
 
 
 def test_the_time_that_labelling_took_is_said_as_far_as_it_is_known(mice):

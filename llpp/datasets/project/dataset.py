@@ -15,7 +15,8 @@ from llpp.datasets.base import Records
 from llpp.datasets.flip_pairs import AUTO, FlipPairs
 from llpp.datasets.groups import suggest_groups
 from llpp.datasets.images import ImageFiles, Reading, is_file, read_image, read_reduced
-from llpp.datasets.pose import PoseDataset, PoseLabels, Skeleton, compute_joint_boxes
+from llpp.datasets.pose import PoseLabels, Skeleton, compute_joint_boxes
+from llpp.datasets.project.asked_dataset import NEVER_ASKED, AskedDataset
 from llpp.datasets.project.boxes import read_boxes
 from llpp.datasets.project.index import CONDITIONS, ProjectIndex, read_index
 from llpp.datasets.project.open_project import (
@@ -35,7 +36,6 @@ from llpp.journal.folder import LabellingFolder
 from llpp.journal.journal import read_journal
 from llpp.journal.snapshot import STATES, Snapshot, read_snapshot
 
-NEVER_ASKED = 255
 OK = CONDITIONS.index("ok")
 Box = tuple[float, float, float, float]  # x, y, width, height
 LEFT_OUT = {
@@ -65,7 +65,7 @@ class Person:
     state: int
 
 
-class ProjectDataset(PoseDataset):
+class ProjectDataset(AskedDataset):
     """Images of a project; those of its test groups are for testing, once they are labelled.
 
     Without `snapshot`, the project is opened (see `open_project`), and the records are what is labelled by now.
@@ -110,7 +110,6 @@ class ProjectDataset(PoseDataset):
         self.root = Path(root).resolve()
         self.folder = get_labelling_folder(root, labelling)
         remarks: list[str] = []
-        self.budget: int | None = None  # images to ask for next, of the snapshot
         if snapshot is None:
             options = ProjectOptions(joints, boxes, group, segment, frames, every, white, background)
             self.project, self.project_index, remarks = open_project(self.root, self.folder, options)
