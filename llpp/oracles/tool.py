@@ -116,8 +116,8 @@ class LabellingTool(ABC):
     copies_images: bool = True  # whether a batch needs its images in a folder `images` next to its files
     # What counts as answered, in sentences for those who label.
     answered: str = (
-        "An image is answered once a person has placed or moved a joint in it, or has said in the tool that nobody is "
-        "there or that it cannot be labelled. A suggestion that nobody has changed stays open; with "
+        "An image is answered once a person has placed or moved a joint in it, or has said in the tool that nobody "
+        "is there or that it cannot be labelled. A suggestion that nobody has changed stays open; with "
         "label.accept=unchanged it counts as a label."
     )
 
