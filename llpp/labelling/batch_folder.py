@@ -95,7 +95,8 @@ def write_batch(batch: LabelBatch, tool: LabellingTool, folder: LabellingFolder,
     receivers = _name_receivers(parts)
     replace_text(page, render_page(shown, instructions, blind, receivers, options.notes))
     _write_asked(batch, shown, target)
-    return [*files, readme, page]
+    # Annotators may share a file, such as the names of the joints.
+    return [*dict.fromkeys(files), readme, page]
 
 
 def name_copies(images: Sequence[tuple[str, str]], taken: Iterable[str]) -> list[str]:

@@ -118,8 +118,8 @@ class LabellingTool(ABC):
     wants_lossless: bool = False  # whether frames of films are cut into PNGs
     # What counts as answered, in sentences for those who label.
     answered: str = (
-        "An image is answered once a person has placed or moved a joint in it, or has said in the tool that nobody is "
-        "there or that it cannot be labelled. A suggestion that nobody has changed stays open; with "
+        "An image is answered once a person has placed or moved a joint in it, or has said in the tool that nobody "
+        "is there or that it cannot be labelled. A suggestion that nobody has changed stays open; with "
         "label.accept=unchanged it counts as a label."
     )
 
