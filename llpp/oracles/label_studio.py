@@ -84,10 +84,10 @@ class LabelStudioTool(LabellingTool):
             f"Labeling Interface, Code, save a source storage of type Local files with the path {project} under "
             "Settings, Cloud Storage (save it, do not sync it: that would add each image again) and import "
             f"{tasks.name}; both files are in {tasks.parent}.",
-            "Turn on Settings, Annotation, 'Use predictions to prelabel tasks', which shows predictions to annotators, "
-            "and press Label All Tasks; then drag or draw the joints of each image, choose 'occluded' for a joint that "
-            "is covered but whose place is known, leave out what cannot be seen, and press Submit, also if nobody is "
-            "there, or Skip.",
+            "Turn on Settings, Annotation, 'Use predictions to prelabel tasks', which shows predictions to "
+            "annotators, and press Label All Tasks; then drag or draw the joints of each image, choose 'occluded' "
+            "for a joint that is covered but whose place is known, leave out what cannot be seen, and press Submit, "
+            "also if nobody is there, or Skip.",
             f"Export the project as JSON (not JSON-MIN, COCO or YOLO, which leave things out), put the file into "
             f"{project / 'inbox'} and type the same command again; the project may be half done.",
         ]

@@ -99,7 +99,9 @@ def _draw(size, joints):
         point = {"type": "keypointlabels", "from_name": "joint", "value": {**value, "keypointlabels": [name]}}
         result.append(region | point)
         if visible == 1:
-            result.append(region | {"type": "choices", "from_name": "seen", "value": {**value, "choices": ["occluded"]}})
+            result.append(
+                region | {"type": "choices", "from_name": "seen", "value": {**value, "choices": ["occluded"]}}
+            )
     return result
 
 
