@@ -5,6 +5,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+
 from llpp.datasets.pose import Skeleton
 from llpp.journal.answers import PersonLabel
 from llpp.oracles.tool import AskedImage, LabelBatch, ReadOptions
