@@ -7,7 +7,8 @@ import cv2
 import h5py
 import numpy as np
 import pytest
-from helpers.label_batches import NOSE_AND_EAR, OPTIONS, SAMPLES, list_points, make_batch, needs_samples
+from helpers.small_batches import NOSE_AND_EAR, OPTIONS, SAMPLES, list_points, make_batch, needs_samples
+
 from llpp.datasets.images import read_image
 from llpp.errors import ConfigError, DataError
 from llpp.oracles.deeplabcut import DeepLabCutTool
@@ -210,7 +211,7 @@ def test_a_folder_that_is_a_link_out_of_the_project_is_refused(tmp_path):
     batch = make_batch(tmp_path / "mice")
     (tmp_path / "other").mkdir()
     (tmp_path / "mice/labeled-data").symlink_to(tmp_path / "other")
-    with pytest.raises(ConfigError, match="leads out of .* by a link"):
+    with pytest.raises(ConfigError, match=r"leads out of .* by a link"):
         TOOL.write(batch, tmp_path / "batch", WriteOptions())
     assert not list((tmp_path / "other").rglob("*.png"))
 
@@ -232,18 +233,22 @@ def test_our_own_suggestions_are_no_answer(tmp_path):
 
 
 def test_a_bad_cell_rejects_its_row_only(tmp_path):
-    rows = "labeled-data/film/img0.png,1,2,abc,4\nlabeled-data/film/img1.png,1,2,,\nlabeled-data/film/img2.png,1,,3,4\n"
+    rows = (
+        "labeled-data/film/img0.png,1,2,abc,4\nlabeled-data/film/img1.png,1,2,,\nlabeled-data/film/img2.png,1,,3,4\n"
+    )
     labels = read(write_csv(tmp_path, HEADERS + rows))
     assert [entry.names[0] for entry in labels.entries] == ["labeled-data/film/img1.png"]
     reasons = [rejection.reason for rejection in labels.rejections]
     assert reasons == [
-        "x of ear is 'abc'; expected a number, or nothing",
-        "nose has one coordinate, expected two or none",
+        "x of 'ear' is 'abc'; expected a number, or nothing",
+        "'nose' has one coordinate, expected two or none",
     ]
 
 
 def test_a_row_that_may_be_cut_off_within_a_number_is_rejected(tmp_path):
-    labels = read(write_csv(tmp_path, HEADERS + "labeled-data/film/img0.png,1,2,3,4\nlabeled-data/film/img1.png,1,2,3,4"))
+    labels = read(
+        write_csv(tmp_path, HEADERS + "labeled-data/film/img0.png,1,2,3,4\nlabeled-data/film/img1.png,1,2,3,4")
+    )
     assert [entry.names[0] for entry in labels.entries] == ["labeled-data/film/img0.png"]
     assert "ends within this line" in labels.rejections[0].reason
 
@@ -268,7 +273,7 @@ def test_a_file_that_is_no_table_of_joints_is_refused_with_a_reason(tmp_path, te
 def test_the_older_layout_without_its_csv_is_refused(tmp_path):
     path = tmp_path / "CollectedData_Pranav.h5"
     shutil.copy(OPENFIELD.with_suffix(".h5"), path)
-    with pytest.raises(DataError, match="pickles.*CollectedData_Pranav.csv is not there"):
+    with pytest.raises(DataError, match=r"pickles.*CollectedData_Pranav.csv is not there"):
         read(path)
 
 
@@ -283,7 +288,9 @@ def replace_by_virtual_array(file):
 
 
 def replace_by_huge_array(file):
-    file.create_dataset(f"{KEY}/block0_values", (1 << 17, 1 << 17), "f8", chunks=(1 << 10, 1 << 10), compression="gzip")
+    file.create_dataset(
+        f"{KEY}/block0_values", (1 << 17, 1 << 17), "f8", chunks=(1 << 10, 1 << 10), compression="gzip"
+    )
 
 
 @pytest.mark.parametrize("spoil", [replace_by_link, replace_by_virtual_array, replace_by_huge_array])
@@ -294,7 +301,7 @@ def test_arrays_in_other_files_and_huge_ones_are_not_read(tmp_path, spoil):
     with h5py.File(suggestions, "r+") as file:
         del file[f"{KEY}/block0_values"]
         spoil(file)
-    with pytest.raises(DataError, match="no array|another file|more than the limit"):
+    with pytest.raises(DataError, match=r"no array|another file|more than the limit"):
         read_isolated(read_frame, suggestions)
 
 
