@@ -228,6 +228,17 @@ def test_a_project_without_labels_says_what_to_do(tmp_path):
     assert len(load(root, unlabelled=True).records.ids) == 16
 
 
+def test_a_mistyped_file_of_boxes_is_no_decision_of_the_project(tmp_path):
+    pytest.importorskip("llpp.datasets.project.boxes")
+    root = tmp_path / "mice"
+    make_images(root, 3)
+    with pytest.raises(DataError, match=r"gone\.json"):
+        open_folder(root, boxes="gone.json")
+    assert not labelling_folder(root).project_file.exists()
+    project, _, _ = open_folder(root)
+    assert project.boxes == "image"
+
+
 def test_boxes_of_a_file_make_a_record_each(tmp_path):
     pytest.importorskip("llpp.datasets.project.boxes")
     root = tmp_path / "mice"

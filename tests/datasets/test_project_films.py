@@ -121,6 +121,25 @@ def test_a_renamed_film_keeps_its_ids_and_that_is_said_once(tmp_path):
     assert [film.id for film in read_project(labelling_folder(root).project_file).films] == ["clip.mp4"]
 
 
+def test_a_new_film_in_the_place_of_a_renamed_one_gets_an_id_of_its_own(tmp_path):
+    root = tmp_path / "mice"
+    make_images(root, 3)
+    film = write_film(root / "clip.mp4", [scene(n) for n in range(8)])
+    _, before, _ = open_folder(root)
+    film.rename(root / "monday.mp4")
+    write_film(root / "clip.mp4", [scene(n + 50) for n in range(9)])
+    for _ in range(2):
+        project, index, _ = open_folder(root)
+        digests = dict(zip(index.ids, index.digest.tolist(), strict=True))
+        assert dict(zip(before.ids, before.digest.tolist(), strict=True)).items() <= digests.items()
+        assert set(zip(index.film, index.found, strict=True)) >= {
+            ("clip.mp4", "monday.mp4"),
+            ("clip~2.mp4", "clip.mp4"),
+        }
+        assert [film.id for film in project.films] == ["clip.mp4", "clip~2.mp4"]
+    assert "clip~2.mp4#000008" in set(index.ids) and set(conditions(index).values()) == {"ok"}
+
+
 def test_frames_stay_when_their_film_is_gone_or_replaced(tmp_path):
     root = tmp_path / "mice"
     make_images(root, 3)

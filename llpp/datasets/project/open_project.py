@@ -27,7 +27,14 @@ from llpp.datasets.project.films import (
     read_facts,
 )
 from llpp.datasets.project.folder_content import FILM_ENDINGS, IMAGE_ENDINGS, FolderContent, FoundFile, list_folder
-from llpp.datasets.project.image_rows import ImageRow, Reader, list_rows, update_frames, update_images
+from llpp.datasets.project.image_rows import (
+    ImageRow,
+    Reader,
+    choose_id,
+    list_rows,
+    update_frames,
+    update_images,
+)
 from llpp.datasets.project.index import CONDITIONS, ProjectIndex, read_index, write_index
 from llpp.datasets.project.project_file import Film, ProjectFile, read_project, write_project
 from llpp.datasets.project.project_splits import (
@@ -135,14 +142,13 @@ def open_project(
             salt, cut = choose_cut(project.name, groups)
             project = replace(project, salt=salt, test_cut=cut)
         updated = _build_index(project, all_rows, groups)
+        # Before a new project is written: a mistyped name of a file would otherwise be one of its decisions.
+        facts, box_remarks = _find_boxes(project, updated, reader)
+        remarks += box_remarks
+        project = replace(project, facts={**project.facts, **facts})
         if project != known:
             write_project(project, folder.project_file)
         write_index(updated, folder.index)
-        facts, box_remarks = _find_boxes(project, updated, reader)
-        remarks += box_remarks
-        if not facts.items() <= project.facts.items():
-            project = replace(project, facts={**project.facts, **facts})
-            write_project(project, folder.project_file)
     return project, updated, remarks
 
 
@@ -307,14 +313,17 @@ def _update_films(
         )
         return films, places, remarks
     every = choose_every(list(counts.values()), left, options.every)
+    ids = {film.id for film in project.films}
     for name, size in sizes.items():
+        film_id = choose_id(name, ids)
         try:
-            cut = cut_film(root / name, name, size, every, folder.frames, options.lossless)
+            cut = cut_film(root / name, film_id, size, every, folder.frames, options.lossless)
         except DataError as error:
             remarks.append(str(error))
             continue
+        ids.add(film_id)
         films.append(cut)
-        places[name] = name
+        places[film_id] = name
         remarks += _describe_new_film(cut)
     return films, places, remarks
 
