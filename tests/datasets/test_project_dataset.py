@@ -116,8 +116,8 @@ def test_images_that_are_not_as_they_were_are_no_records_and_are_counted(tmp_pat
     data = load(root, save_snapshot(tmp_path / "labels.parquet", persons))
     assert set(data.records.images) == set(train[4:])
     said = "\n".join(data.records.notes)
-    assert f"1 images whose file is missing are left out, {train[0]} among them" in said
-    assert "1 images whose file has changed" in said and "1 images that cannot be read" in said
+    assert f"1 image whose file is missing is left out, for example {train[0]}" in said
+    assert "1 image whose file has changed" in said and "1 image that cannot be read" in said
 
 
 def test_more_persons_than_boxes_are_records_of_their_own(tmp_path):

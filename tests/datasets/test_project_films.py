@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import struct
 import subprocess
 import sys
 import time
@@ -23,7 +24,7 @@ from helpers.project_folders import (
     write_film,
 )
 
-from llpp.datasets.project.films import choose_every, has_variable_rate
+from llpp.datasets.project.films import choose_every, count_frames, has_variable_rate
 from llpp.datasets.project.project_file import read_project
 from llpp.errors import ConfigError
 
@@ -221,6 +222,17 @@ def test_each_how_many_frames_follows_from_the_limit():
     assert choose_every([100], 100, 5) == 5
     with pytest.raises(ConfigError, match=r"dataset\.every=2 .* 51 .*dataset\.frames"):
         choose_every([100, 1], 50, 2)
+
+
+def test_an_impossible_number_of_frames_is_not_believed(tmp_path):
+    film = write_film(tmp_path / "clip.avi", [scene(n) for n in range(8)], codec="MJPG")
+    data = bytearray(film.read_bytes())
+    for header, offset in ((b"avih", 8 + 16), (b"strh", 8 + 32)):
+        place = data.index(header) + offset
+        assert struct.unpack_from("<I", data, place) == (8,)
+        struct.pack_into("<I", data, place, 10**9)
+    film.write_bytes(bytes(data))
+    assert count_frames(film) == 8
 
 
 def test_rates_are_constant_up_to_rounding():

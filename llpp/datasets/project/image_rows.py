@@ -1,7 +1,6 @@
 """Bring what is known about a project's images up to date with the files as they are now."""
 
 import logging
-import os
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
@@ -65,7 +64,7 @@ class Reader:
         if len(paths) >= MANY:
             log.info("reading %s images", f"{len(paths):,}")
         with ThreadPoolExecutor() as pool:
-            return list(pool.map(lambda path: read_content(path, self.pixels), paths, chunksize=1))
+            return list(pool.map(lambda path: read_content(path, self.pixels), paths))
 
     def locate(self, row: ImageRow) -> Path:
         """The file of an image's pixels."""
@@ -314,7 +313,7 @@ def _update_own_files(rows: Iterable[ImageRow], reader: Reader) -> list[ImageRow
     to_read: list[tuple[ImageRow, FoundFile]] = []
     for row in rows:
         try:
-            status = os.stat(reader.locate(row))  # noqa: PTH116
+            status = reader.locate(row).stat()
         except OSError:
             result.append(replace(row, condition="missing", problem=f"{reader.locate(row)} is missing"))
             continue
