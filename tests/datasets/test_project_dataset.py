@@ -116,8 +116,8 @@ def test_images_that_are_not_as_they_were_are_no_records_and_are_counted(tmp_pat
     data = load(root, save_snapshot(tmp_path / "labels.parquet", persons))
     assert set(data.records.images) == set(train[4:])
     said = "\n".join(data.records.notes)
-    assert f"1 images whose file is missing are left out, {train[0]} among them" in said
-    assert "1 images whose file has changed" in said and "1 images that cannot be read" in said
+    assert f"1 image whose file is missing is left out, for example {train[0]}" in said
+    assert "1 image whose file has changed" in said and "1 image that cannot be read" in said
 
 
 def test_more_persons_than_boxes_are_records_of_their_own(tmp_path):
@@ -226,6 +226,17 @@ def test_a_project_without_labels_says_what_to_do(tmp_path):
     with pytest.raises(DataError, match=r"llpp label.*dataset\.unlabelled=true"):
         load(root)
     assert len(load(root, unlabelled=True).records.ids) == 16
+
+
+def test_a_mistyped_file_of_boxes_is_no_decision_of_the_project(tmp_path):
+    pytest.importorskip("llpp.datasets.project.boxes")
+    root = tmp_path / "mice"
+    make_images(root, 3)
+    with pytest.raises(DataError, match=r"gone\.json"):
+        open_folder(root, boxes="gone.json")
+    assert not labelling_folder(root).project_file.exists()
+    project, _, _ = open_folder(root)
+    assert project.boxes == "image"
 
 
 def test_boxes_of_a_file_make_a_record_each(tmp_path):

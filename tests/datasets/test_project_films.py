@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import struct
 import subprocess
 import sys
 import time
@@ -23,7 +24,7 @@ from helpers.project_folders import (
     write_film,
 )
 
-from llpp.datasets.project.films import choose_every, has_variable_rate
+from llpp.datasets.project.films import choose_every, count_frames, has_variable_rate
 from llpp.datasets.project.project_file import read_project
 from llpp.errors import ConfigError
 
@@ -121,6 +122,25 @@ def test_a_renamed_film_keeps_its_ids_and_that_is_said_once(tmp_path):
     assert [film.id for film in read_project(labelling_folder(root).project_file).films] == ["clip.mp4"]
 
 
+def test_a_new_film_in_the_place_of_a_renamed_one_gets_an_id_of_its_own(tmp_path):
+    root = tmp_path / "mice"
+    make_images(root, 3)
+    film = write_film(root / "clip.mp4", [scene(n) for n in range(8)])
+    _, before, _ = open_folder(root)
+    film.rename(root / "monday.mp4")
+    write_film(root / "clip.mp4", [scene(n + 50) for n in range(9)])
+    for _ in range(2):
+        project, index, _ = open_folder(root)
+        digests = dict(zip(index.ids, index.digest.tolist(), strict=True))
+        assert dict(zip(before.ids, before.digest.tolist(), strict=True)).items() <= digests.items()
+        assert set(zip(index.film, index.found, strict=True)) >= {
+            ("clip.mp4", "monday.mp4"),
+            ("clip~2.mp4", "clip.mp4"),
+        }
+        assert [film.id for film in project.films] == ["clip.mp4", "clip~2.mp4"]
+    assert "clip~2.mp4#000008" in set(index.ids) and set(conditions(index).values()) == {"ok"}
+
+
 def test_frames_stay_when_their_film_is_gone_or_replaced(tmp_path):
     root = tmp_path / "mice"
     make_images(root, 3)
@@ -202,6 +222,17 @@ def test_each_how_many_frames_follows_from_the_limit():
     assert choose_every([100], 100, 5) == 5
     with pytest.raises(ConfigError, match=r"dataset\.every=2 .* 51 .*dataset\.frames"):
         choose_every([100, 1], 50, 2)
+
+
+def test_an_impossible_number_of_frames_is_not_believed(tmp_path):
+    film = write_film(tmp_path / "clip.avi", [scene(n) for n in range(8)], codec="MJPG")
+    data = bytearray(film.read_bytes())
+    for header, offset in ((b"avih", 8 + 16), (b"strh", 8 + 32)):
+        place = data.index(header) + offset
+        assert struct.unpack_from("<I", data, place) == (8,)
+        struct.pack_into("<I", data, place, 10**9)
+    film.write_bytes(bytes(data))
+    assert count_frames(film) == 8
 
 
 def test_rates_are_constant_up_to_rounding():

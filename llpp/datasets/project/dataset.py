@@ -18,7 +18,7 @@ from llpp.datasets.images import ImageFiles, Reading, is_file, read_image, read_
 from llpp.datasets.pose import PoseLabels, Skeleton, compute_joint_boxes
 from llpp.datasets.project.asked_dataset import NEVER_ASKED, AskedDataset
 from llpp.datasets.project.boxes import read_boxes
-from llpp.datasets.project.index import CONDITIONS, ProjectIndex, read_index
+from llpp.datasets.project.index import CONDITIONS, ProjectIndex, describe_conditions, read_index
 from llpp.datasets.project.open_project import (
     WHOLE_IMAGE,
     ProjectOptions,
@@ -38,12 +38,6 @@ from llpp.journal.snapshot import STATES, Snapshot, read_snapshot
 
 OK = CONDITIONS.index("ok")
 Box = tuple[float, float, float, float]  # x, y, width, height
-LEFT_OUT = {
-    "missing": "whose file is missing",
-    "changed": "whose file has changed (put the old one back, or set label.changed=accept)",
-    "unreadable": "that cannot be read",
-    "apart": "within two seconds of a frame of another split",
-}
 
 
 @dataclass(frozen=True, eq=False)
@@ -295,13 +289,7 @@ def _describe_left_out(
     index: ProjectIndex, boxes: Mapping[str, Sequence[Box]] | None, labels: LabelTable
 ) -> list[str]:
     """Note how many images are no records, or records without labels, and why."""
-    notes = []
-    for place, condition in enumerate(CONDITIONS):
-        rows = np.flatnonzero(index.condition == place)
-        if place != OK and len(rows):
-            notes.append(
-                f"{len(rows):,} images {LEFT_OUT[condition]} are left out, {index.ids[int(rows[0])]} among them"
-            )
+    notes = describe_conditions(index)
     counts = Counter(STATES[state] for state in labels.states.values())
     for state, words in (("skipped", "were skipped by people"), ("empty", "show nobody, as people say")):
         if counts[state]:
