@@ -52,12 +52,13 @@ def _make_optional_rule(rule: Rule) -> Rule:
 
 
 BOOLEAN: Rule = (lambda value: isinstance(value, bool), "true or false")
+SHARE: Rule = (lambda value: _is_number(value) and 0 <= value <= 1, "a share, 0 to 1")
 DURATION = "a time above 0, as in 00:01:30:00 (days, hours, minutes, seconds)"
 
 RULES: Mapping[str, Rule] = {  # of single values, wherever they come from
     "seed": _make_integer_rule(0),
     "paths.runs": (lambda value: isinstance(value, str) and value != "", "a folder"),
-    "rounds": _make_integer_rule(1),
+    "rounds": _make_optional_rule(_make_integer_rule(1)),
     "initial": _make_integer_rule(2),
     "budget": _make_integer_rule(1),
     "optimizer.lr": (_make_minimum(0.0), "a number, 0 or more"),
@@ -85,6 +86,13 @@ RULES: Mapping[str, Rule] = {  # of single values, wherever they come from
         lambda value: value in (None, "auto") or (type(value) is int and value >= 1),
         "auto, null, or a number of images, 1 or more",
     ),
+    **{f"label.{name}": SHARE for name in ("enough", "blind", "overlap")},
+    **{f"label.{name}": BOOLEAN for name in ("retract", "release", "half_pixel")},
+    "label.least": _make_integer_rule(2),
+    "label.test": _make_integer_rule(0),
+    "label.annotators": _make_integer_rule(1),
+    "label.gap": (_make_minimum(0.0), "seconds, 0 or more"),
+    "label.labels": _make_optional_rule(((lambda value: isinstance(value, str) and value != ""), "a file or folder")),
     "pool.grow": BOOLEAN,
     "crop.cache": BOOLEAN,
     "crop.resident": (lambda value: value in (None, "device"), "null or device"),
@@ -135,6 +143,12 @@ RULES: Mapping[str, Rule] = {  # of single values, wherever they come from
 }
 
 CHOICES = {
+    "label.suggest": ("auto", "always", "never"),
+    "label.accept": ("none", "unchanged"),
+    "label.changed": ("refuse", "accept"),
+    "label.conflict": ("newest", "mean", "error"),
+    "label.visibility": ("coco", "binary"),
+    "label.empty": ("open", "reviewed"),
     "training.init": ("fresh", "previous"),
     "training.weights": ("last", "best"),
     "training.base": ("joint", "backbone"),

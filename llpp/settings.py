@@ -13,7 +13,7 @@ class Settings:
     """The shape of a run."""
 
     seed: int
-    rounds: int  # models trained; all but the last select
+    rounds: int | None  # models trained; all but the last select. None: one per start, which selects
     initial: int  # ids labelled before round 0
     budget: int  # ids selected per round
     init: Literal["fresh", "previous"] = "fresh"  # weights a round starts from

@@ -35,6 +35,7 @@ from llpp.datasets.base import AnyDataset
 from llpp.datasets.contract import check_first_image
 from llpp.distributed import collectives
 from llpp.errors import ConfigError, expect
+from llpp.files import compute_sha256
 from llpp.heads.base import FeatureSpec, LossHead
 from llpp.inference.performance import Performance, keep_memory
 from llpp.loggers.wandb_logger import WandbRun
@@ -110,6 +111,7 @@ def build_run(cfg: DictConfig, gpu: int | None = None, dataset: AnyDataset | Non
     return Run(
         settings=settings,
         result_settings=result_settings,
+        labels=_hash_labels(cfg, oracle),
         config=OmegaConf.to_yaml(OmegaConf.create(config)),
         code=code,
         directory=run_dir,
@@ -130,6 +132,13 @@ def build_run(cfg: DictConfig, gpu: int | None = None, dataset: AnyDataset | Non
             observers=[logger for logger in loggers if isinstance(logger, WandbRun)],
         ),
     )
+
+
+def _hash_labels(cfg: DictConfig, oracle: Oracle) -> dict[str, str]:
+    """Digest of the labels that a round trains on, by its name among the settings; empty where none are given."""
+    if not oracle.asks_people:
+        return {}
+    return {"dataset.labels": compute_sha256(Path(cfg.dataset.snapshot))}
 
 
 def build_inspected(cfg: DictConfig) -> tuple[Task, PersonCrop]:

@@ -30,6 +30,9 @@ NON_RESULT_SETTINGS = (
     "trainer.enable_model_summary", "trainer.profiler", "trainer.benchmark",
     "dataset.strict",  # it refuses, or changes nothing
 )  # fmt: skip
+# Left out as well where people give the labels: which of them a round trained on is in its snapshot, and what must
+# not change about their project is in project.json.
+LIVE_SETTINGS = ("dataset", "label", "oracle", "initial", "budget", "pool", "scoring.subset")
 # Callbacks that only show; any other may change what is trained.
 DISPLAY_CALLBACKS = (
     "llpp.loggers.epoch_lines",
@@ -59,6 +62,8 @@ def collect_result_settings(settings: Mapping[str, Any], dataset: AnyDataset, ta
         if str(callback.get("_target_")).startswith(DISPLAY_CALLBACKS):
             display.append(f"callbacks.{name}")
     left_out = (*NON_RESULT_SETTINGS, *_list_repeated_settings(settings), *display)
+    if dataset.is_live:
+        left_out = (*left_out, *LIVE_SETTINGS)
     flat = flatten(settings)
     collected = {}
     for name, value in flat.items():
@@ -82,7 +87,11 @@ def collect_result_settings(settings: Mapping[str, Any], dataset: AnyDataset, ta
     if task.normaliser_source is not None:
         collected["metric.normaliser"] = task.normaliser_source
     collected["dataset.name"] = dataset.name
-    collected["dataset.digest"] = _hash_records(records, task)
+    if dataset.is_live:
+        collected["dataset._target_"] = settings["dataset"]["_target_"]
+        collected["dataset.digest"] = hash_json([dataset.name, list(task.part_names)])
+    else:
+        collected["dataset.digest"] = _hash_records(records, task)
     return collected
 
 

@@ -23,6 +23,7 @@ from llpp.geometry import IDENTITY_WARP
 from llpp.heads.base import FeatureSpec, LossHead
 from llpp.run_dir import layout
 from llpp.run_dir.config_file import read_config
+from llpp.run_dir.round_dir import get_round_dir
 from llpp.run_dir.state import load_state
 from llpp.tasks.base import Task
 
@@ -146,7 +147,7 @@ def _find_weights(run_dir: Path, config: dict[str, Any]) -> Path:
     training = config.get("training") or {}
     only_head = last.number == 0 and training.get("base") == "backbone"
     which = "last" if only_head else str(training.get("weights", "last"))
-    path = layout.get_checkpoint_path(layout.get_round_dir(run_dir, last.number), which)
+    path = layout.get_checkpoint_path(get_round_dir(run_dir, last.number), which)
     if layout.is_damaged(run_dir, last, path.name):
         raise StateError(f"{path} is missing or damaged; restore it from a backup, or train that run again")
     return path

@@ -47,6 +47,12 @@ def _check_value(cfg: Any, name: str) -> None:
     check_setting(name, value)
 
 
+def asks_people(cfg: Any) -> bool:
+    """Whether the config's oracle is a labelling tool: people give the labels between starts."""
+    oracle = cfg.get("oracle")
+    return isinstance(oracle, Mapping) and "tool" in oracle
+
+
 def check_folder_names(cfg: Any) -> None:
     """Raise ConfigError if a folder of the run directory has a name that no file system takes."""
     names = {"paths.runs": str(cfg.paths.runs), "name": str(cfg.name), "paths.run_dir": str(cfg.paths.run_dir)}

@@ -156,7 +156,8 @@ def _check_validation(cfg: Any) -> None:
     if trainer.get("val_check_interval") is not None:
         return
     # The last round has the most images, and so the longest epochs.
-    batches = _count_batches(cfg, cfg.initial + cfg.budget * (cfg.rounds - 1))
+    selections = 0 if cfg.rounds is None else cfg.rounds - 1
+    batches = _count_batches(cfg, cfg.initial + cfg.budget * selections)
     needed = every * math.ceil(batches / trainer.get("accumulate_grad_batches", 1))
     if 0 < trainer.get("max_steps", -1) < needed:
         raise ConfigError(

@@ -3,10 +3,12 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+COLLECTION = Path("labelling")  # folder that collects the labels of projects
+
 
 @dataclass(frozen=True)
 class LabellingFolder:
-    """The folder of a project's labels, `labelling/NAME`. Nothing in it is ever deleted."""
+    """The folder of a project's labels, `labelling/NAME`. Nothing of value in it is ever deleted."""
 
     path: Path
 
@@ -26,6 +28,11 @@ class LabellingFolder:
         return self.path / "index.parquet"
 
     @property
+    def boxes(self) -> Path:
+        """The boxes of images, from a file or a detector, see `datasets.project.boxes`."""
+        return self.path / "boxes.parquet"
+
+    @property
     def inbox(self) -> Path:
         """Files of labelling tools are put here; they are read and never changed."""
         return self.path / "inbox"
@@ -34,6 +41,16 @@ class LabellingFolder:
     def rejected(self) -> Path:
         """What the last import could not use, and why."""
         return self.path / "rejected.csv"
+
+    @property
+    def released(self) -> Path:
+        """Images that were asked for, not answered, and given back to the pool."""
+        return self.path / "released.json"
+
+    @property
+    def unpacked(self) -> Path:
+        """Where archives are unpacked while they are read; deleted afterwards."""
+        return self.path / ".unpacked"
 
     @property
     def frames(self) -> Path:
@@ -52,3 +69,10 @@ class LabellingFolder:
     def get_asked_file(self, number: int) -> Path:
         """The table of a batch, written when all else of it is there."""
         return self.get_round_dir(number) / "asked.csv"
+
+
+def find_labelling_folder(root: Path, labelling: str | None) -> LabellingFolder:
+    """Return where the labels of a project are: `labelling`, or, without it, a folder with the name of its root."""
+    if labelling is not None:
+        return LabellingFolder(Path(labelling))
+    return LabellingFolder(COLLECTION / root.resolve().name)

@@ -6,7 +6,9 @@ import signal
 import sys
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
@@ -14,12 +16,14 @@ from omegaconf import DictConfig
 
 from llpp import storage, terminal
 from llpp.config import accelerator, read_settings
+from llpp.config.read_settings import asks_people
 from llpp.errors import Interrupted, LlppError, OccupiedError, expect
 from llpp.launch import launcher, signals, sweep
 from llpp.launch.fast_imports import gc_paused
 from llpp.run_dir.writable import check_writable
 
 log = logging.getLogger(__name__)
+Result = TypeVar("Result")
 # Time that a rank has to end after a stop signal; rank 0 also closes the loggers.
 GRACE_SECONDS = 5.0
 GRACE_SECONDS_RANK_ZERO = 20.0
@@ -51,15 +55,20 @@ def run_for_hydra(cfg: DictConfig) -> None:
 
 def run_single_job(cfg: DictConfig) -> None:
     """Run a config; end the process with exit code 2 and one sentence if it fails for a known reason."""
+    run_unless_refused(lambda: run_job(cfg))
+    sweep.record_outcome(Path(cfg.paths.run_dir), "done")
+
+
+def run_unless_refused(call: Callable[[], Result]) -> Result:
+    """Return what a function returns; end the process with one sentence if it fails for a known reason."""
     try:
         with storage.explain_os_errors():
-            run_job(cfg)
+            return call()
     except LlppError as error:
         if os.environ.get("HYDRA_FULL_ERROR"):
             raise
         print(f"llpp: {error}", file=sys.stderr)
         sys.exit(2)
-    sweep.record_outcome(Path(cfg.paths.run_dir), "done")
 
 
 def run_sweep_job(cfg: DictConfig) -> None:
@@ -128,7 +137,19 @@ def run_unless_done(cfg: DictConfig) -> str:
 
 
 def run_job(cfg: DictConfig, gpus: list[int] | None = None) -> str:
-    """Run a job in this process, or in one process per device; `gpus` are the numbers of the GPUs to use."""
+    """Run a job; `gpus` are the numbers of the GPUs to use."""
+    if not asks_people(cfg):
+        return run_rounds_job(cfg, gpus)
+    # NumPy and tables of images, which other jobs have no use for so early.
+    from llpp.launch import label_job
+
+    outcome = label_job.run_labelling(cfg, lambda config: run_rounds_job(config, gpus))
+    label_job.print_outcome(outcome)
+    return "done"
+
+
+def run_rounds_job(cfg: DictConfig, gpus: list[int] | None = None) -> str:
+    """Run the rounds of a job in this process, or in one process per device."""
     read_settings.check_folder_names(cfg)
     if launcher.count_processes(cfg) == 1 or launcher.is_worker():
         gpu = gpus[0] if gpus else None

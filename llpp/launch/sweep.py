@@ -21,7 +21,7 @@ from omegaconf.errors import OmegaConfBaseException
 from llpp.config.read_settings import check_folder_names
 from llpp.errors import LlppError
 from llpp.files import lock_file, replace_text
-from llpp.launch import launcher, sweep_collisions, sweep_progress
+from llpp.launch import launcher, sweep_collisions, sweep_jobs, sweep_progress
 from llpp.redaction import redact, redact_arguments, redact_text
 from llpp.run_dir.state import load_state
 from llpp.run_dir.writable import check_writable
@@ -38,7 +38,7 @@ class SweepJournal(Callback):
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Start an empty journal; Hydra calls this before the first job, in the process that launches the jobs."""
-        problem = sweep_collisions.find_shared_run_dir(config)
+        problem = sweep_collisions.find_shared_run_dir(config) or sweep_jobs.explain_asking_jobs(config)
         if problem is not None:
             end_sweep(problem)
         folder = Path(config.hydra.sweep.dir).absolute()

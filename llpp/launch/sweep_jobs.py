@@ -35,6 +35,28 @@ def list_jobs(config: DictConfig) -> list[Job] | None:
     return list(jobs)
 
 
+def explain_asking_jobs(config: DictConfig) -> str | None:
+    """Say why several jobs cannot ask people for labels; None if they do not, or there is one only."""
+    jobs = list_jobs(config) or []
+    asking = None
+    for job in jobs:
+        oracle = str(config.hydra.runtime.choices.get("oracle"))
+        for word in job:
+            name, _, value = word.partition("=")
+            if name == "oracle":
+                oracle = value
+            elif name == "experiment" and value == "label":
+                oracle = "label_studio"
+        if oracle != "simulated":
+            asking = oracle
+    if asking is None or len(jobs) < 2:
+        return None
+    return (
+        f"oracle={asking} asks people for labels, and only one run of a project does that, not {len(jobs)}; start "
+        "one without -m, or compare methods with the labels that there are: oracle=simulated dataset=project"
+    )
+
+
 def get_loader() -> ConfigLoader:
     """Return what Hydra reads groups of settings with, while it runs."""
     loader: ConfigLoader = GlobalHydra.instance().config_loader()

@@ -2,9 +2,20 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+
+Rows = NDArray[np.int64]
+
+
+@dataclass(frozen=True, eq=False)
+class KnownLabels:
+    """What people have answered by now, whether they were asked for it or not."""
+
+    labelled: Rows  # (L,) rows of the dataset to train on
+    candidates: Rows  # (U,) those that may be asked for
 
 
 class Oracle(ABC):
@@ -14,6 +25,8 @@ class Oracle(ABC):
     """
 
     knows_pool: bool = False  # whether labels are known without asking for them
+    asks_people: bool = False  # whether answers come between starts: a start trains one round, and selects
+    spare: int = 1  # how many times the budget `choose` wants to choose from
 
     @abstractmethod
     def check(self, rows: NDArray[np.int64]) -> None:
@@ -26,3 +39,15 @@ class Oracle(ABC):
     @abstractmethod
     def find_answered(self, ids: Sequence[str]) -> NDArray[np.bool_]:
         """(n,) whether the labels of each of n ids are known by now."""
+
+    def divide(self, rows: Rows) -> KnownLabels | None:
+        """Divide the training rows (n,), where labels also come unasked; None: what was asked for decides."""
+        return None
+
+    def count_wanted(self, budget: int) -> int:
+        """How many images to select, where `budget` is the setting."""
+        return budget
+
+    def choose(self, ranked: Sequence[str], wanted: int) -> list[str]:
+        """Choose what to ask for from a selection of up to `spare` times as many ids, first the one wanted most."""
+        return list(ranked[:wanted])

@@ -25,6 +25,7 @@ from llpp.rounds.preflight import (
     check_state_visible,
     check_validation,
     create_initial_state,
+    create_live_state,
     find_unreadable_images,
 )
 from llpp.rounds.run import Run
@@ -33,11 +34,20 @@ from llpp.rounds.stopwatch import Stopwatch
 from llpp.rounds.time_left import describe_time_left
 from llpp.run_dir import layout
 from llpp.run_dir.lock import check_lock_held, lock_run_dir
-from llpp.run_dir.state import Round, RunState, compute_digest, load_state, save_state
+from llpp.run_dir.round_dir import get_round_dir
+from llpp.run_dir.state import (
+    Round,
+    RunState,
+    check_same_settings,
+    compute_digest,
+    load_state,
+    save_state,
+)
 from llpp.training.round_trainer import TrainedRound
 
 log = logging.getLogger(__name__)
 MIN_LABELLED = 2  # images that an objective can compare
+NO_ROUNDS = RunState({}, (), {})
 STORAGE_ERRORS = {
     errno.ENOSPC,
     errno.EDQUOT,
@@ -75,12 +85,20 @@ def run_rounds(run: Run) -> RunState:
     try:
         with explain_storage_errors(run), ExitStack() as held:
             state = open_run(run, held)
-            for number in range(len(state.rounds), run.settings.rounds):
+            for number in range(len(state.rounds), count_rounds(run, state)):
                 state = run_round(run, state, number)
             failed = False
     finally:
         run.publisher.close(failed)
     return state
+
+
+def count_rounds(run: Run, state: RunState) -> int:
+    """How many rounds the run has when this start is over."""
+    if run.settings.rounds is None:
+        # What the next round selects has to be labelled before there can be another.
+        return len(state.rounds) + 1
+    return run.settings.rounds
 
 
 def open_run(run: Run, held: ExitStack) -> RunState:
@@ -89,6 +107,8 @@ def open_run(run: Run, held: ExitStack) -> RunState:
     `held` gets the run directory's lock.
     """
     stored = collectives.on_rank_zero(lambda: _lock_and_load(run.directory, held))
+    if run.oracle.asks_people:
+        return _open_live_run(run, stored)
     records_changed = stored is None
     if stored is None:
         # What they say is left out may be why there is too little for a run.
@@ -106,7 +126,7 @@ def open_run(run: Run, held: ExitStack) -> RunState:
         # On the disk, a round to redo stays until it is done again.
         opened = replace(resumed, rounds=stored.rounds)
 
-    is_finished = len(resumed.rounds) >= run.settings.rounds
+    is_finished = len(resumed.rounds) >= count_rounds(run, resumed)
     images = image_files.check_images(run.directory, opened, run.data, stored is None, is_finished)
     training_rows = run.data.select_rows("train", opened)
     run.oracle.check(training_rows)
@@ -116,7 +136,8 @@ def open_run(run: Run, held: ExitStack) -> RunState:
     check_state_visible(run.directory, compute_digest(opened))
 
     if opened.rounds:
-        log.info("%s: %d of %d rounds are done", run.directory, len(opened.rounds), run.settings.rounds)
+        total = count_rounds(run, opened)
+        log.info("%s: %d of %d rounds are done", run.directory, len(opened.rounds), total)
     run.publisher.show(resumed, run.data.task)
     if not is_finished:
         if stored is not None:
@@ -125,10 +146,43 @@ def open_run(run: Run, held: ExitStack) -> RunState:
     return resumed
 
 
+def _open_live_run(run: Run, stored: RunState | None) -> RunState:
+    """Load the committed rounds of a run whose labels people give, or start a new state.
+
+    Its images and labels change between starts. What has become of them is known to the project that they belong to;
+    only the settings must be the same.
+    """
+    known = run.oracle.divide(run.data.select_rows("train", stored or NO_ROUNDS))
+    if known is None or len(known.labelled) < MIN_LABELLED:
+        count = 0 if known is None else len(known.labelled)
+        raise StateError(
+            f"{count} images are labelled for training, and a round needs {MIN_LABELLED} at least: label some of "
+            "them, then run the same command again"
+        )
+    log_notices(run.data.task)
+    if stored is None:
+        opened = create_live_state(run.result_settings, known, run.data.dataset.records.ids)
+    else:
+        collectives.on_rank_zero(lambda: check_same_settings(stored, run.result_settings, run.directory))
+        opened = stored
+        damaged = collectives.on_rank_zero(lambda: find_damaged_start_weights(run, stored))
+        if damaged:
+            raise StateError(
+                f"{damaged} is missing or damaged, and round {len(stored.rounds)} starts from it; restore it from a "
+                "backup, or choose another name=…"
+            )
+    check_validation(run.settings, run.result_settings, run.data.task, run.data.select_rows("val", opened))
+    collectives.on_rank_zero(lambda: records.write_initial_files(opened, run.directory, run.config))
+    check_state_visible(run.directory, compute_digest(opened))
+    run.publisher.show(opened, run.data.task)
+    run.data.open_crops()
+    return opened
+
+
 def _check_not_fewer_rounds(run: Run, state: RunState) -> None:
     """Raise OccupiedError if more rounds are committed than `rounds` asks for: rounds are never taken back."""
     done = len(state.rounds)
-    if done > run.settings.rounds:
+    if done > count_rounds(run, state):
         raise OccupiedError(
             f"{run.directory} has {done} rounds already, more than rounds={run.settings.rounds}, and none is taken "
             f"back; set rounds={done + 1} or more to extend it, or another name=… for a run of {run.settings.rounds}"
@@ -149,7 +203,7 @@ def drop_round_to_redo(run: Run, state: RunState) -> RunState:
     Either the run is extended, and the round selects after all, from the checkpoint that it left. Or the next round
     starts from its weights, and they are damaged. StateError if those of the round before it are damaged, too.
     """
-    if not 0 < len(state.rounds) < run.settings.rounds:
+    if not 0 < len(state.rounds) < count_rounds(run, state):
         return state
     shortened = replace(state, rounds=state.rounds[:-1])
     damaged = find_damaged_start_weights(run, state)
@@ -190,7 +244,8 @@ def run_round(run: Run, state: RunState, number: int) -> RunState:
         rows = [*pool.labelled.tolist(), *validation.tolist()]
         files = collectives.on_rank_zero(lambda: image_files.hash_images(run.directory, run.data, rows))
     # A round trains with the settings of the dataset that its ids were chosen from, whatever has joined since.
-    trainer = replace(run.trainer, result_settings=state.get_result_settings(number))
+    settings = {**state.get_result_settings(number), **run.labels}
+    trainer = replace(run.trainer, result_settings=settings)
     trained = trainer.train(number, labelled, loaders, state.steps, files)
     stopwatch.record_lap("train")
 
@@ -201,7 +256,7 @@ def run_round(run: Run, state: RunState, number: int) -> RunState:
 
     # The last round's model is only tested: no later round trains on what it selects.
     selection = None
-    if number < run.settings.rounds - 1:
+    if run.settings.rounds is None or number < run.settings.rounds - 1:
         selection = select_from_pool(
             run.acquisition, run.oracle, run.data.task, run.settings, pool, number, scorer, stopwatch
         )
@@ -214,7 +269,12 @@ def run_round(run: Run, state: RunState, number: int) -> RunState:
 
 def build_pool(run: Run, state: RunState) -> Pool:
     """The pool after all committed rounds, without skipped images and without what still waits for a label."""
-    asked = Pool.build(run.data.dataset.records.ids, run.data.select_rows("train", state), state.labelled)
+    ids = run.data.dataset.records.ids
+    rows = run.data.select_rows("train", state)
+    known = run.oracle.divide(rows)
+    if known is not None:
+        return Pool(ids, known.labelled, known.candidates)
+    asked = Pool.build(ids, rows, state.labelled)
     answered = collectives.on_rank_zero(lambda: _ask_oracle(run, state))
     return replace(asked, labelled=asked.labelled[answered])
 
@@ -222,7 +282,7 @@ def build_pool(run: Run, state: RunState) -> Pool:
 def commit_round(run: Run, state: RunState, result: RoundResult) -> RunState:
     """Write the round's files, then the state that makes it real; only rank 0 calls it."""
     check_lock_held(run.directory)
-    directory = layout.get_round_dir(run.directory, result.number)
+    directory = get_round_dir(run.directory, result.number)
     test_ids = result.pool.ids.take(result.test_rows)
     records.write_scores(directory / "test.parquet", test_ids, result.test_scores)
     constant = run.data.task.evaluate_constant(result.pool.labelled, result.test_rows)
@@ -267,6 +327,7 @@ def _check_same_on_all_ranks(run: Run) -> None:
         "rounds": run.settings.rounds,
         "program": run.code,
         "run_dir": str(run.directory),
+        **run.labels,
     }
     remedy = "start all of them with one command, code and dataset"
     collectives.check_equal_across_ranks("settings, data and program", facts, remedy)

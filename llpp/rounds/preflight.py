@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 
 from llpp.distributed import collectives
 from llpp.errors import ConfigError, DataError, RankError
+from llpp.ids import Ids
+from llpp.oracles.base import KnownLabels
 from llpp.rounds.run import RunData
 from llpp.run_dir.state import RunState
 from llpp.seeds import Stream, make_rng
@@ -42,6 +44,11 @@ def create_initial_state(settings: Settings, result_settings: Mapping[str, Any],
     chosen = usable[rng.permutation(len(usable))[: settings.initial]]
     skipped = {records.ids[row]: problem for row, problem in bad.items()}
     return RunState(dict(result_settings), tuple(records.ids.take(chosen)), skipped)
+
+
+def create_live_state(result_settings: Mapping[str, Any], known: KnownLabels, ids: Ids) -> RunState:
+    """The state of a run whose labels people give: it begins with what is labelled by then."""
+    return RunState(dict(result_settings), tuple(ids.take(known.labelled)), {})
 
 
 def find_unreadable_images(settings: Settings, data: RunData, rows: Sequence[int]) -> dict[int, str]:
@@ -138,6 +145,10 @@ def check_sizes(settings: Settings, usable: int, train: int) -> None:
         raise ConfigError(
             f"initial={settings.initial} exceeds the {usable} training ids that may be labelled before round 0; "
             "lower initial"
+        )
+    if settings.rounds is None:
+        raise ConfigError(
+            "rounds=null needs an oracle that asks people, as in oracle=label_studio; set a number of rounds"
         )
     left, selections = train - settings.initial, settings.rounds - 1
     for done in range(selections):

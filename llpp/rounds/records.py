@@ -153,11 +153,12 @@ def _get_metric(scores: Evaluation | None, task: Task) -> float | int | None:
     return None if scores is None else _replace_nan(scores.metric.get(task.metric_name))
 
 
-def format_round_line(run_dir: Path, task: Task, row: Row, rounds: int) -> str:
-    """A round in one line that a person can read."""
+def format_round_line(run_dir: Path, task: Task, row: Row, rounds: int | None) -> str:
+    """A round in one line that a person can read; `rounds` of a run that has an end."""
     number = int(row["round"] or 0)
+    progress = "" if rounds is None else f" ({number + 1}/{rounds})"
     parts = [
-        f"{run_dir.parent.name}/{run_dir.name} · round {number} ({number + 1}/{rounds})",
+        f"{run_dir.parent.name}/{run_dir.name} · round {number}{progress}",
         f"{row['labelled']} labelled",
         _format_measure(f"test {task.metric_title}", row[f"test_{task.metric_name}"]),
         _format_measure("ρ(predicted, true loss)", row["loss_spearman"]),

@@ -109,6 +109,7 @@ class Run:
 
     settings: Settings
     result_settings: Mapping[str, Any]  # what decides results, flat
+    labels: Mapping[str, str]  # digest of the labels that a round trains on, where people give them; else empty
     config: str  # the resolved config, as YAML
     code: str  # digest of the program
     directory: Path

@@ -64,9 +64,14 @@ def select_from_pool(
     stopwatch.record_lap("score")
 
     def choose_ids() -> list[str]:
+        wanted = oracle.count_wanted(settings.budget)
+        if wanted == 0:
+            return []
         candidates = _build_candidates(ids, needs, pool_scores, labelled_embedding)
-        chosen = acquisition.select(candidates, settings.budget, rng)
-        check_chosen(acquisition, chosen, ids, settings.budget)
+        most = oracle.spare * wanted
+        ranked = acquisition.select(candidates, most, rng)
+        check_chosen(acquisition, ranked, ids, most)
+        chosen = oracle.choose(ranked, wanted)
         oracle.ask(chosen)
         return chosen
 

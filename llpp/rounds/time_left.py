@@ -34,7 +34,9 @@ def estimate_seconds_left(row: Mapping[str, float | int | None], settings: Setti
     """
     number = int(row["round"] or 0)
     labelled = row["labelled"]
-    if number + 1 >= settings.rounds or row["base_reused"] or not labelled:
+    if settings.rounds is None or number + 1 >= settings.rounds:
+        return None
+    if row["base_reused"] or not labelled:
         return None
     pool = row["pool"] or 0
     seconds_left = 0.0

@@ -7,15 +7,19 @@ import torch
 from llpp.errors import StateError
 from llpp.files import compute_sha256
 from llpp.run_dir import checkpoints
+from llpp.run_dir.round_dir import LABELS, get_round_dir
 from llpp.run_dir.state import Round
 
 CHECKPOINTS = ("last.ckpt", "best.ckpt", "backbone/last.ckpt", "backbone/best.ckpt")
-TABLES = ("test.parquet", "constant.parquet", "scores.parquet", "selected.csv", "predictions.parquet")
-
-
-def get_round_dir(run_dir: Path, number: int) -> Path:
-    """Where round `number` keeps its files."""
-    return run_dir / f"round_{number:02d}"
+TABLES = (
+    LABELS,
+    "agreement.csv",
+    "test.parquet",
+    "constant.parquet",
+    "scores.parquet",
+    "selected.csv",
+    "predictions.parquet",
+)
 
 
 def get_checkpoint_path(directory: Path, which: str) -> Path:

@@ -19,8 +19,10 @@ MAX_NAME_LENGTH = 200  # characters of a lock's owner
 
 
 @contextmanager
-def lock_run_dir(run_dir: Path) -> Iterator[None]:
-    """Hold a run directory for the duration of a with block.
+def lock_run_dir(run_dir: Path, alternative: str = "choose another name=… or seed=…") -> Iterator[None]:
+    """Hold a run directory, or another folder, for the duration of a with block.
+
+    `alternative` is what a second process may do instead, in words.
 
     The kernel releases the lock when its process ends, however that happens; the file's text only names the owner.
     On storage without locks the text is all there is. A live owner on this machine is found by its process id. Of two
@@ -41,14 +43,14 @@ def lock_run_dir(run_dir: Path) -> Iterator[None]:
         except NoLocksError:
             has_locks = False
             if _has_live_owner(file):
-                raise _make_occupied_error(run_dir, file) from None
+                raise _make_occupied_error(run_dir, file, alternative) from None
             log.warning(
                 "%s: its storage has no file locks; start no second job in it from another machine%s",
                 run_dir,
                 _mention_other_owner(file),
             )
         except BlockingIOError as error:
-            raise _make_occupied_error(run_dir, file) from error
+            raise _make_occupied_error(run_dir, file, alternative) from error
         file.truncate(0)
         file.write(_describe_owner())
         file.flush()
@@ -65,10 +67,10 @@ def _leave(file: TextIO) -> None:
         file.truncate(0)
 
 
-def _make_occupied_error(run_dir: Path, file: TextIO) -> OccupiedError:
+def _make_occupied_error(run_dir: Path, file: TextIO, alternative: str) -> OccupiedError:
     owner = _read_owner(file).strip() or "another process"
     sentence = (
-        f"{run_dir} is in use by {owner}; wait for it, stop it, or choose another name=… or seed=…; if that "
+        f"{run_dir} is in use by {owner}; wait for it, stop it, or {alternative}; if that "
         f"machine is dead and its storage still keeps the lock, delete {run_dir / 'lock'}"
     )
     tasks = os.environ.get("SLURM_STEP_NUM_TASKS", "1")

@@ -20,6 +20,7 @@ from llpp.distributed import collectives, sync_batchnorm
 from llpp.hashing import hash_json
 from llpp.run_dir import layout
 from llpp.run_dir.older_runs import drop_dataset_settings, restore_settings
+from llpp.run_dir.round_dir import get_round_dir
 from llpp.seeds import Stream, make_rng
 from llpp.settings import Settings
 from llpp.training.base_models import BaseModels, can_resume
@@ -99,7 +100,7 @@ class RoundTrainer:
         """
         key = self.compute_key(number, labelled)
         older_keys = self.compute_older_keys(number, labelled)
-        directory = layout.get_round_dir(self.run_dir, number)
+        directory = get_round_dir(self.run_dir, number)
         if number == 0:
             return self._train_first(directory, key, older_keys, labelled, data, files)
         start = self.read_weights(number - 1) if self.settings.init == "previous" else None
@@ -162,7 +163,7 @@ class RoundTrainer:
         # A head on a frozen backbone has no better or worse epoch.
         only_head = number == 0 and self.settings.base == "backbone"
         which = "last" if only_head else self.settings.weights
-        return layout.get_checkpoint_path(layout.get_round_dir(self.run_dir, number), which)
+        return layout.get_checkpoint_path(get_round_dir(self.run_dir, number), which)
 
     def _fit(
         self,

@@ -15,10 +15,11 @@ from llpp.datasets.base import Records
 from llpp.datasets.flip_pairs import AUTO, FlipPairs
 from llpp.datasets.groups import suggest_groups
 from llpp.datasets.images import ImageFiles, Reading, is_file, read_image, read_reduced
-from llpp.datasets.pose import PoseDataset, PoseLabels, Skeleton, compute_joint_boxes
+from llpp.datasets.pose import PoseLabels, Skeleton, compute_joint_boxes
+from llpp.datasets.project.asked_dataset import NEVER_ASKED, AskedDataset
+from llpp.datasets.project.boxes import IMAGE, read_boxes
 from llpp.datasets.project.index import CONDITIONS, ProjectIndex, describe_conditions, read_index
 from llpp.datasets.project.open_project import (
-    WHOLE_IMAGE,
     ProjectOptions,
     get_labelling_folder,
     open_project,
@@ -29,10 +30,11 @@ from llpp.datasets.project.skeleton_file import build_skeleton
 from llpp.errors import DataError, StateError
 from llpp.ids import Ids
 from llpp.journal.answers import PersonLabel
+from llpp.journal.fold import fold_answers
 from llpp.journal.folder import LabellingFolder
+from llpp.journal.journal import read_journal
 from llpp.journal.snapshot import STATES, Snapshot, read_snapshot
 
-NEVER_ASKED = 255
 OK = CONDITIONS.index("ok")
 Box = tuple[float, float, float, float]  # x, y, width, height
 
@@ -56,7 +58,7 @@ class Person:
     state: int
 
 
-class ProjectDataset(PoseDataset):
+class ProjectDataset(AskedDataset):
     """Images of a project; those of its test groups are for testing, once they are labelled.
 
     Without `snapshot`, the project is opened (see `open_project`), and the records are what is labelled by now.
@@ -87,7 +89,7 @@ class ProjectDataset(PoseDataset):
         root: str,
         labelling: str | None = None,
         joints: str | Sequence[str] | None = None,
-        boxes: str = WHOLE_IMAGE,
+        boxes: str = IMAGE,
         group: str = "auto",
         segment: float = 60.0,
         frames: int = 5000,
@@ -101,7 +103,6 @@ class ProjectDataset(PoseDataset):
         self.root = Path(root).resolve()
         self.folder = get_labelling_folder(root, labelling)
         remarks: list[str] = []
-        self.budget: int | None = None  # images to ask for next, of the snapshot
         if snapshot is None:
             options = ProjectOptions(joints, boxes, group, segment, frames, every, white, background)
             self.project, self.project_index, remarks = open_project(self.root, self.folder, options)
@@ -118,7 +119,7 @@ class ProjectDataset(PoseDataset):
         self.decided = self.pixels.as_settings()
         self.new_reading = Reading("upright")
 
-        given_boxes = _get_boxes(self.project, self.folder)
+        given_boxes = read_boxes(self.project.boxes, self.folder)
         wants_all = unlabelled or snapshot is not None
         persons = list(_list_persons(self.project_index, given_boxes, labels, wants_all))
         notes = [*remarks, *_describe_left_out(self.project_index, given_boxes, labels)]
@@ -165,10 +166,6 @@ def _read_project(folder: LabellingFolder) -> tuple[ProjectFile, ProjectIndex]:
 
 def _read_journal(folder: LabellingFolder) -> LabelTable:
     """The labels by now; of two annotators of an image, the newest answer counts."""
-    # Here: with a snapshot, no process needs the journal.
-    from llpp.journal.fold import fold_answers
-    from llpp.journal.journal import read_journal
-
     folded = fold_answers(read_journal(folder.journal), "newest")
     states = {}
     persons = {}
@@ -206,17 +203,6 @@ def _read_labels(snapshot: Snapshot, project: ProjectFile) -> LabelTable:
         box = (x, y, width, height) if np.isfinite(snapshot.boxes[row]).all() else None
         persons.setdefault(image, []).append(PersonLabel(id_, joints, box))
     return LabelTable(states, persons)
-
-
-def _get_boxes(project: ProjectFile, folder: LabellingFolder) -> Mapping[str, Sequence[Box]] | None:
-    """The boxes by image; None where each image is a box."""
-    if project.boxes == WHOLE_IMAGE:
-        return None
-    # Here: a project without boxes needs no reader of boxes.
-    from llpp.datasets.project.boxes import read_boxes
-
-    boxes: Mapping[str, Sequence[Box]] | None = read_boxes(project.boxes, folder)
-    return boxes
 
 
 def _list_persons(
@@ -274,7 +260,7 @@ def _build_records(
         images=images,
         split=split,
         boxes=boxes,
-        box_source="image" if project.boxes == WHOLE_IMAGE else "annotation",
+        box_source="image" if project.boxes == IMAGE else "annotation",
         may_start=~is_test & labels.is_labelled,
         labels=labels,
         group=index.group.take(rows),

@@ -10,9 +10,9 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from llpp.checked_tables import read_table, write_table
 from llpp.files import replace_file
 from llpp.ids import TEXT, Ids
+from llpp.run_dir.checked_tables import read_table, write_table
 
 THUMBNAIL = 32  # pixels, both sides
 # ok: as it was when it was found. missing: the file is gone. changed: it has another content than when it was found.

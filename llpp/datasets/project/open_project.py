@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from llpp.datasets.groups import assign_groups
 from llpp.datasets.images import read_image
 from llpp.datasets.pixel_format import PixelFormat, choose_pixel_format
+from llpp.datasets.project.boxes import IMAGE, update_boxes
 from llpp.datasets.project.film_list import CutOptions, update_films
 from llpp.datasets.project.films import CutFilm
 from llpp.datasets.project.folder_content import FILM_ENDINGS, IMAGE_ENDINGS, FolderContent, list_folder
@@ -39,7 +40,6 @@ from llpp.journal.folder import LabellingFolder
 
 log = logging.getLogger(__name__)
 AUTO = "auto"
-WHOLE_IMAGE = "image"  # of dataset.boxes
 MIN_FOLDERS = 10  # of images, from which on a folder is taken for what belongs together
 LOCK = "index.lock"
 APART = "too near in time to a frame of another split"
@@ -50,7 +50,7 @@ class ProjectOptions:
     """Settings of `dataset=project` that decide what a project is; see conf/dataset/project.yaml."""
 
     joints: str | Sequence[str] | None = None
-    boxes: str = WHOLE_IMAGE
+    boxes: str = IMAGE
     group: str = AUTO
     segment: float = 60.0
     frames: int = 5000
@@ -141,19 +141,12 @@ def open_project(
 
 def _find_boxes(project: ProjectFile, index: ProjectIndex, reader: Reader) -> tuple[dict[str, Any], list[str]]:
     """Find the boxes of images that have none yet; return what project.json has to keep, and remarks."""
-    if project.boxes == WHOLE_IMAGE:
-        return {}, []
-    # Here: a project without boxes needs neither detector nor reader of boxes.
-    from llpp.datasets.project.boxes import update_boxes
 
     def read_pixels(row: int) -> NDArray[np.uint8]:
         folder = reader.folder.path if index.is_own[row] else reader.root
         return read_image(folder / index.files[row], pixels=reader.pixels)
 
-    facts: dict[str, Any]
-    remarks: list[str]
-    facts, remarks = update_boxes(project.boxes, reader.root, reader.folder, index, read_pixels)
-    return facts, remarks
+    return update_boxes(project.boxes, reader.root, reader.folder, index, read_pixels)
 
 
 @contextmanager

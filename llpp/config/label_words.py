@@ -1,0 +1,101 @@
+"""The words of `llpp label`: short names for settings, and those of the first start, which hold for later ones."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from llpp.datasets.project.project_file import read_project
+from llpp.errors import ConfigError
+from llpp.journal.folder import find_labelling_folder
+
+# What one types → the setting.
+SHORT_NAMES = {
+    "joints": "dataset.joints",
+    "boxes": "dataset.boxes",
+    "labelling": "dataset.labelling",
+    "labels": "label.labels",
+    "tool": "oracle",
+}
+# Of the settings behind these names, values are paths and the like, which Hydra reads only in quotes.
+PLAIN_VALUES = ("joints", "boxes", "labelling", "labels")
+# Settings that may be another one at every start; all others decide results, or what was promised.
+FREE_PREFIXES = (
+    "budget", "callbacks", "data.pin_memory", "data.workers", "hydra", "label.", "launch.", "logger", "report.",
+    "trainer.accelerator", "trainer.devices",
+)  # fmt: skip
+
+
+def translate_words(words: Sequence[str]) -> list[str]:
+    """Words of the command line as settings of a run: tool=cvat → oracle=cvat."""
+    translated = []
+    for word in words:
+        name, equals, value = word.partition("=")
+        if not equals or name not in SHORT_NAMES:
+            translated.append(word)
+            continue
+        if name in PLAIN_VALUES:
+            value = quote_value(value)
+        translated.append(f"{SHORT_NAMES[name]}={value}")
+    return translated
+
+
+def quote_value(value: str) -> str:
+    """A value that Hydra reads as text, whatever its characters."""
+    escaped = value.replace("\\", "\\\\").replace("'", "\\'") if value.endswith("\\") else value.replace("'", "\\'")
+    return f"'{escaped}'"
+
+
+@dataclass(frozen=True)
+class KeptWords:
+    """The settings that hold for all starts of a project."""
+
+    words: Sequence[str]
+    has_trained: bool  # whether a round has been trained with them
+
+
+def read_kept_words(root: Path, words: Sequence[str]) -> KeptWords:
+    """The settings that earlier starts of a project were given; none if this is the first. StateError."""
+    labelling = _split_words(words).get("dataset.labelling")
+    folder = find_labelling_folder(root, labelling and labelling.strip("'"))
+    project = read_project(folder.project_file)
+    if project is None:
+        return KeptWords((), False)
+    has_trained = bool(project.run) and (Path(project.run) / "state.json").exists()
+    return KeptWords(project.words, has_trained)
+
+
+def merge_words(kept: KeptWords, typed: Sequence[str]) -> list[str]:
+    """The settings that hold from now on: those of earlier starts, and those that are typed now and have to stay.
+
+    Raises:
+        ConfigError: one that has to stay has another value now, or is new though a round has been trained without.
+    """
+    known = _split_words(kept.words)
+    merged = list(kept.words)
+    for word in typed:
+        name, _, value = word.partition("=")
+        if name.startswith(FREE_PREFIXES):
+            continue
+        if name not in known and not kept.has_trained:
+            merged.append(word)
+        elif known.get(name) != value:
+            before = known.get(name, "not set")
+            short_names = {setting: short for short, setting in SHORT_NAMES.items()}
+            raise ConfigError(
+                f"{short_names.get(name, name)} was {before} at earlier starts of this project and is {value} now; "
+                "leave it out, or begin another project with labelling=FOLDER and name=NAME"
+            )
+    return merged
+
+
+def list_free_words(typed: Sequence[str]) -> list[str]:
+    """Those settings that may differ from start to start."""
+    return [word for word in typed if word.startswith(FREE_PREFIXES)]
+
+
+def _split_words(words: Sequence[str]) -> dict[str, str]:
+    values = {}
+    for word in words:
+        name, _, value = word.partition("=")
+        values[name] = value
+    return values
