@@ -5,11 +5,12 @@ Only the starting process does this, before there are ranks.
 
 import fcntl
 import logging
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -42,6 +43,8 @@ log = logging.getLogger(__name__)
 AUTO = "auto"
 MIN_FOLDERS = 10  # of images, from which on a folder is taken for what belongs together
 LOCK = "index.lock"
+LOCK_TIMEOUT = 600.0  # seconds: films may have to be cut meanwhile
+LOCK_INTERVAL = 0.05  # seconds
 APART = "too near in time to a frame of another split"
 
 
@@ -154,11 +157,7 @@ def _lock(folder: LabellingFolder) -> Iterator[None]:
     """Hold the lock of a project's index, which the kernel releases when the process ends."""
     with (folder.path / LOCK).open("a", encoding="utf-8") as file:
         try:
-            lock_file(file)
-        except BlockingIOError as error:
-            raise OccupiedError(
-                f"another process brings {folder.index} up to date; wait for its end, then run this command again"
-            ) from error
+            _wait_for_lock(file, folder)
         except NoLocksError:
             log.warning("%s: its storage has no file locks; start no second command in it", folder.path)
             yield
@@ -166,6 +165,30 @@ def _lock(folder: LabellingFolder) -> Iterator[None]:
         yield
         # Processes that were started meanwhile may have inherited the open file.
         fcntl.flock(file, fcntl.LOCK_UN)
+
+
+def _wait_for_lock(file: TextIO, folder: LabellingFolder) -> None:
+    """Take a lock; jobs of a sweep, and ranks of one that replays labels, open the same project at once.
+
+    Raises:
+        OccupiedError: another process has it for too long.
+    """
+    deadline = time.monotonic() + LOCK_TIMEOUT
+    is_said = False
+    while True:
+        try:
+            lock_file(file)
+            return
+        except BlockingIOError as error:
+            if time.monotonic() > deadline:
+                raise OccupiedError(
+                    f"another process has been bringing {folder.index} up to date for {LOCK_TIMEOUT:g} s; wait for its "
+                    "end, then run this command again"
+                ) from error
+        if not is_said:
+            log.info("%s: waiting for another process that brings it up to date", folder.index)
+            is_said = True
+        time.sleep(LOCK_INTERVAL)
 
 
 def _start_project(
