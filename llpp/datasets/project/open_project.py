@@ -182,8 +182,8 @@ def _wait_for_lock(file: TextIO, folder: LabellingFolder) -> None:
         except BlockingIOError as error:
             if time.monotonic() > deadline:
                 raise OccupiedError(
-                    f"another process has been bringing {folder.index} up to date for {LOCK_TIMEOUT:g} s; wait for its "
-                    "end, then run this command again"
+                    f"another process has been bringing {folder.index} up to date for {LOCK_TIMEOUT:g} s; wait for "
+                    "its end, then run this command again"
                 ) from error
         if not is_said:
             log.info("%s: waiting for another process that brings it up to date", folder.index)
