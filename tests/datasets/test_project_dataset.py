@@ -20,8 +20,11 @@ from helpers.project_folders import (
 from helpers.turned_jpegs import encode, store
 
 from llpp.datasets.contract import check_first_image, check_records
-from llpp.datasets.project.dataset import NEVER_ASKED, ProjectDataset
+from llpp.datasets.project.asked_dataset import NEVER_ASKED
+from llpp.datasets.project.dataset import ProjectDataset
 from llpp.errors import DataError, StateError
+from llpp.journal.answers import Answer, PersonLabel
+from llpp.journal.journal import append_answers
 from llpp.journal.snapshot import STATES
 
 NOSE = {"nose": (10.0, 12.0, 2), "tail": (20.0, 30.0, 1)}
@@ -190,9 +193,6 @@ def test_a_snapshot_of_other_joints_or_none_is_refused(tmp_path):
 
 def write_journal(root, answers):
     """Append answers (image, kind, joints) of one annotator to the project's journal."""
-    fold = pytest.importorskip("llpp.journal.journal")
-    from llpp.journal.answers import Answer, PersonLabel
-
     listed = []
     for number, (image, kind, joints) in enumerate(answers):
         persons = [PersonLabel(image, joints)] if kind == "labelled" else []
@@ -201,7 +201,7 @@ def write_journal(root, answers):
         listed.append(
             Answer(image, kind, persons, origin, "me", "coco", day, None, "0" * 64, "a.json", "", str(number))
         )
-    fold.append_answers(labelling_folder(root).journal, listed)
+    append_answers(labelling_folder(root).journal, listed)
 
 
 def test_without_a_snapshot_the_records_are_what_is_labelled_by_now(tmp_path):
@@ -221,7 +221,6 @@ def test_without_a_snapshot_the_records_are_what_is_labelled_by_now(tmp_path):
 
 
 def test_a_project_without_labels_says_what_to_do(tmp_path):
-    pytest.importorskip("llpp.journal.journal")
     root, *_ = make_project(tmp_path)
     with pytest.raises(DataError, match=r"llpp label.*dataset\.unlabelled=true"):
         load(root)
@@ -229,7 +228,6 @@ def test_a_project_without_labels_says_what_to_do(tmp_path):
 
 
 def test_a_mistyped_file_of_boxes_is_no_decision_of_the_project(tmp_path):
-    pytest.importorskip("llpp.datasets.project.boxes")
     root = tmp_path / "mice"
     make_images(root, 3)
     with pytest.raises(DataError, match=r"gone\.json"):
@@ -240,7 +238,6 @@ def test_a_mistyped_file_of_boxes_is_no_decision_of_the_project(tmp_path):
 
 
 def test_boxes_of_a_file_make_a_record_each(tmp_path):
-    pytest.importorskip("llpp.datasets.project.boxes")
     root = tmp_path / "mice"
     make_images(root, 10)
     images = []

@@ -253,7 +253,10 @@ def test_segments_are_groups_and_frames_near_the_border_of_a_split_are_not_asked
         "clip.mp4 0-4 s", "clip.mp4 0-4 s", "clip.mp4 4-8 s", "clip.mp4 4-8 s", "clip.mp4 8-12 s", "clip.mp4 8-12 s",
     ]  # fmt: skip
     tests = {g: t for g, t in zip(index.group, index.is_test.tolist(), strict=True)}
-    near = {n for n, c in zip(index.frame.tolist(), index.condition.tolist(), strict=True) if c == 4}
+    near = set()
+    for image, condition in conditions(index).items():
+        if condition == "apart":
+            near.add(int(image.rpartition("#")[2]))
     # In segments of four seconds a quarter, a second, is kept free: around second four, frames 31 to 49.
     expected = set()
     for border, first, second in (

@@ -5,6 +5,7 @@ import os
 import shutil
 import struct
 import zlib
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import cv2
@@ -356,15 +357,22 @@ def test_a_damaged_index_is_made_again(tmp_path):
     assert read_index(path).ids == before.ids
 
 
-def test_the_second_of_two_commands_at_once_is_refused(tmp_path):
+def test_of_two_commands_at_once_the_second_waits_and_gives_up_at_last(tmp_path, monkeypatch):
     root = tmp_path / "mice"
     make_images(root, 1)
     open_folder(root)
-    with (labelling_folder(root).path / "index.lock").open("a") as file:
+    with (labelling_folder(root).path / "index.lock").open("a") as file, ThreadPoolExecutor() as pool:
         fcntl.flock(file, fcntl.LOCK_EX)
+        waiting = pool.submit(open_folder, root)
+        with pytest.raises(TimeoutError):
+            waiting.result(timeout=0.3)
+        fcntl.flock(file, fcntl.LOCK_UN)
+        _, index, _ = waiting.result(timeout=60)
+        assert len(index.ids) == 1
+        fcntl.flock(file, fcntl.LOCK_EX)
+        monkeypatch.setattr("llpp.datasets.project.open_project.LOCK_TIMEOUT", 0.1)
         with pytest.raises(OccupiedError, match="another process"):
             open_folder(root)
-    open_folder(root)
 
 
 @pytest.mark.parametrize(

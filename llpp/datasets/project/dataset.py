@@ -17,10 +17,9 @@ from llpp.datasets.groups import suggest_groups
 from llpp.datasets.images import ImageFiles, Reading, is_file, read_image, read_reduced
 from llpp.datasets.pose import PoseLabels, Skeleton, compute_joint_boxes
 from llpp.datasets.project.asked_dataset import NEVER_ASKED, AskedDataset
-from llpp.datasets.project.boxes import read_boxes
+from llpp.datasets.project.boxes import IMAGE, read_boxes
 from llpp.datasets.project.index import CONDITIONS, ProjectIndex, describe_conditions, read_index
 from llpp.datasets.project.open_project import (
-    WHOLE_IMAGE,
     ProjectOptions,
     get_labelling_folder,
     open_project,
@@ -90,7 +89,7 @@ class ProjectDataset(AskedDataset):
         root: str,
         labelling: str | None = None,
         joints: str | Sequence[str] | None = None,
-        boxes: str = WHOLE_IMAGE,
+        boxes: str = IMAGE,
         group: str = "auto",
         segment: float = 60.0,
         frames: int = 5000,
@@ -261,7 +260,7 @@ def _build_records(
         images=images,
         split=split,
         boxes=boxes,
-        box_source="image" if project.boxes == WHOLE_IMAGE else "annotation",
+        box_source="image" if project.boxes == IMAGE else "annotation",
         may_start=~is_test & labels.is_labelled,
         labels=labels,
         group=index.group.take(rows),

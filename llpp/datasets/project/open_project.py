@@ -5,11 +5,12 @@ Only the starting process does this, before there are ranks.
 
 import fcntl
 import logging
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +18,7 @@ from numpy.typing import NDArray
 from llpp.datasets.groups import assign_groups
 from llpp.datasets.images import read_image
 from llpp.datasets.pixel_format import PixelFormat, choose_pixel_format
+from llpp.datasets.project.boxes import IMAGE, update_boxes
 from llpp.datasets.project.film_list import CutOptions, update_films
 from llpp.datasets.project.films import CutFilm
 from llpp.datasets.project.folder_content import FILM_ENDINGS, IMAGE_ENDINGS, FolderContent, list_folder
@@ -39,9 +41,10 @@ from llpp.journal.folder import LabellingFolder
 
 log = logging.getLogger(__name__)
 AUTO = "auto"
-WHOLE_IMAGE = "image"  # of dataset.boxes
 MIN_FOLDERS = 10  # of images, from which on a folder is taken for what belongs together
 LOCK = "index.lock"
+LOCK_TIMEOUT = 600.0  # seconds: films may have to be cut meanwhile
+LOCK_INTERVAL = 0.05  # seconds
 APART = "too near in time to a frame of another split"
 
 
@@ -50,7 +53,7 @@ class ProjectOptions:
     """Settings of `dataset=project` that decide what a project is; see conf/dataset/project.yaml."""
 
     joints: str | Sequence[str] | None = None
-    boxes: str = WHOLE_IMAGE
+    boxes: str = IMAGE
     group: str = AUTO
     segment: float = 60.0
     frames: int = 5000
@@ -141,19 +144,12 @@ def open_project(
 
 def _find_boxes(project: ProjectFile, index: ProjectIndex, reader: Reader) -> tuple[dict[str, Any], list[str]]:
     """Find the boxes of images that have none yet; return what project.json has to keep, and remarks."""
-    if project.boxes == WHOLE_IMAGE:
-        return {}, []
-    # Here: a project without boxes needs neither detector nor reader of boxes.
-    from llpp.datasets.project.boxes import update_boxes
 
     def read_pixels(row: int) -> NDArray[np.uint8]:
         folder = reader.folder.path if index.is_own[row] else reader.root
         return read_image(folder / index.files[row], pixels=reader.pixels)
 
-    facts: dict[str, Any]
-    remarks: list[str]
-    facts, remarks = update_boxes(project.boxes, reader.root, reader.folder, index, read_pixels)
-    return facts, remarks
+    return update_boxes(project.boxes, reader.root, reader.folder, index, read_pixels)
 
 
 @contextmanager
@@ -161,11 +157,7 @@ def _lock(folder: LabellingFolder) -> Iterator[None]:
     """Hold the lock of a project's index, which the kernel releases when the process ends."""
     with (folder.path / LOCK).open("a", encoding="utf-8") as file:
         try:
-            lock_file(file)
-        except BlockingIOError as error:
-            raise OccupiedError(
-                f"another process brings {folder.index} up to date; wait for its end, then run this command again"
-            ) from error
+            _wait_for_lock(file, folder)
         except NoLocksError:
             log.warning("%s: its storage has no file locks; start no second command in it", folder.path)
             yield
@@ -173,6 +165,30 @@ def _lock(folder: LabellingFolder) -> Iterator[None]:
         yield
         # Processes that were started meanwhile may have inherited the open file.
         fcntl.flock(file, fcntl.LOCK_UN)
+
+
+def _wait_for_lock(file: TextIO, folder: LabellingFolder) -> None:
+    """Take a lock; jobs of a sweep, and ranks of one that replays labels, open the same project at once.
+
+    Raises:
+        OccupiedError: another process has it for too long.
+    """
+    deadline = time.monotonic() + LOCK_TIMEOUT
+    is_said = False
+    while True:
+        try:
+            lock_file(file)
+            return
+        except BlockingIOError as error:
+            if time.monotonic() > deadline:
+                raise OccupiedError(
+                    f"another process has been bringing {folder.index} up to date for {LOCK_TIMEOUT:g} s; wait for "
+                    "its end, then run this command again"
+                ) from error
+        if not is_said:
+            log.info("%s: waiting for another process that brings it up to date", folder.index)
+            is_said = True
+        time.sleep(LOCK_INTERVAL)
 
 
 def _start_project(
