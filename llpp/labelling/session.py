@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from llpp.datasets.project.boxes import read_boxes
-from llpp.datasets.project.index import ProjectIndex, read_index
+from llpp.datasets.project.index import ProjectIndex, describe_conditions, read_index
 from llpp.datasets.project.open_project import ProjectOptions, open_project
 from llpp.datasets.project.project_file import ProjectFile, read_project, write_project
 from llpp.errors import ConfigError, OccupiedError, StateError
@@ -122,7 +122,7 @@ def prepare_round(labelling: Labelling) -> Outcome:
 
     project, index, remarks = open_project(labelling.root, folder, labelling.options)
     project = _take_possession(labelling, project)
-    for remark in remarks:
+    for remark in [*remarks, *describe_conditions(index)]:
         log.info("%s", remark)
     _import_answers(labelling, project, index)
     labels = _collect_labels(labelling, project, index)

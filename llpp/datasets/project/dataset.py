@@ -131,6 +131,9 @@ class ProjectDataset(AskedDataset):
         self.paths = ImageFiles(Path(), _list_paths(self.project_index, self.index, self.root, self.folder))
         # People label for training and testing; a few images for validation as well would be taken from these.
         self.empty_splits = frozenset({"val"})
+        if snapshot is not None and not len(self.records.select_rows("test")):
+            # A project whose first labels are all in training groups is measured as soon as it has others.
+            self.empty_splits = frozenset({"val", "test"})
 
     def get_file_name(self, row: int) -> str:
         """See `ImageDataset.get_file_name`; a frame of a film, or an upright copy, is below the labelling folder."""
