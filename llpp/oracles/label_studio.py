@@ -501,13 +501,21 @@ def _group_regions(regions: Sequence[Region]) -> list[_Shape]:
                 "the parent of the person's points (drag them onto it in the list of regions), or delete one of both"
             )
         shape.joints[joint] = place
-    if "" in shapes and len(shapes) > 1:
-        loose = ", ".join(sorted(shapes[""].joints))
-        raise _UnusableError(
-            f"it has several boxes, and these points belong to none: {loose}; drag each onto its box in the list of "
-            "regions"
-        )
+    _check_loose_points(shapes)
     return list(shapes.values())
+
+
+def _check_loose_points(shapes: Mapping[str, _Shape]) -> None:
+    """Refuse points that belong to no box where others do, unless they are of another kind of animal."""
+    if "" not in shapes or len(shapes) == 1:
+        return
+    loose = shapes[""].joints
+    grouped = [joint for owner, shape in shapes.items() for joint in shape.joints if owner]
+    if not set(loose).isdisjoint(grouped):
+        raise _UnusableError(
+            f"it has several boxes, and these points belong to none: {', '.join(sorted(loose))}; drag each onto its "
+            "box in the list of regions"
+        )
 
 
 def _find_box(point: str, parsed: _Points) -> str:
