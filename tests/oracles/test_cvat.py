@@ -9,6 +9,7 @@ import pytest
 from helpers.label_batches import JOINTS, make_batch
 
 from llpp.errors import DataError
+from llpp.oracles import answer_files
 from llpp.oracles.cvat import CvatTool
 from llpp.oracles.tool import ReadOptions, WriteOptions
 
@@ -195,6 +196,16 @@ def test_the_zip_that_cvat_exports_is_read_as_it_is(tmp_path):
     assert CvatTool().recognises(path, path.read_bytes())
     (entry,) = CvatTool().read(path, ReadOptions(joints=JOINTS)).entries
     assert entry.status == "labelled" and entry.answered_at == "2026-11-27T09:10:11Z"
+
+
+def test_a_zip_is_not_unpacked_beyond_the_limit(tmp_path, monkeypatch):
+    monkeypatch.setattr(answer_files, "MAX_BYTES", 10_000)
+    path = tmp_path / "bomb.zip"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("annotations.xml", b"<annotations>" + b" " * 1_000_000)
+    assert path.stat().st_size < 10_000
+    with pytest.raises(DataError, match="holds more than 10,000 bytes of labels"):
+        CvatTool().read(path, ReadOptions(joints=JOINTS))
 
 
 @pytest.mark.parametrize("definition", ["<!DOCTYPE annotations>", '<!DOCTYPE a [<!ENTITY b "c">]>'])
