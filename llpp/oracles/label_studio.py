@@ -29,6 +29,7 @@ from llpp.oracles.answer_files import (
     parse_time,
     read_files,
 )
+from llpp.oracles.joint_hull import surround_joints
 from llpp.oracles.tool import (
     AskedImage,
     Entry,
@@ -152,7 +153,7 @@ def _make_task(batch: LabelBatch, asked: AskedImage, folder: Path, options: Writ
 def _choose_box(asked: AskedImage, person: PersonLabel) -> Box | None:
     if person.box is None and len(asked.suggested) > 1:
         # Without boxes Label Studio cannot say which points belong together.
-        return _find_hull(person)
+        return surround_joints(person.joints)
     return person.box
 
 
@@ -202,15 +203,6 @@ def _make_points(
             value = {**place, "choices": [OCCLUDED]}
             regions.append({**facts, "type": "choices", "from_name": CHOICE, "value": value})
     return regions
-
-
-def _find_hull(person: PersonLabel) -> Box | None:
-    """The smallest box around a person's joints; None without any."""
-    if not person.joints:
-        return None
-    xs = [x for x, _, _ in person.joints.values()]
-    ys = [y for _, y, _ in person.joints.values()]
-    return min(xs), min(ys), max(xs) - min(xs), max(ys) - min(ys)
 
 
 def _describe_interface(joints: Sequence[str]) -> str:
