@@ -183,7 +183,7 @@ def _check_is_of_images(what: str, root: ElementTree.Element) -> None:
         )
     if root.find("track") is not None:
         raise DataError(
-            f"{what} holds tracks, with joints at some frames only; export as 'CVAT for images 1.1', which has all"
+            f"{what} holds tracks, which have joints at some frames only; export as 'CVAT for images 1.1'"
         )
 
 
