@@ -55,6 +55,7 @@ class CvatTool(LabellingTool):
 
     name = "cvat"
     title = "CVAT"
+    dates_files = True
 
     def write(self, batch: LabelBatch, folder: Path, options: WriteOptions) -> list[Path]:
         """See `LabellingTool.write`."""

@@ -66,6 +66,7 @@ class DeepLabCutTool(LabellingTool):
     name = "deeplabcut"
     title = "DeepLabCut"
     copies_images = False
+    wants_lossless = True
 
     def write(self, batch: LabelBatch, folder: Path, options: WriteOptions) -> list[Path]:
         """See `LabellingTool.write`; the files are below the project's root, where DeepLabCut looks for them."""
