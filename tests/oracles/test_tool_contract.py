@@ -11,6 +11,7 @@ import math
 import os
 import pickle
 import random
+from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
@@ -33,8 +34,13 @@ from llpp.oracles.tool import LabellingTool, ReadOptions, WriteOptions
 CONFIGS = {path.stem: OmegaConf.load(path) for path in sorted((conf_dir() / "oracle").glob("*.yaml"))}
 TOOLS = {name: config.oracle.tool for name, config in CONFIGS.items() if "tool" in config.get("oracle", {})}
 START = 1 << 16
+SAMPLES = Path(__file__).parents[3] / "shared/data/field_samples"
 ENDINGS = {"label_studio": ".json", "coco": ".json", "cvat": ".xml", "sleap": ".slp", "yolo": ".txt"}
 DRAWN = {"nose": (70.5, 31.25, 2), "tail": (71.0, 120.0, 2)}
+
+
+def list_tools(ending):
+    return [name for name in TOOLS if ENDINGS.get(name) == ending]
 
 
 def build(name):
@@ -251,7 +257,7 @@ def test_an_entry_that_is_there_twice_invents_nothing(work):
 
 def test_several_persons_of_one_image_stay_apart(name, tmp_path):
     if not importlib.import_module(f"helpers.annotators.{name}").SEVERAL_PERSONS:
-        pytest.skip(f"{name} has one person in an image")
+        pytest.skip(f"{build(name).title} has one person in an image")
     work = Work(name, tmp_path, several=True)
     work.need("move")(work.saved, work.batch.images[0], "nose", (2.0, 3.0), person=1)
     (entry,) = [entry for entry in work.find(0) if entry.status == "labelled"]
@@ -285,6 +291,26 @@ def test_a_large_file_is_recognised_by_its_start(work):
         content = path.read_bytes()
         if len(content) > 1 << 10 and work.tool.recognises(path, content):
             assert work.tool.recognises(path, content[: 3 * len(content) // 4]), path.name
+
+
+@pytest.mark.skipif(not SAMPLES.is_dir(), reason="the sample files of other projects are not here")
+def test_no_file_of_other_projects_is_recognised_by_two_tools():
+    """Files of a tool's own folder by none but that tool; a COCO file may be CVAT's."""
+    tools = {name: build(name) for name in TOOLS}
+    counts = dict.fromkeys(TOOLS, 0)
+    for path in sorted(SAMPLES.rglob("*")):
+        if not path.is_file():
+            continue
+        with path.open("rb") as file:
+            start = file.read(START)
+        recognised = [name for name, tool in tools.items() if tool.recognises(path, start)]
+        assert len(recognised) <= 1, (path, recognised)
+        folder = path.relative_to(SAMPLES).parts[0].removesuffix("_pose")
+        if recognised and folder in TOOLS and path.parent.parent.name != "coco_keypoints_1.0":
+            assert recognised == [folder], path
+        for name in recognised:
+            counts[name] += 1
+    assert all(counts[name] for name in ("label_studio", "cvat", "coco")), counts
 
 
 HOSTILE_FILES = {
@@ -424,24 +450,24 @@ def mutate(value, draw):
     return value
 
 
-def test_json_with_any_value_anywhere_raises_nothing_but_data_errors(work):
+@pytest.mark.parametrize("name", list_tools(".json"))
+def test_json_with_any_value_anywhere_raises_nothing_but_data_errors(name, tmp_path):
+    work = Work(name, tmp_path)
     draw = random.Random(5)
     for path in work.saved:
-        if path.suffix != ".json":
-            pytest.skip("not JSON")
         content = path.read_bytes()
         for _ in range(400):
             path.write_text(json.dumps(mutate(json.loads(content), draw)))
             read_hostile(work.tool, path)
 
 
-def test_xml_with_any_value_anywhere_raises_nothing_but_data_errors(work):
+@pytest.mark.parametrize("name", list_tools(".xml"))
+def test_xml_with_any_value_anywhere_raises_nothing_but_data_errors(name, tmp_path):
+    work = Work(name, tmp_path)
     draw = random.Random(6)
     texts = [text for text in VALUES if isinstance(text, str) and text.isprintable()]
     texts += ["1e400", "-5", "1,2,3", "1;2", "done", "skip", "0.5,nan", "infinity,1", "1,", "person"]
     for path in work.saved:
-        if path.suffix != ".xml":
-            pytest.skip("not XML")
         content = path.read_bytes()
         for _ in range(300):
             root = ElementTree.fromstring(content)
