@@ -67,14 +67,17 @@ def is_deeplabcut_csv(path: Path, start: bytes) -> bool:
     """Whether a table that begins so is DeepLabCut's, and not Lightning Pose's.
 
     Tables of one animal look alike, and are read in the same way. DeepLabCut's have individuals, or names of images
-    in three columns, or are named after their scorer.
+    in three columns, or are named after their scorer; in files with other names, images are in its folders.
     """
-    lines = start.decode("utf-8-sig", errors="replace").splitlines()
-    scorers = lines[0].replace(";", ",").split(",")
-    scorer = next((cell for cell in scorers[1:] if cell), "")
-    has_three_names = scorers[1:3] == ["", ""]
-    has_individuals = lines[1].startswith("individuals")
-    return has_individuals or has_three_names or path.stem == f"{LABELS}{scorer}"
+    lines = start.decode("utf-8-sig", errors="replace").replace(";", ",").splitlines()
+    rows = [line.split(",") for line in lines[: len(LEVELS)]]
+    if rows[1][0] == "individuals" or rows[0][1:3] == ["", ""]:
+        return True
+    if path.stem.startswith("CollectedData"):
+        return path.stem == f"{LABELS}{rows[0][-1]}"
+    has_visible = len(rows) > 2 and "visible" in rows[2]
+    first_name = rows[-1][0].split("/")
+    return not has_visible and first_name[0] == "labeled-data" and len(first_name) == 3
 
 
 def read_table(path: Path) -> JointTable:
