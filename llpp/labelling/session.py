@@ -28,6 +28,7 @@ from llpp.journal.snapshot import Snapshot, count_changed_labels, list_labels, r
 from llpp.labelling.asked import AskedRow
 from llpp.labelling.choice import count_test_candidates, count_test_share
 from llpp.labelling.importing import ImportSettings, import_files
+from llpp.labelling.kept_copies import keep_copy
 from llpp.labelling.next_batch import BatchWriter
 from llpp.labelling.people import NamedBox
 from llpp.labelling.released import read_released
@@ -198,7 +199,10 @@ def _import_answers(labelling: Labelling, project: ProjectFile, index: ProjectIn
         files += list_label_files(extra) if extra.is_dir() else [extra]
     batch_folders = [folder.get_round_dir(number) for number in sorted(read_batches(folder))]
     for tool in labelling.tools:
-        files += tool.list_answer_files(labelling.root.resolve(), batch_folders)
+        for path in tool.list_answer_files(labelling.root.resolve(), batch_folders):
+            if path.is_relative_to(labelling.root.resolve()):
+                keep_copy(path, folder.kept)
+            files.append(path)
     boxes = _name_boxes(project, folder)
     options = ImportSettings(
         settings.accept,
