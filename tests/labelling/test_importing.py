@@ -593,6 +593,7 @@ def test_a_damaged_journal_ends_the_import_before_anything_is_written(mice):
     assert mice.folder.journal.read_text() == "{}\n" and not mice.folder.rejected.exists()
 
 
+@pytest.mark.slow
 def test_after_a_kill_at_any_byte_of_the_append_the_same_command_completes_it(mice):
     mice.put(labelled("a.jpg"), labelled("b.jpg"), {"names": ["c.jpg"], "status": "skipped"})
     mice.read()
@@ -614,6 +615,7 @@ ENTRIES = st.lists(
 )
 
 
+@pytest.mark.slow
 @settings(max_examples=40, deadline=None)
 @given(entries=ENTRIES, has_times=st.booleans(), seed=st.integers(0, 2**16))
 def test_imports_in_any_order_and_any_number_give_the_same_labels(tmp_path_factory, entries, has_times, seed):
