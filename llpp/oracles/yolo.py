@@ -30,6 +30,7 @@ from llpp.oracles.tool import (
 
 BOX_VALUES = 5  # of a line, before the joints: class, centre, width, height
 MAX_BYTES = 1 << 24
+CLASSES = "classes.txt"  # that some editors put among the labels
 ENDINGS = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff")
 
 
@@ -116,7 +117,7 @@ class YoloTool(LabellingTool):
         files = []
         for batch in batches:
             files += sorted(batch.glob("labels*/*.txt"))
-        return files
+        return [file for file in files if file.name != CLASSES]
 
 
 def _describe_data(batch: LabelBatch, part: str) -> str:
