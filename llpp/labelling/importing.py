@@ -267,7 +267,10 @@ class _Import:
         """Read all entries of a file."""
         try:
             content = tool.read(file.path, self.options)
-        except (LlppError, OSError):
+        except LlppError as error:
+            # Tools call a file by its path, and that of an archive's member is gone when people read this.
+            raise DataError(str(error).replace(str(file.path), file.name)) from error
+        except OSError:
             raise
         except Exception as error:
             # A reader's fault, perhaps a plug-in's: the other files can be read all the same.

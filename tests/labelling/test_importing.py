@@ -577,6 +577,16 @@ def test_what_cvat_packs_is_recognised_by_its_content(tmp_path):
     assert [row.file for row in result.rejected] == ["keypoints.zip/annotations/instances.json"]
 
 
+def test_a_file_of_an_archive_is_called_by_its_place_in_the_archive(tmp_path):
+    mice = PlainProject(tmp_path, tools=(CvatTool(),))
+    mice.folder.inbox.mkdir(parents=True)
+    with zipfile.ZipFile(mice.folder.inbox / "job.zip", "w") as archive:
+        archive.writestr("annotations.xml", '<annotations><track id="0" label="mouse"/></annotations>')
+    assert reasons(mice.read()) == [
+        "job.zip/annotations.xml holds tracks, which have joints at some frames only; export as 'CVAT for images 1.1'"
+    ]
+
+
 def test_a_zip_without_labels_is_rejected_with_the_tools_that_are_read(mice):
     mice.folder.inbox.mkdir()
     with zipfile.ZipFile(mice.folder.inbox / "images.zip", "w") as file:
