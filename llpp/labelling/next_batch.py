@@ -16,7 +16,7 @@ from llpp.errors import StateError
 from llpp.journal.answers import PersonLabel
 from llpp.journal.folder import LabellingFolder
 from llpp.labelling.asked import list_batches, read_asked
-from llpp.labelling.batch_folder import BatchOptions, name_copies, write_batch
+from llpp.labelling.batch_folder import README, BatchOptions, name_copies, write_batch
 from llpp.labelling.choice import Choice, choose_first_batch, choose_next_batch, mark_blind
 from llpp.labelling.settings import LabelSettings
 from llpp.labelling.suggestions import keep_inside
@@ -147,10 +147,10 @@ class BatchWriter:
             half_pixel=self.settings.half_pixel,
             notes=self.notes,
         )
-        written = write_batch(batch, self.tool, self.folder, options)
+        write_batch(batch, self.tool, self.folder, options)
         if images:
-            log.info("a batch of %d images is ready: open %s", len(images), written[0])
-            log.info("how to label it is in %s", self.folder.get_round_dir(number) / "README.txt")
+            readme = self.folder.get_round_dir(number) / README
+            log.info("a batch of %d images is ready; how to label it is in %s", len(images), readme)
 
     def _locate(self, row: int) -> Path:
         base = self.folder.path if self.index.is_own[row] else self.root
