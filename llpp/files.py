@@ -81,13 +81,18 @@ def replace_file(path: Path, write: Callable[[Path], None]) -> None:
         part.unlink(missing_ok=True)
 
 
+def replace_bytes(path: Path, content: bytes) -> None:
+    """Replace `path` with a file that holds `content`."""
+    replace_file(path, lambda part: _write_bytes(part, content))
+
+
 def replace_text(path: Path, text: str) -> None:
     """Replace `path` with a UTF-8 file that holds `text`."""
-    replace_file(path, lambda part: _write_text(part, text))
+    replace_bytes(path, text.encode())
 
 
-def _write_text(path: Path, text: str) -> None:
-    path.write_text(text, encoding="utf-8")
+def _write_bytes(path: Path, content: bytes) -> None:
+    path.write_bytes(content)
 
 
 class NoLocksError(OSError):

@@ -37,3 +37,12 @@ class Answer:
     file: str  # that file's name
     entry: str  # the tool's own name of the annotation; empty where it has none
     key: str  # what makes it news, see `journal.compute_key`
+
+
+def find_hull(joints: Mapping[str, Point]) -> Box:
+    """Return the smallest box, x, y, width, height, around one or more joints."""
+    left = min(x for x, _, _ in joints.values())
+    top = min(y for _, y, _ in joints.values())
+    right = max(x for x, _, _ in joints.values())
+    bottom = max(y for _, y, _ in joints.values())
+    return (left, top, right - left, bottom - top)

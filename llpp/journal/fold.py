@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from llpp.errors import ConfigError
-from llpp.journal.answers import Answer, Box, PersonLabel, Point
+from llpp.journal.answers import Answer, Box, PersonLabel, Point, find_hull
 
 Who = tuple[str, str, str]  # image, annotator, tool
 LEAST_FOR_SIGMAS = 50  # persons that two annotators have labelled
@@ -240,15 +240,6 @@ def _measure_box(first: PersonLabel, second: PersonLabel) -> tuple[float, float]
     if not sizes:
         sizes = [find_hull(label.joints)[2:] for label in (first, second)]
     return _average_numbers([width for width, _ in sizes]), _average_numbers([height for _, height in sizes])
-
-
-def find_hull(joints: Mapping[str, Point]) -> Box:
-    """Return the smallest box, x, y, width, height, around one or more joints."""
-    left = min(x for x, _, _ in joints.values())
-    top = min(y for _, y, _ in joints.values())
-    right = max(x for x, _, _ in joints.values())
-    bottom = max(y for _, y, _ in joints.values())
-    return (left, top, right - left, bottom - top)
 
 
 def _measure_torso(first: PersonLabel, second: PersonLabel, torso: Sequence[tuple[str, str]]) -> float:

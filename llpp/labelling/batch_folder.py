@@ -79,7 +79,7 @@ def write_batch(batch: LabelBatch, tool: LabellingTool, folder: LabellingFolder,
         files += part_files
         # The first file is the one to open. The steps name that of the first annotator, and are the same for all.
         written.append(Part(_name_file(part_files[0], target), len(images)))
-        steps = steps or tool.describe_steps(part, part_files)
+        steps = steps or tool.describe_steps(part, [path.absolute() for path in part_files])
     instructions = Instructions(
         tool=tool.title,
         steps=steps,

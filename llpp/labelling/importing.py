@@ -8,9 +8,9 @@ import errno
 import hashlib
 import logging
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, MutableMapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -18,17 +18,18 @@ from llpp.datasets.project.index import CONDITIONS, ProjectIndex
 from llpp.datasets.project.project_file import ProjectFile
 from llpp.errors import DataError, LlppError
 from llpp.files import compute_sha256, read_start
-from llpp.journal.answers import Answer, PersonLabel
-from llpp.journal.fold import Who, find_hull, find_standing
+from llpp.journal.answers import Answer, PersonLabel, find_hull
+from llpp.journal.fold import Who, find_standing
 from llpp.journal.folder import LabellingFolder
 from llpp.journal.journal import append_answers, compute_key, find_known_keys, read_journal
+from llpp.journal.times import format_time, parse_time
 from llpp.labelling.asked import list_batches, read_asked
 from llpp.labelling.coordinates import EntryError, find_scale, is_inside, read_box, read_point
 from llpp.labelling.names import LONGEST, ImageFinder
 from llpp.labelling.people import NamedBox, assign_person_ids, find_boxes
 from llpp.labelling.rejected import RejectedRow, write_rejected
 from llpp.labelling.suggestions import is_unchanged, read_all_suggested
-from llpp.labelling.times import find_slowest, format_time, limit_seconds, parse_time
+from llpp.labelling.times import find_slowest, limit_seconds
 from llpp.labelling.unpacking import LabelFile, is_archive, is_unfinished, unpack_archive
 from llpp.oracles.tool import Entry, LabellingTool, ReadOptions, Size
 
@@ -82,6 +83,8 @@ class _Counts:
     entries: int = 0
     known: int = 0
     unused: int = 0
+    joints: int = 0  # of news
+    outside: int = 0  # joints of news that are outside of their image
 
 
 @dataclass(frozen=True)
@@ -105,15 +108,6 @@ class _ReadFile:
     digest: str
     time: str  # when it was changed last
     has_own_date: bool  # whether the times of its entries are only its own
-
-
-@dataclass
-class _Notes:
-    """What is said about one file at its end."""
-
-    joints: dict[str, None] = field(default_factory=dict)  # unknown names
-    outside: int = 0
-    labelled: int = 0
 
 
 def import_files(
@@ -175,6 +169,11 @@ class _Import:
             self._retract()
         append_answers(self.folder.journal, self.news)
         write_rejected(self.rejected, self.folder.rejected)
+        if self.counts.outside:
+            self.remarks.append(
+                f"{self.counts.outside} of {self.counts.joints} new joints are outside of their image, and are used "
+                "as well; joints that cannot be seen are to be left out"
+            )
         if self.untouched:
             self.remarks.append(
                 f"suggestions that nobody has changed do not count as labels (images: {len(self.untouched)}); if all "
@@ -242,7 +241,9 @@ class _Import:
     def _find_tool(self, path: Path) -> LabellingTool:
         tools = self._find_fitting(path)
         if not tools:
-            raise DataError(f"no labelling tool that llpp reads saves such a file; it reads {self._list_titles()}")
+            raise DataError(
+                f"no labelling tool that llpp reads saves such a file; it reads those of {self._list_titles()}"
+            )
         return self._choose_tool(tools)
 
     def _find_fitting(self, path: Path) -> list[LabellingTool]:
@@ -266,7 +267,10 @@ class _Import:
         """Read all entries of a file."""
         try:
             content = tool.read(file.path, self.options)
-        except (LlppError, OSError):
+        except LlppError as error:
+            # Tools call a file by its path, and that of an archive's member is gone when people read this.
+            raise DataError(str(error).replace(str(file.path), file.name)) from error
+        except OSError:
             raise
         except Exception as error:
             # A reader's fault, perhaps a plug-in's: the other files can be read all the same.
@@ -281,49 +285,47 @@ class _Import:
             self._reject(file.name, rejection.entry, rejection.reason)
 
         slowest = find_slowest(content.entries)
-        notes = _Notes()
+        unknown_joints: dict[str, None] = {}
         for entry in content.entries:
             if entry.status == "open":
                 continue
             self.counts.entries += 1
             try:
-                self._read_entry(read, entry, slowest, notes)
+                self._read_entry(read, entry, slowest, unknown_joints)
             except EntryError as error:
                 self._reject(file.name, _name_entry(entry), str(error), error.nearest)
             except (TypeError, ValueError, ArithmeticError) as error:
                 # Values of another type than a reader promises, perhaps a plug-in's.
                 reason = f"has unusable values ({type(error).__name__}: {error}); correct it in {tool.title}"
                 self._reject(file.name, _name_entry(entry), reason)
-        self._note_joints(file.name, notes)
+        self._reject_joints(file.name, unknown_joints)
         if self.counts.unused == unused:
             self.read_files[(file.name, tool.name)] = read
         elif self.settings.retract:
             # The answers that seem to be gone may be among what could not be read.
             self.remarks.append(f"{file.name}: no answer is withdrawn, because not all of its entries can be used")
 
-    def _note_joints(self, name: str, notes: _Notes) -> None:
-        """Say once per file what was found about its joints."""
+    def _reject_joints(self, name: str, unknown: Iterable[str]) -> None:
+        """Say once per file which of its joints the project does not have."""
         joints = self.project.file.joints
-        for joint in notes.joints:
+        for joint in unknown:
             reason = f"the project has no joint {joint!r}, so its labels are not used; it has {', '.join(joints)}"
             similar = difflib.get_close_matches(joint[:LONGEST], joints, n=1)
             self.rejected.append(RejectedRow(name, f"joint {joint}", reason, similar[0] if similar else ""))
-        if notes.outside:
-            self.remarks.append(
-                f"{name}: {notes.outside} of {notes.labelled} joints are outside of their image, and are used as well"
-            )
 
-    def _read_entry(self, file: _ReadFile, entry: Entry, slowest: float, notes: _Notes) -> None:
+    def _read_entry(
+        self, file: _ReadFile, entry: Entry, slowest: float, unknown_joints: MutableMapping[str, None]
+    ) -> None:
         """Add what an entry says to the news, unless it is known."""
         if entry.status not in ANSWERS:
             raise EntryError(f"its status is {entry.status!r}; expected {', '.join(ANSWERS)} or open")
         image, row = self._find_image(entry)
         self.answered.add((image, entry.annotator, file.tool))
+        size = (int(self.project.index.width[row]), int(self.project.index.height[row]))
         persons: Sequence[PersonLabel] = ()
         origin = ""
         if entry.status == "labelled":
-            size = (int(self.project.index.width[row]), int(self.project.index.height[row]))
-            persons = self._read_persons(entry, image, size, notes)
+            persons = self._read_persons(entry, image, size, unknown_joints)
             suggestions = self.project.suggested.get(image, ())
             origin = "edited" if suggestions else "drawn"
             # A tool that says "untouched" speaks of what is there, not of a joint or person that was deleted.
@@ -362,6 +364,9 @@ class _Import:
             key=key,
         )
         self.news.append(answer)
+        for person in persons:
+            self.counts.joints += len(person.joints)
+            self.counts.outside += sum(not is_inside(point, size) for point in person.joints.values())
 
     def _find_image(self, entry: Entry) -> tuple[str, int]:
         """Return the id and the row of an entry's image."""
@@ -377,7 +382,9 @@ class _Import:
             )
         return match.image, row
 
-    def _read_persons(self, entry: Entry, image: str, size: Size, notes: _Notes) -> Sequence[PersonLabel]:
+    def _read_persons(
+        self, entry: Entry, image: str, size: Size, unknown_joints: MutableMapping[str, None]
+    ) -> Sequence[PersonLabel]:
         """Return the persons of an entry that have joints of the project, in pixels of its image."""
         scale = find_scale(entry, size, self.settings.half_pixel)
         known = set(self.project.file.joints)
@@ -386,7 +393,7 @@ class _Import:
             joints = {}
             for name, (x, y, visible) in person.joints.items():
                 if name not in known:
-                    notes.joints[name] = None
+                    unknown_joints[name] = None
                 elif visible:
                     joints[name] = read_point(name, scale.move(x, y), visible, size)
             if joints:
@@ -395,9 +402,6 @@ class _Import:
             raise EntryError(
                 "it has no labelled joint of the project; if nobody is there, say so in the tool, or skip the image"
             )
-        for _, label in labels:
-            notes.labelled += len(label.joints)
-            notes.outside += sum(not is_inside(point, size) for point in label.joints.values())
         return self._name_persons(image, [label for _, label in labels])
 
     def _name_persons(self, image: str, labels: Sequence[PersonLabel]) -> Sequence[PersonLabel]:

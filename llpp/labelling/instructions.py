@@ -29,7 +29,7 @@ class Instructions:
     tool: str  # as its makers write it
     steps: Sequence[str]  # how to open the batch, how to label it, how to give it back
     answered: str  # what counts as such, in sentences
-    inbox: str  # folder where files of answers are looked for
+    inbox: str  # folder that files of answers may be put into
     command: str  # to type afterwards
     parts: Sequence[Part]  # one for each annotator
     shared: int  # images that are in all parts, if there are several
@@ -70,7 +70,7 @@ def format_readme(batch: LabelBatch, instructions: Instructions) -> str:
     lines += ["", "What counts as answered", "-----------------------", *_wrap(instructions.answered)]
     for sentence in COMMON:
         lines += _wrap(sentence)
-    lines += ["", "Where answers are looked for", "----------------------------", f"  {instructions.inbox}"]
+    lines += ["", "Where files of answers may be put, of any tool", "-" * 46, f"  {instructions.inbox}"]
     lines += ["", "What to type then", "-----------------", f"  {instructions.command}", ""]
     lines += _wrap("batch.html shows the images, and why each of them was chosen.")
     return "\n".join(lines) + "\n"

@@ -8,13 +8,19 @@ from llpp.files import compute_sha256, replace_file
 DIGITS = 12  # of a file's SHA-256, in the name of its copy
 
 
-def keep_copy(path: Path, folder: Path) -> Path:
+def keep_copy(path: Path, folder: Path) -> Path | None:
     """Copy a file into a folder, before it is read; a content that is there already is not copied again.
 
     The copy is called as the file, with its folder in front and the beginning of its SHA-256 behind: DeepLabCut calls
-    the files of all films the same.
+    the files of all films the same. What cannot be read is not copied, and None is returned: the import says why.
     """
-    digest = compute_sha256(path)[:DIGITS]
+    # Reading a pipe would not end.
+    if not path.is_file():
+        return None
+    try:
+        digest = compute_sha256(path)[:DIGITS]
+    except OSError:
+        return None
     copy = folder / f"{path.parent.name}-{path.stem}-{digest}{path.suffix}"
     if not copy.exists():
         replace_file(copy, lambda part: _copy(path, part))

@@ -16,9 +16,10 @@ from llpp.errors import StateError
 from llpp.journal.answers import PersonLabel
 from llpp.journal.folder import LabellingFolder
 from llpp.labelling.asked import list_batches, read_asked
-from llpp.labelling.batch_folder import BatchOptions, name_copies, write_batch
+from llpp.labelling.batch_folder import README, BatchOptions, name_copies, write_batch
 from llpp.labelling.choice import Choice, choose_first_batch, choose_next_batch, mark_blind
 from llpp.labelling.settings import LabelSettings
+from llpp.labelling.suggestions import keep_inside
 from llpp.oracles.tool import AskedImage, LabelBatch, LabellingTool
 from llpp.run_dir.round_dir import get_round_dir
 from llpp.run_dir.state import RunState
@@ -117,18 +118,21 @@ class BatchWriter:
         for place, choice in enumerate(choices):
             row = int(rows[place])
             predicted = predictions.get(choice.image)
-            has_suggestion = suggests and predicted is not None
+            size = (int(self.index.width[row]), int(self.index.height[row]))
+            suggested: Sequence[PersonLabel] = ()
+            if suggests and predicted is not None:
+                suggested = keep_inside(predicted.persons, size)
             image = AskedImage(
                 image=choice.image,
                 path=paths[place],
                 name=names[place],
                 relative="" if self.index.is_own[row] else self.index.files[row],
-                size=(int(self.index.width[row]), int(self.index.height[row])),
+                size=size,
                 role=choice.role,
                 rank=place + 1,
                 reason=choice.reason,
                 predicted_loss=predicted.loss if predicted is not None else None,
-                suggested=predicted.persons if predicted is not None and has_suggestion else (),
+                suggested=suggested,
             )
             images.append(image)
         skeleton = build_skeleton(self.project.joints, self.project.edges)
@@ -143,10 +147,10 @@ class BatchWriter:
             half_pixel=self.settings.half_pixel,
             notes=self.notes,
         )
-        written = write_batch(batch, self.tool, self.folder, options)
+        write_batch(batch, self.tool, self.folder, options)
         if images:
-            log.info("a batch of %d images is ready: open %s", len(images), written[0])
-            log.info("how to label it is in %s", self.folder.get_round_dir(number) / "README.txt")
+            readme = self.folder.get_round_dir(number) / README
+            log.info("a batch of %d images is ready; how to label it is in %s", len(images), readme)
 
     def _locate(self, row: int) -> Path:
         base = self.folder.path if self.index.is_own[row] else self.root

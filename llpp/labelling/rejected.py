@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from llpp.files import replace_file
+from llpp.files import replace_bytes
 
 COLUMNS = ("file", "entry", "reason", "nearest known name")
 
@@ -29,9 +29,4 @@ def write_rejected(rows: Sequence[RejectedRow], path: Path) -> None:
     for row in rows:
         writer.writerow([row.file, row.entry, row.reason, row.nearest])
     # A file's name may hold bytes that are no text.
-    content = text.getvalue().encode("utf-8", "backslashreplace")
-    replace_file(path, lambda part: _write_bytes(part, content))
-
-
-def _write_bytes(path: Path, content: bytes) -> None:
-    path.write_bytes(content)
+    replace_bytes(path, text.getvalue().encode("utf-8", "backslashreplace"))

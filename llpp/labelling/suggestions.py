@@ -1,10 +1,12 @@
-"""Whether an answer is only what a batch suggested."""
+"""What a batch suggests, and whether an answer is only that."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from llpp.journal.answers import PersonLabel, Point
 from llpp.journal.folder import LabellingFolder
 from llpp.labelling.asked import Persons, list_batches, read_suggested
+from llpp.oracles.tool import Size
 
 LEAST_PIXELS = 0.02  # what tools lose by rounding
 LEAST_SHARE = 1e-4  # of the image's longer side: tools that save percent round to two digits
@@ -17,6 +19,24 @@ def read_all_suggested(folder: LabellingFolder) -> dict[str, list[Persons]]:
         for image, persons in read_suggested(folder, number).items():
             suggested.setdefault(image, []).append(persons)
     return suggested
+
+
+def keep_inside(persons: Persons, size: Size) -> list[PersonLabel]:
+    """Return persons with those joints only that are inside of an image of `size`; nobody without joints.
+
+    A model may place a joint anywhere. Outside of the image it is wrong, in many tools it cannot be reached to be
+    corrected, and programs that read YOLO's files refuse all of an image for it.
+    """
+    width, height = size
+    kept = []
+    for person in persons:
+        joints = {}
+        for name, (x, y, visible) in person.joints.items():
+            if 0 <= x < width and 0 <= y < height:
+                joints[name] = (x, y, visible)
+        if joints:
+            kept.append(replace(person, joints=joints))
+    return kept
 
 
 def is_unchanged(persons: Sequence[PersonLabel], suggestions: Sequence[Persons], longer_side: int) -> bool:

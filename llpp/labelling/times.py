@@ -1,29 +1,12 @@
-"""When people answered, and how long it took them."""
+"""How long answers took."""
 
 import math
 import statistics
 from collections.abc import Sequence
-from datetime import UTC, datetime
 
 from llpp.oracles.tool import Entry
 
 SLOWEST = 10  # times the median: a tab that was left open
-
-
-def parse_time(text: str) -> str:
-    """Return a time in UTC as the journal has it; empty if it is none."""
-    try:
-        time = datetime.fromisoformat(text)
-        if time.tzinfo is None:
-            time = time.replace(tzinfo=UTC)
-        return format_time(time.astimezone(UTC))
-    except (ValueError, OverflowError):
-        return ""
-
-
-def format_time(time: datetime) -> str:
-    """Return a time in UTC as the journal has it."""
-    return time.replace(tzinfo=None).isoformat() + "Z"
 
 
 def find_slowest(entries: Sequence[Entry]) -> float:

@@ -18,6 +18,7 @@ OTHERS = (
     ".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif", ".mp4", ".avi", ".mov", ".mkv", ".webm",
     ".yaml", ".yml", ".md", ".pdf", ".log", ".pickle",
 )  # fmt: skip
+NAMES_OF_CLASSES = "classes.txt"  # of editors of YOLO's files, among the labels
 MAX_MEMBERS = 50_000
 MAX_BYTES = 1 << 30  # of all members of an archive
 MAX_RATIO = 200  # of a member's size and its packed size; real label files reach some 50
@@ -52,7 +53,7 @@ def is_unfinished(name: str) -> bool:
 
 
 def _is_passed_over(name: str) -> bool:
-    return is_unfinished(name) or name.lower().endswith(OTHERS)
+    return is_unfinished(name) or name == NAMES_OF_CLASSES or name.lower().endswith(OTHERS)
 
 
 def is_archive(start: bytes) -> bool:

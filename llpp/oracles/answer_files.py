@@ -1,12 +1,6 @@
-"""What readers of labelling tools' files share: size limits, zips, JSON and XML without surprises, checked values."""
+"""What readers of labelling tools' files share: size limits, JSON and XML without surprises, checked values."""
 
 import json
-import lzma
-import struct
-import zipfile
-import zlib
-from collections.abc import Callable
-from datetime import UTC, datetime
 from pathlib import Path, PureWindowsPath
 from typing import Any
 from xml.etree import ElementTree
@@ -16,71 +10,17 @@ from llpp.datasets.coco.values import check_name
 from llpp.errors import DataError
 from llpp.files import read_bytes
 
-MAX_BYTES = 1 << 29  # of a file, unpacked; ten thousand persons in Label Studio's JSON have 50 MB
-MAX_MEMBERS = 100_000  # of a zip
+MAX_BYTES = 1 << 29  # of a file; ten thousand persons in Label Studio's JSON have 50 MB
 MAX_DEPTH = 30  # of XML; CVAT's has 6
 MAX_SECONDS = 1e9  # of one answer; what is longer is no duration
-ZIP = b"PK\x03\x04"
-# What zipfile raises about damaged, encrypted and unusual archives; NotImplementedError is a RuntimeError.
-ZIP_ERRORS = (
-    zipfile.BadZipFile,
-    zlib.error,
-    lzma.LZMAError,
-    struct.error,
-    EOFError,
-    OSError,
-    RuntimeError,
-    ValueError,
-    OverflowError,
-    LookupError,
-)
-Described = tuple[str, bytes]  # how messages call a file, and its content
 
 
-def list_members(path: Path) -> list[str]:
-    """List the names in a zip; nothing if it cannot be read."""
+def read_file(path: Path) -> bytes:
+    """Return a file's content; DataError if it cannot be read, or is too large."""
     try:
-        with zipfile.ZipFile(path) as archive:
-            return archive.namelist()
-    except ZIP_ERRORS:
-        return []
-
-
-def read_files(path: Path, is_wanted: Callable[[str], bool]) -> list[Described]:
-    """Read a file, or, if it is a zip, those in it whose names are wanted.
-
-    Raises:
-        DataError: it cannot be read, is too large, or is a zip without a wanted file.
-    """
-    try:
-        content = read_bytes(path, MAX_BYTES)
+        return read_bytes(path, MAX_BYTES)
     except OSError as error:
         raise DataError(f"{path} cannot be read ({error.strerror}); export it again") from error
-    if not content.startswith(ZIP):
-        return [(str(path), content)]
-    try:
-        return _read_members(path, is_wanted)
-    except ZIP_ERRORS as error:
-        raise DataError(f"{path} cannot be unpacked ({error}); it is damaged: export it again") from error
-
-
-def _read_members(path: Path, is_wanted: Callable[[str], bool]) -> list[Described]:
-    found: list[Described] = []
-    left = MAX_BYTES
-    with zipfile.ZipFile(path) as archive:
-        for member in archive.infolist()[:MAX_MEMBERS]:
-            if not is_wanted(member.filename):
-                continue
-            # The size that the archive lists may be wrong, so that no more is unpacked than may be.
-            with archive.open(member) as file:
-                content = file.read(left + 1)
-            left -= len(content)
-            if left < 0:
-                raise DataError(f"{path} holds more than {MAX_BYTES:,} bytes of labels; export it in several parts")
-            found.append((f"{path}: {format_value(member.filename)}", content))
-    if not found:
-        raise DataError(f"{path} holds no file of labels; export it again")
-    return found
 
 
 def parse_json(what: str, content: bytes) -> Any:
@@ -153,19 +93,6 @@ def find_name_problem(value: Any) -> str:
     if not parts or ".." in parts:
         return f"the image is called {value!r}, which leads out of its folder; name it by a path below it"
     return ""
-
-
-def parse_time(value: Any) -> str:
-    """Return a time of ISO 8601 as 2026-11-27T08:30:00Z; empty if it is none, or its zone is not known."""
-    if not isinstance(value, str):
-        return ""
-    try:
-        parsed = datetime.fromisoformat(value.strip())
-        if parsed.tzinfo is None:
-            return ""
-        return parsed.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-    except (ValueError, OverflowError):
-        return ""
 
 
 def parse_seconds(value: Any) -> float | None:

@@ -1,7 +1,6 @@
 """COCO keypoints JSON, which many editors read and write (cocodataset.org, "Data format").
 
-A file lists images and annotations, each of which is one person: x, y and v for each joint, in pixels. CVAT's export
-"COCO Keypoints 1.0" is a zip with such files.
+A file lists images and annotations, each of which is one person: x, y and v for each joint, in pixels.
 """
 
 import json
@@ -15,18 +14,16 @@ from llpp.datasets.coco.oddities import format_value
 from llpp.datasets.coco.values import is_coordinate, parse_size, simplify_id
 from llpp.errors import DataError
 from llpp.files import replace_text
-from llpp.journal.answers import Box, PersonLabel, Point
+from llpp.journal.answers import Box, PersonLabel, Point, find_hull
 from llpp.oracles.answer_files import (
-    ZIP,
     describe_confidence,
     find_name_problem,
     is_text,
-    list_members,
     parse_json,
-    read_files,
+    read_file,
 )
-from llpp.oracles.joint_hull import surround_joints
 from llpp.oracles.tool import (
+    UNCHANGED,
     AskedImage,
     Entry,
     FileContent,
@@ -53,7 +50,12 @@ class CocoTool(LabellingTool):
     """Writes the batch as a COCO file whose annotations are suggestions, and reads COCO files of any editor."""
 
     name = "coco"
-    title = "COCO keypoints JSON"
+    title = "a COCO editor"
+    answered = (
+        "An image is answered once a person has placed or moved a joint in it. COCO's files cannot say that an image "
+        "cannot be labelled, nor that nobody is there: label.empty=reviewed says so of all images that are listed "
+        f"without annotation. {UNCHANGED}"
+    )
 
     def write(self, batch: LabelBatch, folder: Path, options: WriteOptions) -> list[Path]:
         """See `LabellingTool.write`."""
@@ -99,29 +101,14 @@ class CocoTool(LabellingTool):
 
     def recognises(self, path: Path, start: bytes) -> bool:
         """See `LabellingTool.recognises`."""
-        if start.startswith(ZIP):
-            names = list_members(path)
-            return any(_is_coco_member(name) for name in names)
         start = start.removeprefix(BYTE_ORDER_MARK)
         return START.match(start) is not None and TASK.search(start) is None
 
     def read(self, path: Path, options: ReadOptions) -> FileContent:
         """See `LabellingTool.read`."""
-        entries: list[Entry] = []
-        rejections: list[Rejection] = []
-        remarks: list[str] = []
-        for what, content in read_files(path, _is_coco_member):
-            reader = _CocoReader(what, parse_json(what, content), options)
-            reader.read()
-            entries += reader.entries
-            rejections += reader.rejections
-            remarks += reader.remarks
-        return FileContent(entries, rejections, remarks)
-
-
-def _is_coco_member(name: str) -> bool:
-    """Whether a file in a zip is COCO's: CVAT puts them into a folder `annotations`."""
-    return name.startswith("annotations/") and name.endswith(".json")
+        reader = _CocoReader(path, parse_json(str(path), read_file(path)), options)
+        reader.read()
+        return FileContent(reader.entries, reader.rejections, reader.remarks)
 
 
 def _make_annotation(joints: Sequence[str], asked: AskedImage, person: PersonLabel, shift: float) -> dict[str, Any]:
@@ -132,8 +119,8 @@ def _make_annotation(joints: Sequence[str], asked: AskedImage, person: PersonLab
             keypoints += [x + shift, y + shift, visible]
         else:
             keypoints += [0, 0, 0]
-    # The format has no annotation without a box; that of a person without joints is empty.
-    x, y, width, height = person.box or surround_joints(person.joints) or (0.0, 0.0, 0.0, 0.0)
+    # The format has no annotation without a box.
+    x, y, width, height = person.box or find_hull(person.joints)
     annotation: dict[str, Any] = {
         "bbox": [x + shift, y + shift, width, height],
         "area": width * height,
@@ -163,8 +150,8 @@ class _ListedImage:
 class _CocoReader:
     """Reads one file."""
 
-    def __init__(self, what: str, content: Any, options: ReadOptions) -> None:
-        self.what = what
+    def __init__(self, path: Path, content: Any, options: ReadOptions) -> None:
+        self.path = path
         self.content = content
         self.options = options
         self.shift = -0.5 if options.half_pixel else 0.0
@@ -180,7 +167,7 @@ class _CocoReader:
         """Fill `entries`, `rejections` and `remarks`."""
         if not isinstance(self.content, dict):
             raise DataError(
-                f"{self.what} holds a {type(self.content).__name__}; expected an object with images, annotations and "
+                f"{self.path} holds a {type(self.content).__name__}; expected an object with images, annotations and "
                 "categories: export COCO keypoints again"
             )
         categories = self._get_list("categories")
@@ -193,14 +180,14 @@ class _CocoReader:
         self._make_entries()
         if self.options.visibility == "coco" and OCCLUDED in self.codes and VISIBLE not in self.codes:
             self.remarks.append(
-                f"{self.what}: no joint has v=2, so that all count as occluded; if its tool writes 1 for visible "
+                "no joint has v=2, so that all count as occluded; if its tool writes 1 for visible "
                 "joints, set label.visibility=binary"
             )
 
     def _get_list(self, key: str) -> list[Any]:
         values = self.content.get(key, [])
         if not isinstance(values, list):
-            raise DataError(f"{self.what}: {key!r} is no list; expected COCO keypoints JSON: export it again")
+            raise DataError(f"{self.path}: {key!r} is no list; expected COCO keypoints JSON: export it again")
         return values
 
     def _check_has_joints(self, categories: Sequence[Any], annotations: Sequence[Any]) -> None:
@@ -208,7 +195,7 @@ class _CocoReader:
         with_joints = [one for one in categories if isinstance(one, dict) and one.get("keypoints")]
         if categories and not annotations and not with_joints:
             raise DataError(
-                f"{self.what} has {len(categories)} categories without keypoints and no annotation at all, which is "
+                f"{self.path} has {len(categories)} categories without keypoints and no annotation at all, which is "
                 "what CVAT writes if the labels are of type points; export 'CVAT for images 1.1' instead, or make "
                 "the label a skeleton"
             )

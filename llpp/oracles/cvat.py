@@ -21,15 +21,8 @@ from llpp.datasets.pose import Skeleton
 from llpp.errors import DataError
 from llpp.files import replace_text
 from llpp.journal.answers import Box, PersonLabel, Point
-from llpp.oracles.answer_files import (
-    ZIP,
-    find_name_problem,
-    is_text,
-    list_members,
-    parse_time,
-    parse_xml,
-    read_files,
-)
+from llpp.journal.times import parse_time
+from llpp.oracles.answer_files import find_name_problem, is_text, parse_xml, read_file
 from llpp.oracles.tool import (
     Entry,
     FileContent,
@@ -91,46 +84,31 @@ class CvatTool(LabellingTool):
 
     def recognises(self, path: Path, start: bytes) -> bool:
         """See `LabellingTool.recognises`."""
-        if start.startswith(ZIP):
-            names = list_members(path)
-            return any(_is_annotations_member(name) for name in names)
         return START.match(start) is not None
 
     def read(self, path: Path, options: ReadOptions) -> FileContent:
         """See `LabellingTool.read`."""
+        root = parse_xml(str(path), read_file(path))
+        _check_is_of_images(path, root)
+        answered_at = parse_time(root.findtext("meta/dumped") or "")
         entries: list[Entry] = []
         rejections: list[Rejection] = []
-        remarks: list[str] = []
-        for what, content in read_files(path, _is_annotations_member):
-            root = parse_xml(what, content)
-            _check_is_of_images(what, root)
-            answered_at = parse_time(root.findtext("meta/dumped"))
-            outside = 0
-            unknown: set[str] = set()
-            for element in root.findall("image"):
-                image = _ImageReader(element, options)
-                found = image.read(answered_at)
-                rejections += image.rejections
-                unknown |= image.unknown
-                if found is not None:
-                    entries.append(found)
-                    outside += _count_outside(found)
-            if outside:
-                remarks.append(
-                    f"{what}: {outside} joints are outside of their images, where CVAT lets skeletons reach; "
-                    "they are kept: set joints that cannot be seen to 'outside' in CVAT if that is not meant"
-                )
-            if unknown:
-                names = ", ".join(format_value(name) for name in sorted(unknown)[:MAX_SHOWN])
-                remarks.append(
-                    f"{what}: points with labels that are no joints of this project are left out: {names}; expected "
-                    f"{', '.join(options.joints)}"
-                )
+        unknown: set[str] = set()
+        for element in root.findall("image"):
+            image = _ImageReader(element, options)
+            found = image.read(answered_at)
+            rejections += image.rejections
+            unknown |= image.unknown
+            if found is not None:
+                entries.append(found)
+        remarks = []
+        if unknown:
+            names = ", ".join(format_value(name) for name in sorted(unknown)[:MAX_SHOWN])
+            remarks.append(
+                f"points with labels that are no joints of this project are left out: {names}; expected "
+                f"{', '.join(options.joints)}"
+            )
         return FileContent(entries, rejections, remarks)
-
-
-def _is_annotations_member(name: str) -> bool:
-    return name.lower().split("/")[-1] == "annotations.xml"
 
 
 def _add_skeleton(image: ElementTree.Element, joints: Sequence[str], person: PersonLabel, shift: float) -> None:
@@ -176,28 +154,16 @@ def _describe_labels(skeleton: Skeleton) -> list[dict[str, Any]]:
     return [person, done, skip]
 
 
-def _check_is_of_images(what: str, root: ElementTree.Element) -> None:
+def _check_is_of_images(path: Path, root: ElementTree.Element) -> None:
     """Raise DataError unless an XML file is in the format for images."""
     if root.tag != "annotations":
         raise DataError(
-            f"{what} has the element {root.tag[:50]!r}; expected annotations: export 'CVAT for images 1.1'"
+            f"{path} has the element {root.tag[:50]!r}; expected annotations: export 'CVAT for images 1.1'"
         )
     if root.find("track") is not None:
         raise DataError(
-            f"{what} holds tracks, which have joints at some frames only; export as 'CVAT for images 1.1'"
+            f"{path} holds tracks, which have joints at some frames only; export as 'CVAT for images 1.1'"
         )
-
-
-def _count_outside(entry: Entry) -> int:
-    """Count joints that are more than a pixel outside of their image."""
-    if entry.size is None:
-        return 0
-    width, height = entry.size
-    count = 0
-    for person in entry.persons:
-        for x, y, _ in person.joints.values():
-            count += not (-1 <= x <= width and -1 <= y <= height)
-    return count
 
 
 @dataclass

@@ -16,8 +16,7 @@ import yaml
 from llpp.datasets.images import MAX_BYTES as MAX_IMAGE_BYTES
 from llpp.datasets.images import is_file, read_image
 from llpp.errors import DataError
-from llpp.files import read_bytes, read_start, read_text, replace_file, replace_text
-from llpp.oracles.batch_folder import make_batch_folder
+from llpp.files import read_bytes, read_start, read_text, replace_bytes, replace_text
 from llpp.oracles.hdf5 import MAGIC, is_hdf5, read_isolated
 from llpp.oracles.joint_table import (
     LABELS,
@@ -32,8 +31,10 @@ from llpp.oracles.joint_table import (
     read_table,
     starts_like_table,
 )
+from llpp.oracles.labeled_data import make_batch_folder
 from llpp.oracles.pandas_hdf5 import Frame, mentions_pandas, read_frame, write_frame
 from llpp.oracles.tool import (
+    UNCHANGED,
     AskedImage,
     Entry,
     FileContent,
@@ -68,6 +69,10 @@ class DeepLabCutTool(LabellingTool):
     title = "DeepLabCut"
     copies_images = False
     wants_lossless = True
+    answered = (
+        "An image is answered once a person has placed or moved a joint in it, or has deleted its file because it "
+        f"cannot be labelled; its files cannot say that nobody is there. {UNCHANGED}"
+    )
 
     def write(self, batch: LabelBatch, folder: Path, options: WriteOptions) -> list[Path]:
         """See `LabellingTool.write`; the files are below the project's root, where DeepLabCut looks for them."""
@@ -147,11 +152,7 @@ def _copy_as_png(source: Path, target: Path) -> None:
         if not is_encoded:
             raise DataError(f"{source} cannot be written as PNG; remove the image, or set another tool=")
         content = encoded.tobytes()
-    replace_file(target, lambda part: _write_bytes(part, content))
-
-
-def _write_bytes(path: Path, content: bytes) -> None:
-    path.write_bytes(content)
+    replace_bytes(target, content)
 
 
 def _write_suggestions(batch: LabelBatch, images: Sequence[AskedImage], target: Path, options: WriteOptions) -> None:

@@ -19,17 +19,16 @@ from llpp.datasets.coco.oddities import format_value
 from llpp.datasets.coco.values import is_coordinate, parse_size
 from llpp.errors import DataError
 from llpp.files import replace_text
-from llpp.journal.answers import Box, PersonLabel, Point
+from llpp.journal.answers import Box, PersonLabel, Point, find_hull
+from llpp.journal.times import parse_time
 from llpp.oracles.answer_files import (
     describe_confidence,
     find_name_problem,
     is_text,
     parse_json,
     parse_seconds,
-    parse_time,
-    read_files,
+    read_file,
 )
-from llpp.oracles.joint_hull import surround_joints
 from llpp.oracles.tool import (
     AskedImage,
     Entry,
@@ -76,7 +75,7 @@ class LabelStudioTool(LabellingTool):
 
     def describe_steps(self, batch: LabelBatch, files: Sequence[Path]) -> list[str]:
         """See `LabellingTool.describe_steps`."""
-        tasks, interface = (path.absolute() for path in files)
+        tasks, interface = files
         project = tasks.parent.parent
         root = shlex.quote(str(project.parent))
         return [
@@ -101,19 +100,18 @@ class LabelStudioTool(LabellingTool):
         """See `LabellingTool.read`."""
         entries: list[Entry] = []
         rejections: list[Rejection] = []
-        for what, content in read_files(path, lambda name: name.lower().endswith(".json")):
-            tasks = parse_json(what, content)
-            _check_is_export(what, tasks)
-            for position, task in enumerate(tasks):
-                reader = _TaskReader(task, position, options)
-                reader.read()
-                entries += reader.entries
-                rejections += reader.rejections
+        tasks = parse_json(str(path), read_file(path))
+        _check_is_export(path, tasks)
+        for position, task in enumerate(tasks):
+            reader = _TaskReader(task, position, options)
+            reader.read()
+            entries += reader.entries
+            rejections += reader.rejections
         remarks = []
         without_size = sum(entry.relative for entry in entries)
         if without_size and options.half_pixel:
             remarks.append(
-                f"{path}: {without_size} annotations do not have the size of their image, so that "
+                f"{without_size} annotations do not have the size of their image, so that "
                 "label.half_pixel is not applied to them"
             )
         return FileContent(entries, rejections, remarks)
@@ -153,7 +151,7 @@ def _make_task(batch: LabelBatch, asked: AskedImage, folder: Path, options: Writ
 def _choose_box(asked: AskedImage, person: PersonLabel) -> Box | None:
     if person.box is None and len(asked.suggested) > 1:
         # Without boxes Label Studio cannot say which points belong together.
-        return surround_joints(person.joints)
+        return find_hull(person.joints)
     return person.box
 
 
@@ -223,15 +221,15 @@ def _describe_interface(joints: Sequence[str]) -> str:
     return ElementTree.tostring(view, "unicode") + "\n"
 
 
-def _check_is_export(what: str, tasks: Any) -> None:
+def _check_is_export(path: Path, tasks: Any) -> None:
     """Raise DataError unless a file is a list; or if it is another one of Label Studio's exports."""
     if not isinstance(tasks, list):
         raise DataError(
-            f"{what} holds a {type(tasks).__name__}; expected a list of tasks: export the project as JSON"
+            f"{path} holds a {type(tasks).__name__}; expected a list of tasks: export the project as JSON"
         )
     if any(isinstance(task, dict) and "annotation_id" in task and "data" not in task for task in tasks):
         raise DataError(
-            f"{what} is Label Studio's JSON-MIN, which says less than is needed; export the project as JSON"
+            f"{path} is Label Studio's JSON-MIN, which says less than is needed; export the project as JSON"
         )
 
 
@@ -337,7 +335,7 @@ class _TaskReader:
             relative=is_relative,
             untouched=is_untouched,
             annotator=_name_annotator(annotation.get("completed_by")),
-            answered_at=parse_time(annotation.get("updated_at")) or parse_time(annotation.get("created_at")),
+            answered_at=_find_time(annotation),
             seconds=parse_seconds(annotation.get("lead_time")),
             entry=entry,
         )
@@ -426,6 +424,15 @@ def _find_size(regions: Sequence[Region]) -> Size | None:
     if len(sizes) > 1:
         raise _UnusableError("its regions are on images of different sizes; label the image again")
     return sizes.pop() if sizes else None
+
+
+def _find_time(annotation: Region) -> str:
+    """Return when an annotation was saved last; empty if it does not say."""
+    for key in ("updated_at", "created_at"):
+        time = parse_time(str(annotation.get(key)))
+        if time:
+            return time
+    return ""
 
 
 def _name_annotator(completed_by: Any) -> str:

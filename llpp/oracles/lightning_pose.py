@@ -13,11 +13,12 @@ from typing import Any
 import yaml
 
 from llpp.errors import ConfigError, DataError
-from llpp.files import read_bytes, read_start, read_text, replace_file, replace_text
+from llpp.files import read_bytes, read_start, read_text, replace_bytes, replace_text
 from llpp.oracles.answer_files import find_name_problem
-from llpp.oracles.batch_folder import make_batch_folder
 from llpp.oracles.joint_table import count_ignored, is_deeplabcut_csv, make_entries, read_table, starts_like_table
+from llpp.oracles.labeled_data import make_batch_folder
 from llpp.oracles.tool import (
+    UNCHANGED,
     AskedImage,
     Entry,
     FileContent,
@@ -41,13 +42,23 @@ class LightningPoseTool(LabellingTool):
     name = "lightning_pose"
     title = "Lightning Pose"
     copies_images = False
+    answered = (
+        "An image is answered once a person has placed or moved a joint in it and saved it, or has removed it from "
+        f"the list because it cannot be labelled; its files cannot say that nobody is there. {UNCHANGED}"
+    )
 
     def write(self, batch: LabelBatch, folder: Path, options: WriteOptions) -> list[Path]:
         """See `LabellingTool.write`; the queue is in the project's root, and keeps what others have put there.
 
         Raises:
-            ConfigError: the project has several films of each moment, which have to be asked for together.
+            ConfigError: the project has several films of each moment, which have to be asked for together; or the
+                batch is split among people, who have one queue.
         """
+        if options.part:
+            raise ConfigError(
+                "Lightning Pose has one queue for all who label a project, so that a batch cannot be split; set "
+                "label.annotators=1, or another tool=, such as tool=label_studio"
+            )
         views = _read_views(batch.root)
         if len(views) > 1:
             raise ConfigError(
@@ -56,10 +67,10 @@ class LightningPoseTool(LabellingTool):
             )
         frames = {}
         for image in batch.images:
-            frame = image.relative or _copy_into_project(batch, image, options.part)
+            frame = image.relative or _copy_into_project(batch, image)
             frames[frame] = _make_line(frame, image, batch.round, options)
         _merge_into_queue(batch.root, frames)
-        asked = folder / f"asked_queue{options.part}.json"
+        asked = folder / "asked_queue.json"
         # From here, so that both folders can be moved together.
         queue = os.path.relpath(batch.root.resolve() / QUEUE, folder.resolve())
         content = {ASKED_KEY: Path(queue).as_posix(), "frames": list(frames)}
@@ -112,7 +123,7 @@ class LightningPoseTool(LabellingTool):
         for view in _read_views(root):
             files.append(root / f"CollectedData_{view}.csv")
         for batch in batches:
-            files += sorted(batch.glob("asked_queue*.json"))
+            files.append(batch / "asked_queue.json")
         return [file for file in files if file.is_file()]
 
 
@@ -129,16 +140,11 @@ def _read_views(root: Path) -> list[str]:
     return [view for view in views if isinstance(view, str) and "/" not in view and "\\" not in view]
 
 
-def _copy_into_project(batch: LabelBatch, image: AskedImage, part: str) -> str:
+def _copy_into_project(batch: LabelBatch, image: AskedImage) -> str:
     """Copy a frame that is not below the project's root; the app shows no others."""
-    target = make_batch_folder(batch, part) / image.name
-    content = read_bytes(image.path, MAX_BYTES)
-    replace_file(target, lambda unfinished: _write_bytes(unfinished, content))
+    target = make_batch_folder(batch) / image.name
+    replace_bytes(target, read_bytes(image.path, MAX_BYTES))
     return target.relative_to(batch.root).as_posix()
-
-
-def _write_bytes(path: Path, content: bytes) -> None:
-    path.write_bytes(content)
 
 
 def _make_line(frame: str, image: AskedImage, number: int, options: WriteOptions) -> dict[str, Any]:
@@ -226,7 +232,7 @@ def _starts_like_asked(start: bytes) -> bool:
 def _find_skipped(path: Path) -> list[Entry]:
     """Frames of a batch that are neither labelled nor in the queue any more: somebody has removed them.
 
-    Without the queue or the labels, nothing is known about them.
+    Without the queue, or if none of the batch is left, as in a new queue, nothing is known.
 
     Raises:
         DataError: the list of what was asked for is damaged.
@@ -249,4 +255,4 @@ def _find_skipped(path: Path) -> list[Entry]:
     for frame in frames:
         if not find_name_problem(frame) and frame not in known:
             skipped.append(Entry(names=(frame,), status="skipped"))
-    return skipped
+    return skipped if len(skipped) < len(frames) else []

@@ -40,6 +40,11 @@ class SleapTool(LabellingTool):
 
     name = "sleap"
     title = "SLEAP"
+    answered = (
+        "An image is answered once it has an instance that a person has placed, or has taken over from a prediction "
+        "and changed, is marked as negative, or is no suggestion any more. With label.accept=unchanged, instances "
+        "count that were taken over as they are; mere predictions never do."
+    )
 
     def write(self, batch: LabelBatch, folder: Path, options: WriteOptions) -> list[Path]:
         """See `LabellingTool.write`; images of one size are one video."""

@@ -13,6 +13,10 @@ from llpp.datasets.pose import Skeleton
 from llpp.journal.answers import Box, PersonLabel
 
 Size = tuple[int, int]  # width, height in pixels
+UNCHANGED = (
+    "A suggestion that nobody has changed stays open; with label.accept=unchanged it counts as a label, once it is "
+    "saved."
+)
 
 
 @dataclass(frozen=True)
@@ -28,7 +32,7 @@ class AskedImage:
     rank: int  # 1 is wanted most
     reason: str  # why it was chosen, in words
     predicted_loss: float | None = None
-    suggested: Sequence[PersonLabel] = ()  # what the tool shows to start from; empty: nothing
+    suggested: Sequence[PersonLabel] = ()  # to start from, each with a joint at least; empty: nothing
 
 
 @dataclass(frozen=True)
@@ -112,15 +116,14 @@ class LabellingTool(ABC):
     """Writes batches for a tool, and reads what it saves."""
 
     name: str  # as one types it: tool=label_studio
-    title: str  # as its makers write it
+    title: str  # as its makers write it, or, of a format, an editor of it
     dates_files: bool = False  # whether the times of entries are those of their file: when it was exported
     copies_images: bool = True  # whether a batch needs its images in a folder `images` next to its files
     wants_lossless: bool = False  # whether frames of films are cut into PNGs
     # What counts as answered, in sentences for those who label.
     answered: str = (
         "An image is answered once a person has placed or moved a joint in it, or has said in the tool that nobody "
-        "is there or that it cannot be labelled. A suggestion that nobody has changed stays open; with "
-        "label.accept=unchanged it counts as a label."
+        f"is there or that it cannot be labelled. {UNCHANGED}"
     )
 
     @abstractmethod

@@ -14,8 +14,9 @@ from llpp.datasets.coco.values import is_coordinate
 from llpp.datasets.images import is_file, measure_image
 from llpp.errors import DataError
 from llpp.files import read_text, replace_text
-from llpp.journal.answers import Box, PersonLabel, Point
+from llpp.journal.answers import PersonLabel, find_hull
 from llpp.oracles.tool import (
+    UNCHANGED,
     Entry,
     FileContent,
     LabelBatch,
@@ -29,6 +30,7 @@ from llpp.oracles.tool import (
 
 BOX_VALUES = 5  # of a line, before the joints: class, centre, width, height
 MAX_BYTES = 1 << 24
+CLASSES = "classes.txt"  # that some editors put among the labels
 ENDINGS = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff")
 
 
@@ -36,7 +38,11 @@ class YoloTool(LabellingTool):
     """Writes a folder as YOLO has it, with suggestions aside; reads a text file per image."""
 
     name = "yolo"
-    title = "YOLO"
+    title = "a YOLO editor"
+    answered = (
+        "An image is answered once its file has a joint that a person has placed or moved, or is empty, which says "
+        f"that nobody is there; these files cannot say that an image cannot be labelled. {UNCHANGED}"
+    )
 
     def write(self, batch: LabelBatch, folder: Path, options: WriteOptions) -> list[Path]:
         """See `LabellingTool.write`: answers go to the folder `labels`, which is empty at first.
@@ -111,7 +117,7 @@ class YoloTool(LabellingTool):
         files = []
         for batch in batches:
             files += sorted(batch.glob("labels*/*.txt"))
-        return files
+        return [file for file in files if file.name != CLASSES]
 
 
 def _describe_data(batch: LabelBatch, part: str) -> str:
@@ -133,7 +139,7 @@ def _describe_data(batch: LabelBatch, part: str) -> str:
 def _format_person(person: PersonLabel, joints: Sequence[str], size: Size, options: WriteOptions) -> str:
     width, height = size
     offset = 0.5 if options.half_pixel else 0.0
-    left, top, box_width, box_height = person.box or _surround(list(person.joints.values()))
+    left, top, box_width, box_height = person.box or find_hull(person.joints)
     centre = ((left + box_width / 2 + offset) / width, (top + box_height / 2 + offset) / height)
     values = [*centre, box_width / width, box_height / height]
     texts = ["0", *(f"{value:.8f}" for value in values)]
@@ -144,13 +150,6 @@ def _format_person(person: PersonLabel, joints: Sequence[str], size: Size, optio
         else:
             texts += ["0", "0", "0"]
     return " ".join(texts) + "\n"
-
-
-def _surround(points: Sequence[Point]) -> Box:
-    """The smallest box around joints."""
-    across = [x for x, _, _ in points]
-    down = [y for _, y, _ in points]
-    return min(across), min(down), max(across) - min(across), max(down) - min(down)
 
 
 def _list_lines(text: str) -> list[str]:

@@ -437,6 +437,7 @@ def test_a_damaged_project_file_is_never_replaced(tmp_path):
     assert len(path.read_text()) == 50
 
 
+@pytest.mark.slow
 def test_a_real_lightning_pose_project_is_indexed(tmp_path):
     source = SAMPLES / "lightning_pose" / "mirror-mouse-example"
     if not source.is_dir():
@@ -458,6 +459,7 @@ def find_test(index):
     return [group for group, is_test in zip(index.group, index.is_test.tolist(), strict=True) if is_test]
 
 
+@pytest.mark.slow
 def test_a_real_deeplabcut_project_is_indexed(tmp_path):
     source = SAMPLES / "deeplabcut" / "openfield-Pranav-2018-10-30"
     if not source.is_dir():

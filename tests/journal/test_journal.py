@@ -51,6 +51,7 @@ def test_no_file_is_no_answer_and_nothing_new_makes_no_file(tmp_path):
     assert read_journal(path) == [] and not path.exists()
 
 
+@pytest.mark.slow
 def test_a_kill_at_any_byte_of_the_last_line_loses_at_most_this_line(tmp_path):
     path = tmp_path / "labels.jsonl"
     append_answers(path, [ANSWER])
@@ -181,6 +182,7 @@ PERSONS = st.lists(
 )
 
 
+@pytest.mark.slow
 @settings(max_examples=50, deadline=None)
 @given(TEXT, PERSONS.map(tuple), st.none() | NUMBER)
 def test_any_text_and_any_number_is_read_as_it_was(tmp_path_factory, text, persons, seconds):

@@ -2,6 +2,7 @@
 
 import csv
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from helpers.batches import make_batch
@@ -156,6 +157,17 @@ def test_the_readme_has_the_steps_what_counts_where_to_and_what_then(folder, bat
     assert "A line with a number is an answer." in lines
     assert f"  {folder.inbox}" in lines and "  llpp label mice/" in lines
     assert "Annotator" not in text
+
+
+def test_steps_name_files_by_full_paths_wherever_the_command_was_started(tmp_path, batch, monkeypatch):
+    class Naming(TextTool):
+        def describe_steps(self, batch, files):
+            return [f"Open {files[0]}", "Label.", "Save."]
+
+    monkeypatch.chdir(tmp_path)
+    write_batch(batch, Naming(), LabellingFolder(Path("labelling/mice")), OPTIONS)
+    text = (tmp_path / "labelling/mice/round_01/README.txt").read_text(encoding="utf-8")
+    assert str(tmp_path / "labelling/mice/round_01/to_label.txt") in text
 
 
 def test_two_annotators_have_a_file_each_and_share_a_part(tmp_path, folder):

@@ -196,6 +196,7 @@ def test_two_persons_in_an_image_are_both_drawn(tmp_path):
     assert has_colour_at(pixels, (52, 52), MIDDLE) and has_colour_at(pixels, (252, 152), MIDDLE)
 
 
+@pytest.mark.slow
 def test_500_images_of_noise_fit_into_ten_megabytes(tmp_path):
     """Noise is what JPEG compresses worst; one file stands for all, so that the test is quick."""
     noise = np.random.default_rng(0).integers(0, 256, (300, 400, 3), dtype=np.uint8)

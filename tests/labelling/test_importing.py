@@ -15,6 +15,9 @@ from hypothesis import strategies as st
 from llpp.errors import ConfigError, StateError
 from llpp.journal.answers import PersonLabel
 from llpp.journal.journal import read_journal
+from llpp.oracles.coco import CocoTool
+from llpp.oracles.cvat import CvatTool
+from llpp.oracles.label_studio import LabelStudioTool
 from llpp.oracles.tool import FileContent
 
 
@@ -224,7 +227,17 @@ def test_joints_outside_of_their_image_are_kept_and_counted(mice):
     mice.put(labelled("a.jpg", joints={"nose": (-30, 20, 2), "left_hand": (200, 100, 2), "right_hand": (5, 130, 1)}))
     result = mice.read()
     assert mice.fold()["a.jpg"].persons[0].joints["nose"] == (-30.0, 20.0, 2)
-    assert result.remarks == ("export.json: 2 of 3 joints are outside of their image, and are used as well",)
+    (remark,) = result.remarks
+    assert remark.startswith("2 of 3 new joints are outside of their image, and are used as well")
+    assert mice.read().remarks == (), "it was said"
+
+
+def test_joints_of_suggestions_that_count_for_nothing_are_not_counted_as_outside(mice):
+    outside = {"nose": (-30.0, 20.0, 2)}
+    mice.ask(0, ["a.jpg"], {"a.jpg": [PersonLabel("a.jpg", outside)]})
+    mice.put(labelled("a.jpg", joints=outside))
+    (remark,) = mice.read().remarks
+    assert remark.startswith("suggestions that nobody has changed")
 
 
 SUGGESTION = {"a.jpg": [PersonLabel("a.jpg", {"nose": (10.0, 20.0, 2), "left_hand": (50.0, 60.0, 2)})]}
@@ -441,7 +454,7 @@ def test_one_bad_entry_and_one_bad_file_stop_nothing(mice):
     found = {row.file: row.reason for row in result.rejected}
     assert found["export.json"] == "it is no object; export the file again"
     assert found["cut.json"] == "cut.json is cut off; export it again"
-    assert found["notes.txt"] == "no labelling tool that llpp reads saves such a file; it reads Plain Labels"
+    assert found["notes.txt"] == "no labelling tool that llpp reads saves such a file; it reads those of Plain Labels"
     assert {"folder.json", "gone.json", "pipe.json"} < set(found)
     assert result.describe_rejections() == f"6 of 8 entries not used, see {mice.folder.rejected}"
 
@@ -534,6 +547,46 @@ def test_a_zip_is_read_without_being_unpacked_by_the_user(mice):
     assert not mice.folder.unpacked.exists()
 
 
+CVAT_XML = """<annotations><meta><dumped>2026-11-27 09:10:11.5+00:00</dumped></meta>
+<image id="0" name="a.jpg" width="200" height="100">
+<skeleton label="person" source="manual"><points label="nose" source="manual" points="10.5,20"/></skeleton>
+</image></annotations>"""
+
+
+def test_what_cvat_packs_is_recognised_by_its_content(tmp_path):
+    mice = PlainProject(tmp_path, tools=(CvatTool(), CocoTool(), LabelStudioTool()))
+    mice.folder.inbox.mkdir(parents=True)
+    category = {"id": 2, "name": "mouse", "keypoints": ["nose"]}
+    with zipfile.ZipFile(mice.folder.inbox / "images.zip", "w") as archive:
+        archive.writestr("images/a.jpg", b"not read")
+        archive.writestr("annotations.xml", CVAT_XML)
+    with zipfile.ZipFile(mice.folder.inbox / "keypoints.zip", "w") as archive:
+        for part, image in (("train", "b.jpg"), ("val", "c.jpg")):
+            images = [{"id": 1, "file_name": image, "width": 200, "height": 100}]
+            annotation = {"id": 1, "image_id": 1, "category_id": 2, "keypoints": [30, 40, 2]}
+            content = {"images": images, "annotations": [annotation], "categories": [category]}
+            archive.writestr(f"annotations/person_keypoints_{part}.json", json.dumps(content))
+        archive.writestr("annotations/instances.json", json.dumps({"images": [], "annotations": [{}]}))
+    result = mice.read()
+    assert [(answer.image, answer.tool) for answer in result.news] == [
+        ("a.jpg", "cvat"),
+        ("b.jpg", "coco"),
+        ("c.jpg", "coco"),
+    ]
+    assert result.news[0].answered_at == "2026-11-27T09:10:11.500000Z"
+    assert [row.file for row in result.rejected] == ["keypoints.zip/annotations/instances.json"]
+
+
+def test_a_file_of_an_archive_is_called_by_its_place_in_the_archive(tmp_path):
+    mice = PlainProject(tmp_path, tools=(CvatTool(),))
+    mice.folder.inbox.mkdir(parents=True)
+    with zipfile.ZipFile(mice.folder.inbox / "job.zip", "w") as archive:
+        archive.writestr("annotations.xml", '<annotations><track id="0" label="mouse"/></annotations>')
+    assert reasons(mice.read()) == [
+        "job.zip/annotations.xml holds tracks, which have joints at some frames only; export as 'CVAT for images 1.1'"
+    ]
+
+
 def test_a_zip_without_labels_is_rejected_with_the_tools_that_are_read(mice):
     mice.folder.inbox.mkdir()
     with zipfile.ZipFile(mice.folder.inbox / "images.zip", "w") as file:
@@ -550,6 +603,7 @@ def test_a_damaged_journal_ends_the_import_before_anything_is_written(mice):
     assert mice.folder.journal.read_text() == "{}\n" and not mice.folder.rejected.exists()
 
 
+@pytest.mark.slow
 def test_after_a_kill_at_any_byte_of_the_append_the_same_command_completes_it(mice):
     mice.put(labelled("a.jpg"), labelled("b.jpg"), {"names": ["c.jpg"], "status": "skipped"})
     mice.read()
@@ -571,6 +625,7 @@ ENTRIES = st.lists(
 )
 
 
+@pytest.mark.slow
 @settings(max_examples=40, deadline=None)
 @given(entries=ENTRIES, has_times=st.booleans(), seed=st.integers(0, 2**16))
 def test_imports_in_any_order_and_any_number_give_the_same_labels(tmp_path_factory, entries, has_times, seed):

@@ -1,5 +1,7 @@
 """Files of labels are copied before they are read."""
 
+import os
+
 from llpp.labelling.kept_copies import keep_copy
 
 
@@ -22,3 +24,13 @@ def test_files_of_two_films_are_kept_apart(tmp_path):
         labels.write_text("the same")
         keep_copy(labels, tmp_path / "kept")
     assert len(list((tmp_path / "kept").iterdir())) == 2
+
+
+def test_what_is_no_file_is_left_to_the_import(tmp_path):
+    pipe = tmp_path / "CollectedData_pipe.csv"
+    os.mkfifo(pipe)
+    folder = tmp_path / "CollectedData_folder.csv"
+    folder.mkdir()
+    for path in (pipe, folder, tmp_path / "gone.csv"):
+        assert keep_copy(path, tmp_path / "kept") is None
+    assert not (tmp_path / "kept").exists()

@@ -160,6 +160,7 @@ def test_a_renamed_film_is_found_by_both_names():
     assert find(finder, "renamed.mp4#0").image == find(finder, "clip.mp4#0").image == "clip.mp4#000000"
 
 
+@pytest.mark.slow
 def test_thousands_of_unknown_names_among_thousands_of_images_are_no_hours():
     """Comparing each with all 20,000 would take a second per name: this test would reach its limit."""
     images = [f"day{number % 7}/image_{number:05d}.jpg" for number in range(20_000)]

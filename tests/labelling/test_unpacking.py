@@ -135,6 +135,7 @@ def test_a_folder_is_searched_for_what_may_hold_labels(tmp_path):
     for name in (
         "b/x.csv",
         "b/x.png",
+        "b/classes.txt",
         "a.json",
         ".cache/y.json",
         "config.yaml",

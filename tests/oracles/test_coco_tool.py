@@ -1,7 +1,6 @@
 """COCO files: what is written, by an independent reader, and what editors and CVAT save."""
 
 import json
-import zipfile
 from pathlib import Path
 
 import pytest
@@ -106,18 +105,6 @@ def test_cvats_coco_export_is_read():
     (person,) = entry.persons
     assert person.joints == {"a_1": (1, 2, 2), "a_2": (3, 4, 2), "a_3": (2, 3, 2)}, "the other one is a crowd"
     assert person.box == (0, 0, 1, 2)
-
-
-def test_a_zip_of_cvats_with_several_parts_is_read(tmp_path):
-    path = tmp_path / "task.zip"
-    with zipfile.ZipFile(path, "w") as archive:
-        for part in ("train", "val"):
-            images = [{"id": 7, "file_name": f"{part}/a.png", "width": 100, "height": 80}]
-            content = {"images": images, "annotations": [annotation(SEEN)], "categories": [MICE]}
-            archive.writestr(f"annotations/person_keypoints_{part}.json", json.dumps(content))
-        archive.writestr("images/train/a.png", b"not read")
-    assert CocoTool().recognises(path, path.read_bytes())
-    assert [entry.names[0] for entry in read(path).entries] == ["train/a.png", "val/a.png"]
 
 
 def test_cvats_export_of_labels_that_are_no_skeletons_is_refused_with_the_way_out(tmp_path):

@@ -51,6 +51,7 @@ def make_frame(pandas):
     )
 
 
+@pytest.mark.slow
 @needs_samples
 def test_the_labels_of_the_open_field_are_the_same_in_both_files():
     """The HDF5 file has the older layout, in which names of columns are pickles: they come from the CSV."""
@@ -63,6 +64,7 @@ def test_the_labels_of_the_open_field_are_the_same_in_both_files():
     assert read(OPENFIELD.with_suffix(".h5")) == labels
 
 
+@pytest.mark.slow
 @needs_samples
 def test_coordinates_that_are_missing_are_joints_that_are_not_labelled():
     """55 rows of 5 joints; 84 of the coordinates are empty."""
@@ -108,6 +110,7 @@ def test_frames_of_two_films_are_named_by_the_folders_that_they_are_in():
     assert second.names[0].endswith("tiny_two_videos/video2/img002.jpg")
 
 
+@pytest.mark.slow
 def test_what_pandas_writes_today_is_read(tmp_path):
     pandas = pytest.importorskip("pandas")
     pytest.importorskip("tables")
@@ -124,6 +127,7 @@ def test_what_pandas_writes_today_is_read(tmp_path):
     assert third.status == "open"
 
 
+@pytest.mark.slow
 def test_columns_of_two_number_types_are_put_back_in_their_order(tmp_path):
     pandas = pytest.importorskip("pandas")
     pytest.importorskip("tables")
@@ -227,6 +231,7 @@ def test_predictions_never_count_as_labels(tmp_path, name, header):
     assert "predictions" in labels.rejections[0].reason
 
 
+@pytest.mark.slow
 def test_our_own_suggestions_are_no_answer(tmp_path):
     suggestions = TOOL.write(make_batch(tmp_path), tmp_path / "batch", WriteOptions())[0]
     assert not read(suggestions).entries
@@ -269,6 +274,7 @@ def test_a_file_that_is_no_table_of_joints_is_refused_with_a_reason(tmp_path, te
         read(write_csv(tmp_path, text))
 
 
+@pytest.mark.slow
 @needs_samples
 def test_the_older_layout_without_its_csv_is_refused(tmp_path):
     path = tmp_path / "CollectedData_Pranav.h5"
@@ -293,6 +299,7 @@ def replace_by_huge_array(file):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("spoil", [replace_by_link, replace_by_virtual_array, replace_by_huge_array])
 def test_arrays_in_other_files_and_huge_ones_are_not_read(tmp_path, spoil):
     suggestions = TOOL.write(make_batch(tmp_path), tmp_path / "batch", WriteOptions())[0]

@@ -196,3 +196,17 @@ def test_a_damaged_list_of_what_was_asked_is_refused(tmp_path):
     asked.write_text(asked.read_text()[:-20])
     with pytest.raises(DataError, match="is damaged"):
         TOOL.read(asked, OPTIONS)
+
+
+def test_a_queue_without_any_frame_of_the_batch_says_nothing_about_them(tmp_path):
+    batch = make_batch(tmp_path / "mice")
+    queue, asked = TOOL.write(batch, tmp_path / "round_03", WriteOptions())
+    queue.write_text("")
+    assert TOOL.read(asked, OPTIONS).entries == []
+
+
+def test_a_batch_is_not_split_because_all_people_have_one_queue(tmp_path):
+    batch = make_batch(tmp_path / "mice")
+    with pytest.raises(ConfigError, match="one queue for all who label a project, so that a batch cannot be split"):
+        TOOL.write(batch, tmp_path / "round_03", WriteOptions(part="_1"))
+    assert not (batch.root / "CollectedData.unlabeled.jsonl").exists()

@@ -13,6 +13,8 @@ from llpp.errors import DataError
 from llpp.oracles.sleap import SleapTool
 from llpp.oracles.tool import AskedImage, LabelBatch, ReadOptions, WriteOptions
 
+# Each file is read in a process of its own.
+pytestmark = pytest.mark.slow
 TOOL = SleapTool()
 PROJECTS = SAMPLES / "sleap/slp"
 # Frames that are labelled, persons in them, and frames that only have predictions or are suggested.

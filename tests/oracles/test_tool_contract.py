@@ -109,7 +109,12 @@ class Work:
         return {name: (x, y, 2) for name, (x, y, _) in joints.items()}
 
 
-@pytest.fixture(params=TOOLS)
+def mark_slow(name):
+    """SLEAP's files are read in processes of their own."""
+    return pytest.param(name, marks=pytest.mark.slow) if name == "sleap" else name
+
+
+@pytest.fixture(params=map(mark_slow, TOOLS))
 def name(request):
     return request.param
 
@@ -293,6 +298,7 @@ def test_a_large_file_is_recognised_by_its_start(work):
             assert work.tool.recognises(path, content[: 3 * len(content) // 4]), path.name
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not SAMPLES.is_dir(), reason="the sample files of other projects are not here")
 def test_no_file_of_other_projects_is_recognised_by_two_tools():
     """CSV files of one animal are the same in DeepLabCut and Lightning Pose, so that either may have them."""
@@ -416,6 +422,7 @@ def test_a_truncated_file_invents_nothing(work):
         path.write_bytes(content)
 
 
+@pytest.mark.slow
 def test_spoilt_bytes_raise_nothing_but_data_errors(work):
     draw = random.Random(4)
     before = {path: path.read_bytes() for path in work.saved}
@@ -464,6 +471,7 @@ def mutate(value, draw):
     return value
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", list_tools(".json"))
 def test_json_with_any_value_anywhere_raises_nothing_but_data_errors(name, tmp_path):
     work = Work(name, tmp_path)
@@ -475,6 +483,7 @@ def test_json_with_any_value_anywhere_raises_nothing_but_data_errors(name, tmp_p
             read_hostile(work.tool, path)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", list_tools(".xml"))
 def test_xml_with_any_value_anywhere_raises_nothing_but_data_errors(name, tmp_path):
     work = Work(name, tmp_path)

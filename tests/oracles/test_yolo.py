@@ -131,3 +131,11 @@ def test_a_file_that_is_no_text_is_refused(tmp_path):
     path.write_bytes(b"\xff\x00")
     with pytest.raises(DataError, match="cannot be read"):
         TOOL.read(path, OPTIONS)
+
+
+def test_the_list_of_classes_among_the_labels_is_no_answer(tmp_path):
+    labels = tmp_path / "round_00" / "labels"
+    labels.mkdir(parents=True)
+    (labels / "classes.txt").write_text("mouse\n")
+    (labels / "a.txt").write_text("")
+    assert TOOL.list_answer_files(tmp_path, [tmp_path / "round_00"]) == [labels / "a.txt"]

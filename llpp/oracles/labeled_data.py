@@ -1,4 +1,4 @@
-"""The folders of batches that tools need below the project's root; no other program writes them."""
+"""`labeled-data`, where DeepLabCut and Lightning Pose have their images: a folder of its own for each batch."""
 
 import re
 from pathlib import Path
@@ -7,7 +7,7 @@ from llpp.errors import ConfigError
 from llpp.oracles.tool import LabelBatch
 
 
-def make_batch_folder(batch: LabelBatch, part: str) -> Path:
+def make_batch_folder(batch: LabelBatch, part: str = "") -> Path:
     """Make the folder of a batch below `labeled-data`; ConfigError if a link leads out of the project."""
     project = re.sub(r"[^A-Za-z0-9_-]+", "-", batch.project)
     folder = batch.root / "labeled-data" / f"llpp_{project}_round_{batch.round:02d}{part}"
