@@ -111,6 +111,11 @@ def count_test_share(budget: int, test_wanted: int, test_labelled: int, test_ope
     return max(min(share, missing, budget), 0)
 
 
+def count_test_candidates(index: ProjectIndex, taken: Collection[str]) -> int:
+    """Count the test images that can be asked for."""
+    return len(_find_candidates(index, taken, is_test=True))
+
+
 def choose_test_images(
     index: ProjectIndex, project: ProjectFile, taken: Collection[str], count: int, gap: float
 ) -> list[str]:

@@ -27,7 +27,7 @@ from llpp.journal.folder import LabellingFolder
 from llpp.journal.journal import read_journal
 from llpp.journal.snapshot import Snapshot, read_snapshot, write_snapshot
 from llpp.labelling.asked import AskedRow
-from llpp.labelling.choice import count_test_share
+from llpp.labelling.choice import count_test_candidates, count_test_share
 from llpp.labelling.importing import ImportSettings, import_files
 from llpp.labelling.next_batch import BatchWriter
 from llpp.labelling.people import NamedBox
@@ -291,7 +291,9 @@ def _count_next_test_images(labelling: Labelling, labels: _Labels) -> int:
     """How many test images the next batch asks for; images that are still open count against it."""
     free = max(labelling.budget - len(labels.states.list_images("open")), 0)
     labelled = labels.count("labelled", is_test=True)
-    return count_test_share(free, labelling.settings.test, labelled, labels.count("open", is_test=True))
+    wanted = count_test_share(free, labelling.settings.test, labelled, labels.count("open", is_test=True))
+    # In a small project they run out, and images for training take their place.
+    return min(wanted, count_test_candidates(labels.index, labels.states.state))
 
 
 def _write_first_batch(labelling: Labelling, labels: _Labels) -> Outcome:

@@ -6,8 +6,13 @@ import os
 import shutil
 from pathlib import Path
 
+import cv2
+from helpers.coco_folders import JOINTS
+from helpers.disc_folders import HEIGHT, WIDTH, picture, points
 from helpers.joint_tables import JointTableFile
 from scipy.io import loadmat
+
+from llpp.journal.snapshot import STATES, read_snapshot
 
 SHARED = Path(__file__).parents[3] / "shared/data"
 SAMPLES = SHARED / "field_samples"
@@ -17,6 +22,11 @@ LSP_JOINTS = (
     "l_elbow", "l_wrist", "neck", "head_top",
 )  # fmt: skip
 LSP_IMAGES = 200
+TINY = (
+    "backbone.channels=8", "crop.size=32", "trainer.max_epochs=1", "trainer.check_val_every_n_epoch=1",
+    "scheduler=none", "callbacks=none", "logger=none", "report.write=false", "data.batch_size=4",
+)  # fmt: skip
+READY = ("label.enough=0.3", "label.least=2")  # half of a small batch is enough for a round
 
 
 def read_published(path):
@@ -135,8 +145,6 @@ class Athletes:
         set_date(export, number)
 
     def draw(self, cwd, task, number):
-        import cv2
-
         name = task["data"]["sample_id"]
         height, width = cv2.imread(str(cwd / "athletes" / name)).shape[:2]
         regions = []
@@ -148,3 +156,57 @@ class Athletes:
             regions.append({**shape, **size, "origin": "manual", "value": value})
         time = f"2026-11-27T0{number}:00:00.000000Z"
         return {"id": 1, "unique_id": f"a-{name}", "completed_by": 1, "updated_at": time, "result": regions}
+
+
+class Discs:
+    """Drawn figures, answered by COCO files in the inbox; the joints of the image 007.png are `points(7)`."""
+
+    def __init__(self, cwd, count=16):
+        self.cwd = cwd
+        self.root = cwd / "discs"
+        self.folder = cwd / "labelling/discs"
+        self.run = cwd / "runs/discs/seed0"
+        self.root.mkdir()
+        (self.root / "skeleton.yaml").write_text(json.dumps(JOINTS))
+        for number in range(count):
+            self.draw(number)
+
+    def draw(self, number):
+        cv2.imwrite(str(self.root / f"{number:03d}.png"), picture(number)[:, :, ::-1])
+
+    def list_asked(self, number):
+        return [row["id"] for row in read_asked(self.cwd, "discs", number)]
+
+    def answer(self, ids, name="answers.json", move=0):
+        """Put a file into the inbox that has these images, with their joints, moved to the right by pixels."""
+        images = []
+        annotations = []
+        for number, image in enumerate(ids, start=1):
+            images.append({"id": number, "file_name": image, "width": WIDTH, "height": HEIGHT})
+            keypoints = []
+            for x, y in points(int(image.removesuffix(".png"))).tolist():
+                keypoints += [x + move, y, 2]
+            annotation = {"id": number, "image_id": number, "category_id": 1, "keypoints": keypoints}
+            annotations.append({**annotation, "num_keypoints": len(JOINTS), "bbox": [1, 1, 50, 50], "iscrowd": 0})
+        category = {"id": 1, "name": "person", "keypoints": JOINTS, "skeleton": []}
+        content = {"images": images, "annotations": annotations, "categories": [category]}
+        path = self.folder / "inbox" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(content))
+        return path
+
+    def read_journal(self):
+        path = self.folder / "labels.jsonl"
+        return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+
+    def read_labels(self, number):
+        """What a round trained or tested on: image → (K, 2) coordinates."""
+        snapshot = read_snapshot(self.run / f"round_{number:02d}/labels.parquet")
+        labels = {}
+        for row, state in enumerate(snapshot.state.tolist()):
+            if STATES[state] == "labelled":
+                labels[snapshot.images[row]] = snapshot.points[row].tolist()
+        return labels
+
+    def read_state(self):
+        return json.loads((self.run / "state.json").read_text())

@@ -13,7 +13,7 @@ import pytest
 from helpers.cli import llpp
 from helpers.command import Command
 from helpers.label_kills import Appending, Replacing, Training
-from helpers.label_projects import SHARED, Athletes, Mice, OpenField, read_asked
+from helpers.label_projects import READY, SHARED, TINY, Athletes, Mice, OpenField, read_asked
 
 from llpp.journal.snapshot import STATES, read_snapshot
 
@@ -24,11 +24,6 @@ pytestmark = [
 KILLS = int(os.environ.get("LLPP_FAULT_KILLS", "2"))  # make faults takes 30
 LONG = pytest.mark.skipif(KILLS < 10, reason="takes minutes: make faults")
 ROUNDS = 3
-TINY = (
-    "backbone.channels=8", "crop.size=32", "trainer.max_epochs=1", "trainer.check_val_every_n_epoch=1",
-    "scheduler=none", "callbacks=none", "logger=none", "report.write=false", "data.batch_size=4",
-)  # fmt: skip
-READY = ("label.enough=0.3", "label.least=2")
 
 # In the order of time, so that each start gets a little farther than the one before it.
 FIRST_START = (
