@@ -43,6 +43,7 @@ JOINTS = 14
 FEW = {
     "synthetic": ("dataset.initial=6", "dataset.pool=6", "dataset.val=2", "dataset.test=2"),
     "coco": ("dataset.root=${paths.data_root}/coco_sample",),
+    "project": ("dataset.root=${paths.data_root}/project",),
 }
 
 

@@ -30,8 +30,8 @@ NON_RESULT_SETTINGS = (
     "trainer.enable_model_summary", "trainer.profiler", "trainer.benchmark",
     "dataset.strict",  # it refuses, or changes nothing
 )  # fmt: skip
-# Left out as well where people give the labels: which of them a round trained on is in its snapshot, and what must not
-# change about their project is in project.json.
+# Left out as well where people give the labels: which of them a round trained on is in its snapshot, and what must
+# not change about their project is in project.json.
 LIVE_SETTINGS = ("dataset", "label", "oracle", "initial", "budget", "pool", "scoring.subset")
 # Callbacks that only show; any other may change what is trained.
 DISPLAY_CALLBACKS = (

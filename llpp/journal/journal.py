@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from llpp.errors import StateError
+from llpp.errors import DataError, StateError
 from llpp.files import read_bytes
 from llpp.hashing import hash_json
 from llpp.journal.answers import KINDS, ORIGINS, Answer, Box, PersonLabel, Point
@@ -97,12 +97,21 @@ def append_answers(path: Path, answers: Sequence[Answer]) -> None:
     """Append one line per answer and flush them to the disk; no line of the file is changed.
 
     Half a line at the file's end, left by a process that was killed, is cut off before.
+
+    Raises:
+        DataError: an answer contradicts itself, so that the line could not be read again.
     """
     if not answers:
         return
+    lines = [_write_line(answer) for answer in answers]
+    for answer, line in zip(answers, lines, strict=True):
+        # One such line would end every later start.
+        if _read_line(line) is None:
+            raise DataError(
+                f"an answer about {answer.image} from {answer.file} cannot be kept: {line.decode()[:500]}"
+            )
     is_new = not path.exists()
     path.parent.mkdir(parents=True, exist_ok=True)
-    lines = [_write_line(answer) for answer in answers]
     try:
         with path.open("a+b") as file:
             length, line_end = _find_end(path)

@@ -14,10 +14,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from llpp.checked_tables import read_table, write_table
 from llpp.errors import StateError
 from llpp.files import replace_file
 from llpp.ids import TEXT, Ids
+from llpp.run_dir.checked_tables import read_table, write_table
 
 # labelled, empty, skipped: as answered. open: asked for, not answered yet. missing: its file is gone or has changed.
 STATES = ("labelled", "empty", "skipped", "open", "missing")
@@ -77,6 +77,20 @@ def read_snapshot(path: Path) -> Snapshot:
         visible=_from_lists(table["visible"]).reshape(-1, count),
         boxes=_from_lists(table["box"]).reshape(-1, 4),
     )
+
+
+def list_labels(snapshot: Snapshot) -> dict[str, tuple[bytes, bytes]]:
+    """The labels in a snapshot by the id of their person, in a form that can be compared."""
+    labels = {}
+    for row in np.flatnonzero((snapshot.visible > 0).any(axis=1)).tolist():
+        labels[snapshot.ids[row]] = (snapshot.points[row].tobytes(), snapshot.visible[row].tobytes())
+    return labels
+
+
+def count_changed_labels(before: Snapshot, now: Snapshot) -> int:
+    """How many persons have other labels than before, or none any more; new ones do not count."""
+    new_labels = list_labels(now)
+    return sum(new_labels.get(person) != label for person, label in list_labels(before).items())
 
 
 def _make_schema(count: int) -> pa.Schema:

@@ -95,15 +95,22 @@ def write_batch(batch: LabelBatch, tool: LabellingTool, folder: LabellingFolder,
     receivers = _name_receivers(parts)
     replace_text(page, render_page(shown, instructions, blind, receivers, options.notes))
     _write_asked(batch, shown, target)
-    return [*files, readme, page]
+    # Annotators may share a file, such as the names of the joints.
+    return [*dict.fromkeys(files), readme, page]
 
 
-def name_copies(images: Sequence[tuple[str, str]], taken: Iterable[str]) -> list[str]:
-    """Return the names of copies of images, given by id and ending; none is like another one or one of `taken`."""
+def name_copies(images: Sequence[tuple[str, str]], taken: Iterable[str], others: Iterable[str] = ()) -> list[str]:
+    """Return the names of copies of images, given by id and ending; none is like another one or one of `taken`.
+
+    Nor is a copy called as one of `others`, the project's images, unless it is that one's: an answer for `a_b.jpg` may
+    mean either.
+    """
     stems = {_remove_ending(name).lower() for name in taken}
+    own_stems = {_remove_ending(name).lower() for name in others}
     names = []
     for image, ending in images:
-        name = make_file_name(image, ending, stems)
+        own = _remove_ending(image).lower()
+        name = make_file_name(image, ending, stems | (own_stems - {own}))
         stems.add(_remove_ending(name).lower())
         names.append(name)
     return names

@@ -24,15 +24,16 @@ from llpp.journal.folder import LabellingFolder
 from llpp.journal.journal import append_answers, compute_key, find_known_keys, read_journal
 from llpp.labelling.asked import list_batches, read_asked
 from llpp.labelling.coordinates import EntryError, find_scale, is_inside, read_box, read_point
-from llpp.labelling.names import ImageFinder
+from llpp.labelling.names import LONGEST, ImageFinder
 from llpp.labelling.people import NamedBox, assign_person_ids, find_boxes
 from llpp.labelling.rejected import RejectedRow, write_rejected
 from llpp.labelling.suggestions import is_unchanged, read_all_suggested
 from llpp.labelling.times import find_slowest, format_time, limit_seconds, parse_time
 from llpp.labelling.unpacking import LabelFile, is_archive, is_unfinished, unpack_archive
-from llpp.oracles.tool import Entry, FileContent, LabellingTool, ReadOptions, Size
+from llpp.oracles.tool import Entry, LabellingTool, ReadOptions, Size
 
 log = logging.getLogger(__name__)
+ANSWERS = ("labelled", "empty", "skipped")
 START = 1 << 16  # bytes by which a file is recognised
 Boxes = Mapping[str, Sequence[NamedBox]]
 
@@ -103,7 +104,7 @@ class _ReadFile:
     tool: str
     digest: str
     time: str  # when it was changed last
-    content: FileContent
+    has_own_date: bool  # whether the times of its entries are only its own
 
 
 @dataclass
@@ -176,8 +177,8 @@ class _Import:
         write_rejected(self.rejected, self.folder.rejected)
         if self.untouched:
             self.remarks.append(
-                f"{len(self.untouched)} suggestions that nobody has changed do not count as labels; if all of them "
-                "were looked at, label.accept=unchanged counts them"
+                f"suggestions that nobody has changed do not count as labels (images: {len(self.untouched)}); if all "
+                "of them were looked at, label.accept=unchanged counts them"
             )
         return ImportResult(
             news=tuple(self.news),
@@ -192,19 +193,30 @@ class _Import:
 
     def _read_path(self, path: Path) -> None:
         """Read a file, or the files in an archive."""
-        with self._rejecting_file(path.name):
+        name = self._name_file(path)
+        with self._rejecting_file(name):
             if not is_archive(read_start(path, START)):
-                self._read_file(LabelFile(path, path.name), self._find_tool(path))
+                self._read_file(LabelFile(path, name), self._find_tool(path))
                 return
-            with unpack_archive(path, self.folder.unpacked) as members:
+            with unpack_archive(path, name, self.folder.unpacked) as members:
                 fitting = [(member, self._find_fitting(member.path)) for member in members]
                 # An export may have other files, too; that none is of use has to be said.
                 if not any(tools for _, tools in fitting):
-                    raise DataError(f"{path.name} has no file that a labelling tool saves: {self._list_titles()}")
+                    raise DataError(f"{name} has no file that a labelling tool saves: {self._list_titles()}")
                 for member, tools in fitting:
                     if tools:
                         with self._rejecting_file(member.name):
                             self._read_file(member, self._choose_tool(tools))
+
+    def _name_file(self, path: Path) -> str:
+        """Name a file by its path below the inbox, the labelling folder or the project's root; else by all of it.
+
+        Some tools give equal names to files in different folders, and a file withdraws only answers of its own.
+        """
+        for folder in (self.folder.inbox, self.folder.path, Path(self.project.file.root)):
+            if path.is_relative_to(folder):
+                return path.relative_to(folder).as_posix()
+        return path.as_posix()
 
     @contextmanager
     def _rejecting_file(self, name: str) -> Iterator[None]:
@@ -245,8 +257,7 @@ class _Import:
             if tool.name == self.project.file.tool:
                 return tool
         titles = " and ".join(tool.title for tool in tools)
-        raise DataError(f"{titles} may both have saved this file, so it is not clear how to read it; export it again "
-                        "in another format")  # fmt: skip
+        raise DataError(f"{titles} may both have saved it, so it is not clear how to read it; export another format")
 
     def _list_titles(self) -> str:
         return ", ".join(sorted(tool.title for tool in self.tools))
@@ -262,7 +273,7 @@ class _Import:
             log.debug("%s: %s cannot be read", file.name, tool.name, exc_info=True)
             raise DataError(f"cannot be read as a file of {tool.title}: {type(error).__name__}: {error}") from error
         time = format_time(datetime.fromtimestamp(file.path.stat().st_mtime, UTC))
-        read = _ReadFile(file.name, tool.name, compute_sha256(file.path), time, content)
+        read = _ReadFile(file.name, tool.name, compute_sha256(file.path), time, tool.dates_files)
         self.remarks += [f"{file.name}: {remark}" for remark in content.remarks]
         unused = self.counts.unused
         for rejection in content.rejections:
@@ -279,6 +290,10 @@ class _Import:
                 self._read_entry(read, entry, slowest, notes)
             except EntryError as error:
                 self._reject(file.name, _name_entry(entry), str(error), error.nearest)
+            except (TypeError, ValueError, ArithmeticError) as error:
+                # Values of another type than a reader promises, perhaps a plug-in's.
+                reason = f"has unusable values ({type(error).__name__}: {error}); correct it in {tool.title}"
+                self._reject(file.name, _name_entry(entry), reason)
         self._note_joints(file.name, notes)
         if self.counts.unused == unused:
             self.read_files[(file.name, tool.name)] = read
@@ -291,15 +306,17 @@ class _Import:
         joints = self.project.file.joints
         for joint in notes.joints:
             reason = f"the project has no joint {joint!r}, so its labels are not used; it has {', '.join(joints)}"
-            similar = difflib.get_close_matches(joint, joints, n=1)
+            similar = difflib.get_close_matches(joint[:LONGEST], joints, n=1)
             self.rejected.append(RejectedRow(name, f"joint {joint}", reason, similar[0] if similar else ""))
         if notes.outside:
             self.remarks.append(
-                f"{name}: {notes.outside} of {notes.labelled} joints are outside of their image; they are used as well"
+                f"{name}: {notes.outside} of {notes.labelled} joints are outside of their image, and are used as well"
             )
 
     def _read_entry(self, file: _ReadFile, entry: Entry, slowest: float, notes: _Notes) -> None:
         """Add what an entry says to the news, unless it is known."""
+        if entry.status not in ANSWERS:
+            raise EntryError(f"its status is {entry.status!r}; expected {', '.join(ANSWERS)} or open")
         image, row = self._find_image(entry)
         self.answered.add((image, entry.annotator, file.tool))
         persons: Sequence[PersonLabel] = ()
@@ -315,7 +332,9 @@ class _Import:
                     return
                 origin = "accepted"
 
-        stated = parse_time(entry.answered_at)
+        answered_at = parse_time(entry.answered_at) or file.time
+        # The date of a file is another one at every export, and makes no news.
+        stated = "" if file.has_own_date else parse_time(entry.answered_at)
         key = compute_key(
             image, file.tool, entry.annotator, entry.entry, entry.status, persons, origin, answered_at=stated
         )
@@ -331,7 +350,7 @@ class _Import:
             origin=origin,
             annotator=entry.annotator,
             tool=file.tool,
-            answered_at=stated or file.time,
+            answered_at=answered_at,
             seconds=seconds,
             source=file.digest,
             file=file.name,
@@ -428,4 +447,4 @@ def _list_copies(folder: LabellingFolder) -> dict[str, set[str]]:
 def _name_entry(entry: Entry) -> str:
     """What an entry is called in messages."""
     names = [entry.image, *entry.names, entry.entry]
-    return next((name for name in names if name), "")
+    return next((name[-LONGEST:] for name in names if name), "")

@@ -16,6 +16,7 @@ from llpp.oracles.tool import Entry
 FRAME = re.compile(r"(.+)#(\d{1,12})")  # film.mp4#000123
 ENDING = re.compile(r"(?<=.)\.[A-Za-z0-9]{1,5}$")
 UPLOADED = re.compile(r"[0-9a-f]{8}-(?=.)")  # Label Studio puts it before the names of images that are uploaded
+LONGEST = 255  # characters of a file's name; the time of a comparison grows with their square
 NEIGHBOURS = 8  # names, in the order of the alphabet, that are compared with an unknown one on each side
 
 
@@ -53,13 +54,12 @@ class ImageFinder:
                 self._copies.setdefault(base, set()).add(image)
                 self._by_stem.setdefault(_get_stem(base), set()).add(image)
 
-        self._films: dict[str, list[tuple[Film, tuple[str, ...]]]] = {}
-        by_id = {film.id: film for film in project.films}
-        film_paths = {(film.id, film.id) for film in project.films} | set(zip(index.film, index.found, strict=True))
-        for film_id, path in sorted(film_paths):
-            if film_id in by_id:
-                parts = _split(_normalise(path))
-                self._films.setdefault(parts[-1], []).append((by_id[film_id], parts))
+        # Some file systems and tools change the case of names.
+        self._by_stem_in_lower_case: dict[str, set[str]] = {}
+        for stem, images in self._by_stem.items():
+            self._by_stem_in_lower_case.setdefault(stem.lower(), set()).update(images)
+
+        self._films = _list_films(project, index)
         self._neighbours: tuple[list[tuple[str, str]], list[tuple[str, str]]] | None = None
 
     def find(self, entry: Entry) -> Match:
@@ -109,6 +109,7 @@ class ImageFinder:
         for base in (*bases, *short):
             yield self._by_stem.get(base, set())
             yield self._by_stem.get(_get_stem(base), set())
+            yield self._by_stem_in_lower_case.get(_get_stem(base).lower(), set())
 
     def _find_by_last_parts(self, parts: tuple[str, ...]) -> set[str]:
         """The images whose paths have the most last parts in common with a path, but at least the base name."""
@@ -151,7 +152,7 @@ class ImageFinder:
             bases = [(_split(_normalise(image))[-1].lower(), image) for image in self._ids]
             backwards = [(base[::-1], image) for base, image in bases]
             self._neighbours = (sorted(bases), sorted(backwards))
-        base = _split(_normalise(name))[-1].lower()
+        base = _split(_normalise(name))[-1].lower()[-LONGEST:]
         candidates: dict[str, str] = {}
         for listed, wanted, step in ((self._neighbours[0], base, 1), (self._neighbours[1], base[::-1], -1)):
             middle = bisect.bisect_left(listed, (wanted, ""))
@@ -159,6 +160,19 @@ class ImageFinder:
                 candidates.setdefault(text[::step], image)
         similar = difflib.get_close_matches(base, sorted(candidates), n=1)
         return candidates[similar[0]] if similar else ""
+
+
+def _list_films(project: ProjectFile, index: ProjectIndex) -> dict[str, list[tuple[Film, tuple[str, ...]]]]:
+    """Films by their base names, with the parts of their paths: of the first one and of today's."""
+    by_id = {film.id: film for film in project.films}
+    paths = {(film, film) for film in by_id} | set(zip(index.film, index.found, strict=True))
+    films: dict[str, list[tuple[Film, tuple[str, ...]]]] = {}
+    for film, path in sorted(paths):
+        # Images have no film.
+        if film in by_id:
+            parts = _split(_normalise(path))
+            films.setdefault(parts[-1], []).append((by_id[film], parts))
+    return films
 
 
 def _find_closest(parts: tuple[str, ...], candidates: Iterable[tuple[str, tuple[str, ...]]]) -> set[str]:

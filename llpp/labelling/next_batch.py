@@ -111,7 +111,8 @@ class BatchWriter:
             if earlier != number:
                 taken += [asked.name for asked in read_asked(self.folder, earlier) or []]
         endings = [path.suffix for path in paths]
-        names = name_copies([(choice.image, ending) for choice, ending in zip(choices, endings, strict=True)], taken)
+        pairs = [(choice.image, ending) for choice, ending in zip(choices, endings, strict=True)]
+        names = name_copies(pairs, taken, self.index.ids)
         images = []
         for place, choice in enumerate(choices):
             row = int(rows[place])

@@ -9,23 +9,22 @@ Batch n, in the project's folder round_n, is what round n of the run is trained 
 """
 
 import logging
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 from llpp.datasets.project.boxes import read_boxes
 from llpp.datasets.project.index import ProjectIndex, read_index
 from llpp.datasets.project.open_project import ProjectOptions, open_project
 from llpp.datasets.project.project_file import ProjectFile, read_project, write_project
 from llpp.errors import ConfigError, OccupiedError, StateError
-from llpp.journal.fold import Folded, fold_answers
+from llpp.journal.agreement import FILE as AGREEMENT
+from llpp.journal.agreement import describe_agreement, write_agreement
+from llpp.journal.fold import Folded, fold_answers, measure_agreement
 from llpp.journal.folder import LabellingFolder
 from llpp.journal.journal import read_journal
-from llpp.journal.snapshot import Snapshot, read_snapshot, write_snapshot
+from llpp.journal.snapshot import Snapshot, count_changed_labels, list_labels, read_snapshot, write_snapshot
 from llpp.labelling.asked import AskedRow
 from llpp.labelling.choice import count_test_candidates, count_test_share
 from llpp.labelling.importing import ImportSettings, import_files
@@ -137,6 +136,12 @@ def prepare_round(labelling: Labelling) -> Outcome:
     reason = _find_reason_to_wait(labelling, labels, state, number)
     if reason is not None:
         return _describe_waiting(labelling, labels, number, reason)
+    for sentence in _describe_labels(labelling, labels, number):
+        log.info("%s", sentence)
+    # The snapshot comes last: a round is trained with what is next to it.
+    agreement = measure_agreement(labels.folded, labels.project.joints)
+    if agreement.images:
+        write_agreement(agreement, snapshot.with_name(AGREEMENT))
     write_snapshot(_build_snapshot(labelling, labels, number), snapshot)
     return Outcome("", snapshot=snapshot)
 
@@ -267,15 +272,21 @@ def _has_news(labelling: Labelling, labels: _Labels, number: int) -> bool:
     path = get_round_dir(labelling.run_dir, number - 1) / LABELS
     before = read_snapshot(path)
     now = _build_snapshot(labelling, labels, number)
-    return _list_labels(before) != _list_labels(now)
+    return list_labels(before) != list_labels(now)
 
 
-def _list_labels(snapshot: Snapshot) -> dict[str, tuple[bytes, bytes]]:
-    """The labels in a snapshot by id."""
-    labels = {}
-    for row in np.flatnonzero((snapshot.visible > 0).any(axis=1)):
-        labels[snapshot.ids[int(row)]] = (snapshot.points[row].tobytes(), snapshot.visible[row].tobytes())
-    return labels
+def _describe_labels(labelling: Labelling, labels: _Labels, number: int) -> list[str]:
+    """Say what is known about the work of the annotators."""
+    sentences = [
+        describe_time(labels.folded),
+        describe_agreement(measure_agreement(labels.folded, labels.project.joints)),
+    ]
+    before = get_round_dir(labelling.run_dir, number - 1) / LABELS
+    if before.exists():
+        changed = count_changed_labels(read_snapshot(before), _build_snapshot(labelling, labels, number))
+        if changed:
+            sentences.append(f"{changed} labels changed since round {number - 1}")
+    return [sentence for sentence in sentences if sentence]
 
 
 def _build_snapshot(labelling: Labelling, labels: _Labels, number: int) -> Snapshot:
@@ -297,7 +308,7 @@ def _count_next_test_images(labelling: Labelling, labels: _Labels) -> int:
 
 
 def _write_first_batch(labelling: Labelling, labels: _Labels) -> Outcome:
-    writer = _make_writer(labelling, labels)
+    writer = _make_writer(labelling, labels, 0)
     taken = list(labels.states.state)
     writer.write_first(taken, labelling.budget, labelling.settings.test)
     labels = _read_stored_labels(labelling)
@@ -306,13 +317,13 @@ def _write_first_batch(labelling: Labelling, labels: _Labels) -> Outcome:
 
 def _write_batch(labelling: Labelling, labels: _Labels, state: RunState) -> None:
     """Write the batch that the last committed round of a run asks for."""
-    writer = _make_writer(labelling, labels)
+    writer = _make_writer(labelling, labels, len(state.rounds))
     test = _count_next_test_images(labelling, labels)
     writer.write_next(list(labels.states.state), test, state, labelling.run_dir, labelling.acquisition)
 
 
-def _make_writer(labelling: Labelling, labels: _Labels) -> BatchWriter:
-    notes = [sentence for sentence in (describe_time(labels.folded),) if sentence]
+def _make_writer(labelling: Labelling, labels: _Labels, number: int) -> BatchWriter:
+    notes = _describe_labels(labelling, labels, number)
     return BatchWriter(
         folder=labelling.folder,
         root=labelling.root.resolve(),
@@ -349,6 +360,9 @@ def _describe_waiting(labelling: Labelling, labels: _Labels, number: int, reason
         line = f"nothing is left to ask for: {_count_all(labels)}; add images to {labelling.root}, or label more"
         return Outcome(line, facts | {"state": "done"})
     line = f"awaiting labels: {counts.describe()}"
+    still_open = len(labels.states.list_images("open"))
+    if still_open > counts.open:
+        line = f"{line}, {still_open - counts.open} more of earlier batches"
     if reason:
         line = f"{line}; {reason}"
     words = _list_words_to_train_now(labelling, labels, counts, number)
@@ -364,8 +378,7 @@ def _list_words_to_train_now(labelling: Labelling, labels: _Labels, counts: Batc
         return []
     words = []
     if counts.share < labelling.settings.enough:
-        # Down to a tenth, so that the share that is named is reached.
-        words.append(f"label.enough={math.floor(counts.share * 10 + 1e-9) / 10:g}")
+        words.append(f"label.enough={counts.reached:g}")
     if number == 0 and train < labelling.settings.least:
         words.append(f"label.least={train}")
     return words

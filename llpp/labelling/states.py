@@ -3,6 +3,7 @@
 All of it follows from the journal, the batches, the index and the list of released images.
 """
 
+import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -48,6 +49,11 @@ class BatchCounts:
     def share(self) -> float:
         """Of the asked images, those answered; 1 if none can be answered any more."""
         return self.answered / self.asked if self.asked else 1.0
+
+    @property
+    def reached(self) -> float:
+        """The share down to a tenth: a value of `label.enough` with which this is enough."""
+        return math.floor(self.share * 10 + 1e-9) / 10
 
     def describe(self) -> str:
         """Return the counts in words."""

@@ -35,6 +35,6 @@ def find_slowest(entries: Sequence[Entry]) -> float:
 
 def limit_seconds(seconds: float | None, slowest: float) -> float | None:
     """Return a duration that is believed; None if there is none."""
-    if seconds is None or not seconds > 0:
+    if seconds is None or not math.isfinite(seconds) or seconds <= 0:
         return None
     return min(seconds, slowest)

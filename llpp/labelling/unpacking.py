@@ -61,8 +61,10 @@ def is_archive(start: bytes) -> bool:
 
 
 @contextmanager
-def unpack_archive(path: Path, folder: Path) -> Iterator[list[LabelFile]]:
+def unpack_archive(path: Path, name: str, folder: Path) -> Iterator[list[LabelFile]]:
     """Unpack the label files of an archive into `folder`, which is deleted before and afterwards.
+
+    `name`: what the archive is called in messages, and in the names of its files.
 
     Raises:
         DataError: the archive is damaged, has a password, or is suspiciously large.
@@ -70,40 +72,38 @@ def unpack_archive(path: Path, folder: Path) -> Iterator[list[LabelFile]]:
     # What a process left that was killed.
     shutil.rmtree(folder, ignore_errors=True)
     try:
-        yield _unpack(path, folder)
+        yield _unpack(path, name, folder)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _unpack(path: Path, folder: Path) -> list[LabelFile]:
+def _unpack(path: Path, name: str, folder: Path) -> list[LabelFile]:
     time = path.stat().st_mtime_ns
     files = []
     left = MAX_BYTES
     try:
         with zipfile.ZipFile(path) as archive:
-            for member in _list_members(path, archive.infolist()):
+            for member in _list_members(name, archive.infolist()):
                 parts = _clean_name(member.filename)
                 if not parts:
                     continue
                 target = folder.joinpath(*parts)
                 if target.exists():
-                    raise DataError(f"{path.name} has two files {'/'.join(parts)}; pack it again")
+                    raise DataError(f"{name} has two files {'/'.join(parts)}; pack it again")
                 target.parent.mkdir(parents=True, exist_ok=True)
-                left -= _copy_member(archive, member, target, left, path.name)
+                left -= _copy_member(archive, member, target, left, name)
                 # The members' own dates have no time zone.
                 os.utime(target, ns=(time, time))
                 if not _is_passed_over(parts[-1]):
-                    files.append(LabelFile(target, "/".join((path.name, *parts))))
+                    files.append(LabelFile(target, "/".join((name, *parts))))
     except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, ValueError) as error:
-        raise DataError(
-            f"{path.name} cannot be unpacked: {error}; pack it again as ZIP, without a password"
-        ) from error
+        raise DataError(f"{name} cannot be unpacked: {error}; pack it again as ZIP, without a password") from error
     except (FileExistsError, NotADirectoryError, IsADirectoryError) as error:
-        raise DataError(f"{path.name} has a file and a folder of one name; pack it again") from error
+        raise DataError(f"{name} has a file and a folder of one name; pack it again") from error
     return sorted(files, key=lambda file: file.name)
 
 
-def _list_members(path: Path, members: Sequence[zipfile.ZipInfo]) -> list[zipfile.ZipInfo]:
+def _list_members(name: str, members: Sequence[zipfile.ZipInfo]) -> list[zipfile.ZipInfo]:
     """The members that may hold labels; DataError if there are too many."""
     wanted = []
     for member in members:
@@ -111,7 +111,7 @@ def _list_members(path: Path, members: Sequence[zipfile.ZipInfo]) -> list[zipfil
         if member.filename.lower().endswith(ENDINGS) and not member.is_dir() and not is_link:
             wanted.append(member)
     if len(wanted) > MAX_MEMBERS:
-        raise DataError(f"{path.name} has {len(wanted):,} files, more than {MAX_MEMBERS:,}; split it")
+        raise DataError(f"{name} has {len(wanted):,} files, more than {MAX_MEMBERS:,}; split it")
     return wanted
 
 

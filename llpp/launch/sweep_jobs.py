@@ -52,8 +52,8 @@ def explain_asking_jobs(config: DictConfig) -> str | None:
     if asking is None or len(jobs) < 2:
         return None
     return (
-        f"oracle={asking} asks people for labels, and only one run of a project does that, not {len(jobs)}; start one "
-        "without -m, or compare methods with the labels that there are: oracle=simulated dataset=project"
+        f"oracle={asking} asks people for labels, and only one run of a project does that, not {len(jobs)}; start "
+        "one without -m, or compare methods with the labels that there are: oracle=simulated dataset=project"
     )
 
 

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from llpp.datasets.base import AnyDataset
-from llpp.datasets.project.dataset import ProjectDataset
+from llpp.datasets.project.asked_dataset import NEVER_ASKED, AskedDataset
 from llpp.errors import ConfigError
 from llpp.journal.snapshot import STATES
 from llpp.oracles.base import KnownLabels, Oracle, Rows
@@ -35,7 +35,7 @@ class AnsweredOracle(Oracle):
     spare = SPARE
 
     def __init__(self, tool: LabellingTool, gap: float, dataset: AnyDataset) -> None:
-        if not isinstance(dataset, ProjectDataset) or dataset.budget is None:
+        if not isinstance(dataset, AskedDataset) or dataset.budget is None:
             raise ConfigError(
                 f"oracle={tool.name} asks people for labels, which dataset={dataset.name} does not take; set "
                 "dataset=project and dataset.root=FOLDER, or use llpp label FOLDER"
@@ -61,7 +61,7 @@ class AnsweredOracle(Oracle):
         """See `Oracle.divide`; what is empty, skipped or still open is in neither part."""
         states = self.dataset.states[rows]
         is_labelled = self.dataset.records.labels.is_labelled[rows] & (states == STATES.index("labelled"))
-        is_new = states >= len(STATES)
+        is_new = states == NEVER_ASKED
         return KnownLabels(rows[is_labelled], rows[is_new])
 
     def count_wanted(self, budget: int) -> int:

@@ -108,7 +108,7 @@ class DeepLabCutTool(LabellingTool):
             )
             return FileContent((), (Rejection(path.name, reason),))
         entries, rejections = make_entries(table, options)
-        skipped = _find_skipped(path.parent, entries, table.scorer)
+        skipped = _find_skipped(path.parent, entries)
         passed_over = {name for entry in skipped for name in entry.names}
         kept = [entry for entry in entries if entry.status == "labelled" or entry.names[0] not in passed_over]
         located = [_add_location(entry, path.parent) for entry in kept]
@@ -279,7 +279,7 @@ def _starts_like_hdf5(path: Path) -> bool:
         raise DataError(f"{path} cannot be read ({error.strerror}); save it again") from error
 
 
-def _find_skipped(folder: Path, entries: Sequence[Entry], scorer: str) -> list[Entry]:
+def _find_skipped(folder: Path, entries: Sequence[Entry]) -> list[Entry]:
     """Pictures of a batch that somebody has deleted instead of labelling them.
 
     If none of the batch is left, only the labels have been copied, and nothing was skipped.
@@ -299,5 +299,5 @@ def _find_skipped(folder: Path, entries: Sequence[Entry], scorer: str) -> list[E
     for name in gone:
         if name not in labelled:
             path = f"labeled-data/{folder.name}/{name}"
-            skipped.append(Entry(names=(path,), status="skipped", annotator=scorer))
+            skipped.append(Entry(names=(path,), status="skipped"))
     return skipped

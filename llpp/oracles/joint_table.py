@@ -14,9 +14,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from llpp.datasets.coco.oddities import format_value
+from llpp.datasets.coco.values import is_coordinate
 from llpp.errors import DataError
 from llpp.files import read_bytes
 from llpp.journal.answers import Point
+from llpp.oracles.answer_files import find_name_problem, is_text
 from llpp.oracles.tool import Entry, PersonEntry, ReadOptions, Rejection
 
 LEVELS = ("scorer", "individuals", "bodyparts", "coords")
@@ -111,7 +114,8 @@ def parse_table(what: str, content: bytes) -> JointTable:
     names, values, rejections = _parse_rows(rows, name_columns, columns)
     if rows and content[-1:] != b"\n":
         # What a full disk or a broken copy has cut off may leave 12 of 123.4, which is a number, too.
-        rejections.append(Rejection(names.pop() if names else "", "the file ends within this line; save it again"))
+        last = _show_name(names.pop()) if names else ""
+        rejections.append(Rejection(last, "the file ends within this line; save it again"))
         values = values[: len(names)]
     return JointTable(
         scorer=headers["scorer"][name_columns],
@@ -172,7 +176,7 @@ def _parse_rows(
         try:
             row = _parse_cells(cells[name_columns:], columns)
         except ValueError as error:
-            rejections.append(Rejection(name, str(error)))
+            rejections.append(Rejection(_show_name(name), str(error)))
             continue
         names.append(name)
         values.append(row)
@@ -193,7 +197,9 @@ def _parse_cells(cells: Sequence[str], columns: Sequence[Column]) -> list[float]
         except ValueError:
             value = math.inf
         if math.isinf(value):
-            raise ValueError(f"{column.coordinate} of {column.joint} is {cell[:40]!r}; expected a number, or nothing")
+            raise ValueError(
+                f"{column.coordinate} of {column.joint!r} is {cell[:40]!r}; expected a number, or nothing"
+            )
         row.append(value)
     return row
 
@@ -202,15 +208,24 @@ def make_entries(table: JointTable, options: ReadOptions) -> tuple[list[Entry], 
     """Return an entry per row: labelled if a joint has a position, else open; all by the table's scorer."""
     entries = []
     rejections = list(table.rejections)
+    annotator = table.scorer if is_text(table.scorer) else ""
     for name, values in zip(table.names, table.values.tolist(), strict=True):
         try:
+            problem = find_name_problem(name)
+            if problem:
+                raise ValueError(problem)
             persons = _collect_persons(table.columns, values, options)
         except ValueError as error:
-            rejections.append(Rejection(name, str(error)))
+            rejections.append(Rejection(_show_name(name), str(error)))
             continue
         status = "labelled" if persons else "open"
-        entries.append(Entry(names=(name,), status=status, persons=persons, annotator=table.scorer))
+        entries.append(Entry(names=(name,), status=status, persons=persons, annotator=annotator))
     return entries, rejections
+
+
+def _show_name(name: str) -> str:
+    """A row's name as messages show it."""
+    return name if is_text(name) else format_value(name)
 
 
 def count_ignored(table: JointTable) -> int:
@@ -244,11 +259,11 @@ def _make_point(joint: str, coordinates: dict[str, float], offset: float) -> Poi
     if math.isnan(visible):
         visible = 2.0
     if visible not in (0, 1, 2):
-        raise ValueError(f"visible of {joint} is {visible:g}; expected 0, 1 or 2")
+        raise ValueError(f"visible of {joint!r} is {visible:g}; expected 0, 1 or 2")
     if visible < 2 or (math.isnan(x) and math.isnan(y)):
         return None
     if math.isnan(x) or math.isnan(y):
-        raise ValueError(f"{joint} has one coordinate, expected two or none")
-    if math.isinf(x) or math.isinf(y):
-        raise ValueError(f"{joint} is infinitely far away; expected a number, or nothing")
+        raise ValueError(f"{joint!r} has one coordinate, expected two or none")
+    if not (is_coordinate(x) and is_coordinate(y)):
+        raise ValueError(f"{joint!r} is at {x:g}, {y:g}; expected pixels, or nothing")
     return x - offset, y - offset, 2

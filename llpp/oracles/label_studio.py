@@ -7,6 +7,7 @@ the raw JSON has all of that: the exports as COCO and YOLO leave out who, when, 
 
 import json
 import re
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -76,15 +77,17 @@ class LabelStudioTool(LabellingTool):
         """See `LabellingTool.describe_steps`."""
         tasks, interface = (path.absolute() for path in files)
         project = tasks.parent.parent
+        root = shlex.quote(str(project.parent))
         return [
             f"Start Label Studio with LABEL_STUDIO_LOCAL_FILES_SERVING_ENABLED=true and "
-            f"LABEL_STUDIO_LOCAL_FILES_DOCUMENT_ROOT={project.parent}, make a project, paste {interface.name} into "
-            "Settings, Labeling Interface, Code, save a source storage of type Local files with the path "
-            f"{project} under Settings, Cloud Storage (save it, do not sync it: that would add each image again) and "
-            f"import {tasks.name}; both files are in {tasks.parent}.",
+            f"LABEL_STUDIO_LOCAL_FILES_DOCUMENT_ROOT={root}, make a project, paste {interface.name} into Settings, "
+            f"Labeling Interface, Code, save a source storage of type Local files with the path {project} under "
+            "Settings, Cloud Storage (save it, do not sync it: that would add each image again) and import "
+            f"{tasks.name}; both files are in {tasks.parent}.",
             "Turn on Settings, Annotation, 'Use predictions to prelabel tasks', which shows predictions to "
-            "annotators; then correct or draw the joints of each image, choose 'occluded' for a joint that is covered "
-            "but whose place is known, leave out what cannot be seen, and press Submit, also where nobody is there, or Skip.",
+            "annotators, and press Label All Tasks; then drag or draw the joints of each image, choose 'occluded' "
+            "for a joint that is covered but whose place is known, leave out what cannot be seen, and press Submit, "
+            "also if nobody is there, or Skip.",
             f"Export the project as JSON (not JSON-MIN, COCO or YOLO, which leave things out), put the file into "
             f"{project / 'inbox'} and type the same command again; the project may be half done.",
         ]
@@ -133,51 +136,71 @@ def _make_task(batch: LabelBatch, asked: AskedImage, folder: Path, options: Writ
         data["llpp_predicted_loss"] = asked.predicted_loss
         prediction["score"] = confidence
     shift = 0.5 if options.half_pixel else 0.0
-    regions: list[dict[str, Any]] = []
+    points: list[dict[str, Any]] = []
+    boxes: list[dict[str, Any]] = []
     for number, person in enumerate(asked.suggested):
-        regions += _make_regions(batch.skeleton.joints, asked, person, f"p{number}", shift)
-    prediction["result"] = regions
+        box = _choose_box(asked, person)
+        points += _make_points(batch.skeleton.joints, asked, person, f"p{number}", shift, has_box=box is not None)
+        if box is not None:
+            boxes.append(_make_box(asked, box, f"p{number}", shift))
+    # The first region is on top: a box before a point would be dragged instead of it.
+    prediction["result"] = points + boxes
     task["predictions"] = [prediction]
     return task
 
 
-def _make_regions(
-    joints: Sequence[str], asked: AskedImage, person: PersonLabel, name: str, shift: float
-) -> list[dict[str, Any]]:
-    """Make the regions of one person, whose ids begin with `name`."""
-    width, height = asked.size
-    common = {"to_name": IMAGE, "original_width": width, "original_height": height, "image_rotation": 0}
-    regions: list[dict[str, Any]] = []
-    box = person.box
-    if box is None and len(asked.suggested) > 1:
+def _choose_box(asked: AskedImage, person: PersonLabel) -> Box | None:
+    if person.box is None and len(asked.suggested) > 1:
         # Without boxes Label Studio cannot say which points belong together.
-        box = _find_hull(person)
-    if box is not None:
-        left, top, box_width, box_height = box
-        place = {
-            "x": 100 * (left + shift) / width,
-            "y": 100 * (top + shift) / height,
-            "width": 100 * box_width / width,
-            "height": 100 * box_height / height,
-            "rotation": 0,
-            "rectanglelabels": [BOX],
-        }
-        regions.append({"id": name, "type": "rectanglelabels", "from_name": BOX, "value": place, **common})
+        return _find_hull(person)
+    return person.box
+
+
+def _describe_image(asked: AskedImage) -> dict[str, Any]:
+    """Return what each region says about its image."""
+    width, height = asked.size
+    return {"to_name": IMAGE, "original_width": width, "original_height": height, "image_rotation": 0}
+
+
+def _make_box(asked: AskedImage, box: Box, name: str, shift: float) -> dict[str, Any]:
+    width, height = asked.size
+    left, top, box_width, box_height = box
+    place = {
+        "x": 100 * (left + shift) / width,
+        "y": 100 * (top + shift) / height,
+        "width": 100 * box_width / width,
+        "height": 100 * box_height / height,
+        "rotation": 0,
+    }
+    return {
+        "id": name,
+        **_describe_image(asked),
+        "type": "rectanglelabels",
+        "from_name": BOX,
+        "value": {**place, "rectanglelabels": [BOX]},
+    }
+
+
+def _make_points(
+    joints: Sequence[str], asked: AskedImage, person: PersonLabel, name: str, shift: float, has_box: bool
+) -> list[dict[str, Any]]:
+    """Make the regions of one person's joints, whose ids begin with that of its box."""
+    width, height = asked.size
+    regions: list[dict[str, Any]] = []
     for position, joint in enumerate(joints):
         if joint not in person.joints:
             continue
         x, y, visible = person.joints[joint]
         place = {"x": 100 * (x + shift) / width, "y": 100 * (y + shift) / height, "width": POINT_SIZE}
-        facts: dict[str, Any] = {"id": f"{name}_{position}", **common}
-        point = {**facts, "type": "keypointlabels", "from_name": POINT, "value": {**place, "keypointlabels": [joint]}}
-        if box is not None:
-            point["parentID"] = name
-        regions.append(point)
+        facts: dict[str, Any] = {"id": f"{name}_{position}", **_describe_image(asked)}
+        if has_box:
+            facts["parentID"] = name
+        value = {**place, "keypointlabels": [joint]}
+        regions.append({**facts, "type": "keypointlabels", "from_name": POINT, "value": value})
         if visible == 1:
-            # A choice about a point has the point's id and place.
-            regions.append(
-                {**facts, "type": "choices", "from_name": CHOICE, "value": {**place, "choices": [OCCLUDED]}}
-            )
+            # A choice about a point is a region with the point's id and place.
+            value = {**place, "choices": [OCCLUDED]}
+            regions.append({**facts, "type": "choices", "from_name": CHOICE, "value": value})
     return regions
 
 
@@ -312,7 +335,7 @@ class _TaskReader:
             size = _find_size(regions)
             is_relative = bool(shapes) and size is None
             persons = [self._scale(shape, size) for shape in shapes]
-            is_untouched = bool(shapes) and self._is_untouched(regions, shapes, image)
+            is_untouched = bool(shapes) and self._is_untouched(annotation, shapes, image)
         return Entry(
             names=names,
             status=status,
@@ -327,26 +350,28 @@ class _TaskReader:
             entry=entry,
         )
 
-    def _is_untouched(self, regions: Sequence[Region], shapes: Sequence[_Shape], image: str) -> bool:
-        """Whether an annotation is a copy of one of the task's predictions.
+    def _is_untouched(self, annotation: Region, shapes: Sequence[_Shape], image: str) -> bool:
+        """Whether an annotation is a copy of the prediction that it was made from.
 
         Label Studio says of each region where it comes from, but not that others have been removed, and it says
         "changed" also of points that were only clicked on.
         """
-        predictions = self.task.get("predictions")
-        has_predictions = isinstance(predictions, list) and any(isinstance(one, dict) for one in predictions)
-        if not has_predictions:
-            # Of llpp's own tasks it is known what they suggested, of others there is only this.
-            origins = {region.get("origin") for region in regions if region.get("type") != "relation"}
-            return not image and origins == {"prediction"}
-        for prediction in predictions:
+        # An export lists the task's predictions as numbers, and each annotation has the one that it was made from.
+        listed = self.task.get("predictions")
+        predictions = listed if isinstance(listed, list) else []
+        known = [one for one in [annotation.get("prediction"), *predictions] if isinstance(one, dict) and one]
+        for prediction in known:
             try:
                 suggested = _group_regions(_check_regions(prediction.get("result")))
-            except (_UnusableError, AttributeError):
+            except _UnusableError:
                 continue
             if _are_same(shapes, suggested):
                 return True
-        return False
+        if known or image:
+            # Of llpp's own tasks it is known what they have suggested.
+            return False
+        regions = annotation["result"]
+        return all(region.get("origin") == "prediction" for region in regions if region.get("type") != "relation")
 
     def _scale(self, shape: _Shape, size: Size | None) -> PersonEntry:
         """Turn percent into pixels, or into shares where the size is not known."""

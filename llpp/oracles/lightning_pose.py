@@ -5,6 +5,7 @@ when it is saved. Batches are put into the same queue; nothing else of the proje
 """
 
 import json
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ import yaml
 
 from llpp.errors import ConfigError, DataError
 from llpp.files import read_bytes, read_start, read_text, replace_file, replace_text
+from llpp.oracles.answer_files import find_name_problem
 from llpp.oracles.batch_folder import make_batch_folder
 from llpp.oracles.joint_table import count_ignored, is_deeplabcut_csv, make_entries, read_table, starts_like_table
 from llpp.oracles.tool import (
@@ -58,7 +60,9 @@ class LightningPoseTool(LabellingTool):
             frames[frame] = _make_line(frame, image, batch.round, options)
         _merge_into_queue(batch.root, frames)
         asked = folder / f"asked_queue{options.part}.json"
-        content = {ASKED_KEY: str(batch.root / QUEUE), "frames": list(frames)}
+        # From here, so that both folders can be moved together.
+        queue = os.path.relpath(batch.root.resolve() / QUEUE, folder.resolve())
+        content = {ASKED_KEY: Path(queue).as_posix(), "frames": list(frames)}
         replace_text(asked, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
         return [batch.root / QUEUE, asked]
 
@@ -192,7 +196,11 @@ def _read_lines(path: Path) -> list[str]:
         return []
     except (OSError, ValueError) as error:
         raise DataError(f"{path} cannot be read ({error}); repair or remove it") from error
-    return [line for line in text.split("\n") if line]
+    *lines, last = text.split("\n")
+    # A line that is cut off means nothing to the app, and the next one must not be added to it.
+    if _parse_line(last):
+        lines.append(last)
+    return [line for line in lines if line]
 
 
 def _parse_line(line: str) -> Mapping[str, Any]:
@@ -225,7 +233,7 @@ def _find_skipped(path: Path) -> list[Entry]:
     """
     try:
         content = json.loads(read_text(path, MAX_BYTES))
-        queue = Path(content[ASKED_KEY])
+        queue = path.parent.resolve() / content[ASKED_KEY]
         frames = content["frames"]
         if not isinstance(frames, list):
             raise TypeError("no list of frames")
@@ -239,6 +247,6 @@ def _find_skipped(path: Path) -> list[Entry]:
         known.add(str(_parse_line(line).get("frame_path")))
     skipped = []
     for frame in frames:
-        if isinstance(frame, str) and frame not in known:
+        if not find_name_problem(frame) and frame not in known:
             skipped.append(Entry(names=(frame,), status="skipped"))
     return skipped

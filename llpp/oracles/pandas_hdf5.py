@@ -16,7 +16,7 @@ from llpp.files import replace_file
 from llpp.oracles.hdf5 import get_group, has_member, import_for_writing, open_for_reading, read_array
 
 KEY = "df_with_missing"  # DeepLabCut's name of the table
-NO_NAME = b"N."  # how PyTables writes that a level of the row names has no name
+NO_NAME = np.bytes_(b"N.")  # how PyTables writes that a level of the row names has no name
 MAX_LEVELS = 8
 
 
@@ -47,13 +47,13 @@ def read_frame(path: Path) -> Frame:
         names = _read_axis(group, "axis1")
         columns = _read_axis(group, "axis0")
         values = np.full((len(names), len(columns)), np.nan)
-        positions = {column: position for position, column in enumerate(columns)}
+        missing = {column: position for position, column in enumerate(columns)}
         # Columns of one number type are a block.
-        for block in range(len(columns)):
-            if not has_member(group, f"block{block}_values"):
-                break
-            places = [positions[column] for column in _read_axis(group, f"block{block}_items")]
+        block = 0
+        while missing:
+            places = [missing.pop(column) for column in _read_axis(group, f"block{block}_items")]
             values[:, places] = read_array(group, f"block{block}_values")
+            block += 1
     return Frame(columns, names, values)
 
 
@@ -133,9 +133,11 @@ def _write_axis(group: Any, axis: str, names: Sequence[tuple[str, ...]], levels:
         encoded = np.array([text.encode() for text in distinct])
         member = _write_array(group, f"{axis}_level{level}", encoded)
         _set_texts(member, kind="string", nan_rep="")
-        name = NO_NAME if title is None else title.encode()
-        member.attrs["name"] = np.bytes_(name)
-        member.attrs[f"{axis}_name{title}"] = np.bytes_(name)
+        for attribute in ("name", f"{axis}_name{title}"):
+            if title is None:
+                member.attrs[attribute] = NO_NAME
+            else:
+                _set_texts(member, **{attribute: title})
         labels = [distinct.index(text) for text in texts]
         _write_array(group, f"{axis}_label{level}", np.array(labels, dtype=np.int32))
 
@@ -148,7 +150,11 @@ def _write_array(group: Any, name: str, values: NDArray[Any]) -> Any:
 
 
 def _set_texts(member: Any, **texts: str) -> None:
-    """Set attributes as PyTables does: bytes of a fixed length, and of nothing no bytes at all."""
+    """Set attributes as PyTables does: UTF-8 of a fixed length, and of nothing no bytes at all."""
     h5py = import_for_writing("deeplabcut")
     for name, text in texts.items():
-        member.attrs[name] = np.bytes_(text.encode()) if text else h5py.Empty("S1")
+        encoded = text.encode()
+        if encoded:
+            member.attrs.create(name, encoded, dtype=h5py.string_dtype("utf-8", len(encoded)))
+        else:
+            member.attrs[name] = h5py.Empty("S1")

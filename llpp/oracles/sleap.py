@@ -9,7 +9,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from llpp.datasets.coco.values import is_coordinate
 from llpp.errors import DataError
+from llpp.files import compute_sha256
+from llpp.oracles.answer_files import describe_confidence, find_name_problem, is_text
 from llpp.oracles.hdf5 import is_hdf5, read_isolated
 from llpp.oracles.slp_file import USER, SlpContent, SlpFrame, mentions_sleap, read_slp, write_slp
 from llpp.oracles.tool import (
@@ -54,10 +57,11 @@ class SleapTool(LabellingTool):
                 instances = []
                 for person in image.suggested:
                     instances.append({joint: (x + offset, y + offset) for joint, (x, y, _) in person.joints.items()})
-                frames.append(SlpFrame(video, index, _make_score(image.predicted_loss), instances))
+                frames.append(SlpFrame(video, index, describe_confidence(image.predicted_loss) or 0.0, instances))
         videos = [_describe_video(files, size) for files, size in zip(names, sizes, strict=True)]
         path = folder / f"to_label{options.part}.slp"
         origin = {"project": batch.project, "round": batch.round, "annotator": options.part.removeprefix("_")}
+        _keep_labels(path)
         write_slp(path, batch.skeleton, videos, suggestions, frames, {ORIGIN: origin})
         return [path]
 
@@ -81,8 +85,8 @@ class SleapTool(LabellingTool):
         content = read_isolated(read_slp, path)
         if not content.version < NEWEST:
             raise DataError(
-                f"{path} has SLEAP's format {content.version:g}, this llpp reads those below {NEWEST:g}; update llpp, "
-                "or export the labels as COCO JSON"
+                f"{path} has SLEAP's format {content.version:g}, this llpp reads those below {NEWEST:g}; update "
+                "llpp, or export the labels as COCO JSON"
             )
         if content.has_crops:
             raise DataError(
@@ -102,9 +106,15 @@ class SleapTool(LabellingTool):
         return files
 
 
-def _make_score(predicted_loss: float | None) -> float:
-    """A score as SLEAP's models give it, from 0 to 1; 0 if nothing is known."""
-    return 0.0 if predicted_loss is None else math.exp(-max(predicted_loss, 0.0))
+def _keep_labels(path: Path) -> None:
+    """Rename a file in which people have labelled, rather than replacing it; it is read under its new name, too."""
+    try:
+        content = read_isolated(read_slp, path)
+    except DataError:
+        # There is none, or it was being written when the machine stopped.
+        return
+    if len(content.points) or len(content.negative):
+        path.replace(path.with_name(f"{path.stem}.labelled_{compute_sha256(path)[:8]}.slp"))
 
 
 def _describe_video(names: Sequence[str], size: Size) -> dict[str, Any]:
@@ -118,6 +128,10 @@ def _describe_video(names: Sequence[str], size: Size) -> dict[str, Any]:
         "grayscale": False,
     }
     return {"backend": backend}
+
+
+class _FrameError(Exception):
+    """What is wrong with a frame, in words."""
 
 
 class _Project:
@@ -141,7 +155,8 @@ class _Project:
             self.suggestions.append((int(suggestion["video"]), int(suggestion["frame_idx"])))
         self.origin = (metadata.get("provenance") or {}).get(ORIGIN)
         # A file that is split among people says whose part it is.
-        self.annotator = str(self.origin["annotator"]) if self.origin else ""
+        annotator = self.origin["annotator"] if self.origin else ""
+        self.annotator = annotator if is_text(annotator) else ""
 
     def read(self) -> FileContent:
         """Return an entry per frame, and per suggestion that is no frame yet."""
@@ -156,9 +171,11 @@ class _Project:
                 video = self.numbers[number]
                 where = name = self._name_frame(self.videos[video], index)
                 entry = self._read_frame(row, name)
+            except _FrameError as error:
+                rejections.append(Rejection(where, f"{error}; save the frame again in SLEAP"))
+                continue
             except DAMAGE as error:
-                reason = error.args[0] if isinstance(error, ValueError) else f"its data are damaged ({error!r})"
-                rejections.append(Rejection(where, f"{reason}; save the frame again in SLEAP"))
+                rejections.append(Rejection(where, f"its data are damaged ({error!r}); save it again in SLEAP"))
                 continue
             seen.add((video, index))
             entries.append(entry)
@@ -173,7 +190,7 @@ class _Project:
         start = int(row["instance_id_start"])
         end = int(row["instance_id_end"])
         if not 0 <= start <= end <= len(self.content.instances):
-            raise ValueError(f"the frame has instances {start} to {end} of {len(self.content.instances)}")
+            raise _FrameError(f"the frame has instances {start} to {end} of {len(self.content.instances)}")
         for instance in self.content.instances[start:end]:
             if instance["instance_type"] == USER:
                 joints = self._read_joints(instance)
@@ -192,14 +209,14 @@ class _Project:
         start = int(instance["point_id_start"])
         points = self.content.points[start : int(instance["point_id_end"])]
         if len(points) != len(names):
-            raise ValueError(f"an instance has {len(points)} points, expected the skeleton's {len(names)}")
+            raise _FrameError(f"an instance has {len(points)} points, expected the skeleton's {len(names)}")
         joints = {}
         for joint, point in zip(names, points, strict=True):
             x = float(point["x"])
             y = float(point["y"])
             if point["visible"] and not math.isnan(x) and not math.isnan(y):
-                if math.isinf(x) or math.isinf(y):
-                    raise ValueError(f"{joint} is infinitely far away")
+                if not (is_coordinate(x) and is_coordinate(y)):
+                    raise _FrameError(f"{joint!r} is at {x:g}, {y:g}, expected pixels")
                 joints[joint] = (x - self.offset, y - self.offset, 2)
         return joints
 
@@ -218,7 +235,7 @@ class _Project:
             return f"{self.file_name}#{index:06d}"
         described = json.loads(source)
         if described["backend"].get("filename") == EMBEDDED:
-            raise ValueError("the images in the file are from another project file")
+            raise _FrameError("the images in the file are from another project file")
         return self._name_frame(described, index)
 
     def _list_untouched(self, video: int, indices: Sequence[int], status: str) -> list[Entry]:
@@ -226,7 +243,7 @@ class _Project:
         for index in indices:
             try:
                 name = self._name_frame(self.videos[video], index)
-            except DAMAGE:
+            except (_FrameError, *DAMAGE):
                 continue
             entries.append(Entry(names=(name,), status=status, annotator=self.annotator))
         return entries
@@ -271,4 +288,8 @@ def _clean_name(name: Any) -> str:
     if ".." in parts:
         last = len(parts) - 1 - parts[::-1].index("..")
         parts = parts[last + 1 :]
-    return "/".join(part for part in parts if part)
+    cleaned = "/".join(part for part in parts if part)
+    problem = find_name_problem(cleaned)
+    if problem:
+        raise _FrameError(problem)
+    return cleaned

@@ -113,12 +113,13 @@ class LabellingTool(ABC):
 
     name: str  # as one types it: tool=label_studio
     title: str  # as its makers write it
+    dates_files: bool = False  # whether the times of entries are those of their file: when it was exported
     copies_images: bool = True  # whether a batch needs its images in a folder `images` next to its files
     wants_lossless: bool = False  # whether frames of films are cut into PNGs
     # What counts as answered, in sentences for those who label.
     answered: str = (
-        "An image is answered once a person has placed or moved a joint in it, or has said in the tool that nobody is "
-        "there or that it cannot be labelled. A suggestion that nobody has changed stays open; with "
+        "An image is answered once a person has placed or moved a joint in it, or has said in the tool that nobody "
+        "is there or that it cannot be labelled. A suggestion that nobody has changed stays open; with "
         "label.accept=unchanged it counts as a label."
     )
 

@@ -4,13 +4,13 @@ A line is class, box and joints, as shares of the image's width and height: `0 c
 names: joints are taken by their position, so that their number and order must be the project's.
 """
 
-import math
 import re
 from collections.abc import Sequence
 from pathlib import Path
 
 import yaml
 
+from llpp.datasets.coco.values import is_coordinate
 from llpp.datasets.images import is_file, measure_image
 from llpp.errors import DataError
 from llpp.files import read_text, replace_text
@@ -63,8 +63,8 @@ class YoloTool(LabellingTool):
         data_file = files[0]
         part = data_file.stem.removeprefix("data")
         return [
-            f"Open {data_file}, or the folder images next to it, in an editor of YOLO pose files, with labels{part} "
-            f"as the folder of labels; to start from a suggestion, copy its file from suggested{part} to labels{part}.",
+            f"Open {data_file}, or the folder images next to it, in an editor of YOLO pose files, with labels{part} as "
+            f"its folder of labels; to start from a suggestion, copy its file from suggested{part} there.",
             f"Label each picture, with joints in this order: {', '.join(batch.skeleton.joints)}. Save an empty file "
             "for a picture without anybody.",
             f"A picture counts as answered once its .txt is in {data_file.parent / f'labels{part}'}; then type the "
@@ -166,7 +166,7 @@ def _list_lines(text: str) -> list[str]:
 def _is_person(line: str) -> bool:
     words = line.split()
     try:
-        return len(words) >= BOX_VALUES and all(math.isfinite(float(word)) for word in words)
+        return len(words) >= BOX_VALUES and all(is_coordinate(float(word)) for word in words)
     except ValueError:
         return False
 
@@ -214,8 +214,8 @@ def _parse_person(line: str, options: ReadOptions, size: Size | None) -> PersonE
     width = (len(values) - BOX_VALUES) / count
     if width not in (2, 3):
         raise ValueError(
-            f"a line has {len(values)} numbers, expected {BOX_VALUES + 3 * count}, or {BOX_VALUES + 2 * count} without "
-            f"visibility: files of YOLO name no joints, so that it must be the project's {count}, in its order"
+            f"a line has {len(values)} numbers, expected {BOX_VALUES + 3 * count}, or {BOX_VALUES + 2 * count} "
+            f"without visibility: files of YOLO name no joints, so that it must be the project's {count}, in its order"
         )
     off_x, off_y = (0.0, 0.0) if size is None else (0.5 / size[0], 0.5 / size[1])
     joints = {}

@@ -4,8 +4,13 @@ from collections.abc import Mapping
 from typing import Any
 
 from llpp.datasets.base import SPLITS, AnyDataset
+from llpp.errors import StateError
+from llpp.journal.agreement import FILE as AGREEMENT
+from llpp.journal.agreement import read_distances
+from llpp.journal.snapshot import count_changed_labels, read_snapshot
 from llpp.report.collect import Method, Run, Section
 from llpp.report.tables import format_counts, format_number_of, list_validation_counts
+from llpp.run_dir.round_dir import LABELS
 from llpp.tasks.base import Task
 
 COMMON_SETTINGS = {
@@ -106,9 +111,36 @@ def _describe_run_histories(section: Section) -> Facts:
         places = _describe_machines(run)
         if len(places) > 1:
             facts.append(("places", f"{_describe_run(run)}: {', then '.join(places)}"))
+        facts += _describe_labelling(run)
         for growth in run.state.grown:
             words = f"by {growth.added:,} images before round {growth.round} of {_describe_run(run)}"
             facts.append(("the pool grew", words))
+    return facts
+
+
+def _describe_labelling(run: Run) -> Facts:
+    """Return what people did between the rounds of a run whose labels they give; nothing for other runs."""
+    facts = []
+    before = None
+    for committed in run.state.rounds:
+        if LABELS not in committed.files:
+            continue
+        try:
+            snapshot = read_snapshot(run.get_round_path(committed.number, LABELS))
+        except StateError:
+            # A file that is gone later explains nothing, and the measurements are those of the round.
+            before = None
+            continue
+        changed = 0 if before is None else count_changed_labels(before, snapshot)
+        if changed:
+            words = f"{changed:,} changed since round {committed.number - 1} of {_describe_run(run)}"
+            facts.append(("labels", words))
+        before = snapshot
+    if run.state.rounds:
+        distances = read_distances(run.get_round_path(run.state.rounds[-1].number, AGREEMENT))
+        if distances:
+            words = ", ".join(f"{joint} {100 * value:.1f} %" for joint, value in distances.items())
+            facts.append(("two annotators are apart by, of torso or box", f"{words} ({_describe_run(run)})"))
     return facts
 
 

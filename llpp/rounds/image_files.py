@@ -17,7 +17,6 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from llpp.checked_tables import read_table, write_table
 from llpp.datasets.base import AnyDataset
 from llpp.datasets.images import MAX_BYTES
 from llpp.distributed import collectives
@@ -26,6 +25,7 @@ from llpp.files import read_bytes, replace_file
 from llpp.hashing import hash_json
 from llpp.ids import TEXT, Ids, Rows
 from llpp.rounds.run import RunData
+from llpp.run_dir.checked_tables import read_table, write_table
 from llpp.run_dir.state import RunState
 
 log = logging.getLogger(__name__)

@@ -16,12 +16,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from llpp.checked_tables import read_table, write_table
 from llpp.datasets.base import SPLITS, AnyDataset, Records
 from llpp.errors import OccupiedError
 from llpp.files import replace_file
 from llpp.ids import CHUNK_SIZE, TEXT, Ids, Rows
 from llpp.rounds.run import RunData
+from llpp.run_dir.checked_tables import read_table, write_table
 from llpp.run_dir.state import Growth, RunState, check_same_settings, find_changed_settings
 from llpp.tasks.base import Task
 

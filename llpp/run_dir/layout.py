@@ -11,7 +11,15 @@ from llpp.run_dir.round_dir import LABELS, get_round_dir
 from llpp.run_dir.state import Round
 
 CHECKPOINTS = ("last.ckpt", "best.ckpt", "backbone/last.ckpt", "backbone/best.ckpt")
-TABLES = (LABELS, "test.parquet", "constant.parquet", "scores.parquet", "selected.csv", "predictions.parquet")
+TABLES = (
+    LABELS,
+    "agreement.csv",
+    "test.parquet",
+    "constant.parquet",
+    "scores.parquet",
+    "selected.csv",
+    "predictions.parquet",
+)
 
 
 def get_checkpoint_path(directory: Path, which: str) -> Path:

@@ -60,7 +60,7 @@ class PlainLabels(LabellingTool):
 def labelled(name, *, joints=None, **fields):
     """An entry about the image `name` with one person."""
     joints = joints or {"nose": (10, 20, 2)}
-    return {"names": [name], "status": "labelled", "persons": [{"joints": joints}], **fields}
+    return {"names": [name], "persons": [{"joints": joints}], "status": "labelled"} | fields
 
 
 def make_index(conditions, sizes=None, frames=None):
@@ -121,7 +121,9 @@ class PlainProject:
     """A labelling folder in which files of `PlainLabels` are imported."""
 
     path: Path
-    conditions: dict = field(default_factory=lambda: {name: "ok" for name in ("a.jpg", "b.jpg", "c.jpg", "day1/d.jpg")})
+    conditions: dict = field(
+        default_factory=lambda: {name: "ok" for name in ("a.jpg", "b.jpg", "c.jpg", "day1/d.jpg")}
+    )
     project: ProjectFile = field(default_factory=make_project)
     boxes: dict | None = None
     tools: tuple = (PlainLabels(),)

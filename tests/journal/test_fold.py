@@ -93,7 +93,9 @@ def test_equal_answers_of_two_annotators_are_no_conflict():
 
 def test_the_mean_is_by_joint_and_visible_by_majority():
     answers = [
-        answer("ann", 1, joints={"nose": (1.0, 10.0, 2), "tail": (0.0, 0.0, 1), "ear": (9.0, 9.0, 2)}, box=(0, 0, 4, 6)),
+        answer(
+            "ann", 1, joints={"nose": (1.0, 10.0, 2), "tail": (0.0, 0.0, 1), "ear": (9.0, 9.0, 2)}, box=(0, 0, 4, 6)
+        ),
         answer("ben", 2, joints={"nose": (2.0, 20.0, 1), "tail": (4.0, 8.0, 2)}, box=(2, 2, 8, 6)),
         answer("cem", 3, joints={"nose": (6.0, 60.0, 1)}),
     ]

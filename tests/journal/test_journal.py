@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from llpp.errors import StateError
+from llpp.errors import DataError, StateError
 from llpp.journal.answers import Answer, PersonLabel
 from llpp.journal.journal import append_answers, compute_key, find_known_keys, read_journal
 
@@ -26,7 +26,9 @@ ANSWER = Answer(
     entry="12",
     key="1" * 64,
 )
-SKIPPED = Answer("b.jpg", "skipped", (), "", "", "cvat", "2026-11-27T08:31:00Z", None, "0" * 64, "e.xml", "", "2" * 64)
+SKIPPED = Answer(
+    "b.jpg", "skipped", (), "", "", "cvat", "2026-11-27T08:31:00Z", None, "0" * 64, "e.xml", "", "2" * 64
+)
 
 
 def test_what_is_appended_is_read_again_in_order(tmp_path):
@@ -84,8 +86,8 @@ def test_a_damaged_line_is_named(line, tmp_path):
     with pytest.raises(StateError) as caught:
         read_journal(path)
     assert str(caught.value) == (
-        f"line 2 of {path} is damaged: it is not what llpp writes; fix or remove this line, or restore the file from a "
-        "backup"
+        f"line 2 of {path} is damaged: it is not what llpp writes; fix or remove this line, or restore the file from "
+        "a backup"
     )
 
 
@@ -110,6 +112,15 @@ def test_a_line_that_contradicts_itself_is_damaged(change, tmp_path):
     path.write_text(json.dumps(line) + "\n")
     with pytest.raises(StateError, match="line 1 of "):
         read_journal(path)
+
+
+@pytest.mark.parametrize("change", [{"kind": "open"}, {"persons": ()}, {"annotator": 7}, {"origin": "guessed"}])
+def test_what_could_not_be_read_again_is_not_written(change, tmp_path):
+    path = tmp_path / "labels.jsonl"
+    append_answers(path, [SKIPPED])
+    with pytest.raises(DataError, match="cannot be kept"):
+        append_answers(path, [SKIPPED, replace(ANSWER, **change)])
+    assert read_journal(path) == [SKIPPED]
 
 
 def test_what_is_no_regular_file_is_refused(tmp_path):
@@ -165,7 +176,9 @@ TEXT = st.text(max_size=8)
 NUMBER = st.floats(allow_nan=False, allow_infinity=False)
 POINT = st.tuples(NUMBER, NUMBER, st.sampled_from([1, 2]))
 BOX = st.none() | st.tuples(NUMBER, NUMBER, NUMBER, NUMBER)
-PERSONS = st.lists(st.builds(PersonLabel, TEXT, st.dictionaries(TEXT, POINT, max_size=3), BOX), min_size=1, max_size=2)
+PERSONS = st.lists(
+    st.builds(PersonLabel, TEXT, st.dictionaries(TEXT, POINT, max_size=3), BOX), min_size=1, max_size=2
+)
 
 
 @settings(max_examples=50, deadline=None)

@@ -201,3 +201,9 @@ def test_names_are_unique_without_endings_and_cases_and_the_same_each_time():
     assert names[0] == "a_b.png" and names[3] == "a__b.png" and len(set(stems)) == 5
     assert name_copies(images, []) == names
     assert name_copies(images[:1], ["A_b.JPG"]) != ["a_b.png"], "a batch before this one has that name"
+
+
+def test_a_copy_is_never_called_like_another_image_of_the_project():
+    others = ["a b.jpg", "a_b.jpg"]
+    first, second = name_copies([("a b.jpg", ".jpg"), ("a_b.jpg", ".jpg")], [], others)
+    assert first != "a_b.jpg" and second == "a_b.jpg"

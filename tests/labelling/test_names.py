@@ -39,6 +39,7 @@ MICE = ("a.jpg", "day1/a.jpg", "day1/b.JPG", "day2/c.jpg", "day2/deep/mäuse 1#2
         ("c.png", "day2/c.jpg"),
         ("b", "day1/b.JPG"),
         ("0123abcd-b.png", "day1/b.JPG"),
+        ("DAY2/C.jpg", "day2/c.jpg"),
     ],
 )
 def test_an_image_is_found_by(name, image):
@@ -52,7 +53,13 @@ def test_the_projects_own_id_is_surer_than_any_name():
 
 def test_the_name_of_a_batchs_copy_is_found_in_any_batch():
     finder = make_finder(MICE, {"day1__a.jpg": {"day1/a.jpg"}, "c_1.png": {"day2/c.jpg"}})
-    for name in ("day1__a.jpg", "round_00/images/day1__a.jpg", "images\\day1__a.jpg", "0123abcd-day1__a.jpg", "day1__a"):
+    for name in (
+        "day1__a.jpg",
+        "round_00/images/day1__a.jpg",
+        "images\\day1__a.jpg",
+        "0123abcd-day1__a.jpg",
+        "day1__a",
+    ):
         assert find(finder, name).image == "day1/a.jpg"
     assert find(finder, "c_1").image == "day2/c.jpg"
 
@@ -105,7 +112,14 @@ FRAMES = {f"day1/clip.mp4#{number:06d}": "day1/clip.mp4" for number in range(0, 
 
 @pytest.mark.parametrize(
     "name",
-    ["day1/clip.mp4#000030", "day1/clip.mp4#30", "/films/clip.mp4#0030", "clip/clip.mp4/000030.jpg", "000030", "30.jpg"],
+    [
+        "day1/clip.mp4#000030",
+        "day1/clip.mp4#30",
+        "/films/clip.mp4#0030",
+        "clip/clip.mp4/000030.jpg",
+        "000030",
+        "30.jpg",
+    ],
 )
 def test_a_frame_is_found_by_its_number_or_its_file(name):
     finder = make_finder(FRAMES, films=(make_film("day1/clip.mp4"),), frames=FRAMES)

@@ -17,7 +17,6 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from llpp.checked_tables import read_table, write_table
 from llpp.datasets.coco.oddities import Tally, format_value
 from llpp.datasets.images import is_file
 from llpp.datasets.project.box_files import BoxFile, ScoredBox, keep_usable, parse_box_file, read_box_file
@@ -30,6 +29,7 @@ from llpp.files import replace_file
 from llpp.ids import TEXT, Ids
 from llpp.journal.answers import Box
 from llpp.journal.folder import LabellingFolder
+from llpp.run_dir.checked_tables import read_table, write_table
 
 IMAGE = "image"  # one person or animal in each image, and no boxes
 MODEL = "onnx:"

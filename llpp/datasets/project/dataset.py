@@ -15,10 +15,16 @@ from llpp.datasets.base import Records
 from llpp.datasets.flip_pairs import AUTO, FlipPairs
 from llpp.datasets.groups import suggest_groups
 from llpp.datasets.images import ImageFiles, Reading, is_file, read_image, read_reduced
-from llpp.datasets.pose import PoseDataset, PoseLabels, Skeleton, compute_joint_boxes
-from llpp.datasets.project.boxes import read_boxes
-from llpp.datasets.project.index import CONDITIONS, ProjectIndex, read_index
-from llpp.datasets.project.open_project import ProjectOptions, get_labelling_folder, open_project, read_pixel_format
+from llpp.datasets.pose import PoseLabels, Skeleton, compute_joint_boxes
+from llpp.datasets.project.asked_dataset import NEVER_ASKED, AskedDataset
+from llpp.datasets.project.boxes import IMAGE, read_boxes
+from llpp.datasets.project.index import CONDITIONS, ProjectIndex, describe_conditions, read_index
+from llpp.datasets.project.open_project import (
+    ProjectOptions,
+    get_labelling_folder,
+    open_project,
+    read_pixel_format,
+)
 from llpp.datasets.project.project_file import ProjectFile, read_project
 from llpp.datasets.project.skeleton_file import build_skeleton
 from llpp.errors import DataError, StateError
@@ -29,16 +35,8 @@ from llpp.journal.folder import LabellingFolder
 from llpp.journal.journal import read_journal
 from llpp.journal.snapshot import STATES, Snapshot, read_snapshot
 
-WHOLE_IMAGE = "image"  # of the setting boxes
-NEVER_ASKED = 255
 OK = CONDITIONS.index("ok")
 Box = tuple[float, float, float, float]  # x, y, width, height
-LEFT_OUT = {
-    "missing": "whose file is missing",
-    "changed": "whose file has changed (put the old one back, or set label.changed=accept)",
-    "unreadable": "that cannot be read",
-    "apart": "within two seconds of a frame of another split",
-}
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,7 +58,7 @@ class Person:
     state: int
 
 
-class ProjectDataset(PoseDataset):
+class ProjectDataset(AskedDataset):
     """Images of a project; those of its test groups are for testing, once they are labelled.
 
     Without `snapshot`, the project is opened (see `open_project`), and the records are what is labelled by now.
@@ -71,7 +69,7 @@ class ProjectDataset(PoseDataset):
         root: the folder of images and films.
         labelling: the folder of labels; None: `labelling/NAME`, by the name of `root`.
         joints: see `skeleton_file.read_joints`.
-        boxes: image, or what `read_boxes` reads: a COCO file, or onnx:MODEL.
+        boxes: image (one person in each), a COCO file of boxes, or onnx:MODEL.
         group: what images must not be in two splits: auto, image, or see `groups.assign_groups`.
         segment: seconds of a film that belong together.
         frames: most frames that are cut from all films.
@@ -91,7 +89,7 @@ class ProjectDataset(PoseDataset):
         root: str,
         labelling: str | None = None,
         joints: str | Sequence[str] | None = None,
-        boxes: str = WHOLE_IMAGE,
+        boxes: str = IMAGE,
         group: str = "auto",
         segment: float = 60.0,
         frames: int = 5000,
@@ -105,7 +103,6 @@ class ProjectDataset(PoseDataset):
         self.root = Path(root).resolve()
         self.folder = get_labelling_folder(root, labelling)
         remarks: list[str] = []
-        self.budget: int | None = None  # images to ask for next, of the snapshot
         if snapshot is None:
             options = ProjectOptions(joints, boxes, group, segment, frames, every, white, background)
             self.project, self.project_index, remarks = open_project(self.root, self.folder, options)
@@ -173,8 +170,8 @@ def _read_journal(folder: LabellingFolder) -> LabelTable:
     states = {}
     persons = {}
     for image, answer in folded.items():
-        if answer.kind not in STATES:
-            # A withdrawn answer: the image is as if it had never been asked for.
+        if answer.kind is None:
+            # All answers were withdrawn: the image is as if it had never been asked for.
             continue
         states[image] = STATES.index(answer.kind)
         if answer.kind == "labelled":
@@ -263,7 +260,7 @@ def _build_records(
         images=images,
         split=split,
         boxes=boxes,
-        box_source="image" if project.boxes == WHOLE_IMAGE else "annotation",
+        box_source="image" if project.boxes == IMAGE else "annotation",
         may_start=~is_test & labels.is_labelled,
         labels=labels,
         group=index.group.take(rows),
@@ -291,13 +288,7 @@ def _describe_left_out(
     index: ProjectIndex, boxes: Mapping[str, Sequence[Box]] | None, labels: LabelTable
 ) -> list[str]:
     """Note how many images are no records, or records without labels, and why."""
-    notes = []
-    for place, condition in enumerate(CONDITIONS):
-        rows = np.flatnonzero(index.condition == place)
-        if place != OK and len(rows):
-            notes.append(
-                f"{len(rows):,} images {LEFT_OUT[condition]} are left out, {index.ids[int(rows[0])]} among them"
-            )
+    notes = describe_conditions(index)
     counts = Counter(STATES[state] for state in labels.states.values())
     for state, words in (("skipped", "were skipped by people"), ("empty", "show nobody, as people say")):
         if counts[state]:

@@ -85,7 +85,8 @@ def count_frames(path: Path) -> int:
     capture = _open_film(path)
     try:
         stated = capture.get(cv2.CAP_PROP_FRAME_COUNT)
-        if 0 < stated < 1 << 31:
+        # A damaged header may say anything, but no frame takes less than a byte.
+        if 0 < stated <= path.stat().st_size:
             return int(stated)
         count = 0
         while capture.grab():
@@ -111,7 +112,7 @@ def choose_every(counts: Sequence[int], most: int, every: int | None) -> int:
                 f"dataset.every=null, or dataset.frames to {wanted:,} more than are cut already"
             )
         return every
-    chosen = max(1, math.ceil(sum(counts) / max(most, 1)))
+    chosen = min(max(1, math.ceil(sum(counts) / most)), max(counts))
     # Every film's first frame is cut, so that more films give a few frames more than their sum does.
     while _count_candidates(counts, chosen) > most and chosen < max(counts):
         chosen += 1
@@ -156,7 +157,7 @@ def cut_film(path: Path, film: str, size: int, every: int, frames: Path, lossles
         all_times.append(time)
         if image is None:
             continue
-        thumbnail = make_thumbnail(np.ascontiguousarray(image[..., ::-1]))
+        thumbnail = make_thumbnail(np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), dtype=np.uint8))
         if last is not None and _measure_difference(thumbnail, last) < LEAST_DIFFERENCE:
             continue
         last = thumbnail

@@ -49,7 +49,7 @@ def list_folder(root: Path, left_out: Path) -> FolderContent:
     outside: list[str] = []
     unnameable: list[str] = []
     for entry in _walk(root, left_out, content.remarks):
-        ending = os.path.splitext(entry.name)[1].lower()  # noqa: PTH122  # a Path takes longer, 20,000 times
+        ending = f".{entry.name.rpartition('.')[2].lower()}"
         is_content = ending in IMAGE_ENDINGS or ending in FILM_ENDINGS
         if entry.is_symlink():
             if not _leads_into(root, entry.path):
@@ -92,7 +92,7 @@ def _walk(root: Path, left_out: Path, remarks: list[str]) -> Iterator[os.DirEntr
         except OSError as error:
             remarks.append(f"folder {folder} cannot be read ({error.strerror}); what is in it counts as missing")
             continue
-        is_frame_folder = os.path.basename(folder) == FRAME_FOLDER  # noqa: PTH119
+        is_frame_folder = Path(folder).name == FRAME_FOLDER
         for entry in entries:
             if entry.name.startswith("."):
                 continue

@@ -1,6 +1,6 @@
 """Bring what is known about a project's images up to date with the files as they are now."""
 
-import os
+import logging
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
@@ -25,6 +25,8 @@ from llpp.journal.folder import LabellingFolder
 
 BLANK = np.zeros((THUMBNAIL, THUMBNAIL), dtype=np.uint8)
 MAX_EXAMPLES = 3
+MANY = 1000  # images that take seconds to read
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,8 +61,10 @@ class Reader:
 
     def read_all(self, paths: Sequence[Path]) -> list[ImageContent]:
         """Read files in threads."""
+        if len(paths) >= MANY:
+            log.info("reading %s images", f"{len(paths):,}")
         with ThreadPoolExecutor() as pool:
-            return list(pool.map(lambda path: read_content(path, self.pixels), paths, chunksize=1))
+            return list(pool.map(lambda path: read_content(path, self.pixels), paths))
 
     def locate(self, row: ImageRow) -> Path:
         """The file of an image's pixels."""
@@ -157,7 +161,7 @@ def update_images(
     for file, content in unassigned:
         row = rows_by_place.get(file.name)
         if row is None or row.id in result:
-            row = _make_row(_choose_id(file.name, ids), file)
+            row = _make_row(choose_id(file.name, ids), file)
             ids.add(row.id)
             result[row.id] = _adopt(row, file, content, reader)
         else:
@@ -195,8 +199,8 @@ def _take_row(candidates: list[ImageRow], place: str) -> ImageRow | None:
     return candidates.pop() if candidates else None
 
 
-def _choose_id(name: str, ids: set[str]) -> str:
-    """The id of a new image: its path, with a number if an image that is elsewhere now has it."""
+def choose_id(name: str, ids: set[str]) -> str:
+    """The id of a new image or film: its path, with a number if one that is elsewhere by now has it."""
     path = PurePosixPath(name)
     candidate = name
     number = 1
@@ -309,7 +313,7 @@ def _update_own_files(rows: Iterable[ImageRow], reader: Reader) -> list[ImageRow
     to_read: list[tuple[ImageRow, FoundFile]] = []
     for row in rows:
         try:
-            status = os.stat(reader.locate(row))  # noqa: PTH116
+            status = reader.locate(row).stat()
         except OSError:
             result.append(replace(row, condition="missing", problem=f"{reader.locate(row)} is missing"))
             continue

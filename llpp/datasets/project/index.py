@@ -10,14 +10,20 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from llpp.checked_tables import read_table, write_table
 from llpp.files import replace_file
 from llpp.ids import TEXT, Ids
+from llpp.run_dir.checked_tables import read_table, write_table
 
 THUMBNAIL = 32  # pixels, both sides
 # ok: as it was when it was found. missing: the file is gone. changed: it has another content than when it was found.
 # unreadable: no image. apart: too near to a frame of another split to be asked for.
 CONDITIONS = ("ok", "missing", "changed", "unreadable", "apart")
+LEFT_OUT = {
+    "missing": "whose file is missing",
+    "changed": "whose file has changed (put the old one back, or set label.changed=accept)",
+    "unreadable": "that cannot be read",
+    "apart": "within two seconds of a frame of another split",
+}
 SCHEMA = pa.schema(
     [
         ("id", TEXT),
@@ -117,3 +123,16 @@ def read_index(path: Path) -> ProjectIndex | None:
         seconds=table["seconds"].to_numpy(),
         thumbnail=thumbnails,
     )
+
+
+def describe_conditions(index: ProjectIndex) -> list[str]:
+    """A sentence about the images of each condition but ok, with an example."""
+    sentences = []
+    for place, condition in enumerate(CONDITIONS):
+        rows = np.flatnonzero(index.condition == place)
+        if condition == "ok" or not len(rows):
+            continue
+        what = "1 image" if len(rows) == 1 else f"{len(rows):,} images"
+        verb = "is" if len(rows) == 1 else "are"
+        sentences.append(f"{what} {LEFT_OUT[condition]} {verb} left out, for example {index.ids[int(rows[0])]}")
+    return sentences

@@ -5,11 +5,12 @@ Only the starting process does this, before there are ranks.
 
 import fcntl
 import logging
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,17 +18,10 @@ from numpy.typing import NDArray
 from llpp.datasets.groups import assign_groups
 from llpp.datasets.images import read_image
 from llpp.datasets.pixel_format import PixelFormat, choose_pixel_format
-from llpp.datasets.project.boxes import update_boxes
-from llpp.datasets.project.films import (
-    CutFilm,
-    choose_every,
-    compute_fingerprint,
-    count_frames,
-    cut_film,
-    is_cut,
-    read_facts,
-)
-from llpp.datasets.project.folder_content import FILM_ENDINGS, IMAGE_ENDINGS, FolderContent, FoundFile, list_folder
+from llpp.datasets.project.boxes import IMAGE, update_boxes
+from llpp.datasets.project.film_list import CutOptions, update_films
+from llpp.datasets.project.films import CutFilm
+from llpp.datasets.project.folder_content import FILM_ENDINGS, IMAGE_ENDINGS, FolderContent, list_folder
 from llpp.datasets.project.image_rows import ImageRow, Reader, list_rows, update_frames, update_images
 from llpp.datasets.project.index import CONDITIONS, ProjectIndex, read_index, write_index
 from llpp.datasets.project.project_file import Film, ProjectFile, read_project, write_project
@@ -49,6 +43,8 @@ log = logging.getLogger(__name__)
 AUTO = "auto"
 MIN_FOLDERS = 10  # of images, from which on a folder is taken for what belongs together
 LOCK = "index.lock"
+LOCK_TIMEOUT = 600.0  # seconds: films may have to be cut meanwhile
+LOCK_INTERVAL = 0.05  # seconds
 APART = "too near in time to a frame of another split"
 
 
@@ -57,7 +53,7 @@ class ProjectOptions:
     """Settings of `dataset=project` that decide what a project is; see conf/dataset/project.yaml."""
 
     joints: str | Sequence[str] | None = None
-    boxes: str = "image"
+    boxes: str = IMAGE
     group: str = AUTO
     segment: float = 60.0
     frames: int = 5000
@@ -116,11 +112,12 @@ def open_project(
             remarks += moved
         index = read_index(folder.index)
         rows = list_rows(index)
-        films, places, film_remarks = _update_films(project, rows, content.films, root, folder, options)
+        cutting = CutOptions(options.frames, options.every, options.lossless)
+        films, film_remarks = update_films(project.films, rows, content.films, root, folder.frames, cutting)
         remarks += film_remarks
-        reader = Reader(root, folder, _get_pixel_format(project), options.accept_changed)
+        reader = Reader(root, folder, read_pixel_format(project.facts), options.accept_changed)
         images, image_remarks = update_images([row for row in rows if not row.film], content.images, reader)
-        frames = update_frames([row for row in rows if row.film], films, places, reader)
+        frames = update_frames([row for row in rows if row.film], films.cut, films.places, reader)
         remarks += image_remarks
         all_rows = sorted([*images, *frames], key=lambda row: row.id)
         if not all_rows:
@@ -128,33 +125,31 @@ def open_project(
         if known is None:
             grouping = _choose_grouping(project.grouping, [row.id for row in images])
             project = replace(project, grouping=grouping)
-        project, segment_remarks = _add_films(project, films, len(images))
+        project, segment_remarks = _add_films(project, films.cut, len(images))
         remarks += segment_remarks
         groups = _assign_groups(project, all_rows)
         if known is None:
             salt, cut = choose_cut(project.name, groups)
             project = replace(project, salt=salt, test_cut=cut)
         updated = _build_index(project, all_rows, groups)
-        project, box_remarks = _update_boxes(project, updated, root, folder)
+        # Before a new project is written: a mistyped name of a file would otherwise be one of its decisions.
+        facts, box_remarks = _find_boxes(project, updated, reader)
         remarks += box_remarks
+        project = replace(project, facts={**project.facts, **facts})
         if project != known:
             write_project(project, folder.project_file)
         write_index(updated, folder.index)
     return project, updated, remarks
 
 
-def _update_boxes(
-    project: ProjectFile, index: ProjectIndex, root: Path, folder: LabellingFolder
-) -> tuple[ProjectFile, list[str]]:
-    """Find the persons in new images; return the project, which keeps what they were found with, and remarks."""
-    pixels = _get_pixel_format(project)
+def _find_boxes(project: ProjectFile, index: ProjectIndex, reader: Reader) -> tuple[dict[str, Any], list[str]]:
+    """Find the boxes of images that have none yet; return what project.json has to keep, and remarks."""
 
-    def read_upright(row: int) -> NDArray[np.uint8]:
-        base = folder.path if index.is_own[row] else root
-        return read_image(base / index.files[row], pixels=pixels)
+    def read_pixels(row: int) -> NDArray[np.uint8]:
+        folder = reader.folder.path if index.is_own[row] else reader.root
+        return read_image(folder / index.files[row], pixels=reader.pixels)
 
-    facts, remarks = update_boxes(project.boxes, root, folder, index, read_upright)
-    return replace(project, facts={**project.facts, **facts}), remarks
+    return update_boxes(project.boxes, reader.root, reader.folder, index, read_pixels)
 
 
 @contextmanager
@@ -162,11 +157,7 @@ def _lock(folder: LabellingFolder) -> Iterator[None]:
     """Hold the lock of a project's index, which the kernel releases when the process ends."""
     with (folder.path / LOCK).open("a", encoding="utf-8") as file:
         try:
-            lock_file(file)
-        except BlockingIOError as error:
-            raise OccupiedError(
-                f"another process brings {folder.index} up to date; wait for its end, then run this command again"
-            ) from error
+            _wait_for_lock(file, folder)
         except NoLocksError:
             log.warning("%s: its storage has no file locks; start no second command in it", folder.path)
             yield
@@ -174,6 +165,30 @@ def _lock(folder: LabellingFolder) -> Iterator[None]:
         yield
         # Processes that were started meanwhile may have inherited the open file.
         fcntl.flock(file, fcntl.LOCK_UN)
+
+
+def _wait_for_lock(file: TextIO, folder: LabellingFolder) -> None:
+    """Take a lock; jobs of a sweep, and ranks of one that replays labels, open the same project at once.
+
+    Raises:
+        OccupiedError: another process has it for too long.
+    """
+    deadline = time.monotonic() + LOCK_TIMEOUT
+    is_said = False
+    while True:
+        try:
+            lock_file(file)
+            return
+        except BlockingIOError as error:
+            if time.monotonic() > deadline:
+                raise OccupiedError(
+                    f"another process has been bringing {folder.index} up to date for {LOCK_TIMEOUT:g} s; wait for "
+                    "its end, then run this command again"
+                ) from error
+        if not is_said:
+            log.info("%s: waiting for another process that brings it up to date", folder.index)
+            is_said = True
+        time.sleep(LOCK_INTERVAL)
 
 
 def _start_project(
@@ -225,7 +240,8 @@ def _check_project(
             raise _make_difference_error(name, new, old, folder)
     if options.joints is not None:
         joints = read_joints(options.joints, root, folder.inbox)
-        if list(joints.names) != list(project.joints):
+        # Labels name their joints, so that another order is the same.
+        if sorted(joints.names) != sorted(project.joints):
             raise _make_difference_error("joints", list(joints.names), list(project.joints), folder)
     return project, remarks
 
@@ -238,10 +254,6 @@ def _make_difference_error(name: str, new: object, old: object, folder: Labellin
     )
 
 
-def _get_pixel_format(project: ProjectFile) -> PixelFormat:
-    return read_pixel_format(project.facts)
-
-
 def read_pixel_format(facts: Mapping[str, Any]) -> PixelFormat:
     """The format that a project's facts stand for, see `PixelFormat.as_settings`."""
     white = facts.get("white")
@@ -250,119 +262,6 @@ def read_pixel_format(facts: Mapping[str, Any]) -> PixelFormat:
         white=white if type(white) is int else None,
         background=tuple(background) if isinstance(background, list | tuple) else None,
     )
-
-
-def _update_films(
-    project: ProjectFile,
-    rows: Sequence[ImageRow],
-    found: Sequence[FoundFile],
-    root: Path,
-    folder: LabellingFolder,
-    options: ProjectOptions,
-) -> tuple[list[CutFilm], dict[str, str], list[str]]:
-    """Return all films that are cut, the path that each has by now, and remarks; new ones are cut."""
-    remarks: list[str] = []
-    places = _find_films(project.films, rows, found, root, remarks)
-    taken = set(places.values())
-    films = []
-    for film in project.films:
-        cut = read_facts(film.id, folder.frames)
-        is_complete = cut is not None and is_cut(cut, folder.frames)
-        if not is_complete and film.id in places and places[film.id] in {file.name for file in found}:
-            # Someone has removed frames; cut again, they are the same.
-            lossless = cut is not None and cut.ending == ".png"
-            size = film.bytes
-            cut = cut_film(root / places[film.id], film.id, size, film.every, folder.frames, lossless)
-        if cut is not None:
-            films.append(cut)
-            remarks += [cut.problem] if cut.problem else []
-
-    known_prints = {(film.bytes, film.digest): film.id for film in project.films}
-    counts: dict[str, int] = {}
-    sizes: dict[str, int] = {}
-    for file in found:
-        if file.name in taken:
-            continue
-        try:
-            fingerprint = (file.bytes, compute_fingerprint(root / file.name))
-            if fingerprint in known_prints:
-                original = known_prints[fingerprint]
-                remarks.append(f"film {file.name} has the same content as {original}; it is not cut a second time")
-                continue
-            counts[file.name] = count_frames(root / file.name)
-        except DataError as error:
-            remarks.append(str(error))
-            continue
-        known_prints[fingerprint] = file.name
-        sizes[file.name] = file.bytes
-    if not counts:
-        return films, places, remarks
-    left = options.frames - sum(len(film.numbers) for film in films)
-    if left < 1:
-        remarks.append(
-            f"{len(counts)} new films are not cut, {next(iter(counts))} among them: as many frames as "
-            f"dataset.frames={options.frames} allows are cut already; set a larger number"
-        )
-        return films, places, remarks
-    every = choose_every(list(counts.values()), left, options.every)
-    for name, size in sizes.items():
-        try:
-            cut = cut_film(root / name, name, size, every, folder.frames, options.lossless)
-        except DataError as error:
-            remarks.append(str(error))
-            continue
-        films.append(cut)
-        places[name] = name
-        remarks += _describe_new_film(cut)
-    return films, places, remarks
-
-
-def _find_films(
-    films: Sequence[Film], rows: Sequence[ImageRow], found: Sequence[FoundFile], root: Path, remarks: list[str]
-) -> dict[str, str]:
-    """Where the files of known films are by now, by id; with a remark for each that is elsewhere, or gone."""
-    sizes = {file.name: file.bytes for file in found}
-    places = {film.id: film.id for film in films}
-    places.update({row.film: row.found for row in rows if row.film in places})
-    unclaimed = [file for file in found if file.name not in places.values()]
-    for film in films:
-        place = places[film.id]
-        if sizes.get(place) == film.bytes:
-            continue
-        moved_to = None
-        for file in unclaimed:
-            if file.bytes == film.bytes and _has_fingerprint(root / file.name, film.digest):
-                moved_to = file
-                break
-        if moved_to is not None:
-            unclaimed.remove(moved_to)
-            places[film.id] = moved_to.name
-            remarks.append(f"film {place} is called {moved_to.name} now; its frames keep their ids and labels")
-        elif place in sizes:
-            remarks.append(
-                f"film {place} has changed since its frames were cut; they stay as they were: if it is another film, "
-                "give it another name"
-            )
-        else:
-            remarks.append(f"film {place} is missing; its frames have been cut and stay")
-    return places
-
-
-def _has_fingerprint(path: Path, digest: str) -> bool:
-    try:
-        return compute_fingerprint(path) == digest
-    except DataError:
-        return False
-
-
-def _describe_new_film(film: CutFilm) -> list[str]:
-    remarks = [film.problem] if film.problem else []
-    if film.has_variable_rate:
-        remarks.append(
-            f"film {film.id} has a variable frame rate: its frames are counted from the beginning, and tools that "
-            "seek in it show others"
-        )
-    return remarks
 
 
 def _add_films(project: ProjectFile, films: Sequence[CutFilm], image_count: int) -> tuple[ProjectFile, list[str]]:

@@ -8,6 +8,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from llpp.datasets.project.index import THUMBNAIL
+
 Rows = NDArray[np.int64]
 
 
@@ -32,13 +34,16 @@ def choose_diverse(
         first: (F,) rows that are chosen already, and not in the result; with none, the first one is that nearest to
             the mean of all.
     """
-    points = thumbnails.reshape(len(thumbnails), -1).astype(np.float32)
+    # Sums of products of grey values are whole numbers, which float64 holds exactly: every machine chooses the same.
+    points = thumbnails.reshape(len(thumbnails), THUMBNAIL * THUMBNAIL).astype(np.float64)
+    norms = np.vecdot(points, points)
     names = np.asarray(list(films), dtype=np.str_)
-    distance = np.full(len(points), np.inf, dtype=np.float32)
+    distance = np.full(len(points), np.inf)
     is_free = np.ones(len(points), dtype=np.bool_)
 
     def take(row: int) -> None:
-        np.minimum(distance, np.square(points - points[row]).sum(axis=1), out=distance)
+        squared = norms + norms[row] - 2 * (points @ points[row])
+        np.minimum(distance, squared, out=distance)
         is_free[row] = False
         if names[row]:
             is_near = (names == names[row]) & (np.abs(seconds - seconds[row]) < gap)
@@ -49,7 +54,8 @@ def choose_diverse(
     chosen: list[int] = []
     while len(chosen) < count and is_free.any():
         if np.isinf(distance[0]):
-            from_mean = np.square(points - points.mean(axis=0)).sum(axis=1)
+            mean = points.mean(axis=0)
+            from_mean = norms - 2 * (points @ mean)
             row = int(np.argmin(from_mean))
         else:
             row = int(np.argmax(np.where(is_free, distance, -1.0)))

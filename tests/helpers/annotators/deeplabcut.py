@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+import h5py
+import numpy as np
 from helpers.joint_tables import JointTableFile
 
 ROUNDING = 1e-9
@@ -21,10 +23,32 @@ def save(batch, written, folder):
     most = max([1, *(len(image.suggested) for image in batch.images)])
     individuals = [f"individual{number + 1}" for number in range(most)] if most > 1 else []
     table = JointTableFile(path, SCORER, batch.skeleton.joints, individuals)
-    for image in batch.images:
-        if image.suggested:
-            table.put(row_name(path, image), [person.joints for person in image.suggested])
+    for name, persons in show_suggestions(written[0]):
+        table.put(name, persons)
     return [path]
+
+
+def show_suggestions(path):
+    """The names of rows, and the joints of each individual."""
+    with h5py.File(path) as file:
+        table = file["df_with_missing"]
+        columns = read_axis(table, "axis0")
+        for name, values in zip(read_axis(table, "axis1"), table["block0_values"][()], strict=True):
+            persons = {}
+            cells = dict(zip(columns, values, strict=True))
+            for _, *owner, joint, axis in columns:
+                if axis == "x" and not np.isnan(cells["llpp", *owner, joint, "x"]):
+                    place = (cells["llpp", *owner, joint, "x"], cells["llpp", *owner, joint, "y"], 2)
+                    persons.setdefault(tuple(owner), {})[joint] = place
+            yield "/".join(name), list(persons.values())
+
+
+def read_axis(table, axis):
+    levels = []
+    for level in range(table.attrs[f"{axis}_nlevels"]):
+        texts = [text.decode() for text in table[f"{axis}_level{level}"][()]]
+        levels.append([texts[label] for label in table[f"{axis}_label{level}"][()]])
+    return list(zip(*levels, strict=True))
 
 
 def open_table(saved):

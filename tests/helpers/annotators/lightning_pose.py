@@ -33,8 +33,8 @@ def read_queue(queue):
 
 
 def take_off(queue, frame):
-    left = [line for line in read_queue(queue) if line["frame_path"] != frame]
-    queue.write_text("".join(f"{json.dumps(line)}\n" for line in left))
+    lines = queue.read_text().splitlines(keepends=True)
+    queue.write_text("".join(line for line in lines if json.loads(line)["frame_path"] != frame))
 
 
 def open_table(saved):

@@ -1,6 +1,7 @@
 """A person who labels in SLEAP, which saves the project file in place."""
 
 import json
+import shutil
 from contextlib import contextmanager
 
 import h5py
@@ -123,10 +124,12 @@ def edit(saved):
 
 
 def save(batch, written, folder):
-    """SLEAP has written the file once, changing nothing."""
-    with edit(written):
+    """A copy that SLEAP has written once, changing nothing."""
+    saved = [folder / written[0].name]
+    shutil.copy(written[0], saved[0])
+    with edit(saved):
         pass
-    return written
+    return saved
 
 
 def move(saved, image, joint, by, person=0):
