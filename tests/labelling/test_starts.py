@@ -166,7 +166,8 @@ def read_column(path, name):
     return pq.read_table(path)[name].to_pylist()
 
 
-def test_a_labelling_run_predicts_and_is_shown_by_the_other_commands(trained):
+def test_a_labelling_run_predicts_and_is_shown_by_the_other_commands(trained, monkeypatch):
+    monkeypatch.chdir(trained.cwd)
     run = library.load(trained.run)
     (prediction,) = run.predict([picture(20)])
     assert prediction.joints.shape == (5, 2)
