@@ -262,7 +262,9 @@ def _find_reason_to_wait(labelling: Labelling, labels: _Labels, state: RunState 
         return f"{train} images are labelled for training, and a round needs {MIN_LABELLED}"
     if state is None and train < settings.least and is_open and settings.enough > 0:
         return f"{train} images are labelled for training, and label.least={settings.least} are wanted"
-    if state is not None and not _has_news(labelling, labels, number):
+    # If all of a batch was given back, only a round can ask for other images.
+    is_released = counts is not None and counts.asked == 0 and counts.released > 0
+    if state is not None and not is_released and not _has_news(labelling, labels, number):
         return "nothing is new since the last round"
     return None
 
@@ -356,11 +358,19 @@ def _describe_waiting(labelling: Labelling, labels: _Labels, number: int, reason
         "run": str(labelling.run_dir),
         "reason": reason or None,
     }
+    still_open = len(labels.states.list_images("open"))
+    if not counts.asked and still_open:
+        line = (
+            f"awaiting labels: round {number} asks for no images, because {still_open} of earlier batches are open; "
+            "label them, or give them back with label.release=true"
+        )
+        return Outcome(line, facts)
+    if not counts.asked and reason and counts.released:
+        return Outcome(f"awaiting labels: {reason}; label any images of {labelling.root}", facts)
     if not counts.asked:
         line = f"nothing is left to ask for: {_count_all(labels)}; add images to {labelling.root}, or label more"
         return Outcome(line, facts | {"state": "done"})
     line = f"awaiting labels: {counts.describe()}"
-    still_open = len(labels.states.list_images("open"))
     if still_open > counts.open:
         line = f"{line}, {still_open - counts.open} more of earlier batches"
     if reason:

@@ -140,7 +140,9 @@ class Athletes:
         ids = {row["id"] for row in asked}
         for task in given:
             if task["data"]["sample_id"] in ids:
-                tasks.append({"id": len(tasks) + 1, "data": task["data"], "annotations": [self.draw(cwd, task, number)]})
+                tasks.append(
+                    {"id": len(tasks) + 1, "data": task["data"], "annotations": [self.draw(cwd, task, number)]}
+                )
         export.write_text(json.dumps(tasks))
         set_date(export, number)
 

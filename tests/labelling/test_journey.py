@@ -1,6 +1,5 @@
 """People label batch by batch and type the same command again; whatever interrupts it, their labels are all there."""
 
-import csv
 import json
 import os
 import random
@@ -81,7 +80,9 @@ def list_moments(kind, number):
         return every
     if kind is Mice:
         return every[number - 1 :: ROUNDS]
-    return {0: TOOLS[kind], 1: (Appending("half"), Replacing("after", "state.json", call=2), *TOOLS[kind])}.get(number, ())
+    return {0: TOOLS[kind], 1: (Appending("half"), Replacing("after", "state.json", call=2), *TOOLS[kind])}.get(
+        number, ()
+    )
 
 
 def start(project, cwd, *words, **more):
@@ -157,7 +158,9 @@ def check_rounds(project, cwd, answered):
     roles = {}
     for number in range(ROUNDS + 1):
         roles |= {row["id"]: row["role"] for row in read_asked(cwd, project.name, number)}
-    assert len(roles) == sum(len(read_asked(cwd, project.name, number)) for number in range(ROUNDS + 1)), "asked twice"
+    assert len(roles) == sum(len(read_asked(cwd, project.name, number)) for number in range(ROUNDS + 1)), (
+        "asked twice"
+    )
     run = cwd / f"runs/{project.name}/seed0"
     state = json.loads((run / "state.json").read_text())
     assert len(state["rounds"]) == ROUNDS
