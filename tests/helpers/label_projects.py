@@ -184,7 +184,8 @@ class Discs:
         """Put a file into the inbox that has these images, with their joints, moved to the right by pixels."""
         persons = []
         for image in ids:
-            joints = points(int(image.removesuffix(".png"))) + np.array([move, 0])
+            number = image.removesuffix(".png")
+            joints = points(int(number) if number.isdigit() else 0) + np.array([move, 0])
             persons.append((image, joints, (1, 1, 50, 50)))
         return self.write_coco(persons, self.folder / "inbox" / name)
 

@@ -14,7 +14,7 @@ import pytest
 from helpers.cli import llpp
 from helpers.command import Command
 from helpers.disc_folders import picture, points
-from helpers.label_kills import Replacing, Waiting
+from helpers.label_kills import Replacing, Training, Waiting
 from helpers.label_projects import READY, TINY, Discs, read_asked
 
 import llpp as library
@@ -391,6 +391,50 @@ def test_images_that_are_gone_or_have_changed_are_left_out_and_come_back(trained
     assert last_line(label(trained, "label.enough=0"))
     assert trained.read_labels(2)[gone] == move_right(gone, 0)
     assert trained.read_labels(2)[changed] == move_right(changed, 1)
+
+
+def test_an_image_that_goes_while_a_round_is_interrupted_does_not_stop_it_for_good(asked):
+    answered = asked.list_asked(0)[::2]
+    free = sorted({f"{number:03d}.png" for number in range(16)} - set(asked.list_asked(0)))
+    asked.answer([*answered, *free[:2]])
+    assert label(asked, moment=Training()).returncode == -signal.SIGKILL
+    digest = compute_sha256(asked.run / "round_00/labels.parquet")
+    for image in (answered[-1], free[-1]):
+        (asked.root / image).unlink()
+    done = label(asked)
+    assert last_line(done).startswith("awaiting labels: round 1, 0 of "), done.stdout
+    (committed,) = asked.read_state()["rounds"]
+    assert committed["row"]["labelled"] == 3 and committed["files"]["labels.parquet"] == digest
+    assert free[-1] not in asked.list_asked(1)
+
+
+def test_a_project_that_was_moved_with_its_run_goes_on(trained, tmp_path):
+    moved = Path(shutil.copytree(trained.cwd, tmp_path / "elsewhere"))
+    refused = llpp("label", "discs", *WORDS, cwd=moved)
+    assert refused.returncode == 2 and "asked for by the run" in refused.stderr, "both are there"
+    shutil.rmtree(trained.cwd)
+    done = llpp("label", "discs", *WORDS, cwd=moved)
+    trained.cwd.mkdir()
+    assert last_line(done).startswith("awaiting labels: round 1, 0 of 4 answered")
+    assert json.loads((moved / "labelling/discs/project.json").read_text())["run"] == str(moved / "runs/discs/seed0")
+
+
+def test_files_that_nobody_can_use_stop_no_import(trained):
+    inbox = trained.folder / "inbox"
+    entity = '<?xml version="1.0"?><!DOCTYPE a [<!ENTITY b SYSTEM "/etc/passwd">]><annotations>&b;</annotations>'
+    (inbox / "evil.xml").write_text(entity)
+    (inbox / "half.json").write_text('{"images": [{"id": 1')
+    (inbox / "notes.txt").write_text("hello")
+    (inbox / "pickle.pkl").write_bytes(b"cos\nsystem\n(S'touch /tmp/unpickled'\ntR.")
+    os.mkfifo(inbox / "pipe.json")
+    trained.answer(["../../etc/passwd.png", "/etc/passwd.png", "0O1.png", *trained.list_asked(1)[:1]], name="odd.json")
+    done = label(trained)
+    assert last_line(done).startswith("awaiting labels: round 1, 1 of 4 answered"), done.stderr
+    with (trained.folder / "rejected.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert {"evil.xml", "half.json", "odd.json"} <= {row["file"] for row in rows}
+    assert [row["nearest known name"] for row in rows if row["entry"] == "0O1.png"] == ["001.png"]
+    assert all(row["reason"] for row in rows)
 
 
 def test_a_film_that_comes_later_joins_the_pool(trained):
