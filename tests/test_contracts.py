@@ -13,6 +13,7 @@ import pytest
 import pytorch_lightning as pl
 import torch
 from helpers.experiments import composed
+from helpers.project_folders import labelling_folder, make_images, open_folder, save_snapshot, split_of
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import OmegaConf
 from torchmetrics import Metric
@@ -29,6 +30,7 @@ from llpp.datasets.base import SPLITS, ImageDataset, Labels
 from llpp.datasets.classes import ClassLabels
 from llpp.datasets.image_folder import ImageFolder
 from llpp.datasets.pose import PoseDataset, PoseLabels
+from llpp.datasets.project.dataset import ProjectDataset
 from llpp.datasets.synthetic.dataset import SyntheticFigures
 from llpp.errors import ConfigError, DataError
 from llpp.heads.base import FeatureSpec, LossHead
@@ -539,14 +541,31 @@ def test_labels_are_described_tabulated_and_drawn(task, samples):
     assert tile.dtype == np.uint8 and tile.shape == (192, 192, 3) and not np.array_equal(tile, before)
 
 
+def make_asked_project(folder):
+    """A project of eight images, two of them labelled for training, in the middle of a round."""
+    root = folder / "mice"
+    make_images(root, 8)
+    _, index, _ = open_folder(root)
+    joints = {"nose": (10.0, 12.0, 2), "tail": (20.0, 30.0, 1)}
+    train = [image for image, is_test in split_of(index).items() if not is_test]
+    labelled = [(image, image, "labelled", joints, None) for image in train[:3]]
+    snapshot = save_snapshot(folder / "labels.parquet", labelled, budget=2)
+    return ProjectDataset(str(root), str(labelling_folder(root).path), snapshot=str(snapshot))
+
+
 @every("oracle")
-def test_oracles_are_asked_and_say_what_they_know(compose, oracle, datasets):
+def test_oracles_are_asked_and_say_what_they_know(compose, oracle, datasets, tmp_path):
     cfg = compose(f"oracle={oracle}")
+    if "tool" in cfg.oracle:
+        # People are asked about nothing but their own images.
+        with pytest.raises(ConfigError, match="dataset=project"):
+            build.make(cfg.oracle)(dataset=datasets[0])
+        datasets = [make_asked_project(tmp_path)]
     for dataset in datasets:
         made = build.make(cfg.oracle)(dataset=dataset)
         assert isinstance(made, Oracle) and isinstance(made.knows_pool, bool)
         train = dataset.records.select_rows("train")
-        assert made.check(train) is None, "everything is labelled"
+        assert made.check(train) is None, "everything is labelled, or can be"
 
         before = [array.copy() for array in dataset.records.labels.arrays]
         asked = list(dataset.records.ids.take(train[:3]))
@@ -564,7 +583,13 @@ def test_oracles_are_asked_and_say_what_they_know(compose, oracle, datasets):
 
 
 @every("oracle")
-def test_oracles_accept_unlabelled_records_or_refuse_them_in_one_sentence(compose, oracle):
+def test_oracles_accept_unlabelled_records_or_refuse_them_in_one_sentence(compose, oracle, tmp_path):
+    if "tool" in compose(f"oracle={oracle}").oracle:
+        dataset = make_asked_project(tmp_path)
+        made = build.make(compose(f"oracle={oracle}").oracle)(dataset=dataset)
+        train = dataset.records.select_rows("train")
+        assert made.check(train) is None and not dataset.records.labels.is_labelled[train].all()
+        return
     dataset = figures()
     visible, joints = dataset.records.labels.visible.copy(), dataset.records.labels.joints.copy()
     visible[[1, 9]], joints[[1, 9]] = 0, np.nan

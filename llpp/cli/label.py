@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from llpp.config import compose
-from llpp.config.label_words import list_free_words, merge_words, quote_value, read_kept_words, translate_words
+from llpp.config.label_words import list_words_for_once, merge_words, quote_value, read_kept_words, translate_words
 from llpp.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ def run_label_command(arguments: list[str]) -> int:
         f"name={quote_value(root.resolve().name)}",
         f"dataset.root={quote_value(folder)}",
         *kept,
-        *list_free_words(typed),
+        *list_words_for_once(typed),
     ]
 
     labelling = [word for word in words if word.startswith("labelling=")]

@@ -2,7 +2,7 @@
 
 # Choices of Hydra's groups that a package of an extra brings.
 LAUNCHERS = {"joblib": "sweep", "submitit_local": "sweep", "submitit_slurm": "sweep"}
-PACKAGES = {"wandb": "wandb", "tensorboard": "tensorboard", "joblib": "sweep", "submitit": "sweep"}
+PACKAGES = {"h5py": "label", "wandb": "wandb", "tensorboard": "tensorboard", "joblib": "sweep", "submitit": "sweep"}
 
 
 def explain_missing_launcher(group: str, choice: str) -> str | None:

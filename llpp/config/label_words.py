@@ -18,9 +18,14 @@ SHORT_NAMES = {
 }
 # Of the settings behind these names, values are paths and the like, which Hydra reads only in quotes.
 PLAIN_VALUES = ("joints", "boxes", "labelling", "labels")
-# Settings that may be another one at every start; all others decide results, or what was promised.
-FREE_PREFIXES = (
-    "budget", "callbacks", "data.pin_memory", "data.workers", "hydra", "label.", "launch.", "logger", "report.",
+# Settings that are about one start: what to believe of the files that it reads, and whether to wait.
+ONCE_PREFIXES = (
+    "hydra", "label.accept", "label.changed", "label.empty", "label.enough", "label.labels", "label.least",
+    "label.release", "label.retract",
+)  # fmt: skip
+# Settings that hold until they are given again. All others decide results, and hold for good.
+CHANGEABLE_PREFIXES = (
+    "budget", "callbacks", "data.pin_memory", "data.workers", "label.", "launch.", "logger", "report.",
     "trainer.accelerator", "trainer.devices",
 )  # fmt: skip
 
@@ -65,19 +70,19 @@ def read_kept_words(root: Path, words: Sequence[str]) -> KeptWords:
 
 
 def merge_words(kept: KeptWords, typed: Sequence[str]) -> list[str]:
-    """The settings that hold from now on: those of earlier starts, and those that are typed now and have to stay.
+    """The settings that hold from now on: those of earlier starts, and those that are typed now.
 
     Raises:
         ConfigError: one that has to stay has another value now, or is new though a round has been trained without.
     """
     known = _split_words(kept.words)
-    merged = list(kept.words)
-    for word in typed:
-        name, _, value = word.partition("=")
-        if name.startswith(FREE_PREFIXES):
+    merged = dict(known)
+    for name, value in _split_words(typed).items():
+        if name.startswith(ONCE_PREFIXES):
             continue
-        if name not in known and not kept.has_trained:
-            merged.append(word)
+        is_new = name not in known and not kept.has_trained
+        if is_new or name.startswith(CHANGEABLE_PREFIXES):
+            merged[name] = value
         elif known.get(name) != value:
             before = known.get(name, "not set")
             short_names = {setting: short for short, setting in SHORT_NAMES.items()}
@@ -85,12 +90,12 @@ def merge_words(kept: KeptWords, typed: Sequence[str]) -> list[str]:
                 f"{short_names.get(name, name)} was {before} at earlier starts of this project and is {value} now; "
                 "leave it out, or begin another project with labelling=FOLDER and name=NAME"
             )
-    return merged
+    return [f"{name}={value}" for name, value in merged.items()]
 
 
-def list_free_words(typed: Sequence[str]) -> list[str]:
-    """Those settings that may differ from start to start."""
-    return [word for word in typed if word.startswith(FREE_PREFIXES)]
+def list_words_for_once(typed: Sequence[str]) -> list[str]:
+    """Those settings that are about this start alone."""
+    return [word for word in typed if word.startswith(ONCE_PREFIXES)]
 
 
 def _split_words(words: Sequence[str]) -> dict[str, str]:

@@ -38,6 +38,11 @@ class LabellingFolder:
         return self.path / "inbox"
 
     @property
+    def kept(self) -> Path:
+        """Copies of what tools have saved next to the images, from before each import."""
+        return self.path / "kept"
+
+    @property
     def rejected(self) -> Path:
         """What the last import could not use, and why."""
         return self.path / "rejected.csv"

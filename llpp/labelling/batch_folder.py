@@ -102,8 +102,8 @@ def write_batch(batch: LabelBatch, tool: LabellingTool, folder: LabellingFolder,
 def name_copies(images: Sequence[tuple[str, str]], taken: Iterable[str], others: Iterable[str] = ()) -> list[str]:
     """Return the names of copies of images, given by id and ending; none is like another one or one of `taken`.
 
-    Nor is a copy called as one of `others`, the project's images, unless it is that one's: an answer for `a_b.jpg` may
-    mean either.
+    Nor is a copy called as one of `others`, the project's images, unless it is that one's: an answer for `a_b.jpg`
+    could mean either.
     """
     stems = {_remove_ending(name).lower() for name in taken}
     own_stems = {_remove_ending(name).lower() for name in others}

@@ -112,7 +112,7 @@ def count_test_share(budget: int, test_wanted: int, test_labelled: int, test_ope
 
 
 def count_test_candidates(index: ProjectIndex, taken: Collection[str]) -> int:
-    """Count the test images that can be asked for."""
+    """Count the images of test groups that can be asked for."""
     return len(_find_candidates(index, taken, is_test=True))
 
 

@@ -326,7 +326,11 @@ class _Import:
             persons = self._read_persons(entry, image, size, notes)
             suggestions = self.project.suggested.get(image, ())
             origin = "edited" if suggestions else "drawn"
-            if entry.untouched or is_unchanged(persons, suggestions, max(size)):
+            # A tool that says "untouched" speaks of what is there, not of a joint or person that was deleted.
+            is_untouched = entry.untouched
+            if suggestions:
+                is_untouched = is_unchanged(persons, suggestions, max(size))
+            if is_untouched:
                 if not entry.confirmed and self.settings.accept != "unchanged":
                     self.untouched.add(image)
                     return

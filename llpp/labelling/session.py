@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from llpp.datasets.project.boxes import read_boxes
-from llpp.datasets.project.index import ProjectIndex, read_index
+from llpp.datasets.project.index import ProjectIndex, describe_conditions, read_index
 from llpp.datasets.project.open_project import ProjectOptions, open_project
 from llpp.datasets.project.project_file import ProjectFile, read_project, write_project
 from llpp.errors import ConfigError, OccupiedError, StateError
@@ -28,6 +28,7 @@ from llpp.journal.snapshot import Snapshot, count_changed_labels, list_labels, r
 from llpp.labelling.asked import AskedRow
 from llpp.labelling.choice import count_test_candidates, count_test_share
 from llpp.labelling.importing import ImportSettings, import_files
+from llpp.labelling.kept_copies import keep_copy
 from llpp.labelling.next_batch import BatchWriter
 from llpp.labelling.people import NamedBox
 from llpp.labelling.released import read_released
@@ -122,7 +123,7 @@ def prepare_round(labelling: Labelling) -> Outcome:
 
     project, index, remarks = open_project(labelling.root, folder, labelling.options)
     project = _take_possession(labelling, project)
-    for remark in remarks:
+    for remark in [*remarks, *describe_conditions(index)]:
         log.info("%s", remark)
     _import_answers(labelling, project, index)
     labels = _collect_labels(labelling, project, index)
@@ -198,7 +199,10 @@ def _import_answers(labelling: Labelling, project: ProjectFile, index: ProjectIn
         files += list_label_files(extra) if extra.is_dir() else [extra]
     batch_folders = [folder.get_round_dir(number) for number in sorted(read_batches(folder))]
     for tool in labelling.tools:
-        files += tool.list_answer_files(labelling.root.resolve(), batch_folders)
+        for path in tool.list_answer_files(labelling.root.resolve(), batch_folders):
+            if path.is_relative_to(labelling.root.resolve()):
+                keep_copy(path, folder.kept)
+            files.append(path)
     boxes = _name_boxes(project, folder)
     options = ImportSettings(
         settings.accept,
@@ -304,9 +308,8 @@ def _count_next_test_images(labelling: Labelling, labels: _Labels) -> int:
     """How many test images the next batch asks for; images that are still open count against it."""
     free = max(labelling.budget - len(labels.states.list_images("open")), 0)
     labelled = labels.count("labelled", is_test=True)
-    wanted = count_test_share(free, labelling.settings.test, labelled, labels.count("open", is_test=True))
-    # In a small project they run out, and images for training take their place.
-    return min(wanted, count_test_candidates(labels.index, labels.states.state))
+    share = count_test_share(free, labelling.settings.test, labelled, labels.count("open", is_test=True))
+    return min(share, count_test_candidates(labels.index, labels.states.state))
 
 
 def _write_first_batch(labelling: Labelling, labels: _Labels) -> Outcome:

@@ -11,6 +11,8 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from llpp.config.compose import conf_dir
+
 Job = Sequence[str]  # its overrides; all jobs of a sweep override the same settings, in one order
 COMPOSE_ERRORS = (HydraException, OmegaConfBaseException, ValueError)
 
@@ -38,6 +40,7 @@ def list_jobs(config: DictConfig) -> list[Job] | None:
 def explain_asking_jobs(config: DictConfig) -> str | None:
     """Say why several jobs cannot ask people for labels; None if they do not, or there is one only."""
     jobs = list_jobs(config) or []
+    tools = list_asking_oracles()
     asking = None
     for job in jobs:
         oracle = str(config.hydra.runtime.choices.get("oracle"))
@@ -47,7 +50,7 @@ def explain_asking_jobs(config: DictConfig) -> str | None:
                 oracle = value
             elif name == "experiment" and value == "label":
                 oracle = "label_studio"
-        if oracle != "simulated":
+        if oracle in tools:
             asking = oracle
     if asking is None or len(jobs) < 2:
         return None
@@ -55,6 +58,15 @@ def explain_asking_jobs(config: DictConfig) -> str | None:
         f"oracle={asking} asks people for labels, and only one run of a project does that, not {len(jobs)}; start "
         "one without -m, or compare methods with the labels that there are: oracle=simulated dataset=project"
     )
+
+
+def list_asking_oracles() -> set[str]:
+    """List the oracles that are labelling tools."""
+    names = set()
+    for path in (conf_dir() / "oracle").glob("*.yaml"):
+        if OmegaConf.select(OmegaConf.load(path), "oracle.tool") is not None:
+            names.add(path.stem)
+    return names
 
 
 def get_loader() -> ConfigLoader:

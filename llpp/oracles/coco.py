@@ -25,6 +25,7 @@ from llpp.oracles.answer_files import (
     parse_json,
     read_files,
 )
+from llpp.oracles.joint_hull import surround_joints
 from llpp.oracles.tool import (
     AskedImage,
     Entry,
@@ -89,7 +90,7 @@ class CocoTool(LabellingTool):
         return [
             f"Import {files[0].name} as COCO keypoints together with the folder images, both in {files[0].parent}, "
             "into a new project or task of your editor, since importing into one that holds work may replace it.",
-            f"Correct or draw the joints of each image ({_list_names(batch.skeleton.joints)}) with v=2 for visible "
+            f"Correct or draw the joints of each image ({', '.join(batch.skeleton.joints)}) with v=2 for visible "
             "joints, v=1 for those that are covered but whose place is known, and v=0 for all others; an image that "
             "is listed without annotation counts as not looked at, unless you say label.empty=reviewed.",
             f"Export COCO keypoints JSON into {files[0].parent.parent / 'inbox'} and type the same command again; "
@@ -118,14 +119,9 @@ class CocoTool(LabellingTool):
         return FileContent(entries, rejections, remarks)
 
 
-def _list_names(names: Sequence[str]) -> str:
-    return ", ".join(names)
-
-
 def _is_coco_member(name: str) -> bool:
     """Whether a file in a zip is COCO's: CVAT puts them into a folder `annotations`."""
-    parts = name.lower().split("/")
-    return parts[-1].endswith(".json") and (parts[0] == "annotations" or len(parts) == 1)
+    return name.startswith("annotations/") and name.endswith(".json")
 
 
 def _make_annotation(joints: Sequence[str], asked: AskedImage, person: PersonLabel, shift: float) -> dict[str, Any]:
@@ -136,7 +132,8 @@ def _make_annotation(joints: Sequence[str], asked: AskedImage, person: PersonLab
             keypoints += [x + shift, y + shift, visible]
         else:
             keypoints += [0, 0, 0]
-    x, y, width, height = person.box or _find_hull(person)
+    # The format has no annotation without a box; that of a person without joints is empty.
+    x, y, width, height = person.box or surround_joints(person.joints) or (0.0, 0.0, 0.0, 0.0)
     annotation: dict[str, Any] = {
         "bbox": [x + shift, y + shift, width, height],
         "area": width * height,
@@ -150,15 +147,6 @@ def _make_annotation(joints: Sequence[str], asked: AskedImage, person: PersonLab
         annotation["score"] = confidence
     annotation["llpp"] = {"predicted_loss": asked.predicted_loss}
     return annotation
-
-
-def _find_hull(person: PersonLabel) -> Box:
-    """The smallest box around a person's joints; nothing at 0, 0 without any."""
-    if not person.joints:
-        return 0.0, 0.0, 0.0, 0.0
-    xs = [x for x, _, _ in person.joints.values()]
-    ys = [y for _, y, _ in person.joints.values()]
-    return min(xs), min(ys), max(xs) - min(xs), max(ys) - min(ys)
 
 
 @dataclass

@@ -55,6 +55,7 @@ class CvatTool(LabellingTool):
 
     name = "cvat"
     title = "CVAT"
+    dates_files = True
 
     def write(self, batch: LabelBatch, folder: Path, options: WriteOptions) -> list[Path]:
         """See `LabellingTool.write`."""
@@ -183,7 +184,7 @@ def _check_is_of_images(what: str, root: ElementTree.Element) -> None:
         )
     if root.find("track") is not None:
         raise DataError(
-            f"{what} holds tracks, with joints at some frames only; export as 'CVAT for images 1.1', which has all"
+            f"{what} holds tracks, which have joints at some frames only; export as 'CVAT for images 1.1'"
         )
 
 

@@ -23,6 +23,7 @@ from llpp.oracles.joint_table import (
     LABELS,
     LEVELS,
     MAX_BYTES,
+    Column,
     JointTable,
     is_deeplabcut_csv,
     make_columns,
@@ -66,6 +67,7 @@ class DeepLabCutTool(LabellingTool):
     name = "deeplabcut"
     title = "DeepLabCut"
     copies_images = False
+    wants_lossless = True
 
     def write(self, batch: LabelBatch, folder: Path, options: WriteOptions) -> list[Path]:
         """See `LabellingTool.write`; the files are below the project's root, where DeepLabCut looks for them."""
@@ -89,7 +91,7 @@ class DeepLabCutTool(LabellingTool):
             "Label the pictures; to start from the suggestions, correct every point of a picture, since saving that "
             "layer takes over all of its points. Delete the file of a picture that cannot be labelled.",
             "Save with Ctrl+S into the same folder and type the same llpp command again. To train with DeepLabCut as "
-            f"well, add {folder.name}.mp4 to video_sets in config.yaml, which takes no more than the name.",
+            f"well, add {folder.name}.mp4 to video_sets in config.yaml: it takes folders of the films there.",
         ]
 
     def recognises(self, path: Path, start: bytes) -> bool:
@@ -230,12 +232,7 @@ def _read_hdf5(path: Path) -> JointTable:
         raise DataError(f"{path} has no columns of scorer, body part and coordinate; it is not of DeepLabCut")
     parts = [list(part) for part in zip(*frame.columns, strict=True)]
     individuals = parts[1] if len(parts) == 4 else [""] * len(frame.columns)
-    return _make_table(
-        frame,
-        scorer=parts[0][0],
-        has_individuals=len(parts) == 4,
-        columns=make_columns(str(path), individuals, parts[-2], parts[-1]),
-    )
+    return _make_table(frame, parts[0][0], make_columns(str(path), individuals, parts[-2], parts[-1]))
 
 
 def _name_columns(path: Path, frame: Frame) -> JointTable:
@@ -253,12 +250,12 @@ def _name_columns(path: Path, frame: Frame) -> JointTable:
             f"{path} has {frame.values.shape[1]} columns, {csv_file.name} has {len(named.columns)}; save both "
             "again in DeepLabCut"
         )
-    return _make_table(frame, scorer=named.scorer, has_individuals=named.has_individuals, columns=named.columns)
+    return _make_table(frame, named.scorer, named.columns)
 
 
-def _make_table(frame: Frame, scorer: str, has_individuals: bool, columns: Sequence[Any]) -> JointTable:
+def _make_table(frame: Frame, scorer: str, columns: Sequence[Column]) -> JointTable:
     names = ["/".join(name).replace("\\", "/") for name in frame.names]
-    return JointTable(scorer, has_individuals, 1, columns, names, frame.values)
+    return JointTable(scorer, columns, names, frame.values)
 
 
 def _add_location(entry: Entry, folder: Path) -> Entry:

@@ -43,8 +43,6 @@ class JointTable:
     """What a file holds; rows that cannot be used are in `rejections` only."""
 
     scorer: str
-    has_individuals: bool
-    name_columns: int  # in front: 1 with whole paths, 3 with folder, folder and file
     columns: Sequence[Column]  # (C,)
     names: Sequence[str]  # (N,) paths of images, with /
     values: NDArray[np.float64]  # (N, C) NaN where nothing is
@@ -69,14 +67,17 @@ def is_deeplabcut_csv(path: Path, start: bytes) -> bool:
     """Whether a table that begins so is DeepLabCut's, and not Lightning Pose's.
 
     Tables of one animal look alike, and are read in the same way. DeepLabCut's have individuals, or names of images
-    in three columns, or are named after their scorer.
+    in three columns, or are named after their scorer; in files with other names, images are in its folders.
     """
-    lines = start.decode("utf-8-sig", errors="replace").splitlines()
-    scorers = lines[0].replace(";", ",").split(",")
-    scorer = next((cell for cell in scorers[1:] if cell), "")
-    has_three_names = scorers[1:3] == ["", ""]
-    has_individuals = lines[1].startswith("individuals")
-    return has_individuals or has_three_names or path.stem == f"{LABELS}{scorer}"
+    lines = start.decode("utf-8-sig", errors="replace").replace(";", ",").splitlines()
+    rows = [line.split(",") for line in lines[: len(LEVELS)]]
+    if rows[1][0] == "individuals" or rows[0][1:3] == ["", ""]:
+        return True
+    if path.stem.startswith("CollectedData"):
+        return path.stem == f"{LABELS}{rows[0][-1]}"
+    has_visible = len(rows) > 2 and "visible" in rows[2]
+    first_name = rows[-1][0].split("/")
+    return not has_visible and first_name[0] == "labeled-data" and len(first_name) == 3
 
 
 def read_table(path: Path) -> JointTable:
@@ -111,16 +112,14 @@ def parse_table(what: str, content: bytes) -> JointTable:
         headers["coords"][name_columns:],
     )
     rows = lines[len(headers) :]
+    # What a full disk or a broken copy has cut off may leave 12 of 123.4, which is a number, too.
+    cut_off = rows.pop() if rows and not content.endswith(b"\n") else None
     names, values, rejections = _parse_rows(rows, name_columns, columns)
-    if rows and content[-1:] != b"\n":
-        # What a full disk or a broken copy has cut off may leave 12 of 123.4, which is a number, too.
-        last = _show_name(names.pop()) if names else ""
-        rejections.append(Rejection(last, "the file ends within this line; save it again"))
-        values = values[: len(names)]
+    if cut_off is not None:
+        name = _join_name(cut_off, name_columns)
+        rejections.append(Rejection(_show_name(name), "the file ends within this line; save it again"))
     return JointTable(
         scorer=headers["scorer"][name_columns],
-        has_individuals="individuals" in headers,
-        name_columns=name_columns,
         columns=columns,
         names=names,
         values=np.array(values, dtype=np.float64).reshape(len(names), len(columns)),
@@ -169,7 +168,7 @@ def _parse_rows(
     values = []
     rejections = []
     for cells in rows:
-        name = "/".join(cells[:name_columns]).replace("\\", "/")
+        name = _join_name(cells, name_columns)
         # Empty lines, and those that pandas writes for the names of the first columns.
         if not name.strip("/"):
             continue
@@ -181,6 +180,10 @@ def _parse_rows(
         names.append(name)
         values.append(row)
     return names, values, rejections
+
+
+def _join_name(cells: Sequence[str], name_columns: int) -> str:
+    return "/".join(cells[:name_columns]).replace("\\", "/")
 
 
 def _parse_cells(cells: Sequence[str], columns: Sequence[Column]) -> list[float]:

@@ -29,6 +29,7 @@ from llpp.oracles.answer_files import (
     parse_time,
     read_files,
 )
+from llpp.oracles.joint_hull import surround_joints
 from llpp.oracles.tool import (
     AskedImage,
     Entry,
@@ -152,7 +153,7 @@ def _make_task(batch: LabelBatch, asked: AskedImage, folder: Path, options: Writ
 def _choose_box(asked: AskedImage, person: PersonLabel) -> Box | None:
     if person.box is None and len(asked.suggested) > 1:
         # Without boxes Label Studio cannot say which points belong together.
-        return _find_hull(person)
+        return surround_joints(person.joints)
     return person.box
 
 
@@ -202,15 +203,6 @@ def _make_points(
             value = {**place, "choices": [OCCLUDED]}
             regions.append({**facts, "type": "choices", "from_name": CHOICE, "value": value})
     return regions
-
-
-def _find_hull(person: PersonLabel) -> Box | None:
-    """The smallest box around a person's joints; None without any."""
-    if not person.joints:
-        return None
-    xs = [x for x, _, _ in person.joints.values()]
-    ys = [y for _, y, _ in person.joints.values()]
-    return min(xs), min(ys), max(xs) - min(xs), max(ys) - min(ys)
 
 
 def _describe_interface(joints: Sequence[str]) -> str:
@@ -501,13 +493,21 @@ def _group_regions(regions: Sequence[Region]) -> list[_Shape]:
                 "the parent of the person's points (drag them onto it in the list of regions), or delete one of both"
             )
         shape.joints[joint] = place
-    if "" in shapes and len(shapes) > 1:
-        loose = ", ".join(sorted(shapes[""].joints))
-        raise _UnusableError(
-            f"it has several boxes, and these points belong to none: {loose}; drag each onto its box in the list of "
-            "regions"
-        )
+    _check_loose_points(shapes)
     return list(shapes.values())
+
+
+def _check_loose_points(shapes: Mapping[str, _Shape]) -> None:
+    """Refuse points that belong to no box where others do, unless they are of another kind of animal."""
+    if "" not in shapes or len(shapes) == 1:
+        return
+    loose = shapes[""].joints
+    grouped = [joint for owner, shape in shapes.items() for joint in shape.joints if owner]
+    if not set(loose).isdisjoint(grouped):
+        raise _UnusableError(
+            f"it has several boxes, and these points belong to none: {', '.join(sorted(loose))}; drag each onto its "
+            "box in the list of regions"
+        )
 
 
 def _find_box(point: str, parsed: _Points) -> str:

@@ -93,10 +93,9 @@ class SleapTool(LabellingTool):
                 f"{path} shows films in part, with coordinates of that part; export the labels as COCO JSON"
             )
         try:
-            project = _Project(content, options.half_pixel, path.name)
+            return _Project(content, options.half_pixel, path.name).read()
         except DAMAGE as error:
             raise DataError(f"{path} is damaged ({error!r}); save it again in SLEAP") from error
-        return project.read()
 
     def list_answer_files(self, root: Path, batches: Sequence[Path]) -> list[Path]:
         """See `LabellingTool.list_answer_files`: SLEAP saves in place."""

@@ -63,8 +63,8 @@ class YoloTool(LabellingTool):
         data_file = files[0]
         part = data_file.stem.removeprefix("data")
         return [
-            f"Open {data_file}, or the folder images next to it, in an editor of YOLO pose files, with labels{part} as "
-            f"its folder of labels; to start from a suggestion, copy its file from suggested{part} there.",
+            f"Open {data_file}, or the folder images next to it, in an editor of YOLO pose files, with labels{part} "
+            f"as its folder of labels; to start from a suggestion, copy its file from suggested{part} there.",
             f"Label each picture, with joints in this order: {', '.join(batch.skeleton.joints)}. Save an empty file "
             "for a picture without anybody.",
             f"A picture counts as answered once its .txt is in {data_file.parent / f'labels{part}'}; then type the "
@@ -215,7 +215,7 @@ def _parse_person(line: str, options: ReadOptions, size: Size | None) -> PersonE
     if width not in (2, 3):
         raise ValueError(
             f"a line has {len(values)} numbers, expected {BOX_VALUES + 3 * count}, or {BOX_VALUES + 2 * count} "
-            f"without visibility: files of YOLO name no joints, so that it must be the project's {count}, in its order"
+            f"without visibility: files of YOLO name no joints, so it must be the project's {count}, in its order"
         )
     off_x, off_y = (0.0, 0.0) if size is None else (0.5 / size[0], 0.5 / size[1])
     joints = {}

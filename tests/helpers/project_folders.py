@@ -6,8 +6,9 @@ import cv2
 import numpy as np
 
 from llpp.datasets.project.index import CONDITIONS
-from llpp.datasets.project.open_project import ProjectOptions, get_labelling_folder, open_project
+from llpp.datasets.project.open_project import ProjectOptions, open_project
 from llpp.ids import Ids
+from llpp.journal.folder import LabellingFolder
 from llpp.journal.snapshot import STATES, Snapshot, write_snapshot
 
 JOINTS = ["nose", "left_ear", "right_ear", "tail"]
@@ -40,12 +41,12 @@ def make_images(root, count, first=0, folder="", ending=".png"):
 
 def open_folder(root, labelling=None, **options):
     """Project, index and remarks of a folder."""
-    folder = get_labelling_folder(root, labelling or root.parent / "labelling" / root.name)
+    folder = LabellingFolder(labelling or root.parent / "labelling" / root.name)
     return open_project(root, folder, ProjectOptions(**{"joints": JOINTS, **options}))
 
 
 def labelling_folder(root):
-    return get_labelling_folder(root, root.parent / "labelling" / root.name)
+    return LabellingFolder(root.parent / "labelling" / root.name)
 
 
 def conditions(index):

@@ -245,10 +245,10 @@ def test_a_bad_cell_rejects_its_row_only(tmp_path):
     ]
 
 
-def test_a_row_that_may_be_cut_off_within_a_number_is_rejected(tmp_path):
-    labels = read(
-        write_csv(tmp_path, HEADERS + "labeled-data/film/img0.png,1,2,3,4\nlabeled-data/film/img1.png,1,2,3,4")
-    )
+@pytest.mark.parametrize("end", ["4", "-", ""])
+def test_a_row_that_may_be_cut_off_within_a_number_is_rejected(tmp_path, end):
+    rows = f"labeled-data/film/img0.png,1,2,3,4\nlabeled-data/film/img1.png,1,2,3,{end}"
+    labels = read(write_csv(tmp_path, HEADERS + rows))
     assert [entry.names[0] for entry in labels.entries] == ["labeled-data/film/img0.png"]
     assert "ends within this line" in labels.rejections[0].reason
 

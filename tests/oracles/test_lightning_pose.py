@@ -6,6 +6,7 @@ import pytest
 from helpers.small_batches import NOSE_AND_EAR, OPTIONS, SAMPLES, list_points, make_batch, needs_samples
 
 from llpp.errors import ConfigError, DataError
+from llpp.oracles.deeplabcut import DeepLabCutTool
 from llpp.oracles.lightning_pose import LightningPoseTool
 from llpp.oracles.tool import WriteOptions
 
@@ -145,6 +146,24 @@ def test_the_third_coordinate_says_which_joints_have_a_position(tmp_path):
     assert [list_points(entry) for entry in labels.entries] == [[{"a": (1, 2)}], [{"b": (3, 4)}]]
     assert labels.rejections[0].reason == "visible of 'a' is 7; expected 0, 1 or 2"
     assert labels.remarks[0].startswith("1 joints are marked as occluded")
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "is_ours"),
+    [
+        ("CollectedData.csv", HEADERS + "labeled-data/film/img1.png,1,2,3,4\n", True),
+        ("CollectedData_top.csv", HEADERS + "labeled-data/film/img1.png,1,2,3,4\n", True),
+        ("CollectedData_jane.csv", HEADERS + "labeled-data/film/img1.png,1,2,3,4\n", False),
+        ("mine.csv", HEADERS + "labeled-data/film/img1.png,1,2,3,4\n", False),
+        ("mine.csv", HEADERS + "labeled-data/img1.png,1,2,3,4\n", True),
+        ("mine.csv", "scorer,j,j,j\nbodyparts,a,a,a\ncoords,x,y,visible\nlabeled-data/film/1.png,1,2,2\n", True),
+        ("mine.csv", "scorer,,,j,j\nbodyparts,,,a,a\ncoords,,,x,y\nlabeled-data,film,1.png,1,2\n", False),
+    ],
+)
+def test_a_table_is_of_one_tool(tmp_path, name, text, is_ours):
+    path = tmp_path / name
+    assert TOOL.recognises(path, text.encode()) is is_ours
+    assert DeepLabCutTool().recognises(path, text.encode()) is not is_ours
 
 
 def test_labels_of_every_view_are_listed(tmp_path):

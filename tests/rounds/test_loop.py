@@ -224,7 +224,7 @@ def test_a_loss_that_is_not_finite_stops_with_its_place_and_keeps_the_last_commi
     [
         (["budget=13"], r"budget=13 exceeds the unlabelled pool \(11 left after round 1, 36 training ids in all\)"),
         (["initial=13"], "initial=13 exceeds the 12 training ids that may be labelled before round 0"),
-        (["rounds=0"], "rounds=0 is invalid; expected a whole number, 1 or more"),
+        (["rounds=0"], "rounds=0 is invalid; expected null, or a whole number, 1 or more"),
         (["initial=1"], "initial=1 is invalid; expected a whole number, 2 or more"),
         (["training.init=warm"], "training.init='warm' is not known; use fresh or previous"),
         (["crop.size=48"], "crop.size=48 does not fit the backbone.* such as 32 or 64"),

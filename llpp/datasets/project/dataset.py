@@ -21,7 +21,6 @@ from llpp.datasets.project.boxes import IMAGE, read_boxes
 from llpp.datasets.project.index import CONDITIONS, ProjectIndex, describe_conditions, read_index
 from llpp.datasets.project.open_project import (
     ProjectOptions,
-    get_labelling_folder,
     open_project,
     read_pixel_format,
 )
@@ -31,7 +30,7 @@ from llpp.errors import DataError, StateError
 from llpp.ids import Ids
 from llpp.journal.answers import PersonLabel
 from llpp.journal.fold import fold_answers
-from llpp.journal.folder import LabellingFolder
+from llpp.journal.folder import LabellingFolder, find_labelling_folder
 from llpp.journal.journal import read_journal
 from llpp.journal.snapshot import STATES, Snapshot, read_snapshot
 
@@ -101,7 +100,7 @@ class ProjectDataset(AskedDataset):
         background: Sequence[int] | str | None = None,
     ) -> None:
         self.root = Path(root).resolve()
-        self.folder = get_labelling_folder(root, labelling)
+        self.folder = find_labelling_folder(self.root, labelling)
         remarks: list[str] = []
         if snapshot is None:
             options = ProjectOptions(joints, boxes, group, segment, frames, every, white, background)
@@ -131,6 +130,9 @@ class ProjectDataset(AskedDataset):
         self.paths = ImageFiles(Path(), _list_paths(self.project_index, self.index, self.root, self.folder))
         # People label for training and testing; a few images for validation as well would be taken from these.
         self.empty_splits = frozenset({"val"})
+        if snapshot is not None and not len(self.records.select_rows("test")):
+            # A project whose first labels are all in training groups is measured as soon as it has others.
+            self.empty_splits = frozenset({"val", "test"})
 
     def get_file_name(self, row: int) -> str:
         """See `ImageDataset.get_file_name`; a frame of a film, or an upright copy, is below the labelling folder."""

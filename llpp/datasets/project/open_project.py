@@ -77,13 +77,6 @@ def _is_number(value: object) -> bool:
     return type(value) in (int, float)
 
 
-def get_labelling_folder(root: str | Path, labelling: str | Path | None) -> LabellingFolder:
-    """The folder of a project's labels; without one that is set, `labelling/NAME`, by the name of the root."""
-    if labelling is not None:
-        return LabellingFolder(Path(labelling).resolve())
-    return LabellingFolder(Path("labelling").resolve() / Path(root).resolve().name)
-
-
 def open_project(
     root: Path, folder: LabellingFolder, options: ProjectOptions
 ) -> tuple[ProjectFile, ProjectIndex, list[str]]:

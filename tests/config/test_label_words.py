@@ -1,0 +1,87 @@
+"""llpp label: short names, values that Hydra reads as they were typed, and settings that hold for later starts."""
+
+import json
+
+import pytest
+
+from llpp.config.compose import compose_config
+from llpp.config.label_words import (
+    KeptWords,
+    list_words_for_once,
+    merge_words,
+    quote_value,
+    read_kept_words,
+    translate_words,
+)
+from llpp.errors import ConfigError
+
+
+def test_short_names_are_settings_of_a_run():
+    words = ["tool=cvat", "joints=coco17", "boxes=image", "labels=a.json", "labelling=out", "budget=20"]
+    assert translate_words(words) == [
+        "oracle=cvat",
+        "dataset.joints='coco17'",
+        "dataset.boxes='image'",
+        "label.labels='a.json'",
+        "dataset.labelling='out'",
+        "budget=20",
+    ]
+
+
+@pytest.mark.parametrize(
+    "path", ["mice", "my mice/a=b", "Mäuse #1", "it's", "a,b", "{c}", "[d]", 'say "e"', "back\\slash", "ends\\"]
+)
+def test_a_path_reaches_the_config_as_it_was_typed(path):
+    cfg = compose_config(["experiment=label", f"dataset.root={quote_value(path)}"])
+    assert cfg.dataset.root == path
+
+
+def test_settings_of_the_first_start_hold_for_later_ones_but_those_about_one_start():
+    first = merge_words(KeptWords((), False), ["oracle=coco", "crop.size=64", "budget=20", "label.enough=0.5"])
+    assert first == ["oracle=coco", "crop.size=64", "budget=20"]
+    typed = ["label.enough=0.2", "oracle=coco"]
+    assert merge_words(KeptWords(first, True), typed) == first
+    assert list_words_for_once(typed) == ["label.enough=0.2"]
+
+
+def test_settings_that_decide_no_result_hold_until_they_are_given_again():
+    kept = KeptWords(("oracle=coco", "budget=20", "label.test=50"), True)
+    assert merge_words(kept, ["label.test=80"]) == ["oracle=coco", "budget=20", "label.test=80"]
+    assert merge_words(kept, ["label.annotators=2"])[-1] == "label.annotators=2"
+
+
+def test_another_value_is_refused_with_both():
+    with pytest.raises(ConfigError, match="tool was coco at earlier starts of this project and is cvat now"):
+        merge_words(KeptWords(("oracle=coco",), False), ["oracle=cvat"])
+
+
+def test_a_setting_may_be_added_until_a_round_is_trained():
+    assert merge_words(KeptWords(("oracle=coco",), False), ["crop.size=64"]) == ["oracle=coco", "crop.size=64"]
+    with pytest.raises(ConfigError, match=r"crop\.size was not set at earlier starts .* and is 64 now"):
+        merge_words(KeptWords(("oracle=coco",), True), ["crop.size=64"])
+
+
+def test_a_project_remembers_its_settings_wherever_its_labels_are(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    content = {
+        "llpp_project": 1,
+        "name": "mice",
+        "root": "/mice",
+        "joints": ["nose"],
+        "edges": [],
+        "grouping": "image",
+        "segment": 60.0,
+        "boxes": "image",
+        "salt": "s",
+        "test_cut": 0.2,
+        "films": [],
+        "words": ["oracle=sleap"],
+    }
+    for folder in (tmp_path / "labelling/mice", tmp_path / "elsewhere"):
+        folder.mkdir(parents=True)
+        (folder / "project.json").write_text(json.dumps({**content, "words": [f"name={folder.name}"]}))
+    root = tmp_path / "images/mice"
+    root.mkdir(parents=True)
+    assert read_kept_words(root, []) == KeptWords(["name=mice"], False)
+    assert read_kept_words(root, ["dataset.labelling='elsewhere'"]).words == ["name=elsewhere"]
+    assert read_kept_words(root, ["dataset.labelling='new'"]) == KeptWords((), False)
