@@ -116,15 +116,15 @@ def prepare_round(labelling: Labelling) -> Outcome:
         # A start was interrupted between the commit and the batch. Nothing has been read since then, so this batch
         # is what it would have been.
         _write_batch(labelling, _read_stored_labels(labelling), state)
-    if snapshot.exists():
-        read_snapshot(snapshot)
-        log.info("round %d was interrupted and is trained with the labels that it began with", number)
-        return Outcome("", snapshot=snapshot)
-
+    # An interrupted round needs it, too: images may have gone since.
     project, index, remarks = open_project(labelling.root, folder, labelling.options)
     project = _take_possession(labelling, project)
     for remark in [*remarks, *describe_conditions(index)]:
         log.info("%s", remark)
+    if snapshot.exists():
+        read_snapshot(snapshot)
+        log.info("round %d was interrupted and is trained with the labels that it began with", number)
+        return Outcome("", snapshot=snapshot)
     _import_answers(labelling, project, index)
     labels = _collect_labels(labelling, project, index)
     if settings.release:
@@ -164,7 +164,7 @@ def _check_owner(labelling: Labelling) -> None:
     if project is None:
         return
     run = str(labelling.run_dir.absolute())
-    if project.run and project.run != run:
+    if project.run and project.run != run and not _has_moved(project, labelling.run_dir):
         raise OccupiedError(
             f"the labels in {labelling.folder.path} are asked for by the run {project.run}, and only one run of a "
             f"project asks, not {run}; use that name and seed, set another labelling=…, or compare methods with "
@@ -176,6 +176,12 @@ def _check_owner(labelling: Labelling) -> None:
             f'begun; leave it out, or write {labelling.tool.name} as "tool" into '
             f"{labelling.folder.project_file} for the batches to come (files of all tools are read in any case)"
         )
+
+
+def _has_moved(project: ProjectFile, run_dir: Path) -> bool:
+    """Whether the run that asks was moved, together with its project, to where the user starts it now."""
+    is_gone = not (Path(project.run) / STATE).exists()
+    return is_gone and ((run_dir / STATE).exists() or not Path(project.root).exists())
 
 
 def _take_possession(labelling: Labelling, project: ProjectFile) -> ProjectFile:

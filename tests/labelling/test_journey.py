@@ -208,7 +208,7 @@ def test_no_label_is_lost_or_invented_however_often_the_command_is_killed(kind, 
 
 
 @LONG
-@pytest.mark.parametrize("seed", range(KILLS // 2))
+@pytest.mark.parametrize("seed", range(KILLS // 6))
 def test_no_label_is_lost_or_invented_when_the_command_is_killed_at_any_moment(seed, tmp_path):
     project = Mice()
     cwd = tmp_path / "journey"
@@ -234,7 +234,7 @@ def kill_twice(project, cwd, moments, seconds):
 
 
 @LONG
-@pytest.mark.parametrize("seed", range(KILLS // 2))
+@pytest.mark.parametrize("seed", range(KILLS // 6))
 def test_labels_that_people_save_between_kills_are_all_there(seed, tmp_path):
     project = Mice()
     cwd = tmp_path / "journey"

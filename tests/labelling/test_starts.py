@@ -427,13 +427,14 @@ def test_files_that_nobody_can_use_stop_no_import(trained):
     (inbox / "notes.txt").write_text("hello")
     (inbox / "pickle.pkl").write_bytes(b"cos\nsystem\n(S'touch /tmp/unpickled'\ntR.")
     os.mkfifo(inbox / "pipe.json")
-    trained.answer(["../../etc/passwd.png", "/etc/passwd.png", "0O1.png", *trained.list_asked(1)[:1]], name="odd.json")
+    strangers = ["../../etc/passwd.png", "/etc/passwd.png", "0077.png"]
+    trained.answer([*strangers, *trained.list_asked(1)[:1]], name="odd.json")
     done = label(trained)
     assert last_line(done).startswith("awaiting labels: round 1, 1 of 4 answered"), done.stderr
     with (trained.folder / "rejected.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert {"evil.xml", "half.json", "odd.json"} <= {row["file"] for row in rows}
-    assert [row["nearest known name"] for row in rows if row["entry"] == "0O1.png"] == ["001.png"]
+    assert [row["nearest known name"] for row in rows if row["entry"] == "0077.png"] == ["007.png"]
     assert all(row["reason"] for row in rows)
 
 

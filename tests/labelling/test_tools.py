@@ -1,6 +1,7 @@
 """A batch goes through the command and each labelling tool, and comes back with one joint moved."""
 
 import importlib
+import os
 
 import pytest
 from helpers.cli import llpp
@@ -17,6 +18,14 @@ from llpp.oracles.tool import AskedImage, LabelBatch, WriteOptions
 
 pytestmark = pytest.mark.slow
 TOOLS = [name for name in groups()["oracle"] if name != "simulated"]
+JOURNEYS = (
+    "coco",
+    "deeplabcut",
+    "label_studio",
+    "lightning_pose",
+)  # whose files other tests take through the command
+LONG = pytest.mark.skipif(int(os.environ.get("LLPP_FAULT_KILLS", "2")) < 10, reason="takes minutes: make faults")
+CASES = [pytest.param(name, marks=[LONG] if name in JOURNEYS else []) for name in TOOLS]
 
 
 def read_batch(discs, number):
@@ -40,7 +49,7 @@ def read_batch(discs, number):
     return LabelBatch("discs", number, build_skeleton(JOINTS, ()), images, discs.root)
 
 
-@pytest.mark.parametrize("name", TOOLS)
+@pytest.mark.parametrize("name", CASES)
 def test_a_changed_suggestion_is_a_label_and_the_others_are_if_the_user_says_so(name, tmp_path):
     if name in ("sleap", "deeplabcut"):
         pytest.importorskip("h5py", reason="needs the label extra")
