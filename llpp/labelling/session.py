@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from llpp.datasets.project.boxes import read_boxes
-from llpp.datasets.project.index import ProjectIndex, describe_conditions, read_index
+from llpp.datasets.project.index import CONDITIONS, ProjectIndex, describe_conditions, read_index
 from llpp.datasets.project.open_project import ProjectOptions, open_project
 from llpp.datasets.project.project_file import ProjectFile, read_project, write_project
 from llpp.errors import ConfigError, OccupiedError, StateError
@@ -94,7 +94,10 @@ class _Labels:
     def count(self, state: str, is_test: bool) -> int:
         """Images in a state, of the test groups or of the others."""
         rows = self.index.ids.find_rows(self.states.list_images(state))
-        return int((self.index.is_test[rows[rows >= 0]] == is_test).sum())
+        rows = rows[rows >= 0]
+        # A frame too near to another split may be labelled, and is not trained on all the same.
+        is_used = self.index.condition[rows] != CONDITIONS.index("apart")
+        return int((is_used & (self.index.is_test[rows] == is_test)).sum())
 
 
 def prepare_round(labelling: Labelling) -> Outcome:

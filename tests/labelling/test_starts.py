@@ -18,6 +18,7 @@ from helpers.label_kills import Replacing, Training, Waiting
 from helpers.label_projects import READY, TINY, Discs, read_asked
 
 import llpp as library
+from llpp.datasets.project.index import CONDITIONS, read_index
 from llpp.files import compute_sha256
 
 pytestmark = pytest.mark.slow
@@ -438,16 +439,39 @@ def test_files_that_nobody_can_use_stop_no_import(trained):
     assert all(row["reason"] for row in rows)
 
 
-def test_a_film_that_comes_later_joins_the_pool(trained):
-    path = str(trained.root / "film.avi")
-    writer = cv2.VideoWriter(path, cv2.VideoWriter_fourcc(*"MJPG"), 10, (96, 72))
+def make_film(path):
+    """3 seconds of figures."""
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*"MJPG"), 10, (96, 72))
     for number in range(30):
         writer.write(picture(number)[:, :, ::-1].copy())
     writer.release()
+
+
+def test_a_film_that_comes_later_joins_the_pool(trained):
+    make_film(trained.root / "film.avi")
     trained.answer(trained.list_asked(1))
-    done = label(trained)
-    assert last_line(done).startswith("awaiting labels: round 2, 0 of ")
+    assert last_line(label(trained)).startswith("awaiting labels: round 2, 0 of ")
     assert any(image.startswith("film.avi#") for image in trained.list_asked(2)), trained.list_asked(2)
+
+
+def test_frames_that_are_too_near_to_another_split_are_no_training_images(tmp_path):
+    discs = Discs(tmp_path, count=0)
+    make_film(discs.root / "film.avi")
+    assert last_line(label(discs)).startswith("awaiting labels: round 0, 0 of ")
+    index = read_index(discs.folder / "index.parquet")
+    apart = np.flatnonzero(index.condition == CONDITIONS.index("apart"))
+    assert len(apart) > 1
+    discs.write_coco(
+        [(index.ids[row], points(0), (1, 1, 50, 50)) for row in apart], discs.folder / "inbox/apart.json"
+    )
+    done = label(discs, "label.enough=0")
+    assert len(discs.read_journal()) == len(apart)
+    assert "0 images are labelled for training, and a round needs 2" in last_line(done)
+    # So the next start reads what is labelled by then, instead of a round that cannot be trained.
+    discs.write_coco(
+        [(image, points(0), (1, 1, 50, 50)) for image in discs.list_asked(0)], discs.folder / "inbox/b.json"
+    )
+    assert last_line(label(discs)).startswith("awaiting labels: round 1, 0 of ")
 
 
 def test_a_batch_without_room_for_new_images_says_how_many_are_open(trained):
