@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from llpp.datasets.project.boxes import read_boxes
-from llpp.datasets.project.index import ProjectIndex, describe_conditions, read_index
+from llpp.datasets.project.index import CONDITIONS, ProjectIndex, describe_conditions, read_index
 from llpp.datasets.project.open_project import ProjectOptions, open_project
 from llpp.datasets.project.project_file import ProjectFile, read_project, write_project
 from llpp.errors import ConfigError, OccupiedError, StateError
@@ -94,7 +94,10 @@ class _Labels:
     def count(self, state: str, is_test: bool) -> int:
         """Images in a state, of the test groups or of the others."""
         rows = self.index.ids.find_rows(self.states.list_images(state))
-        return int((self.index.is_test[rows[rows >= 0]] == is_test).sum())
+        rows = rows[rows >= 0]
+        # A frame too near to another split may be labelled, and is not trained on all the same.
+        is_used = self.index.condition[rows] != CONDITIONS.index("apart")
+        return int((is_used & (self.index.is_test[rows] == is_test)).sum())
 
 
 def prepare_round(labelling: Labelling) -> Outcome:
@@ -116,15 +119,15 @@ def prepare_round(labelling: Labelling) -> Outcome:
         # A start was interrupted between the commit and the batch. Nothing has been read since then, so this batch
         # is what it would have been.
         _write_batch(labelling, _read_stored_labels(labelling), state)
-    if snapshot.exists():
-        read_snapshot(snapshot)
-        log.info("round %d was interrupted and is trained with the labels that it began with", number)
-        return Outcome("", snapshot=snapshot)
-
+    # An interrupted round needs it, too: images may have gone since.
     project, index, remarks = open_project(labelling.root, folder, labelling.options)
     project = _take_possession(labelling, project)
     for remark in [*remarks, *describe_conditions(index)]:
         log.info("%s", remark)
+    if snapshot.exists():
+        read_snapshot(snapshot)
+        log.info("round %d was interrupted and is trained with the labels that it began with", number)
+        return Outcome("", snapshot=snapshot)
     _import_answers(labelling, project, index)
     labels = _collect_labels(labelling, project, index)
     if settings.release:
@@ -164,7 +167,7 @@ def _check_owner(labelling: Labelling) -> None:
     if project is None:
         return
     run = str(labelling.run_dir.absolute())
-    if project.run and project.run != run:
+    if project.run and project.run != run and not _has_moved(project, labelling.run_dir):
         raise OccupiedError(
             f"the labels in {labelling.folder.path} are asked for by the run {project.run}, and only one run of a "
             f"project asks, not {run}; use that name and seed, set another labelling=…, or compare methods with "
@@ -176,6 +179,12 @@ def _check_owner(labelling: Labelling) -> None:
             f'begun; leave it out, or write {labelling.tool.name} as "tool" into '
             f"{labelling.folder.project_file} for the batches to come (files of all tools are read in any case)"
         )
+
+
+def _has_moved(project: ProjectFile, run_dir: Path) -> bool:
+    """Whether the run that asks was moved, together with its project, to where the user starts it now."""
+    is_gone = not (Path(project.run) / STATE).exists()
+    return is_gone and ((run_dir / STATE).exists() or not Path(project.root).exists())
 
 
 def _take_possession(labelling: Labelling, project: ProjectFile) -> ProjectFile:
@@ -266,7 +275,9 @@ def _find_reason_to_wait(labelling: Labelling, labels: _Labels, state: RunState 
         return f"{train} images are labelled for training, and a round needs {MIN_LABELLED}"
     if state is None and train < settings.least and is_open and settings.enough > 0:
         return f"{train} images are labelled for training, and label.least={settings.least} are wanted"
-    if state is not None and not _has_news(labelling, labels, number):
+    # If all of a batch was given back, only a round can ask for other images.
+    is_released = counts is not None and counts.asked == 0 and counts.released > 0
+    if state is not None and not is_released and not _has_news(labelling, labels, number):
         return "nothing is new since the last round"
     return None
 
@@ -359,11 +370,19 @@ def _describe_waiting(labelling: Labelling, labels: _Labels, number: int, reason
         "run": str(labelling.run_dir),
         "reason": reason or None,
     }
+    still_open = len(labels.states.list_images("open"))
+    if not counts.asked and still_open:
+        line = (
+            f"awaiting labels: round {number} asks for no images, because {still_open} of earlier batches are open; "
+            "label them, or give them back with label.release=true"
+        )
+        return Outcome(line, facts)
+    if not counts.asked and reason and counts.released:
+        return Outcome(f"awaiting labels: {reason}; label any images of {labelling.root}", facts)
     if not counts.asked:
         line = f"nothing is left to ask for: {_count_all(labels)}; add images to {labelling.root}, or label more"
         return Outcome(line, facts | {"state": "done"})
     line = f"awaiting labels: {counts.describe()}"
-    still_open = len(labels.states.list_images("open"))
     if still_open > counts.open:
         line = f"{line}, {still_open - counts.open} more of earlier batches"
     if reason:
