@@ -38,7 +38,8 @@ def translate_words(words: Sequence[str]) -> list[str]:
         if not equals or name not in SHORT_NAMES:
             translated.append(word)
             continue
-        if name in PLAIN_VALUES:
+        is_list = name == "joints" and value.startswith("[")
+        if name in PLAIN_VALUES and not is_list:
             value = quote_value(value)
         translated.append(f"{SHORT_NAMES[name]}={value}")
     return translated

@@ -28,6 +28,12 @@ def test_short_names_are_settings_of_a_run():
     ]
 
 
+def test_joints_are_a_file_or_a_list_of_names():
+    words = translate_words(["joints=[nose,left ear]", "boxes=[a].json"])
+    cfg = compose_config(["experiment=label", *words])
+    assert list(cfg.dataset.joints) == ["nose", "left ear"] and cfg.dataset.boxes == "[a].json"
+
+
 @pytest.mark.parametrize(
     "path", ["mice", "my mice/a=b", "Mäuse #1", "it's", "a,b", "{c}", "[d]", 'say "e"', "back\\slash", "ends\\"]
 )
