@@ -20,6 +20,7 @@ LEAST_SIDE = 2 * THUMBNAIL  # pixels of a reduced image, so that the thumbnail i
 UPRIGHT = Reading("upright")
 WITHOUT_ORIENTATION = (".bmp",)
 JPEG_ENDINGS = (".jpg", ".jpeg", ".jfif")
+LONGEST_NAME = 240  # bytes of a copy's name: file systems allow 255, and while it is written it has some more
 QUALITY = [cv2.IMWRITE_JPEG_QUALITY, 95]
 
 
@@ -87,8 +88,12 @@ def make_thumbnail(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 def name_upright_copy(image: str) -> str:
     """The name of an image's upright copy: a JPEG stays one, all others become PNGs, which lose nothing."""
-    is_jpeg = image.lower().endswith(JPEG_ENDINGS)
-    return image if is_jpeg else f"{image}.png"
+    folder, slash, name = image.rpartition("/")
+    if len(name.encode()) > LONGEST_NAME:
+        ending = name[name.rindex(".") :]
+        name = hashlib.sha256(name.encode()).hexdigest() + ending
+    is_jpeg = name.lower().endswith(JPEG_ENDINGS)
+    return f"{folder}{slash}{name}{'' if is_jpeg else '.png'}"
 
 
 def write_upright_copy(source: Path, orientation: int, target: Path) -> None:
