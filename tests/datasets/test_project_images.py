@@ -206,6 +206,14 @@ def test_labels_runs_and_reports_in_the_folder_are_no_images(tmp_path):
     assert list(index.ids) == ["im0000.png", "im0001.png", "notes/b.png"]
 
 
+def test_a_folder_of_labels_that_cannot_be_written_is_said_in_a_sentence(tmp_path):
+    root = tmp_path / "mice"
+    make_images(root, 2)
+    (tmp_path / "file").touch()
+    with pytest.raises(DataError, match=r"cannot be written \(Not a directory\).*dataset\.labelling="):
+        open_folder(root, labelling=tmp_path / "file" / "labels")
+
+
 def test_a_folder_of_images_cannot_be_that_of_labels(tmp_path):
     root = tmp_path / "mice"
     make_images(root, 2)
@@ -491,7 +499,7 @@ def test_other_images_in_the_place_of_a_project_that_is_gone_are_refused(tmp_pat
     open_folder(tmp_path / "one" / "mice", labels)
     (tmp_path / "one").rename(tmp_path / "unmounted")
     before = {path: path.read_bytes() for path in labels.iterdir() if path.is_file()}
-    with pytest.raises(OccupiedError, match="put the images back"):
+    with pytest.raises(OccupiedError, match="put them back"):
         open_folder(tmp_path / "two" / "mice", labels)
     assert {path: path.read_bytes() for path in labels.iterdir() if path.is_file()} == before
 

@@ -98,7 +98,11 @@ def name_upright_copy(image: str) -> str:
 
 def write_upright_copy(source: Path, orientation: int, target: Path) -> None:
     """Write an image as one that is stored upright, without an orientation, with as many bits as it has."""
-    stored = cv2.imdecode(np.frombuffer(read_bytes(source, MAX_BYTES), dtype=np.uint8), cv2.IMREAD_UNCHANGED)
+    try:
+        data = read_bytes(source, MAX_BYTES)
+    except OSError as error:
+        raise DataError(f"image {source} cannot be read ({error.strerror})") from error
+    stored = cv2.imdecode(np.frombuffer(data, dtype=np.uint8), cv2.IMREAD_UNCHANGED)
     if stored is None:
         raise DataError(f"image {source} cannot be decoded, so that no upright copy of it can be made")
     # Of other depths and numbers of channels than this is made for, but turned in the same way.

@@ -6,6 +6,7 @@ Only the starting process does this, before there are ranks.
 import fcntl
 import logging
 import math
+import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -88,7 +89,7 @@ def open_project(
 
     Raises:
         ConfigError: a setting is invalid, or differs from what the project was made with.
-        DataError: there is no such folder, or nothing in it.
+        DataError: there is no such folder, or nothing in it, or the folder of labels cannot be written.
         OccupiedError: another process does this at the moment, or the labels are those of another folder.
         StateError: project.json is damaged.
     """
@@ -100,52 +101,67 @@ def open_project(
             "another folder, which may be in this one"
         )
     content = list_folder(root, folder.path.resolve())
-    folder.inbox.mkdir(parents=True, exist_ok=True)
-    with _lock(folder):
-        known = read_project(folder.project_file)
-        remarks = list(content.remarks)
-        if known is None:
-            project = _start_project(root, folder, options, content)
-        else:
-            project = known
-            _check_settings(project, root, folder, options)
-        rows = list_rows(read_index(folder.index))
-        if known is not None and not rows:
-            remarks.append(
-                f"{folder.index} was missing or damaged and has been made again; images that were renamed or changed "
-                "before are taken for new ones, or restore it from a backup"
-            )
-        if project.root != str(root):
-            _check_new_place(project, root, folder, rows, content)
-            remarks.append(f"the project's images were in {project.root} and are in {root} now")
-            project = replace(project, root=str(root))
-        cutting = CutOptions(options.frames, options.every, options.lossless)
-        films, film_remarks = update_films(project.films, rows, content.films, root, folder.frames, cutting)
-        remarks += film_remarks
-        reader = Reader(root, folder, read_pixel_format(project.facts), options.accept_changed)
-        images, image_remarks = update_images([row for row in rows if not row.film], content.images, reader)
-        frames = update_frames([row for row in rows if row.film], films.cut, films.places, reader)
-        remarks += image_remarks
-        all_rows = sorted([*images, *frames], key=lambda row: row.id)
-        if not all_rows:
-            raise _make_empty_error(root, remarks)
-        if known is None:
-            grouping = _choose_grouping(project.grouping, [row.id for row in images])
-            project = replace(project, grouping=grouping)
-        project, segment_remarks = _add_films(project, films.cut, len(images))
-        remarks += segment_remarks
-        groups = _assign_groups(project, all_rows)
-        if known is None:
-            salt, cut = choose_cut(project.name, groups)
-            project = replace(project, salt=salt, test_cut=cut)
-        updated = _build_index(project, all_rows, groups)
-        # Before a new project is written: a mistyped name of a file would otherwise be one of its decisions.
-        facts, box_remarks = _find_boxes(project, updated, reader)
-        remarks += box_remarks
-        project = replace(project, facts={**project.facts, **facts})
-        if project != known:
-            write_project(project, folder.project_file)
-        write_index(updated, folder.index)
+    try:
+        folder.inbox.mkdir(parents=True, exist_ok=True)
+        with _lock(folder):
+            return _update_project(root, folder, options, content)
+    except OSError as error:
+        # The message of some libraries is a paragraph.
+        reason = os.strerror(error.errno) if error.errno else str(error)
+        raise DataError(
+            f"{error.filename or folder.path} cannot be written ({reason}), and what is known about images is kept "
+            "there; give permission or make room, or set dataset.labelling=… to another folder, such as a copy of it"
+        ) from error
+
+
+def _update_project(
+    root: Path, folder: LabellingFolder, options: ProjectOptions, content: FolderContent
+) -> tuple[ProjectFile, ProjectIndex, list[str]]:
+    """Bring a project up to date with what is in its folder; see `open_project`."""
+    known = read_project(folder.project_file)
+    remarks = list(content.remarks)
+    if known is None:
+        project = _start_project(root, folder, options, content)
+    else:
+        project = known
+        _check_settings(project, root, folder, options)
+    rows = list_rows(read_index(folder.index))
+    if known is not None and not rows:
+        remarks.append(
+            f"{folder.index} was missing or damaged and has been made again; images that were renamed or changed "
+            "before are taken for new ones, or restore it from a backup"
+        )
+    if project.root != str(root):
+        _check_new_place(project, root, folder, rows, content)
+        remarks.append(f"the project's images were in {project.root} and are in {root} now")
+        project = replace(project, root=str(root))
+    cutting = CutOptions(options.frames, options.every, options.lossless)
+    films, film_remarks = update_films(project.films, rows, content.films, root, folder.frames, cutting)
+    remarks += film_remarks
+    reader = Reader(root, folder, read_pixel_format(project.facts), options.accept_changed)
+    images, image_remarks = update_images([row for row in rows if not row.film], content.images, reader)
+    frames = update_frames([row for row in rows if row.film], films.cut, films.places, reader)
+    remarks += image_remarks
+    all_rows = sorted([*images, *frames], key=lambda row: row.id)
+    if not all_rows:
+        raise _make_empty_error(root, remarks)
+    if known is None:
+        grouping = _choose_grouping(project.grouping, [row.id for row in images])
+        project = replace(project, grouping=grouping)
+    project, segment_remarks = _add_films(project, films.cut, len(images))
+    remarks += segment_remarks
+    groups = _assign_groups(project, all_rows)
+    if known is None:
+        salt, cut = choose_cut(project.name, groups)
+        project = replace(project, salt=salt, test_cut=cut)
+    updated = _build_index(project, all_rows, groups)
+    # Before a new project is written: a mistyped name of a file would otherwise be one of its decisions.
+    facts, box_remarks = _find_boxes(project, updated, reader)
+    remarks += box_remarks
+    project = replace(project, facts={**project.facts, **facts})
+    if project != known:
+        write_project(project, folder.project_file)
+    write_index(updated, folder.index)
     return project, updated, remarks
 
 
@@ -234,8 +250,7 @@ def _check_new_place(
     if len(known & found) < LEAST_FOUND * min(len(known), len(found)):
         raise OccupiedError(
             f"{folder.path} has the labels of {project.root}, which is not there, and hardly any file in {root} has "
-            "the name and the size of one of its images; set dataset.labelling=… to another folder, or put the images "
-            "back"
+            "the name and size of one of its images; set dataset.labelling=… to another folder, or put them back"
         )
 
 
