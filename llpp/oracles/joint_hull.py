@@ -3,12 +3,9 @@
 from collections.abc import Mapping
 
 from llpp.journal.answers import Box, Point
+from llpp.journal.fold import find_hull
 
 
 def surround_joints(joints: Mapping[str, Point]) -> Box | None:
     """Return the smallest box around joints; None without any."""
-    if not joints:
-        return None
-    xs = [x for x, _, _ in joints.values()]
-    ys = [y for _, y, _ in joints.values()]
-    return min(xs), min(ys), max(xs) - min(xs), max(ys) - min(ys)
+    return find_hull(joints) if joints else None
