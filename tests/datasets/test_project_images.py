@@ -4,6 +4,7 @@ import fcntl
 import os
 import shutil
 import struct
+import time
 import zlib
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -24,6 +25,7 @@ from helpers.project_folders import (
 )
 from helpers.turned_jpegs import encode, encode_webp, exif, store
 
+from llpp.datasets.images import read_reduced
 from llpp.datasets.project.dataset import ProjectDataset
 from llpp.datasets.project.index import read_index
 from llpp.datasets.project.open_project import ProjectOptions, open_project
@@ -241,6 +243,27 @@ def test_a_folder_that_is_reached_by_a_link_is_as_good_as_any(tmp_path):
     (tmp_path / "mice").symlink_to(tmp_path / "real", target_is_directory=True)
     _, index, remarks = open_folder(tmp_path / "mice")
     assert len(index.ids) == 2 and remarks == []
+
+
+def test_large_images_are_decoded_one_after_the_other(tmp_path, monkeypatch):
+    """An aerial picture of 20,000 × 20,000 pixels takes 1.2 GB, and threads read as many as there are processors."""
+    now = []
+    most = []
+
+    def decode(*arguments, **options):
+        now.append(1)
+        most.append(len(now))
+        time.sleep(0.02)
+        result = read_reduced(*arguments, **options)
+        now.pop()
+        return result
+
+    root = tmp_path / "mice"
+    make_images(root, 6)
+    monkeypatch.setattr("llpp.datasets.project.image_content.read_reduced", decode)
+    monkeypatch.setattr("llpp.datasets.project.image_content.LARGE", 48 * 32 - 1)
+    _, index, _ = open_folder(root)
+    assert set(conditions(index).values()) == {"ok"} and len(most) == 6 and max(most) == 1
 
 
 def test_files_with_unprintable_names_are_left_out_and_named(tmp_path):
