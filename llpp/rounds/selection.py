@@ -65,7 +65,8 @@ def select_from_pool(
 
     def choose_ids() -> list[str]:
         wanted = oracle.count_wanted(settings.budget)
-        if wanted == 0:
+        if wanted == 0 or not len(ids):
+            # Without candidates nothing was scored, which most acquisitions need.
             return []
         candidates = _build_candidates(ids, needs, pool_scores, labelled_embedding)
         most = oracle.spare * wanted
