@@ -24,6 +24,7 @@ from llpp.datasets.project.boxes import IMAGE, update_boxes
 from llpp.datasets.project.film_list import CutOptions, update_films
 from llpp.datasets.project.films import CutFilm
 from llpp.datasets.project.folder_content import FILM_ENDINGS, IMAGE_ENDINGS, FolderContent, list_folder
+from llpp.datasets.project.image_content import NO_DIGEST
 from llpp.datasets.project.image_rows import ImageRow, Reader, list_rows, update_frames, update_images
 from llpp.datasets.project.index import CONDITIONS, ProjectIndex, read_index, write_index
 from llpp.datasets.project.project_file import Film, ProjectFile, read_project, write_project
@@ -125,7 +126,8 @@ def _update_project(
     else:
         project = known
         _check_settings(project, root, folder, options)
-    rows = list_rows(read_index(folder.index))
+    index = read_index(folder.index)
+    rows = list_rows(index)
     if known is not None and not rows:
         remarks.append(
             f"{folder.index} was missing or damaged and has been made again; images that were renamed or changed "
@@ -150,7 +152,8 @@ def _update_project(
         project = replace(project, grouping=grouping)
     project, segment_remarks = _add_films(project, films.cut, len(images))
     remarks += segment_remarks
-    groups = _assign_groups(project, all_rows)
+    known_groups = {} if index is None else dict(zip(index.ids, index.group, strict=True))
+    groups = _join_copies(all_rows, _assign_groups(project, all_rows), known_groups)
     if known is None:
         salt, cut = choose_cut(project.name, groups)
         project = replace(project, salt=salt, test_cut=cut)
@@ -353,6 +356,24 @@ def _assign_groups(project: ProjectFile, rows: Sequence[ImageRow]) -> list[str]:
         number = int(find_segments(np.array([row.seconds]), segment)[0])
         groups.append(name_segment(row.film, number, segment))
     return groups
+
+
+def _join_copies(rows: Sequence[ImageRow], groups: Sequence[str], known: Mapping[str, str]) -> list[str]:
+    """The groups of rows, where a copy of an image is in that image's group: it would be in two splits otherwise.
+
+    Images that are known already keep their group, so that no copy which is found later moves them.
+    """
+    joined = list(groups)
+    by_digest: dict[int, str] = {}
+    places = [place for place, row in enumerate(rows) if not row.film and row.digest != NO_DIGEST]
+    for place in sorted(places, key=lambda place: rows[place].id not in known):
+        row = rows[place]
+        if row.id in known:
+            joined[place] = known[row.id]
+        else:
+            joined[place] = by_digest.get(row.digest, joined[place])
+        by_digest.setdefault(row.digest, joined[place])
+    return joined
 
 
 def _group_images(images: Sequence[str], grouping: str) -> dict[str, str]:
