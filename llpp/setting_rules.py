@@ -143,6 +143,7 @@ RULES: Mapping[str, Rule] = {  # of single values, wherever they come from
 }
 
 CHOICES = {
+    "dataset.conflict": ("newest", "mean"),
     "label.suggest": ("auto", "always", "never"),
     "label.accept": ("none", "unchanged"),
     "label.changed": ("refuse", "accept"),

@@ -38,7 +38,8 @@ def translate_words(words: Sequence[str]) -> list[str]:
         if not equals or name not in SHORT_NAMES:
             translated.append(word)
             continue
-        if name in PLAIN_VALUES:
+        is_list = name == "joints" and value.startswith("[")
+        if name in PLAIN_VALUES and not is_list:
             value = quote_value(value)
         translated.append(f"{SHORT_NAMES[name]}={value}")
     return translated
@@ -60,13 +61,26 @@ class KeptWords:
 
 def read_kept_words(root: Path, words: Sequence[str]) -> KeptWords:
     """The settings that earlier starts of a project were given; none if this is the first. StateError."""
-    labelling = _split_words(words).get("dataset.labelling")
-    folder = find_labelling_folder(root, labelling and labelling.strip("'"))
+    labelling = _read_value(_split_words(words).get("dataset.labelling", "null"))
+    folder = find_labelling_folder(root, labelling)
     project = read_project(folder.project_file)
     if project is None:
         return KeptWords((), False)
     has_trained = bool(project.run) and (Path(project.run) / "state.json").exists()
     return KeptWords(project.words, has_trained)
+
+
+def _read_value(value: str) -> str | None:
+    """The text that Hydra reads from a value, with or without quotes; None for null."""
+    from hydra.core.override_parser.overrides_parser import OverridesParser  # here: it takes time to import
+    from hydra.errors import HydraException
+
+    try:
+        text = OverridesParser.create().parse_override(f"name={value}").value()
+    except HydraException:
+        # Composing the config says what is wrong with it.
+        return value
+    return None if text is None else str(text)
 
 
 def merge_words(kept: KeptWords, typed: Sequence[str]) -> list[str]:

@@ -3,14 +3,14 @@
 import bisect
 import difflib
 import re
-import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 from urllib.parse import unquote
 
+from llpp.datasets.project.image_names import PathEndings, normalise_path
 from llpp.datasets.project.index import ProjectIndex
-from llpp.datasets.project.project_file import Film, ProjectFile
+from llpp.datasets.project.project_file import ProjectFile
 from llpp.oracles.tool import Entry
 
 FRAME = re.compile(r"(.+)#(\d{1,12})")  # film.mp4#000123
@@ -41,7 +41,7 @@ class ImageFinder:
         self._ids = set(index.ids)
         self._paths: dict[str, set[str]] = {}
         self._copies: dict[str, set[str]] = {}
-        self._by_base: dict[str, list[tuple[str, tuple[str, ...]]]] = {}
+        self._endings = PathEndings()
         self._by_stem: dict[str, set[str]] = {}
         rows = zip(index.ids, index.found, index.files, index.film, strict=True)
         for image, found, file, film in rows:
@@ -50,7 +50,7 @@ class ImageFinder:
                 self._add(path, image)
         for name, images in copies.items():
             for image in images:
-                base = _normalise(name)
+                base = normalise_path(name)
                 self._copies.setdefault(base, set()).add(image)
                 self._by_stem.setdefault(_get_stem(base), set()).add(image)
 
@@ -59,7 +59,12 @@ class ImageFinder:
         for stem, images in self._by_stem.items():
             self._by_stem_in_lower_case.setdefault(stem.lower(), set()).update(images)
 
-        self._films = _list_films(project, index)
+        # By their paths at first and now. Images have no film.
+        self._films = {film.id: film for film in project.films}
+        self._film_endings = PathEndings()
+        for film_id, path in {(film, film) for film in self._films} | set(zip(index.film, index.found, strict=True)):
+            if film_id in self._films:
+                self._film_endings.add(normalise_path(path), film_id)
         self._neighbours: tuple[list[tuple[str, str]], list[tuple[str, str]]] | None = None
 
     def find(self, entry: Entry) -> Match:
@@ -84,15 +89,14 @@ class ImageFinder:
         return Match("", reason, self._find_nearest(names[0]))
 
     def _add(self, path: str, image: str) -> None:
-        name = _normalise(path)
-        parts = _split(name)
+        name = normalise_path(path)
         self._paths.setdefault(name, set()).add(image)
-        self._by_base.setdefault(parts[-1], []).append((image, parts))
-        self._by_stem.setdefault(_get_stem(parts[-1]), set()).add(image)
+        self._endings.add(name, image)
+        self._by_stem.setdefault(_get_stem(_get_base(name)), set()).add(image)
 
     def _list_candidates(self, names: Sequence[str]) -> Iterable[set[str]]:
         """The images that fit names, in the surest way first."""
-        bases = [_split(name)[-1] for name in names]
+        bases = [_get_base(name) for name in names]
         # A batch may have a copy under the name that another image has below the root; only more parts of the path
         # could say which one is meant.
         for name, base in zip(names, bases, strict=True):
@@ -100,32 +104,25 @@ class ImageFinder:
         for base in bases:
             yield self._copies.get(base, set())
         for name in names:
-            yield self._find_by_last_parts(_split(name))
+            yield self._endings.find(name)
         short = [UPLOADED.sub("", base, count=1) for base in bases if UPLOADED.match(base)]
         for base in short:
             yield self._copies.get(base, set())
         for base in short:
-            yield self._find_by_last_parts((base,))
+            yield self._endings.find(base)
         for base in (*bases, *short):
             yield self._by_stem.get(base, set())
             yield self._by_stem.get(_get_stem(base), set())
             yield self._by_stem_in_lower_case.get(_get_stem(base).lower(), set())
 
-    def _find_by_last_parts(self, parts: tuple[str, ...]) -> set[str]:
-        """The images whose paths have the most last parts in common with a path, but at least the base name."""
-        return _find_closest(parts, self._by_base.get(parts[-1], []))
-
     def _find_frame(self, path: str, number: int) -> Match | None:
         """The image of a frame that is named by its number in a film; None if the film is not known."""
-        parts = _split(path)
-        films = {film.id: film for film, _ in self._films.get(parts[-1], [])}
-        named = [(film.id, film_parts) for film, film_parts in self._films.get(parts[-1], [])]
-        found = _find_closest(parts, named)
+        found = self._film_endings.find(path)
         if not found:
             return None
         if len(found) > 1:
             return _describe_ambiguity(path, found)
-        film = films[next(iter(found))]
+        film = self._films[next(iter(found))]
         image = f"{film.id}#{number:06d}"
         nearest = image if image in self._ids else self._find_nearest(image)
         if film.has_variable_rate:
@@ -149,10 +146,10 @@ class ImageFinder:
         Comparing with all names takes a second per unknown name and 20,000 images.
         """
         if self._neighbours is None:
-            bases = [(_split(_normalise(image))[-1].lower(), image) for image in self._ids]
+            bases = [(_get_base(normalise_path(image)).lower(), image) for image in self._ids]
             backwards = [(base[::-1], image) for base, image in bases]
             self._neighbours = (sorted(bases), sorted(backwards))
-        base = _split(_normalise(name))[-1].lower()[-LONGEST:]
+        base = _get_base(normalise_path(name)).lower()[-LONGEST:]
         candidates: dict[str, str] = {}
         for listed, wanted, step in ((self._neighbours[0], base, 1), (self._neighbours[1], base[::-1], -1)):
             middle = bisect.bisect_left(listed, (wanted, ""))
@@ -160,37 +157,6 @@ class ImageFinder:
                 candidates.setdefault(text[::step], image)
         similar = difflib.get_close_matches(base, sorted(candidates), n=1)
         return candidates[similar[0]] if similar else ""
-
-
-def _list_films(project: ProjectFile, index: ProjectIndex) -> dict[str, list[tuple[Film, tuple[str, ...]]]]:
-    """Films by their base names, with the parts of their paths: of the first one and of today's."""
-    by_id = {film.id: film for film in project.films}
-    paths = {(film, film) for film in by_id} | set(zip(index.film, index.found, strict=True))
-    films: dict[str, list[tuple[Film, tuple[str, ...]]]] = {}
-    for film, path in sorted(paths):
-        # Images have no film.
-        if film in by_id:
-            parts = _split(_normalise(path))
-            films.setdefault(parts[-1], []).append((by_id[film], parts))
-    return films
-
-
-def _find_closest(parts: tuple[str, ...], candidates: Iterable[tuple[str, tuple[str, ...]]]) -> set[str]:
-    """The names of the candidates that have the most last parts in common with `parts`."""
-    most = 0
-    closest: set[str] = set()
-    for name, other in candidates:
-        common = 0
-        for part, other_part in zip(reversed(parts), reversed(other), strict=False):
-            if part != other_part:
-                break
-            common += 1
-        if common > most:
-            most = common
-            closest = set()
-        if common == most > 0:
-            closest.add(name)
-    return closest
 
 
 def _describe_ambiguity(name: str, images: Iterable[str]) -> Match:
@@ -204,21 +170,16 @@ def _list_variants(names: Iterable[str]) -> list[str]:
     """Names as the project may have them, without repetition: as they are, and with %20 and its like decoded."""
     variants: dict[str, None] = {}
     for name in names:
-        plain = _normalise(name)
+        plain = normalise_path(name)
         if plain:
             variants[plain] = None
         if "%" in name:
-            variants[_normalise(unquote(name))] = None
+            variants[normalise_path(unquote(name))] = None
     return list(variants)
 
 
-def _normalise(path: str) -> str:
-    composed = unicodedata.normalize("NFC", path).replace("\\", "/")
-    return composed.removeprefix("./").strip("/")
-
-
-def _split(path: str) -> tuple[str, ...]:
-    return tuple(path.split("/"))
+def _get_base(path: str) -> str:
+    return path.rpartition("/")[2]
 
 
 def _is_below_batch(name: str) -> bool:

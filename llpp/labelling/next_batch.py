@@ -58,7 +58,10 @@ class BatchWriter:
     def write_next(self, taken: Collection[str], test: int, state: RunState, run_dir: Path, acquisition: str) -> None:
         """Write the batch that the last committed round has selected, with so many test images."""
         last = state.rounds[-1]
-        predictions = self._read_predictions(run_dir, last.number)
+        predictions: dict[str, Prediction] = {}
+        if last.selected:
+            # The file of a round that selected nothing has no joints.
+            predictions = self._read_predictions(run_dir, last.number)
         # The images of all selected persons, first the one that is wanted most.
         ranked = [image for image in predictions if image not in taken]
         choices = choose_next_batch(self.index, self.project, taken, test, ranked, acquisition, self.settings.gap)

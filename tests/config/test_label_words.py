@@ -28,6 +28,12 @@ def test_short_names_are_settings_of_a_run():
     ]
 
 
+def test_joints_are_a_file_or_a_list_of_names():
+    words = translate_words(["joints=[nose,left ear]", "boxes=[a].json"])
+    cfg = compose_config(["experiment=label", *words])
+    assert list(cfg.dataset.joints) == ["nose", "left ear"] and cfg.dataset.boxes == "[a].json"
+
+
 @pytest.mark.parametrize(
     "path", ["mice", "my mice/a=b", "Mäuse #1", "it's", "a,b", "{c}", "[d]", 'say "e"', "back\\slash", "ends\\"]
 )
@@ -77,7 +83,7 @@ def test_a_project_remembers_its_settings_wherever_its_labels_are(tmp_path, monk
         "films": [],
         "words": ["oracle=sleap"],
     }
-    for folder in (tmp_path / "labelling/mice", tmp_path / "elsewhere"):
+    for folder in (tmp_path / "labelling/mice", tmp_path / "elsewhere", tmp_path / "ann's"):
         folder.mkdir(parents=True)
         (folder / "project.json").write_text(json.dumps({**content, "words": [f"name={folder.name}"]}))
     root = tmp_path / "images/mice"
@@ -85,3 +91,6 @@ def test_a_project_remembers_its_settings_wherever_its_labels_are(tmp_path, monk
     assert read_kept_words(root, []) == KeptWords(["name=mice"], False)
     assert read_kept_words(root, ["dataset.labelling='elsewhere'"]).words == ["name=elsewhere"]
     assert read_kept_words(root, ["dataset.labelling='new'"]) == KeptWords((), False)
+    assert read_kept_words(root, translate_words(["labelling=ann's"])).words == ["name=ann's"]
+    assert read_kept_words(root, ["dataset.labelling=null"]).words == ["name=mice"]
+    assert read_kept_words(root, ["dataset.labelling=[a"]) == KeptWords((), False)

@@ -22,7 +22,7 @@ from helpers.turned_jpegs import encode, store
 from llpp.datasets.contract import check_first_image, check_records
 from llpp.datasets.project.asked_dataset import NEVER_ASKED
 from llpp.datasets.project.dataset import ProjectDataset
-from llpp.errors import DataError, StateError
+from llpp.errors import ConfigError, DataError, StateError
 from llpp.journal.answers import Answer, PersonLabel
 from llpp.journal.journal import append_answers
 from llpp.journal.snapshot import STATES
@@ -218,6 +218,23 @@ def test_without_a_snapshot_the_records_are_what_is_labelled_by_now(tmp_path):
     data = load(root, joints=JOINTS, unlabelled=True)
     assert sorted(data.records.ids) == sorted([*train, test[0]])
     assert data.records.labels.is_labelled.sum() == 2
+
+
+def test_where_two_annotators_disagree_the_newest_answer_counts_or_the_mean(tmp_path):
+    root, train, _ = make_project(tmp_path)
+    listed = []
+    for annotator, day, x in (("anna", 2, 10.0), ("ben", 1, 20.0)):
+        persons = (PersonLabel(train[0], {"nose": (x, 8.0, 2)}),)
+        date = f"2026-11-0{day}T08:30:00Z"
+        key = annotator
+        answer = Answer(train[0], "labelled", persons, "drawn", annotator, "coco", date, None, "0" * 64, "a", "", key)
+        listed.append(answer)
+    append_answers(labelling_folder(root).journal, listed)
+    for options, x in (({}, 10.0), ({"conflict": "mean"}, 15.0)):
+        data = load(root, joints=JOINTS, **options)
+        assert data.records.labels.joints[0, 0].tolist() == [x, 8.0]
+    with pytest.raises(ConfigError, match=r"dataset\.conflict"):
+        load(root, joints=JOINTS, conflict="error")
 
 
 def test_a_project_without_labels_says_what_to_do(tmp_path):

@@ -72,6 +72,26 @@ def test_cut_frames_are_the_frames_of_the_film_in_order(tmp_path, variable):
     assert index.seconds == pytest.approx(expected, abs=2e-3)
 
 
+def test_films_that_their_files_turn_are_cut_upright(tmp_path):
+    """As telephones write them: the matrix in an MP4's track header turns the picture by 90°."""
+    root = tmp_path / "mice"
+    film = write_film(root / "clip.mp4", [scene(n) for n in range(5)])
+    stored = decode_film(film)
+    data = bytearray(film.read_bytes())
+    matrix = data.index(b"tkhd") + 44
+    assert struct.unpack_from(">9i", data, matrix) == (1 << 16, 0, 0, 0, 1 << 16, 0, 0, 0, 1 << 30)
+    struct.pack_into(">9i", data, matrix, 0, 1 << 16, 0, -1 << 16, 0, 0, stored[0].shape[0] << 16, 0, 1 << 30)
+    film.write_bytes(bytes(data))
+
+    _, index, _ = open_folder(root, lossless=True)
+
+    cut = read_frames(root, index)
+    assert list(cut) == [0, 1, 2, 3, 4]
+    for number, pixels in cut.items():
+        assert np.array_equal(pixels, np.rot90(stored[number], -1)), "clockwise"
+    assert (int(index.width[0]), int(index.height[0])) == (64, 96)
+
+
 def test_jpegs_are_nearly_the_frames(tmp_path):
     root = tmp_path / "mice"
     film = write_film(root / "clip.avi", [scene(n) for n in range(6)], codec="FFV1")

@@ -4,6 +4,7 @@ import fcntl
 import os
 import shutil
 import struct
+import time
 import zlib
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -24,6 +25,7 @@ from helpers.project_folders import (
 )
 from helpers.turned_jpegs import encode, encode_webp, exif, store
 
+from llpp.datasets.images import read_reduced
 from llpp.datasets.project.dataset import ProjectDataset
 from llpp.datasets.project.index import read_index
 from llpp.datasets.project.open_project import ProjectOptions, open_project
@@ -168,10 +170,72 @@ def test_links_out_of_the_folder_are_refused_by_name_and_links_within_count_once
 
     assert list(index.ids) == ["im0000.png", "im0001.png"]
     (remark,) = remarks
-    assert "refused" in remark and "put the files themselves" in remark
+    assert remark.startswith(f"3 links are refused, because what they lead to is not in {root}")
+    assert "put the files themselves" in remark
     for name in ("way_out.png", "way_out_too", "nowhere.png"):
         assert str(root / name) in remark
     assert "circle" not in remark and "again" not in remark
+
+
+def test_links_to_hidden_files_of_the_folder_are_images(tmp_path):
+    """git-annex and the like keep the content of every file there."""
+    root = tmp_path / "mice"
+    make_images(root, 1)
+    stored = save(root / ".git" / "annex" / "5d41402a.png", draw(20))
+    (root / "day1").mkdir()
+    (root / "day1" / "a.png").symlink_to(stored)
+    _, index, remarks = open_folder(root)
+    assert conditions(index) == {"im0000.png": "ok", "day1/a.png": "ok"} and remarks == []
+
+
+def test_labels_runs_and_reports_in_the_folder_are_no_images(tmp_path):
+    """As after `cd mice; llpp label .`, or with one collection of labels for several folders."""
+    root = tmp_path / "mice"
+    make_images(root, 2)
+    for folder, files in (
+        ("runs/mice/seed0", ("state.json", "config.yaml")),
+        ("runs/mice", ("report.html", "differences.csv")),
+        ("labelling/others", ("project.json", "index.lock")),
+    ):
+        save(root / folder / "a.png", draw(20))
+        for file in files:
+            (root / folder / file).touch()
+    save(root / "notes" / "b.png", draw(21))
+    (root / "notes" / "project.json").touch()
+    (root / "state.json").touch()
+    (root / "config.yaml").touch()
+    _, index, _ = open_folder(root)
+    assert list(index.ids) == ["im0000.png", "im0001.png", "notes/b.png"]
+
+
+def test_a_folder_of_labels_that_cannot_be_written_is_said_in_a_sentence(tmp_path):
+    root = tmp_path / "mice"
+    make_images(root, 2)
+    (tmp_path / "file").touch()
+    with pytest.raises(DataError, match=r"cannot be written \(Not a directory\).*dataset\.labelling="):
+        open_folder(root, labelling=tmp_path / "file" / "labels")
+
+
+def test_a_folder_of_images_cannot_be_that_of_labels(tmp_path):
+    root = tmp_path / "mice"
+    make_images(root, 2)
+    before = sorted(root.iterdir())
+    with pytest.raises(ConfigError, match=r"dataset\.labelling=.* another folder"):
+        open_folder(root, labelling=root)
+    assert sorted(root.iterdir()) == before
+
+
+@pytest.mark.parametrize("ending", [".jpg", ".webp"])
+def test_a_turned_image_may_have_the_longest_name_that_there_can_be(tmp_path, ending):
+    root = tmp_path / "mice"
+    name = "w" * (255 - len(ending)) + ending
+    (root / "day1").mkdir(parents=True)
+    make = encode if ending == ".jpg" else encode_webp
+    (root / "day1" / name).write_bytes(make(store(draw(9), 6), 6))
+    _, index, _ = open_folder(root)
+    assert conditions(index) == {f"day1/{name}": "ok"} and index.is_own.all()
+    copy = cv2.imread(str(labelling_folder(root).path / index.files[0]))
+    assert copy.shape == (32, 48, 3)
 
 
 def test_a_folder_that_is_reached_by_a_link_is_as_good_as_any(tmp_path):
@@ -179,6 +243,27 @@ def test_a_folder_that_is_reached_by_a_link_is_as_good_as_any(tmp_path):
     (tmp_path / "mice").symlink_to(tmp_path / "real", target_is_directory=True)
     _, index, remarks = open_folder(tmp_path / "mice")
     assert len(index.ids) == 2 and remarks == []
+
+
+def test_large_images_are_decoded_one_after_the_other(tmp_path, monkeypatch):
+    """An aerial picture of 20,000 × 20,000 pixels takes 1.2 GB, and threads read as many as there are processors."""
+    now = []
+    most = []
+
+    def decode(*arguments, **options):
+        now.append(1)
+        most.append(len(now))
+        time.sleep(0.02)
+        result = read_reduced(*arguments, **options)
+        now.pop()
+        return result
+
+    root = tmp_path / "mice"
+    make_images(root, 6)
+    monkeypatch.setattr("llpp.datasets.project.image_content.read_reduced", decode)
+    monkeypatch.setattr("llpp.datasets.project.image_content.LARGE", 48 * 32 - 1)
+    _, index, _ = open_folder(root)
+    assert set(conditions(index).values()) == {"ok"} and len(most) == 6 and max(most) == 1
 
 
 def test_files_with_unprintable_names_are_left_out_and_named(tmp_path):
@@ -350,7 +435,8 @@ def test_a_damaged_index_is_made_again(tmp_path):
     _, before, _ = open_folder(root)
     path = labelling_folder(root).index
     path.write_bytes(path.read_bytes()[:-20])
-    _, after, _ = open_folder(root)
+    _, after, (remark,) = open_folder(root)
+    assert "made again" in remark and "restore it" in remark
     assert after.ids == before.ids and after.group == before.group
     for name in ("digest", "is_test", "thumbnail", "width"):
         assert np.array_equal(getattr(after, name), getattr(before, name)), name
@@ -397,7 +483,17 @@ def test_what_labels_and_splits_depend_on_cannot_be_another_later(tmp_path, opti
     open_folder(root, joints=None)
 
 
-@pytest.mark.parametrize("options", [{"segment": 0}, {"segment": "a"}, {"frames": 0}, {"every": 0}, {"boxes": ""}])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"segment": 0},
+        {"segment": "a"},
+        {"segment": float("inf")},
+        {"frames": 0},
+        {"every": 0},
+        {"boxes": ""},
+    ],
+)
 def test_impossible_settings_are_refused_before_anything_is_written(tmp_path, options):
     root = tmp_path / "mice"
     make_images(root, 1)
@@ -416,6 +512,38 @@ def test_labels_of_another_folder_of_the_same_name_are_not_mixed_up(tmp_path):
     shutil.rmtree(tmp_path / "one")
     _, index, remarks = open_folder(tmp_path / "two" / "mice", labels)
     assert len(index.ids) == 2 and len(remarks) == 1 and str(tmp_path / "one") in remarks[0], "it has been moved"
+
+
+def test_other_images_in_the_place_of_a_project_that_is_gone_are_refused(tmp_path):
+    """As those of another disk that is called the same: their project would take over the labels' folder."""
+    labels = tmp_path / "labels"
+    make_images(tmp_path / "one" / "mice", 12)
+    make_images(tmp_path / "two" / "mice", 12, first=100)
+    open_folder(tmp_path / "one" / "mice", labels)
+    (tmp_path / "one").rename(tmp_path / "unmounted")
+    before = {path: path.read_bytes() for path in labels.iterdir() if path.is_file()}
+    with pytest.raises(OccupiedError, match="put them back"):
+        open_folder(tmp_path / "two" / "mice", labels)
+    assert {path: path.read_bytes() for path in labels.iterdir() if path.is_file()} == before
+
+    # Images that were sorted into folders, and new ones, are still those of the project.
+    make_images(tmp_path / "unmounted" / "mice", 5, first=200, folder="new")
+    (tmp_path / "unmounted" / "mice" / "day1").mkdir()
+    for number in range(12):
+        name = f"im{number:04d}.png"
+        (tmp_path / "unmounted" / "mice" / name).rename(tmp_path / "unmounted" / "mice" / "day1" / name)
+    project, index, _ = open_folder(tmp_path / "unmounted" / "mice", labels)
+    assert project.root == str(tmp_path / "unmounted" / "mice") and len(index.ids) == 17
+
+
+def test_settings_that_are_not_given_are_those_of_the_start(tmp_path):
+    root = tmp_path / "mice"
+    make_images(root, 3)
+    open_folder(root, group=None, segment=30, background=[9, 9, 9])
+    project, _, _ = open_folder(root)
+    assert (project.boxes, project.grouping, project.segment) == ("image", "image", 30.0)
+    with pytest.raises(ConfigError, match=r"dataset\.segment=60\.0 differs from 30\.0.*leave it out"):
+        open_folder(root, segment=60)
 
 
 def test_an_empty_or_absent_folder_says_what_is_expected(tmp_path):
@@ -451,8 +579,10 @@ def test_a_real_lightning_pose_project_is_indexed(tmp_path):
     assert len(images) == 93 and set(conditions(index).values()) == {"ok"} and remarks == []
     frames = [image for image in index.ids if "#" in image]
     assert frames == [f"videos/test_vid.mp4#{number:06d}" for number in (0, 200, 400, 600, 800)]
-    # 93 images and one film of four seconds are 94 groups, of which a fifth is 18.8.
-    assert len(set(find_test(index))) == 19
+    # Of 93 images, three are copies of others; with one film of four seconds they are 91 groups, a fifth is 18.2.
+    assert len(set(find_test(index))) == 18
+    groups = list_by_id(index, "group")
+    assert groups["labeled-data/img00.png"] == groups["labeled-data/img01.png"]
 
 
 def find_test(index):

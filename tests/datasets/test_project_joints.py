@@ -55,6 +55,12 @@ def test_any_file_with_joint_names_gives_them_in_its_order(tmp_path, name):
         assert found.names == NAMES and found.edges == EDGES.get(name, ()) and found.source == str(path)
 
 
+@pytest.mark.parametrize("setting", [7, {"nose": 1}, True])
+def test_what_is_neither_a_file_nor_a_list_of_joints_is_refused(tmp_path, setting):
+    with pytest.raises(ConfigError, match=r"dataset\.joints=.*expected a YAML list of names"):
+        read_joints(setting, tmp_path, tmp_path)
+
+
 def test_joints_may_be_listed_in_the_setting(tmp_path):
     assert read_joints(["nose", "tail"], tmp_path, tmp_path).names == ("nose", "tail")
     with pytest.raises(DataError, match="'nose' twice"):

@@ -99,6 +99,23 @@ def test_a_pattern_groups_images(tmp_path):
     assert set(index.group) == {f"mouse{mouse}" for mouse in range(5)} and index.is_test.sum() == 3
 
 
+def test_copies_of_an_image_are_in_its_split_and_move_nothing(tmp_path):
+    root = tmp_path / "mice"
+    make_images(root, 12)
+    make_images(root, 12, folder="copied")
+    _, before, _ = open_folder(root)
+    splits = split_of(before)
+    assert len(set(before.group)) == 12 and any(splits.values())
+    assert all(splits[f"copied/{image}"] == splits[image] for image in splits if "/" not in image)
+
+    # Before all others in the order of names.
+    make_images(root, 12, folder="again")
+    _, index, _ = open_folder(root)
+    after = split_of(index)
+    assert all(after[image] == is_test for image, is_test in splits.items())
+    assert all(after[f"again/{image}"] == splits[image] for image in splits if "/" not in image)
+
+
 def test_nothing_moves_when_images_are_added_removed_or_renamed(tmp_path):
     root = tmp_path / "mice"
     make_images(root, 20)

@@ -28,7 +28,8 @@ def save(path, pixels):
     """Write RGB pixels in the format of the path's ending, JPEGs of high quality."""
     path.parent.mkdir(parents=True, exist_ok=True)
     ending = path.suffix.lower().replace(".jfif", ".jpg")
-    done, encoded = cv2.imencode(ending, pixels[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 98])
+    parameters = [cv2.IMWRITE_JPEG_QUALITY, 98] if ending in (".jpg", ".jpeg") else []
+    done, encoded = cv2.imencode(ending, pixels[..., ::-1], parameters)
     assert done
     path.write_bytes(encoded.tobytes())
     return path

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,6 +34,7 @@ from llpp.journal.fold import fold_answers
 from llpp.journal.folder import LabellingFolder, find_labelling_folder
 from llpp.journal.journal import read_journal
 from llpp.journal.snapshot import STATES, Snapshot, read_snapshot
+from llpp.setting_rules import check_setting
 
 OK = CONDITIONS.index("ok")
 Box = tuple[float, float, float, float]  # x, y, width, height
@@ -68,13 +70,17 @@ class ProjectDataset(AskedDataset):
         root: the folder of images and films.
         labelling: the folder of labels; None: `labelling/NAME`, by the name of `root`.
         joints: see `skeleton_file.read_joints`.
-        boxes: image (one person in each), a COCO file of boxes, or onnx:MODEL.
-        group: what images must not be in two splits: auto, image, or see `groups.assign_groups`.
-        segment: seconds of a film that belong together.
+        boxes: image (one person in each), a COCO file of boxes, or onnx:MODEL; None: as at the project's start,
+            which was with image if nothing was said.
+        group: what images must not be in two splits: auto (as at the project's start), image, or see
+            `groups.assign_groups`.
+        segment: seconds of a film that belong together; None: as at the project's start, 60 if nothing was said.
         frames: most frames that are cut from all films.
         every: each so many frames of a film, one may be cut; None: as many as `frames` allows.
         unlabelled: without a snapshot, training images without labels are records, too.
         snapshot: labels.parquet of a round.
+        conflict: which answer counts where two annotators of an image disagree, newest or mean; see `fold_answers`.
+            A snapshot has been folded already.
         flip_pairs: joints that change places in a mirrored image: auto (by their names), or all pairs of names.
         white: see `pixel_format.choose_pixel_format`.
         background: the same.
@@ -88,24 +94,26 @@ class ProjectDataset(AskedDataset):
         root: str,
         labelling: str | None = None,
         joints: str | Sequence[str] | None = None,
-        boxes: str = IMAGE,
-        group: str = "auto",
-        segment: float = 60.0,
+        boxes: str | None = None,
+        group: str | None = "auto",
+        segment: float | None = None,
         frames: int = 5000,
         every: int | None = None,
         unlabelled: bool = False,
         snapshot: str | None = None,
+        conflict: Literal["newest", "mean"] = "newest",
         flip_pairs: FlipPairs = AUTO,
         white: int | str | None = None,
         background: Sequence[int] | str | None = None,
     ) -> None:
+        check_setting("dataset.conflict", conflict)
         self.root = Path(root).resolve()
         self.folder = find_labelling_folder(self.root, labelling)
         remarks: list[str] = []
         if snapshot is None:
             options = ProjectOptions(joints, boxes, group, segment, frames, every, white, background)
             self.project, self.project_index, remarks = open_project(self.root, self.folder, options)
-            labels = _read_journal(self.folder)
+            labels = _read_journal(self.folder, conflict)
         else:
             self.project, self.project_index = _read_project(self.folder)
             content = read_snapshot(Path(snapshot))
@@ -166,9 +174,9 @@ def _read_project(folder: LabellingFolder) -> tuple[ProjectFile, ProjectIndex]:
     return project, index
 
 
-def _read_journal(folder: LabellingFolder) -> LabelTable:
-    """The labels by now; of two annotators of an image, the newest answer counts."""
-    folded = fold_answers(read_journal(folder.journal), "newest")
+def _read_journal(folder: LabellingFolder, conflict: str) -> LabelTable:
+    """The labels by now."""
+    folded = fold_answers(read_journal(folder.journal), conflict)
     states = {}
     persons = {}
     for image, answer in folded.items():

@@ -13,6 +13,8 @@ FILM_ENDINGS = (".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg"
 # DeepLabCut's folder of frames, and the beginning of the folders in it that hold batches of llpp.
 FRAME_FOLDER = "labeled-data"
 BATCH_START = "llpp_"
+# Files that llpp writes into a folder of labels, of a run, and of a report: what else is there is no content.
+OWN_FILES = ({"project.json", "index.lock"}, {"state.json", "config.yaml"}, {"report.html", "differences.csv"})
 MAX_EXAMPLES = 3
 
 
@@ -37,8 +39,9 @@ class FolderContent:
 def list_folder(root: Path, left_out: Path) -> FolderContent:
     """List the images and films below `root`, an absolute path without links.
 
-    The folder `left_out`, hidden files and folders, and copies that llpp made for DeepLabCut are no content. Links
-    that lead out of the folder are refused and named; links within it lead to what is listed anyway.
+    The folder `left_out`, other folders of labels, runs and reports, hidden files and folders, and copies that llpp
+    made for DeepLabCut are no content. Links that lead out of the folder are refused and named. Links within it lead
+    to what is listed anyway, but those to hidden files, as git-annex makes them: these are listed by the link.
 
     Raises:
         DataError: there is no such folder.
@@ -52,16 +55,22 @@ def list_folder(root: Path, left_out: Path) -> FolderContent:
         ending = f".{entry.name.rpartition('.')[2].lower()}"
         is_content = ending in IMAGE_ENDINGS or ending in FILM_ENDINGS
         if entry.is_symlink():
-            if not _leads_into(root, entry.path):
+            target = _follow(root, entry.path)
+            if target is None:
                 outside.append(entry.path)
-            continue
+            if target is None or not _is_hidden(target):
+                continue
         if not is_content or not entry.is_file():
             continue
         name = os.path.relpath(entry.path, root)
         if not _is_printable(name):
             unnameable.append(name)
             continue
-        status = entry.stat()
+        try:
+            status = entry.stat()
+        except OSError as error:
+            content.remarks.append(f"file {entry.path} cannot be read ({error.strerror}); it counts as missing")
+            continue
         found = FoundFile(name, status.st_size, status.st_mtime_ns)
         if ending in IMAGE_ENDINGS:
             content.images.append(found)
@@ -71,12 +80,12 @@ def list_folder(root: Path, left_out: Path) -> FolderContent:
     content.films.sort(key=lambda file: file.name)
     if outside:
         content.remarks.append(
-            f"{_count(outside, 'link')} out of {root} refused ({_list_examples(outside)}); put the files themselves "
-            "into the folder"
+            f"{_count(outside, 'link')} refused, because what they lead to is not in {root} "
+            f"({_list_examples(outside)}); put the files themselves into the folder"
         )
     if unnameable:
         content.remarks.append(
-            f"{_count(unnameable, 'file')} left out, whose name is no printable UTF-8 text "
+            f"{_count(unnameable, 'file')} left out, because their names are no printable UTF-8 text "
             f"({_list_examples(unnameable)}); rename them"
         )
     return content
@@ -92,6 +101,9 @@ def _walk(root: Path, left_out: Path, remarks: list[str]) -> Iterator[os.DirEntr
         except OSError as error:
             remarks.append(f"folder {folder} cannot be read ({error.strerror}); what is in it counts as missing")
             continue
+        names = {entry.name for entry in entries}
+        if folder != str(root) and any(own <= names for own in OWN_FILES):
+            continue
         is_frame_folder = Path(folder).name == FRAME_FOLDER
         for entry in entries:
             if entry.name.startswith("."):
@@ -104,12 +116,17 @@ def _walk(root: Path, left_out: Path, remarks: list[str]) -> Iterator[os.DirEntr
                 waiting.append(entry.path)
 
 
-def _leads_into(root: Path, link: str) -> bool:
+def _follow(root: Path, link: str) -> Path | None:
+    """Where a link leads, below `root`; None if that is elsewhere or nowhere."""
     try:
-        return Path(link).resolve(strict=True).is_relative_to(root)
-    except (OSError, RuntimeError):
-        # It leads nowhere, or in a circle.
-        return False
+        return Path(link).resolve(strict=True).relative_to(root)
+    except (OSError, RuntimeError, ValueError):
+        # It leads nowhere, or in a circle, or to another folder.
+        return None
+
+
+def _is_hidden(path: Path) -> bool:
+    return any(part.startswith(".") for part in path.parts)
 
 
 def _is_printable(name: str) -> bool:

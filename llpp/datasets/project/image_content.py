@@ -1,6 +1,8 @@
 """What one image file holds: its size, which way up it is, a digest, and a thumbnail."""
 
 import hashlib
+import threading
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -8,7 +10,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from llpp.datasets.image_header import parse_header, turn_upright
+from llpp.datasets.image_header import ImageHeader, parse_header, turn_upright
 from llpp.datasets.images import MAX_BYTES, Reading, read_image, read_reduced
 from llpp.datasets.pixel_format import PixelFormat
 from llpp.datasets.project.index import THUMBNAIL
@@ -19,7 +21,10 @@ NO_DIGEST = 0  # of a file that could not be read at all
 LEAST_SIDE = 2 * THUMBNAIL  # pixels of a reduced image, so that the thumbnail is still a mean
 UPRIGHT = Reading("upright")
 WITHOUT_ORIENTATION = (".bmp",)
+LARGE = 1 << 25  # pixels: 0.1 GB when decoded, and there are as many threads as processors, and some more
+_only_large_image = threading.Lock()
 JPEG_ENDINGS = (".jpg", ".jpeg", ".jfif")
+LONGEST_NAME = 240  # bytes of a copy's name: file systems allow 255, and while it is written it has some more
 QUALITY = [cv2.IMWRITE_JPEG_QUALITY, 95]
 
 
@@ -41,7 +46,10 @@ def read_content(path: Path, pixels: PixelFormat) -> ImageContent:
     try:
         data = read_bytes(path, MAX_BYTES)
         digest = compute_digest(data)
-        return _decode_content(path, data, digest, pixels)
+        header = parse_header(data)
+        size = len(data) if header is None else header.width * header.height
+        with _only_large_image if size > LARGE else nullcontext():
+            return _decode_content(path, digest, header, pixels)
     except OSError as error:
         problem = f"image {path} cannot be read ({error.strerror})"
     except DataError as error:
@@ -55,8 +63,7 @@ def compute_digest(data: bytes) -> int:
     return max(digest, 1)
 
 
-def _decode_content(path: Path, data: bytes, digest: int, pixels: PixelFormat) -> ImageContent:
-    header = parse_header(data)
+def _decode_content(path: Path, digest: int, header: ImageHeader | None, pixels: PixelFormat) -> ImageContent:
     if header is None:
         image = read_image(path, UPRIGHT, pixels=pixels)
         height, width = image.shape[:2]
@@ -87,13 +94,21 @@ def make_thumbnail(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 def name_upright_copy(image: str) -> str:
     """The name of an image's upright copy: a JPEG stays one, all others become PNGs, which lose nothing."""
-    is_jpeg = image.lower().endswith(JPEG_ENDINGS)
-    return image if is_jpeg else f"{image}.png"
+    folder, slash, name = image.rpartition("/")
+    if len(name.encode()) > LONGEST_NAME:
+        ending = name[name.rindex(".") :]
+        name = hashlib.sha256(name.encode()).hexdigest() + ending
+    is_jpeg = name.lower().endswith(JPEG_ENDINGS)
+    return f"{folder}{slash}{name}{'' if is_jpeg else '.png'}"
 
 
 def write_upright_copy(source: Path, orientation: int, target: Path) -> None:
     """Write an image as one that is stored upright, without an orientation, with as many bits as it has."""
-    stored = cv2.imdecode(np.frombuffer(read_bytes(source, MAX_BYTES), dtype=np.uint8), cv2.IMREAD_UNCHANGED)
+    try:
+        data = read_bytes(source, MAX_BYTES)
+    except OSError as error:
+        raise DataError(f"image {source} cannot be read ({error.strerror})") from error
+    stored = cv2.imdecode(np.frombuffer(data, dtype=np.uint8), cv2.IMREAD_UNCHANGED)
     if stored is None:
         raise DataError(f"image {source} cannot be decoded, so that no upright copy of it can be made")
     # Of other depths and numbers of channels than this is made for, but turned in the same way.

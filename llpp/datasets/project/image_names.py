@@ -6,64 +6,30 @@ from collections.abc import Iterable, Iterator
 from llpp.datasets.coco.oddities import Tally, format_value
 from llpp.datasets.project.index import ProjectIndex
 
-UNCLEAR = -1
+
+def normalise_path(path: str) -> str:
+    """Return a path with composed characters and / between its parts: not all systems and tools write it so."""
+    composed = unicodedata.normalize("NFC", path).replace("\\", "/")
+    return composed.removeprefix("./").strip("/")
 
 
-def match_names(names: Iterable[str], index: ProjectIndex, tally: Tally) -> dict[str, int]:
-    """Return the row of the image that each name means; names that mean none, or several, are counted and left out.
+class PathEndings:
+    """Finds what has the most last parts of a path in common with another path."""
 
-    A name is an id or a path below the root, or else a path that ends as that of one image alone, if only in its
-    file name. Of several names for one image only the exact one is taken.
-    """
-    exact, endings = _collect_paths(index)
-    surely: dict[int, str] = {}
-    perhaps: dict[int, list[str]] = {}
-    for name in names:
-        path = _normalise(name)
-        if path in exact:
-            surely.setdefault(exact[path], name)
-            continue
-        row = _find_by_ending(path, endings)
-        if row is None:
-            tally.add("images of the file of boxes are not in the project", format_value(name))
-        elif row == UNCLEAR:
-            tally.add("images of the file of boxes may be several of the project; write their folders", repr(name))
-        else:
-            perhaps.setdefault(row, []).append(name)
+    def __init__(self) -> None:
+        self._ids: dict[str, set[str]] = {}
 
-    matched = {name: row for row, name in surely.items()}
-    for row, candidates in perhaps.items():
-        if row in surely or len(candidates) > 1:
-            for name in candidates:
-                tally.add("images of the file of boxes end as one image of the project does", format_value(name))
-        else:
-            matched[candidates[0]] = row
-    return matched
+    def add(self, path: str, id_: str) -> None:
+        """Add a normalised path of `id_`."""
+        for ending in _list_endings(path):
+            self._ids.setdefault(ending, set()).add(id_)
 
-
-def _collect_paths(index: ProjectIndex) -> tuple[dict[str, int], dict[str, int]]:
-    """The row of each path, and of each ending of a path, UNCLEAR where several images have it."""
-    exact: dict[str, int] = {}
-    endings: dict[str, int] = {}
-    for row, (image, file, found) in enumerate(zip(index.ids, index.files, index.found, strict=True)):
-        paths = [image, file]
-        if index.frame[row] < 0:
-            # All frames of a film have its path.
-            paths.append(found)
-        for path in map(_normalise, paths):
-            exact.setdefault(path, row)
-            for ending in _list_endings(path):
-                if endings.setdefault(ending, row) != row:
-                    endings[ending] = UNCLEAR
-    return exact, endings
-
-
-def _find_by_ending(path: str, endings: dict[str, int]) -> int | None:
-    """The row of the longest ending that is known; None if none is."""
-    for ending in _list_endings(path):
-        if ending in endings:
-            return endings[ending]
-    return None
+    def find(self, path: str) -> set[str]:
+        """Return the ids whose paths have the most last parts in common, but at least the name of the file."""
+        for ending in _list_endings(path):
+            if ending in self._ids:
+                return self._ids[ending]
+        return set()
 
 
 def _list_endings(path: str) -> Iterator[str]:
@@ -73,6 +39,49 @@ def _list_endings(path: str) -> Iterator[str]:
         _, _, path = path.partition("/")
 
 
-def _normalise(name: str) -> str:
-    """Composed characters, as not all systems write them, and / between the parts."""
-    return unicodedata.normalize("NFC", name).replace("\\", "/").removeprefix("./").strip("/")
+def match_names(names: Iterable[str], index: ProjectIndex, tally: Tally) -> dict[str, int]:
+    """Return the row of the image that each name means; names that mean none, or several, are counted and left out.
+
+    A name is an id or a path below the root, or else a path that ends as that of one image alone, if only in its
+    file name. Of several names for one image only the exact one is taken.
+    """
+    rows = {image: row for row, image in enumerate(index.ids)}
+    exact, endings = _collect_paths(index)
+    surely: dict[str, str] = {}
+    perhaps: dict[str, list[str]] = {}
+    for name in names:
+        path = normalise_path(name)
+        if path in exact:
+            surely.setdefault(exact[path], name)
+            continue
+        images = endings.find(path)
+        if not images:
+            tally.add("images of the file of boxes are not in the project", format_value(name))
+        elif len(images) > 1:
+            tally.add("images of the file of boxes may be several of the project; write their folders", repr(name))
+        else:
+            perhaps.setdefault(next(iter(images)), []).append(name)
+
+    matched = {name: rows[image] for image, name in surely.items()}
+    for image, candidates in perhaps.items():
+        if image in surely or len(candidates) > 1:
+            for name in candidates:
+                tally.add("images of the file of boxes end as one image of the project does", format_value(name))
+        else:
+            matched[candidates[0]] = rows[image]
+    return matched
+
+
+def _collect_paths(index: ProjectIndex) -> tuple[dict[str, str], PathEndings]:
+    """The image of each path, and of each ending of a path."""
+    exact: dict[str, str] = {}
+    endings = PathEndings()
+    for row, (image, file, found) in enumerate(zip(index.ids, index.files, index.found, strict=True)):
+        paths = [image, file]
+        if index.frame[row] < 0:
+            # All frames of a film have its path.
+            paths.append(found)
+        for path in map(normalise_path, paths):
+            exact.setdefault(path, image)
+            endings.add(path, image)
+    return exact, endings

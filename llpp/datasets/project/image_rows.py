@@ -257,7 +257,8 @@ def _accept_or_refuse(row: ImageRow, file: FoundFile, content: ImageContent, rea
         condition="changed",
         problem=(
             f"{reader.root / file.name} has another content than when it was found ({content.width} × "
-            f"{content.height} pixels by now); put the old file back, or set label.changed=accept"
+            f"{content.height} pixels by now); put the old file back, or give llpp label the setting "
+            "label.changed=accept"
         ),
     )
 

@@ -20,7 +20,7 @@ THUMBNAIL = 32  # pixels, both sides
 CONDITIONS = ("ok", "missing", "changed", "unreadable", "apart")
 LEFT_OUT = {
     "missing": "whose file is missing",
-    "changed": "whose file has changed (put the old one back, or set label.changed=accept)",
+    "changed": "whose file has changed (put the old one back, or give llpp label the setting label.changed=accept)",
     "unreadable": "that cannot be read",
     "apart": "within two seconds of a frame of another split",
 }

@@ -5,11 +5,13 @@ Only the starting process does this, before there are ranks.
 
 import fcntl
 import logging
+import math
+import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, TextIO
 
 import numpy as np
@@ -22,6 +24,7 @@ from llpp.datasets.project.boxes import IMAGE, update_boxes
 from llpp.datasets.project.film_list import CutOptions, update_films
 from llpp.datasets.project.films import CutFilm
 from llpp.datasets.project.folder_content import FILM_ENDINGS, IMAGE_ENDINGS, FolderContent, list_folder
+from llpp.datasets.project.image_content import NO_DIGEST
 from llpp.datasets.project.image_rows import ImageRow, Reader, list_rows, update_frames, update_images
 from llpp.datasets.project.index import CONDITIONS, ProjectIndex, read_index, write_index
 from llpp.datasets.project.project_file import Film, ProjectFile, read_project, write_project
@@ -41,6 +44,9 @@ from llpp.journal.folder import LabellingFolder
 
 log = logging.getLogger(__name__)
 AUTO = "auto"
+EACH_IMAGE = "image"  # a group of its own
+SEGMENT = 60.0  # seconds
+LEAST_FOUND = 0.1  # of the images of a project that has moved, or of those that are there now if these are fewer
 MIN_FOLDERS = 10  # of images, from which on a folder is taken for what belongs together
 LOCK = "index.lock"
 LOCK_TIMEOUT = 600.0  # seconds: films may have to be cut meanwhile
@@ -53,9 +59,9 @@ class ProjectOptions:
     """Settings of `dataset=project` that decide what a project is; see conf/dataset/project.yaml."""
 
     joints: str | Sequence[str] | None = None
-    boxes: str = IMAGE
-    group: str = AUTO
-    segment: float = 60.0
+    boxes: str | None = None
+    group: str | None = AUTO
+    segment: float | None = None
     frames: int = 5000
     every: int | None = None
     white: int | str | None = None
@@ -65,16 +71,13 @@ class ProjectOptions:
 
     def check(self) -> None:
         """Raise ConfigError about a value that is invalid."""
-        is_text = isinstance(self.boxes, str) and bool(self.boxes)
-        expect(is_text, "dataset.boxes", self.boxes, "image, a COCO file of boxes, or onnx:MODEL")
-        expect(_is_number(self.segment) and self.segment > 0, "dataset.segment", self.segment, "seconds above 0")
+        is_text = self.boxes is None or (isinstance(self.boxes, str) and bool(self.boxes))
+        expect(is_text, "dataset.boxes", self.boxes, "null, image, a COCO file of boxes, or onnx:MODEL")
+        is_length = self.segment is None or (type(self.segment) in (int, float) and 0 < self.segment < math.inf)
+        expect(is_length, "dataset.segment", self.segment, "null, or seconds above 0")
         expect(type(self.frames) is int and self.frames > 0, "dataset.frames", self.frames, "1 or more")
         is_every = self.every is None or (type(self.every) is int and self.every > 0)
         expect(is_every, "dataset.every", self.every, "null, or 1 or more")
-
-
-def _is_number(value: object) -> bool:
-    return type(value) in (int, float)
 
 
 def open_project(
@@ -87,51 +90,81 @@ def open_project(
 
     Raises:
         ConfigError: a setting is invalid, or differs from what the project was made with.
-        DataError: there is no such folder, or nothing in it.
+        DataError: there is no such folder, or nothing in it, or the folder of labels cannot be written.
         OccupiedError: another process does this at the moment, or the labels are those of another folder.
         StateError: project.json is damaged.
     """
     options.check()
     root = root.resolve()
+    if folder.path.resolve() == root:
+        raise ConfigError(
+            f"dataset.labelling={folder.path} is the folder of the images, into which nothing is written; set it to "
+            "another folder, which may be in this one"
+        )
     content = list_folder(root, folder.path.resolve())
-    folder.inbox.mkdir(parents=True, exist_ok=True)
-    with _lock(folder):
-        known = read_project(folder.project_file)
-        remarks = list(content.remarks)
-        if known is None:
-            project = _start_project(root, folder, options, content)
-        else:
-            project, moved = _check_project(known, root, folder, options)
-            remarks += moved
-        index = read_index(folder.index)
-        rows = list_rows(index)
-        cutting = CutOptions(options.frames, options.every, options.lossless)
-        films, film_remarks = update_films(project.films, rows, content.films, root, folder.frames, cutting)
-        remarks += film_remarks
-        reader = Reader(root, folder, read_pixel_format(project.facts), options.accept_changed)
-        images, image_remarks = update_images([row for row in rows if not row.film], content.images, reader)
-        frames = update_frames([row for row in rows if row.film], films.cut, films.places, reader)
-        remarks += image_remarks
-        all_rows = sorted([*images, *frames], key=lambda row: row.id)
-        if not all_rows:
-            raise _make_empty_error(root, remarks)
-        if known is None:
-            grouping = _choose_grouping(project.grouping, [row.id for row in images])
-            project = replace(project, grouping=grouping)
-        project, segment_remarks = _add_films(project, films.cut, len(images))
-        remarks += segment_remarks
-        groups = _assign_groups(project, all_rows)
-        if known is None:
-            salt, cut = choose_cut(project.name, groups)
-            project = replace(project, salt=salt, test_cut=cut)
-        updated = _build_index(project, all_rows, groups)
-        # Before a new project is written: a mistyped name of a file would otherwise be one of its decisions.
-        facts, box_remarks = _find_boxes(project, updated, reader)
-        remarks += box_remarks
-        project = replace(project, facts={**project.facts, **facts})
-        if project != known:
-            write_project(project, folder.project_file)
-        write_index(updated, folder.index)
+    try:
+        folder.inbox.mkdir(parents=True, exist_ok=True)
+        with _lock(folder):
+            return _update_project(root, folder, options, content)
+    except OSError as error:
+        # The message of some libraries is a paragraph.
+        reason = os.strerror(error.errno) if error.errno else str(error)
+        raise DataError(
+            f"{error.filename or folder.path} cannot be written ({reason}), and what is known about images is kept "
+            "there; give permission or make room, or set dataset.labelling=… to another folder, such as a copy of it"
+        ) from error
+
+
+def _update_project(
+    root: Path, folder: LabellingFolder, options: ProjectOptions, content: FolderContent
+) -> tuple[ProjectFile, ProjectIndex, list[str]]:
+    """Bring a project up to date with what is in its folder; see `open_project`."""
+    known = read_project(folder.project_file)
+    remarks = list(content.remarks)
+    if known is None:
+        project = _start_project(root, folder, options, content)
+    else:
+        project = known
+        _check_settings(project, root, folder, options)
+    index = read_index(folder.index)
+    rows = list_rows(index)
+    if known is not None and not rows:
+        remarks.append(
+            f"{folder.index} was missing or damaged and has been made again; images that were renamed or changed "
+            "before are taken for new ones, or restore it from a backup"
+        )
+    if project.root != str(root):
+        _check_new_place(project, root, folder, rows, content)
+        remarks.append(f"the project's images were in {project.root} and are in {root} now")
+        project = replace(project, root=str(root))
+    cutting = CutOptions(options.frames, options.every, options.lossless)
+    films, film_remarks = update_films(project.films, rows, content.films, root, folder.frames, cutting)
+    remarks += film_remarks
+    reader = Reader(root, folder, read_pixel_format(project.facts), options.accept_changed)
+    images, image_remarks = update_images([row for row in rows if not row.film], content.images, reader)
+    frames = update_frames([row for row in rows if row.film], films.cut, films.places, reader)
+    remarks += image_remarks
+    all_rows = sorted([*images, *frames], key=lambda row: row.id)
+    if not all_rows:
+        raise _make_empty_error(root, remarks)
+    if known is None:
+        grouping = _choose_grouping(project.grouping, [row.id for row in images])
+        project = replace(project, grouping=grouping)
+    project, segment_remarks = _add_films(project, films.cut, len(images))
+    remarks += segment_remarks
+    known_groups = {} if index is None else dict(zip(index.ids, index.group, strict=True))
+    groups = _join_copies(all_rows, _assign_groups(project, all_rows), known_groups)
+    if known is None:
+        salt, cut = choose_cut(project.name, groups)
+        project = replace(project, salt=salt, test_cut=cut)
+    updated = _build_index(project, all_rows, groups)
+    # Before a new project is written: a mistyped name of a file would otherwise be one of its decisions.
+    facts, box_remarks = _find_boxes(project, updated, reader)
+    remarks += box_remarks
+    project = replace(project, facts={**project.facts, **facts})
+    if project != known:
+        write_project(project, folder.project_file)
+    write_index(updated, folder.index)
     return project, updated, remarks
 
 
@@ -196,34 +229,43 @@ def _start_project(
         root=str(root),
         joints=list(joints.names),
         edges=[list(edge) for edge in joints.edges],
-        grouping=options.group,
-        segment=float(options.segment),
-        boxes=options.boxes,
+        grouping=options.group or EACH_IMAGE,
+        segment=SEGMENT if options.segment is None else float(options.segment),
+        boxes=options.boxes or IMAGE,
         salt="",
         test_cut=0.0,
         facts=pixels.as_settings(),
     )
 
 
-def _check_project(
-    project: ProjectFile, root: Path, folder: LabellingFolder, options: ProjectOptions
-) -> tuple[ProjectFile, list[str]]:
-    """Refuse settings that differ from those of the project's start; return it, and whether it has moved."""
-    remarks = []
-    if project.root != str(root):
-        if Path(project.root).exists():
-            raise OccupiedError(
-                f"{folder.path} has the labels of {project.root}, not of {root}; set dataset.labelling=… to another "
-                "folder"
-            )
-        remarks.append(f"the project's images were in {project.root} and are in {root} now")
-        project = replace(project, root=str(root))
-    given: dict[str, tuple[Any, Any]] = {
-        "boxes": (options.boxes, project.boxes),
-        "segment": (float(options.segment), project.segment),
-    }
+def _check_new_place(
+    project: ProjectFile, root: Path, folder: LabellingFolder, rows: Sequence[ImageRow], content: FolderContent
+) -> None:
+    """Refuse the folder of another project: its images would be labelled by this one's, whose own were missing."""
+    if Path(project.root).exists():
+        raise OccupiedError(
+            f"{folder.path} has the labels of {project.root}, not of {root}; set dataset.labelling=… to another "
+            f"folder, or rename {project.root} if {root} has taken its place"
+        )
+    known = {(PurePosixPath(row.found).name, row.bytes) for row in rows if not row.film}
+    known |= {(PurePosixPath(film.id).name, film.bytes) for film in project.films}
+    found = {(PurePosixPath(file.name).name, file.bytes) for file in (*content.images, *content.films)}
+    if len(known & found) < LEAST_FOUND * min(len(known), len(found)):
+        raise OccupiedError(
+            f"{folder.path} has the labels of {project.root}, which is not there, and hardly any file in {root} has "
+            "the name and size of one of its images; set dataset.labelling=… to another folder, or put them back"
+        )
+
+
+def _check_settings(project: ProjectFile, root: Path, folder: LabellingFolder, options: ProjectOptions) -> None:
+    """Refuse settings that differ from those of the project's start."""
+    given: dict[str, tuple[Any, Any]] = {}
+    if options.boxes is not None:
+        given["boxes"] = (options.boxes, project.boxes)
+    if options.segment is not None:
+        given["segment"] = (float(options.segment), project.segment)
     if options.group != AUTO:
-        given["group"] = (options.group, project.grouping)
+        given["group"] = (options.group or EACH_IMAGE, project.grouping)
     for name in ("white", "background"):
         value = getattr(options, name)
         if value is not None:
@@ -236,14 +278,12 @@ def _check_project(
         # Labels name their joints, so that another order is the same.
         if sorted(joints.names) != sorted(project.joints):
             raise _make_difference_error("joints", list(joints.names), list(project.joints), folder)
-    return project, remarks
 
 
 def _make_difference_error(name: str, new: object, old: object, folder: LabellingFolder) -> ConfigError:
-    remedy = "leave it out" if name == "joints" else f"set dataset.{name}={old}"
     return ConfigError(
         f"dataset.{name}={new!r} differs from {old!r}, with which {folder.project_file} was made, and labels and "
-        f"splits depend on it; {remedy}, or begin another project with dataset.labelling=…"
+        f"splits depend on it; leave it out, or begin another project with dataset.labelling=…"
     )
 
 
@@ -294,8 +334,8 @@ def _choose_grouping(group: str, images: Sequence[str]) -> str:
     """What `auto` stands for; ConfigError about a group that parts nothing."""
     if group == AUTO:
         folders = {image.rpartition("/")[0] for image in images}
-        return "folder" if len(folders) >= MIN_FOLDERS else "image"
-    if group != "image":
+        return "folder" if len(folders) >= MIN_FOLDERS else EACH_IMAGE
+    if group != EACH_IMAGE:
         assign_groups(images, group)
     return group
 
@@ -304,7 +344,7 @@ def _assign_groups(project: ProjectFile, rows: Sequence[ImageRow]) -> list[str]:
     """The group of each row: of images by their id, of frames by their time."""
     images = [row.id for row in rows if not row.film]
     image_groups = dict(zip(images, images, strict=True))
-    if images and project.grouping != "image":
+    if images and project.grouping != EACH_IMAGE:
         image_groups = _group_images(images, project.grouping)
     segments = {film.id: film.segment for film in project.films}
     groups = []
@@ -316,6 +356,24 @@ def _assign_groups(project: ProjectFile, rows: Sequence[ImageRow]) -> list[str]:
         number = int(find_segments(np.array([row.seconds]), segment)[0])
         groups.append(name_segment(row.film, number, segment))
     return groups
+
+
+def _join_copies(rows: Sequence[ImageRow], groups: Sequence[str], known: Mapping[str, str]) -> list[str]:
+    """The groups of rows, where a copy of an image is in that image's group: it would be in two splits otherwise.
+
+    Images that are known already keep their group, so that no copy which is found later moves them.
+    """
+    joined = list(groups)
+    by_digest: dict[int, str] = {}
+    places = [place for place, row in enumerate(rows) if not row.film and row.digest != NO_DIGEST]
+    for place in sorted(places, key=lambda place: rows[place].id not in known):
+        row = rows[place]
+        if row.id in known:
+            joined[place] = known[row.id]
+        else:
+            joined[place] = by_digest.get(row.digest, joined[place])
+        by_digest.setdefault(row.digest, joined[place])
+    return joined
 
 
 def _group_images(images: Sequence[str], grouping: str) -> dict[str, str]:

@@ -81,7 +81,9 @@ def read_joints(setting: str | Sequence[str] | None, root: Path, inbox: Path) ->
     if setting is None:
         return _search_joints(root, inbox)
     if not isinstance(setting, str):
-        names = _check_names("dataset.joints", list(setting))
+        if not isinstance(setting, list | tuple):
+            raise ConfigError(f"dataset.joints={setting!r} is invalid; expected {CHOICES}")
+        names = _check_names("dataset.joints", setting)
         return NamedJoints(names, (), "dataset.joints")
     if setting in PUBLISHED:
         return PUBLISHED[setting]
