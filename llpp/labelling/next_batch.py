@@ -83,6 +83,9 @@ class BatchWriter:
         try:
             table = pq.read_table(path)
             ids = table["id"].to_pylist()
+            if not ids:
+                # Nothing was selected, so there was nothing to predict, and no column for it.
+                return {}
             losses = table["predicted_loss"].to_pylist()
             points = table["joints"].to_pylist()
         except (OSError, pa.ArrowException, KeyError) as error:

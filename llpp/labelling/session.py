@@ -266,7 +266,9 @@ def _find_reason_to_wait(labelling: Labelling, labels: _Labels, state: RunState 
         return f"{train} images are labelled for training, and a round needs {MIN_LABELLED}"
     if state is None and train < settings.least and is_open and settings.enough > 0:
         return f"{train} images are labelled for training, and label.least={settings.least} are wanted"
-    if state is not None and not _has_news(labelling, labels, number):
+    # If all of a batch was given back, only a round can ask for other images.
+    is_released = counts is not None and counts.asked == 0 and counts.released > 0
+    if state is not None and not is_released and not _has_news(labelling, labels, number):
         return "nothing is new since the last round"
     return None
 
@@ -306,8 +308,9 @@ def _count_next_test_images(labelling: Labelling, labels: _Labels) -> int:
     """How many test images the next batch asks for; images that are still open count against it."""
     free = max(labelling.budget - len(labels.states.list_images("open")), 0)
     labelled = labels.count("labelled", is_test=True)
-    share = count_test_share(free, labelling.settings.test, labelled, labels.count("open", is_test=True))
-    return min(share, count_test_candidates(labels.index, labels.states.state))
+    wanted = count_test_share(free, labelling.settings.test, labelled, labels.count("open", is_test=True))
+    # In a small project they run out, and images for training take their place.
+    return min(wanted, count_test_candidates(labels.index, labels.states.state))
 
 
 def _write_first_batch(labelling: Labelling, labels: _Labels) -> Outcome:
@@ -359,11 +362,19 @@ def _describe_waiting(labelling: Labelling, labels: _Labels, number: int, reason
         "run": str(labelling.run_dir),
         "reason": reason or None,
     }
+    still_open = len(labels.states.list_images("open"))
+    if not counts.asked and still_open:
+        line = (
+            f"awaiting labels: round {number} asks for no images, because {still_open} of earlier batches are open; "
+            "label them, or give them back with label.release=true"
+        )
+        return Outcome(line, facts)
+    if not counts.asked and reason and counts.released:
+        return Outcome(f"awaiting labels: {reason}; label any images of {labelling.root}", facts)
     if not counts.asked:
         line = f"nothing is left to ask for: {_count_all(labels)}; add images to {labelling.root}, or label more"
         return Outcome(line, facts | {"state": "done"})
     line = f"awaiting labels: {counts.describe()}"
-    still_open = len(labels.states.list_images("open"))
     if still_open > counts.open:
         line = f"{line}, {still_open - counts.open} more of earlier batches"
     if reason:

@@ -65,7 +65,8 @@ def select_from_pool(
 
     def choose_ids() -> list[str]:
         wanted = oracle.count_wanted(settings.budget)
-        if wanted == 0:
+        # People may have labelled everything, and acquisition functions expect candidates.
+        if wanted == 0 or len(ids) == 0:
             return []
         candidates = _build_candidates(ids, needs, pool_scores, labelled_embedding)
         most = oracle.spare * wanted

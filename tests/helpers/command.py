@@ -23,11 +23,11 @@ class Command:
     """`llpp …` in `cwd`; looks like a subprocess.Popen. Output goes to files in `output`, or in `cwd`.
 
     `limit` is the size that a file may have. Even where the tests run as root, `ordinary` may write only where
-    permissions allow it.
+    permissions allow it. `moment` is called in the process before it begins: it may let a function kill it.
     """
 
-    def __init__(self, *arguments, cwd, output=None, limit=None, ordinary=False, **environment):
-        given = (arguments, str(cwd), str(output or cwd), limit, ordinary, {**os.environ, **environment})
+    def __init__(self, *arguments, cwd, output=None, limit=None, ordinary=False, moment=None, **environment):
+        given = (arguments, str(cwd), str(output or cwd), limit, ordinary, moment, {**os.environ, **environment})
         self._process = forked.context().Process(target=_main, args=given)
         self._process.start()
         self.pid = self._process.pid
@@ -49,7 +49,7 @@ class Command:
         os.kill(self.pid, number)
 
 
-def _main(arguments, cwd, output, limit, ordinary, environment):
+def _main(arguments, cwd, output, limit, ordinary, moment, environment):
     multiprocessing.set_start_method("fork", force=True)  # what a new process has; this one would pass on its own
     os.chdir(cwd)
     os.environ.clear()
@@ -65,5 +65,7 @@ def _main(arguments, cwd, output, limit, ordinary, environment):
         header, none = (ctypes.c_uint32 * 2)(VERSION_3, 0), (ctypes.c_uint32 * 6)()
         if ctypes.CDLL(None, use_errno=True).capset(header, none):
             raise OSError(ctypes.get_errno(), "capabilities cannot be dropped")
+    if moment:
+        moment()
     sys.argv = ["llpp", *arguments]
     llpp.cli.main.main()
