@@ -5,7 +5,8 @@ start finds out where an earlier one was interrupted:
 
     read answers ─► enough? ─► labels.parquet of the round ─► the run trains and commits it ─► batch of the next round
 
-Batch n, in the project's folder round_n, is what round n of the run is trained after.
+Batch n, in the project's folder round_n, is what round n of the run is trained after. Where an earlier run was deleted,
+its batches stay, and the rounds of the new run follow the last of them.
 """
 
 import logging
@@ -25,7 +26,7 @@ from llpp.journal.fold import Folded, fold_answers, measure_agreement
 from llpp.journal.folder import LabellingFolder
 from llpp.journal.journal import read_journal
 from llpp.journal.snapshot import Snapshot, count_changed_labels, list_labels, read_snapshot, write_snapshot
-from llpp.labelling.asked import AskedRow
+from llpp.labelling.asked import AskedRow, list_batches
 from llpp.labelling.choice import count_test_candidates, count_test_share
 from llpp.labelling.importing import ImportSettings, import_files
 from llpp.labelling.kept_copies import keep_copy
@@ -91,6 +92,10 @@ class _Labels:
     states: ImageStates
     boxes: Mapping[str, Sequence[NamedBox]] | None
 
+    def get_batch(self, number: int) -> int:
+        """Return the batch that a round of the run is trained after."""
+        return self.project.first_batch + number
+
     def count(self, state: str, is_test: bool) -> int:
         """Images in a state, of the test groups or of the others."""
         rows = self.index.ids.find_rows(self.states.list_images(state))
@@ -112,17 +117,19 @@ def prepare_round(labelling: Labelling) -> Outcome:
     state = load_state(labelling.run_dir / STATE)
     number = len(state.rounds) if state is not None else 0
     snapshot = get_round_dir(labelling.run_dir, number) / LABELS
-    if state is not None and number not in read_batches(folder):
-        # A start was interrupted between the commit and the batch. Nothing has been read since then, so this batch
-        # is what it would have been.
-        _write_batch(labelling, _read_stored_labels(labelling), state)
+    if state is not None and number > 0:
+        stored = _read_stored_labels(labelling)
+        if stored.get_batch(number) not in stored.batches:
+            # A start was interrupted between the commit and the batch. Nothing has been read since then, so this
+            # batch is what it would have been.
+            _write_batch(labelling, stored, state)
     if snapshot.exists():
         read_snapshot(snapshot)
         log.info("round %d was interrupted and is trained with the labels that it began with", number)
         return Outcome("", snapshot=snapshot)
 
     project, index, remarks = open_project(labelling.root, folder, labelling.options)
-    project = _take_possession(labelling, project)
+    project = _take_possession(labelling, project, number)
     for remark in [*remarks, *describe_conditions(index)]:
         log.info("%s", remark)
     _import_answers(labelling, project, index)
@@ -134,7 +141,7 @@ def prepare_round(labelling: Labelling) -> Outcome:
 
     if number == 0 and not labels.batches and labels.count("labelled", is_test=False) < settings.least:
         return _write_first_batch(labelling, labels)
-    reason = _find_reason_to_wait(labelling, labels, state, number)
+    reason = _find_reason_to_wait(labelling, labels, number)
     if reason is not None:
         return _describe_waiting(labelling, labels, number, reason)
     for sentence in _describe_labels(labelling, labels, number):
@@ -164,7 +171,9 @@ def _check_owner(labelling: Labelling) -> None:
     if project is None:
         return
     run = str(labelling.run_dir.absolute())
-    if project.run and project.run != run:
+    # If the images are gone from where they were as well, all of it was moved.
+    is_moved = not Path(project.run).exists() and not Path(project.root).exists()
+    if project.run and project.run != run and not is_moved:
         raise OccupiedError(
             f"the labels in {labelling.folder.path} are asked for by the run {project.run}, and only one run of a "
             f"project asks, not {run}; use that name and seed, set another labelling=…, or compare methods with "
@@ -178,11 +187,15 @@ def _check_owner(labelling: Labelling) -> None:
         )
 
 
-def _take_possession(labelling: Labelling, project: ProjectFile) -> ProjectFile:
+def _take_possession(labelling: Labelling, project: ProjectFile, number: int) -> ProjectFile:
     """Write down which run asks, with which tool and settings, if that is not known yet."""
     words = list(labelling.settings.words) or list(project.words)
     run = str(labelling.run_dir.absolute())
-    owned = replace(project, run=run, tool=labelling.tool.name, words=words)
+    first_batch = project.first_batch
+    if number == 0:
+        # Batches of a run that was deleted are not written over: they say what was asked for and suggested.
+        first_batch = max(list_batches(labelling.folder), default=0)
+    owned = replace(project, run=run, tool=labelling.tool.name, words=words, first_batch=first_batch)
     if owned != project:
         write_project(owned, labelling.folder.project_file)
     return owned
@@ -254,21 +267,21 @@ def _collect_labels(labelling: Labelling, project: ProjectFile, index: ProjectIn
     return _Labels(project, index, folded, batches, states, _name_boxes(project, folder))
 
 
-def _find_reason_to_wait(labelling: Labelling, labels: _Labels, state: RunState | None, number: int) -> str | None:
+def _find_reason_to_wait(labelling: Labelling, labels: _Labels, number: int) -> str | None:
     """Say why round `number` cannot be trained yet; None if it can."""
     settings = labelling.settings
     train = labels.count("labelled", is_test=False)
-    counts = labels.states.batches.get(number)
+    counts = labels.states.batches.get(labels.get_batch(number))
     is_open = counts is not None and counts.open > 0
     if counts is not None and is_open and counts.share < settings.enough:
         return ""
     if train < MIN_LABELLED:
         return f"{train} images are labelled for training, and a round needs {MIN_LABELLED}"
-    if state is None and train < settings.least and is_open and settings.enough > 0:
+    if number == 0 and train < settings.least and is_open and settings.enough > 0:
         return f"{train} images are labelled for training, and label.least={settings.least} are wanted"
-    # If all of a batch was given back, only a round can ask for other images.
-    is_released = counts is not None and counts.asked == 0 and counts.released > 0
-    if state is not None and not is_released and not _has_news(labelling, labels, number):
+    # If all of a batch was skipped, is empty or was given back, only a round can ask for other images.
+    is_done = counts is not None and counts.open == 0 and counts.answered + counts.released > 0
+    if number > 0 and not is_done and not _has_news(labelling, labels, number):
         return "nothing is new since the last round"
     return None
 
@@ -325,7 +338,8 @@ def _write_batch(labelling: Labelling, labels: _Labels, state: RunState) -> None
     """Write the batch that the last committed round of a run asks for."""
     writer = _make_writer(labelling, labels, len(state.rounds))
     test = _count_next_test_images(labelling, labels)
-    writer.write_next(list(labels.states.state), test, state, labelling.run_dir, labelling.acquisition)
+    batch = labels.get_batch(len(state.rounds))
+    writer.write_next(batch, list(labels.states.state), test, state, labelling.run_dir, labelling.acquisition)
 
 
 def _make_writer(labelling: Labelling, labels: _Labels, number: int) -> BatchWriter:
@@ -344,11 +358,12 @@ def _make_writer(labelling: Labelling, labels: _Labels, number: int) -> BatchWri
 
 def _describe_waiting(labelling: Labelling, labels: _Labels, number: int, reason: str | None) -> Outcome:
     """Say what a project waits for."""
-    counts = labels.states.batches.get(number, BatchCounts(number, 0, 0, 0, 0, 0, 0))
-    page = labelling.folder.get_round_dir(number) / "batch.html"
+    batch = labels.get_batch(number)
+    counts = labels.states.batches.get(batch, BatchCounts(batch, 0, 0, 0, 0, 0, 0))
+    page = labelling.folder.get_round_dir(batch) / "batch.html"
     facts = {
         "state": "awaiting labels",
-        "round": number,
+        "round": batch,
         "asked": counts.asked,
         "answered": counts.answered,
         "labelled": counts.labelled,
@@ -365,7 +380,7 @@ def _describe_waiting(labelling: Labelling, labels: _Labels, number: int, reason
     still_open = len(labels.states.list_images("open"))
     if not counts.asked and still_open:
         line = (
-            f"awaiting labels: round {number} asks for no images, because {still_open} of earlier batches are open; "
+            f"awaiting labels: round {batch} asks for no images, because {still_open} of earlier batches are open; "
             "label them, or give them back with label.release=true"
         )
         return Outcome(line, facts)
@@ -388,12 +403,16 @@ def _describe_waiting(labelling: Labelling, labels: _Labels, number: int, reason
 def _list_words_to_train_now(labelling: Labelling, labels: _Labels, counts: BatchCounts, number: int) -> list[str]:
     """The settings with which a round would be trained without further answers; none if nothing can be trained."""
     train = labels.count("labelled", is_test=False)
-    if train < MIN_LABELLED or not counts.answered:
+    # After a round, what is there has been trained on; a new run may begin with the labels of an earlier one.
+    if train < MIN_LABELLED or (number > 0 and not counts.answered):
         return []
     words = []
-    if counts.share < labelling.settings.enough:
-        words.append(f"label.enough={counts.reached:g}")
-    if number == 0 and train < labelling.settings.least:
+    enough = labelling.settings.enough
+    if counts.share < enough:
+        enough = counts.reached
+        words.append(f"label.enough={enough:g}")
+    # With label.enough=0 a round trains with however few.
+    if number == 0 and train < labelling.settings.least and enough > 0:
         words.append(f"label.least={train}")
     return words
 
