@@ -13,6 +13,9 @@ FILM_ENDINGS = (".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg"
 # DeepLabCut's folder of frames, and the beginning of the folders in it that hold batches of llpp.
 FRAME_FOLDER = "labeled-data"
 BATCH_START = "llpp_"
+# By these files are folders of labels, run directories and reports known. Where llpp is started in the folder of the
+# images, theirs would join the project: copies of what was asked for, and charts.
+OWN_FILES = ({"project.json", "index.parquet"}, {"state.json", "config.yaml"}, {"report.html", "table.md"})
 MAX_EXAMPLES = 3
 
 
@@ -37,7 +40,7 @@ class FolderContent:
 def list_folder(root: Path, left_out: Path) -> FolderContent:
     """List the images and films below `root`, an absolute path without links.
 
-    The folder `left_out`, hidden files and folders, and copies that llpp made for DeepLabCut are no content. Links
+    The folder `left_out`, hidden files and folders, and what llpp has written itself are no content. Links
     that lead out of the folder are refused and named; links within it lead to what is listed anyway.
 
     Raises:
@@ -91,6 +94,9 @@ def _walk(root: Path, left_out: Path, remarks: list[str]) -> Iterator[os.DirEntr
             entries = list(os.scandir(folder))
         except OSError as error:
             remarks.append(f"folder {folder} cannot be read ({error.strerror}); what is in it counts as missing")
+            continue
+        names = {entry.name for entry in entries}
+        if folder != str(root) and any(files <= names for files in OWN_FILES):
             continue
         is_frame_folder = Path(folder).name == FRAME_FOLDER
         for entry in entries:
