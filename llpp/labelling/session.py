@@ -5,8 +5,8 @@ start finds out where an earlier one was interrupted:
 
     read answers ─► enough? ─► labels.parquet of the round ─► the run trains and commits it ─► batch of the next round
 
-Batch n, in the project's folder round_n, is what round n of the run is trained after. Where an earlier run was deleted,
-its batches stay, and the rounds of the new run follow the last of them.
+Batch n, in the project's folder round_n, is what round n of the run is trained after. Where an earlier run was
+deleted, its batches stay, and the rounds of the new run follow the last of them.
 """
 
 import logging
@@ -224,6 +224,7 @@ def _import_answers(labelling: Labelling, project: ProjectFile, index: ProjectIn
         settings.visibility,
         settings.empty,
         settings.half_pixel,
+        settings.annotators,
     )
     result = import_files(files, labelling.tools, folder, project, index, options, boxes)
     for remark in result.remarks:
