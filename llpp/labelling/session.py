@@ -15,6 +15,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from llpp.datasets.project.boxes import read_boxes
 from llpp.datasets.project.index import ProjectIndex, describe_conditions, read_index
 from llpp.datasets.project.open_project import ProjectOptions, open_project
@@ -25,7 +27,7 @@ from llpp.journal.agreement import describe_agreement, write_agreement
 from llpp.journal.fold import Folded, fold_answers, measure_agreement
 from llpp.journal.folder import LabellingFolder
 from llpp.journal.journal import read_journal
-from llpp.journal.snapshot import Snapshot, count_changed_labels, list_labels, read_snapshot, write_snapshot
+from llpp.journal.snapshot import STATES, Snapshot, count_changed_labels, list_labels, read_snapshot, write_snapshot
 from llpp.labelling.asked import AskedRow, list_batches
 from llpp.labelling.choice import count_test_candidates, count_test_share
 from llpp.labelling.importing import ImportSettings, import_files
@@ -123,12 +125,19 @@ def prepare_round(labelling: Labelling) -> Outcome:
             # A start was interrupted between the commit and the batch. Nothing has been read since then, so this
             # batch is what it would have been.
             _write_batch(labelling, stored, state)
-    if snapshot.exists():
-        read_snapshot(snapshot)
-        log.info("round %d was interrupted and is trained with the labels that it began with", number)
-        return Outcome("", snapshot=snapshot)
-
     project, index, remarks = open_project(labelling.root, folder, labelling.options)
+    if snapshot.exists():
+        missing = _find_missing_images(labelling, project, index, snapshot)
+        if not missing:
+            log.info("round %d was interrupted and is trained with the labels that it began with", number)
+            return Outcome("", snapshot=snapshot)
+        log.warning(
+            "round %d was interrupted and begins again: of its labelled images, %d are gone or have changed, "
+            "for example %s",
+            number,
+            len(missing),
+            missing[0],
+        )
     project = _take_possession(labelling, project, number)
     for remark in [*remarks, *describe_conditions(index)]:
         log.info("%s", remark)
@@ -185,6 +194,16 @@ def _check_owner(labelling: Labelling) -> None:
             f'begun; leave it out, or write {labelling.tool.name} as "tool" into '
             f"{labelling.folder.project_file} for the batches to come (files of all tools are read in any case)"
         )
+
+
+def _find_missing_images(
+    labelling: Labelling, project: ProjectFile, index: ProjectIndex, snapshot: Path
+) -> list[str]:
+    """Return the labelled images of a snapshot that cannot be read any more."""
+    content = read_snapshot(snapshot)
+    is_labelled = content.state == STATES.index("labelled")
+    missing = set(_collect_labels(labelling, project, index).states.list_images("missing"))
+    return sorted(missing & set(content.images.take(np.flatnonzero(is_labelled))))
 
 
 def _take_possession(labelling: Labelling, project: ProjectFile, number: int) -> ProjectFile:
