@@ -29,11 +29,11 @@ from llpp.journal.folder import LabellingFolder
 from llpp.journal.journal import read_journal
 from llpp.journal.snapshot import STATES, Snapshot, count_changed_labels, list_labels, read_snapshot, write_snapshot
 from llpp.labelling.asked import AskedRow, list_batches
-from llpp.labelling.choice import count_test_candidates, count_test_share
+from llpp.labelling.choice import count_test_candidates, count_test_share, list_train_candidates
 from llpp.labelling.importing import ImportSettings, import_files
 from llpp.labelling.kept_copies import keep_copy
 from llpp.labelling.next_batch import BatchWriter
-from llpp.labelling.people import NamedBox
+from llpp.labelling.people import NamedBox, find_boxes
 from llpp.labelling.released import read_released
 from llpp.labelling.settings import LabelSettings
 from llpp.labelling.states import (
@@ -299,11 +299,24 @@ def _find_reason_to_wait(labelling: Labelling, labels: _Labels, number: int) -> 
         return f"{train} images are labelled for training, and a round needs {MIN_LABELLED}"
     if number == 0 and train < settings.least and is_open and settings.enough > 0:
         return f"{train} images are labelled for training, and label.least={settings.least} are wanted"
-    # If all of a batch was skipped, is empty or was given back, only a round can ask for other images.
-    is_done = counts is not None and counts.open == 0 and counts.answered + counts.released > 0
-    if number > 0 and not is_done and not _has_news(labelling, labels, number):
+    if number > 0 and not _needs_batch(labelling, labels, counts) and not _has_news(labelling, labels, number):
         return "nothing is new since the last round"
     return None
+
+
+def _needs_batch(labelling: Labelling, labels: _Labels, counts: BatchCounts | None) -> bool:
+    """Whether only another round can ask for images, though it has no new labels to train on."""
+    if counts is None or counts.open > 0:
+        return False
+    if counts.answered + counts.released > 0:
+        # All of the batch was skipped, shows nobody or was given back.
+        return True
+    # The batch has no images: too many were open, which have been given back, or none were left, and there are now.
+    if labels.states.list_images("open"):
+        return False
+    images = list_train_candidates(labels.index, labels.states.state)
+    has_persons = any(labels.boxes is None or find_boxes(labels.boxes, image) for image in images)
+    return has_persons or _count_next_test_images(labelling, labels) > 0
 
 
 def _has_news(labelling: Labelling, labels: _Labels, number: int) -> bool:

@@ -70,6 +70,25 @@ def test_a_batch_in_which_nobody_is_there_is_followed_by_another_one(discs):
     assert (discs.run / "state.json").read_bytes() == state, "once"
 
 
+def test_an_empty_batch_is_followed_by_another_one_when_its_open_images_are_given_back(discs):
+    discs.answer(["000.png"], name="own.json")
+    line = last_line(label(discs, "label.enough=0", "budget=4"))
+    assert line.startswith("awaiting labels: round 2 asks for no images") and "label.release=true" in line
+    assert last_line(label(discs, "label.release=true")).startswith("awaiting labels: round 3, 0 of 4 answered")
+
+
+def test_images_that_are_added_when_none_are_left_are_asked_for(discs):
+    discs.answer([path.name for path in sorted(discs.root.glob("*.png"))], name="all.json")
+    line = last_line(label(discs))
+    assert line.startswith("nothing is left to ask for: 16 labelled") and "add images to discs" in line
+    state = (discs.run / "state.json").read_bytes()
+    assert last_line(label(discs)) == line and (discs.run / "state.json").read_bytes() == state
+    for number in (16, 17, 18):
+        discs.draw(number)
+    assert last_line(label(discs)).startswith("awaiting labels: round 3, 0 of ")
+    assert {*discs.list_asked(3)} <= {"016.png", "017.png", "018.png"}
+
+
 def test_a_new_run_takes_the_labels_over_and_leaves_the_batches_as_they_are(discs):
     before = {number: list_files(discs.folder / f"round_{number:02d}") for number in (0, 1)}
     (discs.folder / "inbox/untouched.json").write_bytes(before[1][Path("to_label.json")])
