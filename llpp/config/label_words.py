@@ -31,6 +31,7 @@ CHANGEABLE_PREFIXES = (
     "trainer.devices", "trainer.enable_model_summary", "trainer.log_every_n_steps", "trainer.num_nodes",
     "trainer.profiler",
 )  # fmt: skip
+SHOWING_GROUPS = ("callbacks", "logger")  # whose choices have different settings
 # Settings of the project: its labels and splits, or the files that people have by now, depend on them. They hold from
 # the first start, those of training from the first round.
 PROJECT_PREFIXES = ("dataset", "name", "oracle", "paths", "seed")
@@ -90,17 +91,21 @@ def merge_words(kept: KeptWords, typed: Sequence[str]) -> list[str]:
         ConfigError: one that has to stay has another value now, or is new though a round has been trained without.
     """
     known = _split_words(kept.words)
-    changed = {}
+    given = {}
+    changed_groups = []
     for name, value in _split_words(typed).items():
-        if known.get(name) == value or name.startswith(ONCE_PREFIXES):
+        if name.startswith(ONCE_PREFIXES):
+            continue
+        given[name] = value
+        if known.get(name) == value:
             continue
         if _has_to_stay(name, kept):
             raise _make_difference_error(name, known.get(name, "not set"), value, kept.run)
-        changed[name] = value
+        if name in SHOWING_GROUPS:
+            changed_groups.append(f"{name}.")
     # Another choice of a group may not have the settings of the one before, such as logger.wandb.offline.
-    groups = tuple(f"{name}." for name in changed if not name.startswith(PROJECT_PREFIXES))
-    merged = {name: value for name, value in known.items() if not name.startswith(groups)}
-    merged |= changed
+    merged = {name: value for name, value in known.items() if not name.startswith(tuple(changed_groups))}
+    merged |= given
     return [f"{name}={value}" for name, value in merged.items()]
 
 

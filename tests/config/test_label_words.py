@@ -70,6 +70,10 @@ def test_another_choice_of_a_group_takes_the_settings_of_the_earlier_one_along()
     kept = KeptWords(("logger=wandb", "logger.wandb.offline=true", "budget=20"), "runs/mice")
     assert merge_words(kept, ["logger=none"]) == ["logger=none", "budget=20"]
     assert merge_words(kept, ["logger=wandb"]) == list(kept.words)
+    both = ["logger=csv", "logger.wandb.offline=true"]
+    assert merge_words(kept, both) == ["logger=csv", "budget=20", "logger.wandb.offline=true"], "typed again"
+    epochs = KeptWords(("trainer.max_epochs=9",))
+    assert merge_words(epochs, ["trainer=ddp_cpu"]) == ["trainer.max_epochs=9", "trainer=ddp_cpu"]
     assert merge_words(kept, ["logger.csv.x=1", "logger=csv"]) == ["logger=csv", "budget=20", "logger.csv.x=1"]
 
 
