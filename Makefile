@@ -52,7 +52,8 @@ test-fast: $(STAMP) ## the tests that take no subprocess, no training and no pic
 	$(QUIET) $(BIN)/python -m pytest $(SIDE_BY_SIDE) -m "not slow"
 
 faults: $(STAMP) ## hurt runs in every way for a quarter of an hour: 45 kills at random moments, hangs, launchers
-	LLPP_FAULT_KILLS=30 $(QUIET) $(BIN)/python -m pytest tests/faults tests/launch/test_sweep.py -s --durations=15
+	LLPP_FAULT_KILLS=30 $(QUIET) $(BIN)/python -m pytest tests/faults tests/launch/test_sweep.py \
+	  tests/labelling/test_journey.py tests/labelling/test_tools.py -s --durations=15
 
 lint: $(STAMP) ## ruff: rules and format
 	$(BIN)/ruff check .

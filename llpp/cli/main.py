@@ -49,8 +49,8 @@ def main() -> None:
     arguments = sys.argv[1:]
     terminal.open_missing_streams()
     terminal.accept_any_text()
-    if arguments[:1] == ["run"]:
-        # It continues without a reader, as in `llpp run … | head`: its results are in the run directory.
+    if arguments[:1] in (["run"], ["label"]):
+        # They continue without a reader, as in `llpp run … | head`: their results are files.
         terminal.outlive_readers()
         run_command_line(arguments)
     else:
@@ -100,7 +100,7 @@ def check_current_folder() -> None:
 
 def explain_resuming(verb: str, arguments: list[str]) -> str:
     """Say with which command an interrupted run or sweep is resumed; nothing about other verbs."""
-    if verb != "run":
+    if verb not in ("run", "label"):
         return ""
     kept = "; finished work is kept, run the same command again to resume"
     # torchrun has the first part of the command, and this process does not know it

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from llpp.datasets.project.boxes import read_boxes
-from llpp.datasets.project.index import ProjectIndex, describe_conditions, read_index
+from llpp.datasets.project.index import CONDITIONS, ProjectIndex, describe_conditions, read_index
 from llpp.datasets.project.open_project import ProjectOptions, open_project
 from llpp.datasets.project.project_file import ProjectFile, read_project, write_project
 from llpp.errors import ConfigError, OccupiedError, StateError
@@ -101,7 +101,10 @@ class _Labels:
     def count(self, state: str, is_test: bool) -> int:
         """Images in a state, of the test groups or of the others."""
         rows = self.index.ids.find_rows(self.states.list_images(state))
-        return int((self.index.is_test[rows[rows >= 0]] == is_test).sum())
+        rows = rows[rows >= 0]
+        # A frame too near to another split may be labelled, and is not trained on all the same.
+        is_used = self.index.condition[rows] != CONDITIONS.index("apart")
+        return int((is_used & (self.index.is_test[rows] == is_test)).sum())
 
 
 def prepare_round(labelling: Labelling) -> Outcome:
@@ -126,6 +129,9 @@ def prepare_round(labelling: Labelling) -> Outcome:
             # batch is what it would have been.
             _write_batch(labelling, stored, state)
     project, index, remarks = open_project(labelling.root, folder, labelling.options)
+    project = _take_possession(labelling, project, number)
+    for remark in [*remarks, *describe_conditions(index)]:
+        log.info("%s", remark)
     if snapshot.exists():
         missing = _find_missing_images(labelling, project, index, snapshot)
         if not missing:
@@ -138,9 +144,6 @@ def prepare_round(labelling: Labelling) -> Outcome:
             len(missing),
             missing[0],
         )
-    project = _take_possession(labelling, project, number)
-    for remark in [*remarks, *describe_conditions(index)]:
-        log.info("%s", remark)
     _import_answers(labelling, project, index)
     labels = _collect_labels(labelling, project, index)
     if settings.release:
@@ -180,9 +183,7 @@ def _check_owner(labelling: Labelling) -> None:
     if project is None:
         return
     run = str(labelling.run_dir.absolute())
-    # If the images are gone from where they were as well, all of it was moved.
-    is_moved = not Path(project.run).exists() and not Path(project.root).exists()
-    if project.run and project.run != run and not is_moved:
+    if project.run and project.run != run and not _has_moved(project, labelling.run_dir):
         raise OccupiedError(
             f"the labels in {labelling.folder.path} are asked for by the run {project.run}, and only one run of a "
             f"project asks, not {run}; use that name and seed, set another labelling=…, or compare methods with "
@@ -194,6 +195,12 @@ def _check_owner(labelling: Labelling) -> None:
             f'begun; leave it out, or write {labelling.tool.name} as "tool" into '
             f"{labelling.folder.project_file} for the batches to come (files of all tools are read in any case)"
         )
+
+
+def _has_moved(project: ProjectFile, run_dir: Path) -> bool:
+    """Whether the run that asks was moved, together with its project, to where the user starts it now."""
+    is_gone = not (Path(project.run) / STATE).exists()
+    return is_gone and ((run_dir / STATE).exists() or not Path(project.root).exists())
 
 
 def _find_missing_images(

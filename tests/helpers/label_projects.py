@@ -7,6 +7,7 @@ import shutil
 from pathlib import Path
 
 import cv2
+import numpy as np
 from helpers.coco_folders import JOINTS
 from helpers.disc_folders import HEIGHT, WIDTH, picture, points
 from helpers.joint_tables import JointTableFile
@@ -181,20 +182,27 @@ class Discs:
 
     def answer(self, ids, name="answers.json", move=0):
         """Put a file into the inbox that has these images, with their joints, moved to the right by pixels."""
-        images = []
+        persons = []
+        for image in ids:
+            number = image.removesuffix(".png")
+            joints = points(int(number) if number.isdigit() else 0) + np.array([move, 0])
+            persons.append((image, joints, (1, 1, 50, 50)))
+        return self.write_coco(persons, self.folder / "inbox" / name)
+
+    def write_coco(self, persons, path):
+        """A COCO file of persons, given by image, joints (K, 2) and box."""
+        numbers = {}
         annotations = []
-        for number, image in enumerate(ids, start=1):
-            images.append({"id": number, "file_name": image, "width": WIDTH, "height": HEIGHT})
-            keypoints = []
-            for x, y in points(int(image.removesuffix(".png"))).tolist():
-                keypoints += [x + move, y, 2]
-            annotation = {"id": number, "image_id": number, "category_id": 1, "keypoints": keypoints}
-            annotations.append({**annotation, "num_keypoints": len(JOINTS), "bbox": [1, 1, 50, 50], "iscrowd": 0})
+        for image, joints, box in persons:
+            number = numbers.setdefault(image, len(numbers) + 1)
+            keypoints = [value for x, y in joints for value in (int(x), int(y), 2)]
+            person = {"id": len(annotations) + 1, "image_id": number, "category_id": 1, "iscrowd": 0}
+            annotations.append({**person, "keypoints": keypoints, "num_keypoints": len(JOINTS), "bbox": list(box)})
+        size = {"width": WIDTH, "height": HEIGHT}
+        images = [{"id": number, "file_name": image, **size} for image, number in numbers.items()]
         category = {"id": 1, "name": "person", "keypoints": JOINTS, "skeleton": []}
-        content = {"images": images, "annotations": annotations, "categories": [category]}
-        path = self.folder / "inbox" / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(content))
+        path.write_text(json.dumps({"images": images, "annotations": annotations, "categories": [category]}))
         return path
 
     def read_journal(self):

@@ -1,19 +1,24 @@
 """`llpp label` on drawn figures: what a start does, says and refuses after whatever people have done."""
 
+import csv
 import json
+import os
 import shutil
+import signal
 import time
 from pathlib import Path
 
 import cv2
+import numpy as np
 import pytest
 from helpers.cli import llpp
 from helpers.command import Command
 from helpers.disc_folders import picture, points
-from helpers.label_kills import Waiting
-from helpers.label_projects import READY, TINY, Discs
+from helpers.label_kills import Replacing, Training, Waiting
+from helpers.label_projects import READY, TINY, Discs, read_asked
 
 import llpp as library
+from llpp.datasets.project.index import CONDITIONS, read_index
 from llpp.files import compute_sha256
 
 pytestmark = pytest.mark.slow
@@ -108,9 +113,7 @@ def test_a_second_command_is_told_which_process_has_the_project_and_the_first_on
     asked.answer(asked.list_asked(0)[::2])
     go = asked.cwd / "go"
     first = Command("label", "discs", *WORDS, cwd=asked.cwd, moment=Waiting(str(go)))
-    deadline = time.monotonic() + 60
-    while not (asked.run / "state.json").exists() and time.monotonic() < deadline:
-        time.sleep(0.02)
+    await_state(asked)
     before = list_dates(asked.folder)
     second = label(asked)
     assert second.returncode == 2
@@ -119,6 +122,28 @@ def test_a_second_command_is_told_which_process_has_the_project_and_the_first_on
     go.touch()
     assert first.wait(timeout=60) == 0
     assert len(asked.read_state()["rounds"]) == 1 and len(asked.list_asked(1)) == 4
+
+
+def test_a_start_that_is_told_to_stop_names_the_command_that_continues(asked):
+    asked.answer(asked.list_asked(0)[::2])
+    output = asked.cwd / "output"
+    output.mkdir()
+    go = asked.cwd / "go"
+    process = Command("label", "discs", *WORDS, cwd=asked.cwd, output=output, moment=Waiting(str(go)))
+    await_state(asked)
+    process.send_signal(signal.SIGTERM)
+    go.touch()
+    assert process.wait(timeout=60) == 128 + signal.SIGTERM
+    remedy = "finished work is kept, run the same command again to resume: llpp label discs tool=coco budget=8"
+    assert f"llpp: interrupted (SIGTERM); {remedy}" in (output / "stderr").read_text()
+    assert last_line(label(asked)).startswith("awaiting labels: round 1, 0 of 4 answered")
+
+
+def await_state(discs):
+    """Wait until a start that trains has its state file."""
+    deadline = time.monotonic() + 60
+    while not (discs.run / "state.json").exists() and time.monotonic() < deadline:
+        time.sleep(0.02)
 
 
 def test_what_would_ask_twice_or_differently_is_refused_with_both_values(asked):
@@ -182,6 +207,21 @@ def test_ranks_train_on_the_labels_of_the_snapshot_and_a_killed_one_changes_noth
     assert len(asked.read_journal()) == 4
     assert last_line(label(asked, *words, PYTHONPATH=faults)).startswith("awaiting labels: round 1, 0 of 4 answered")
     assert late in [entry["image"] for entry in asked.read_journal()]
+
+
+def test_answers_that_come_while_a_batch_is_half_written_count_and_do_not_change_it(asked, originals):
+    folder, _ = originals
+    complete = folder / "trained/labelling/discs/round_01"
+    asked.answer(asked.list_asked(0)[::2])
+    for moment in (Replacing("after", "state.json", call=2), Replacing("before", "asked.csv")):
+        assert label(asked, moment=moment).returncode == -signal.SIGKILL
+    with (complete / "asked.csv").open(newline="") as file:
+        first, second = [row["id"] for row in csv.DictReader(file)][:2]
+    asked.answer([first, second], name="early.json")
+    line = last_line(label(asked, "label.enough=0.8"))
+    assert line.startswith("awaiting labels: round 1, 2 of 4 answered (2 labelled, 0 skipped, 0 empty), 2 open")
+    for name in ("asked.csv", "suggested.json", "to_label.json"):
+        assert (asked.folder / "round_01" / name).read_bytes() == (complete / name).read_bytes(), name
 
 
 def test_methods_are_compared_on_the_labels_of_a_project_with_the_same_test_images(trained):
@@ -354,16 +394,84 @@ def test_images_that_are_gone_or_have_changed_are_left_out_and_come_back(trained
     assert trained.read_labels(2)[changed] == move_right(changed, 1)
 
 
-def test_a_film_that_comes_later_joins_the_pool(trained):
-    path = str(trained.root / "film.avi")
-    writer = cv2.VideoWriter(path, cv2.VideoWriter_fourcc(*"MJPG"), 10, (96, 72))
+def test_an_image_that_goes_while_a_round_is_interrupted_does_not_stop_it_for_good(asked):
+    answered = asked.list_asked(0)[::2]
+    free = sorted({f"{number:03d}.png" for number in range(16)} - set(asked.list_asked(0)))
+    asked.answer([*answered, *free[:2]])
+    assert label(asked, moment=Training()).returncode == -signal.SIGKILL
+    digest = compute_sha256(asked.run / "round_00/labels.parquet")
+    for image in (answered[-1], free[-1]):
+        (asked.root / image).unlink()
+    done = label(asked)
+    assert last_line(done).startswith("awaiting labels: round 1, 0 of "), done.stdout
+    (committed,) = asked.read_state()["rounds"]
+    assert committed["row"]["labelled"] == 3 and committed["files"]["labels.parquet"] == digest
+    assert free[-1] not in asked.list_asked(1)
+
+
+def test_a_project_that_was_moved_with_its_run_goes_on(trained, tmp_path):
+    moved = Path(shutil.copytree(trained.cwd, tmp_path / "elsewhere"))
+    refused = llpp("label", "discs", *WORDS, cwd=moved)
+    assert refused.returncode == 2 and "asked for by the run" in refused.stderr, "both are there"
+    shutil.rmtree(trained.cwd)
+    done = llpp("label", "discs", *WORDS, cwd=moved)
+    trained.cwd.mkdir()
+    assert last_line(done).startswith("awaiting labels: round 1, 0 of 4 answered")
+    assert json.loads((moved / "labelling/discs/project.json").read_text())["run"] == str(moved / "runs/discs/seed0")
+
+
+def test_files_that_nobody_can_use_stop_no_import(trained):
+    inbox = trained.folder / "inbox"
+    entity = '<?xml version="1.0"?><!DOCTYPE a [<!ENTITY b SYSTEM "/etc/passwd">]><annotations>&b;</annotations>'
+    (inbox / "evil.xml").write_text(entity)
+    (inbox / "half.json").write_text('{"images": [{"id": 1')
+    (inbox / "notes.txt").write_text("hello")
+    (inbox / "pickle.pkl").write_bytes(b"cos\nsystem\n(S'touch /tmp/unpickled'\ntR.")
+    os.mkfifo(inbox / "pipe.json")
+    strangers = ["../../etc/passwd.png", "/etc/passwd.png", "0077.png"]
+    trained.answer([*strangers, *trained.list_asked(1)[:1]], name="odd.json")
+    done = label(trained)
+    assert last_line(done).startswith("awaiting labels: round 1, 1 of 4 answered"), done.stderr
+    with (trained.folder / "rejected.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert {"evil.xml", "half.json", "odd.json"} <= {row["file"] for row in rows}
+    assert [row["nearest known name"] for row in rows if row["entry"] == "0077.png"] == ["007.png"]
+    assert all(row["reason"] for row in rows)
+
+
+def make_film(path):
+    """3 seconds of figures."""
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*"MJPG"), 10, (96, 72))
     for number in range(30):
         writer.write(picture(number)[:, :, ::-1].copy())
     writer.release()
+
+
+def test_a_film_that_comes_later_joins_the_pool(trained):
+    make_film(trained.root / "film.avi")
     trained.answer(trained.list_asked(1))
-    done = label(trained)
-    assert last_line(done).startswith("awaiting labels: round 2, 0 of ")
+    assert last_line(label(trained)).startswith("awaiting labels: round 2, 0 of ")
     assert any(image.startswith("film.avi#") for image in trained.list_asked(2)), trained.list_asked(2)
+
+
+def test_frames_that_are_too_near_to_another_split_are_no_training_images(tmp_path):
+    discs = Discs(tmp_path, count=0)
+    make_film(discs.root / "film.avi")
+    assert last_line(label(discs)).startswith("awaiting labels: round 0, 0 of ")
+    index = read_index(discs.folder / "index.parquet")
+    apart = np.flatnonzero(index.condition == CONDITIONS.index("apart"))
+    assert len(apart) > 1
+    discs.write_coco(
+        [(index.ids[row], points(0), (1, 1, 50, 50)) for row in apart], discs.folder / "inbox/apart.json"
+    )
+    done = label(discs, "label.enough=0")
+    assert len(discs.read_journal()) == len(apart)
+    assert "0 images are labelled for training, and a round needs 2" in last_line(done)
+    # So the next start reads what is labelled by then, instead of a round that cannot be trained.
+    discs.write_coco(
+        [(image, points(0), (1, 1, 50, 50)) for image in discs.list_asked(0)], discs.folder / "inbox/b.json"
+    )
+    assert last_line(label(discs)).startswith("awaiting labels: round 1, 0 of ")
 
 
 def test_a_batch_without_room_for_new_images_says_how_many_are_open(trained):
@@ -371,3 +479,58 @@ def test_a_batch_without_room_for_new_images_says_how_many_are_open(trained):
     done = label(trained, "label.enough=0", "budget=4")
     assert trained.list_asked(2) == []
     assert "asks for no images, because 8 of earlier batches are open; label them" in last_line(done)
+
+
+def test_persons_in_one_image_are_asked_for_together_and_keep_their_ids(tmp_path):
+    discs = Discs(tmp_path, count=10)
+    left, right, corner = (0, 0, 45, 60), (48, 0, 45, 60), (70, 60, 20, 10)
+    images = [f"{number:03d}.png" for number in range(10)]
+    joints = np.array([[10, 10], [30, 20], [10, 20], [30, 50], [10, 50]])
+    both = [(image, joints, box) for image in images for box in (left, right)]
+    boxes = discs.write_coco(both, tmp_path / "boxes.json")
+    words = (f"boxes={boxes}", "joints=skeleton.yaml")
+    assert last_line(label(discs, *words)).startswith("awaiting labels: round 0, 0 of 8 answered")
+
+    # The right person first, and one whom the detector has missed in one of the images.
+    asked = discs.list_asked(0)
+    answers = [(asked[-1], joints // 4 + np.array([72, 58]), corner)]
+    for image in asked:
+        answers += [(image, joints + np.array([48, 0]), right), (image, joints, left)]
+    discs.write_coco(answers, discs.folder / "inbox/answers.json")
+    done = label(discs, *words)
+    assert last_line(done).startswith("awaiting labels: round 1, 0 of "), done.stdout
+    persons = {
+        entry["image"]: {person["id"]: person for person in entry["persons"]} for entry in discs.read_journal()
+    }
+    expected = {f"{asked[0]}#1", f"{asked[0]}#2"}
+    assert persons[asked[0]].keys() == expected
+    assert persons[asked[0]][f"{asked[0]}#2"]["joints"]["nose"] == [58, 10, 2]
+    assert persons[asked[-1]].keys() == {f"{asked[-1]}#1", f"{asked[-1]}#2", f"{asked[-1]}#h1"}
+    roles = [row["role"] for row in read_asked(tmp_path, "discs", 0)]
+    (committed,) = discs.read_state()["rounds"]
+    assert committed["row"]["labelled"] == 2 * roles.count("train") + 1
+    # All boxes of each image that is asked for.
+    selected = committed["selected"]
+    assert {name.rpartition("#")[0] for name in selected} == set(discs.list_asked(1)) & set(images)
+    assert len(selected) == 2 * len({name.rpartition("#")[0] for name in selected})
+
+
+def test_two_people_get_a_file_each_and_where_they_differ_the_newest_answer_counts(tmp_path):
+    discs = Discs(tmp_path)
+    words = ("label.annotators=2", "label.overlap=0.5")
+    assert last_line(label(discs, *words)).startswith("awaiting labels: round 0, 0 of 8 answered")
+    batches = []
+    for part in (1, 2):
+        content = json.loads((discs.folder / f"round_00/to_label_{part}.json").read_text())
+        batches.append([row["file_name"] for row in content["images"]])
+    shared = set(batches[0]) & set(batches[1])
+    assert len(shared) == 4 and set(batches[0]) | set(batches[1]) == set(discs.list_asked(0))
+
+    first = discs.answer(batches[0], name="jane.json")
+    second = discs.answer(batches[1], name="joe.json", move=2)
+    for number, path in enumerate((first, second)):
+        os.utime(path, (1_800_000_000 + number, 1_800_000_000 + number))
+    assert last_line(label(discs, *words)).startswith("awaiting labels: round 1, 0 of 8 answered")
+    assert len(discs.read_journal()) == 12, "both answers stay"
+    for image, joints in discs.read_labels(0).items():
+        assert joints == move_right(image, 2 if image in batches[1] else 0)
