@@ -45,7 +45,7 @@ def run_label_command(arguments: list[str]) -> int:
     words = [word for word in arguments if word != "--json"]
     folder = _find_folder(words)
     words.remove(folder)
-    _check_flags(words)
+    _check_words(words)
 
     from llpp.launch import job, label_job
 
@@ -60,7 +60,7 @@ def run_label_command(arguments: list[str]) -> int:
         *list_words_for_once(typed),
     ]
 
-    labelling = [word for word in words if word.startswith("labelling=")]
+    labelling = [word for word in words if word.startswith(("labelling=", "dataset.labelling="))]
     command = shlex.join(["llpp", "label", folder, *labelling])
 
     def start(cfg: "DictConfig") -> None:
@@ -96,8 +96,8 @@ def _find_folder(words: Sequence[str]) -> str:
     return folders[0]
 
 
-def _check_flags(words: Sequence[str]) -> None:
-    """Raise ConfigError about flags: a sweep of several runs cannot ask people."""
+def _check_words(words: Sequence[str]) -> None:
+    """Raise ConfigError about what `llpp run` takes and this verb does not: several runs, or another folder."""
     for word in words:
         if word in ("-m", "--multirun"):
             raise ConfigError(
@@ -106,3 +106,5 @@ def _check_flags(words: Sequence[str]) -> None:
             )
         if word.startswith("-"):
             raise ConfigError(f"{word} is not known to llpp label; expected --json, or OPTION=VALUE")
+        if word.startswith("dataset.root="):
+            raise ConfigError(f"{word} would be a second folder; give one, as in llpp label FOLDER")

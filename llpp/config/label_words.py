@@ -7,6 +7,7 @@ from pathlib import Path
 from llpp.datasets.project.project_file import read_project
 from llpp.errors import ConfigError
 from llpp.journal.folder import find_labelling_folder
+from llpp.run_dir.round_dir import STATE
 
 # What one types → the setting.
 SHORT_NAMES = {
@@ -23,11 +24,17 @@ ONCE_PREFIXES = (
     "hydra", "label.accept", "label.changed", "label.empty", "label.enough", "label.labels", "label.least",
     "label.release", "label.retract",
 )  # fmt: skip
-# Settings that hold until they are given again. All others decide results, and hold for good.
+# Settings that hold until they are given again. All others decide results.
 CHANGEABLE_PREFIXES = (
-    "budget", "callbacks", "data.pin_memory", "data.workers", "label.", "launch.", "logger", "report.",
-    "trainer.accelerator", "trainer.devices",
+    "budget", "callbacks", "data.eval_batch_size", "data.pin_memory", "data.workers", "label.", "launch.", "logger",
+    "pool.", "report.", "scoring.compile_from", "scoring.evaluate_pool", "trainer.accelerator", "trainer.benchmark",
+    "trainer.devices", "trainer.enable_model_summary", "trainer.log_every_n_steps", "trainer.num_nodes",
+    "trainer.profiler",
 )  # fmt: skip
+SHOWING_GROUPS = ("callbacks", "logger")  # whose choices have different settings
+# Settings of the project: its labels and splits, or the files that people have by now, depend on them. They hold from
+# the first start, those of training from the first round.
+PROJECT_PREFIXES = ("dataset", "name", "oracle", "paths", "seed")
 
 
 def translate_words(words: Sequence[str]) -> list[str]:
@@ -56,7 +63,7 @@ class KeptWords:
     """The settings that hold for all starts of a project."""
 
     words: Sequence[str]
-    has_trained: bool  # whether a round has been trained with them
+    run: str = ""  # run directory that was begun with them; empty if there is none
 
 
 def read_kept_words(root: Path, words: Sequence[str]) -> KeptWords:
@@ -65,9 +72,9 @@ def read_kept_words(root: Path, words: Sequence[str]) -> KeptWords:
     folder = find_labelling_folder(root, labelling)
     project = read_project(folder.project_file)
     if project is None:
-        return KeptWords((), False)
-    has_trained = bool(project.run) and (Path(project.run) / "state.json").exists()
-    return KeptWords(project.words, has_trained)
+        return KeptWords(())
+    has_begun = bool(project.run) and (Path(project.run) / STATE).exists()
+    return KeptWords(project.words, project.run if has_begun else "")
 
 
 def _read_value(value: str) -> str | None:
@@ -90,21 +97,41 @@ def merge_words(kept: KeptWords, typed: Sequence[str]) -> list[str]:
         ConfigError: one that has to stay has another value now, or is new though a round has been trained without.
     """
     known = _split_words(kept.words)
-    merged = dict(known)
+    given = {}
+    changed_groups = []
     for name, value in _split_words(typed).items():
         if name.startswith(ONCE_PREFIXES):
             continue
-        is_new = name not in known and not kept.has_trained
-        if is_new or name.startswith(CHANGEABLE_PREFIXES):
-            merged[name] = value
-        elif known.get(name) != value:
-            before = known.get(name, "not set")
-            short_names = {setting: short for short, setting in SHORT_NAMES.items()}
-            raise ConfigError(
-                f"{short_names.get(name, name)} was {before} at earlier starts of this project and is {value} now; "
-                "leave it out, or begin another project with labelling=FOLDER and name=NAME"
-            )
+        given[name] = value
+        if known.get(name) == value:
+            continue
+        if _has_to_stay(name, kept):
+            raise _make_difference_error(name, known.get(name, "not set"), value, kept.run)
+        if name in SHOWING_GROUPS:
+            changed_groups.append(f"{name}.")
+    # Another choice of a group may not have the settings of the one before, such as logger.wandb.offline.
+    merged = {name: value for name, value in known.items() if not name.startswith(tuple(changed_groups))}
+    merged |= given
     return [f"{name}={value}" for name, value in merged.items()]
+
+
+def _has_to_stay(name: str, kept: KeptWords) -> bool:
+    if name.startswith(CHANGEABLE_PREFIXES):
+        return False
+    if name.startswith(PROJECT_PREFIXES) and name in _split_words(kept.words):
+        return True
+    return kept.run != ""
+
+
+def _make_difference_error(name: str, before: str, value: str, run: str) -> ConfigError:
+    remedy = "begin another project with labelling=FOLDER and name=NAME"
+    if not name.startswith(PROJECT_PREFIXES):
+        remedy = f"delete {run}, and a new run is trained with the same labels"
+    short_names = {setting: short for short, setting in SHORT_NAMES.items()}
+    return ConfigError(
+        f"{short_names.get(name, name)} was {before} at earlier starts of this project and is {value} now; leave it "
+        f"out, or {remedy}"
+    )
 
 
 def list_words_for_once(typed: Sequence[str]) -> list[str]:

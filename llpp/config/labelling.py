@@ -28,6 +28,8 @@ def build_labelling(cfg: DictConfig, command: str) -> Labelling:
         )
     expect(cfg.rounds is None, "rounds", cfg.rounds, "null: a start trains one round, and asks for the next labels")
     root = Path(cfg.dataset.root)
+    if not root.is_dir():
+        raise ConfigError(f"there is no folder {root}; set dataset.root=… to the folder of your images or films")
     folder = find_labelling_folder(root, cfg.dataset.labelling)
     values: dict[str, Any] = OmegaConf.to_container(cfg.label, resolve=True)  # type: ignore[assignment]  # a mapping
     names = [field.name for field in dataclasses.fields(ProjectOptions)]

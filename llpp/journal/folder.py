@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from llpp.errors import ConfigError
+
 COLLECTION = Path("labelling")  # folder that collects the labels of projects
 
 
@@ -77,7 +79,20 @@ class LabellingFolder:
 
 
 def find_labelling_folder(root: Path, labelling: str | None) -> LabellingFolder:
-    """Return where the labels of a project are: `labelling`, or, without it, a folder with the name of its root."""
-    if labelling is not None:
-        return LabellingFolder(Path(labelling))
-    return LabellingFolder(COLLECTION / root.resolve().name)
+    """Return where the labels of a project are: `labelling`, or, without it, a folder with the name of its root.
+
+    Raises:
+        ConfigError: it is no folder, or the images are in it, where copies of them would be found as new images.
+    """
+    if labelling is None:
+        return LabellingFolder(COLLECTION / root.resolve().name)
+    path = Path(labelling)
+    example = COLLECTION / root.resolve().name
+    if not labelling or root.resolve().is_relative_to(path.resolve()):
+        raise ConfigError(
+            f"dataset.labelling={labelling!r} holds the images of {root}; expected a folder for labels alone, as in "
+            f"labelling={example}"
+        )
+    if path.exists() and not path.is_dir():
+        raise ConfigError(f"dataset.labelling={labelling} is a file; expected a folder, as in labelling={example}")
+    return LabellingFolder(path)

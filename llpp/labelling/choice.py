@@ -116,6 +116,11 @@ def count_test_candidates(index: ProjectIndex, taken: Collection[str]) -> int:
     return len(_find_candidates(index, taken, is_test=True))
 
 
+def list_train_candidates(index: ProjectIndex, taken: Collection[str]) -> list[str]:
+    """Return the ids of the images of training groups that can be asked for."""
+    return [index.ids[row] for row in _find_candidates(index, taken, is_test=False).tolist()]
+
+
 def choose_test_images(
     index: ProjectIndex, project: ProjectFile, taken: Collection[str], count: int, gap: float
 ) -> list[str]:

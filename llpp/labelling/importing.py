@@ -49,6 +49,7 @@ class ImportSettings:
     visibility: str = "coco"  # coco | binary
     empty: str = "open"  # open | reviewed
     half_pixel: bool = False
+    annotators: int = 1  # if there are several, whose folder of the inbox a file is in counts, see `_name_annotator`
 
 
 @dataclass(frozen=True)
@@ -193,9 +194,10 @@ class _Import:
     def _read_path(self, path: Path) -> None:
         """Read a file, or the files in an archive."""
         name = self._name_file(path)
+        annotator = self._name_annotator(path)
         with self._rejecting_file(name):
             if not is_archive(read_start(path, START)):
-                self._read_file(LabelFile(path, name), self._find_tool(path))
+                self._read_file(LabelFile(path, name), self._find_tool(path), annotator)
                 return
             with unpack_archive(path, name, self.folder.unpacked) as members:
                 fitting = [(member, self._find_fitting(member.path)) for member in members]
@@ -205,7 +207,18 @@ class _Import:
                 for member, tools in fitting:
                     if tools:
                         with self._rejecting_file(member.name):
-                            self._read_file(member, self._choose_tool(tools))
+                            self._read_file(member, self._choose_tool(tools), annotator)
+
+    def _name_annotator(self, path: Path) -> str:
+        """Return who has answered what a file has, where it does not say so: the name of a folder in the inbox.
+
+        Empty if the file is in none, or if there is one annotator only, who may keep files in folders, too.
+        """
+        inbox = self.folder.inbox
+        if self.settings.annotators == 1 or not path.is_relative_to(inbox):
+            return ""
+        first, *others = path.relative_to(inbox).parts
+        return first if others else ""
 
     def _name_file(self, path: Path) -> str:
         """Name a file by its path below the inbox, the labelling folder or the project's root; else by all of it.
@@ -263,8 +276,8 @@ class _Import:
     def _list_titles(self) -> str:
         return ", ".join(sorted(tool.title for tool in self.tools))
 
-    def _read_file(self, file: LabelFile, tool: LabellingTool) -> None:
-        """Read all entries of a file."""
+    def _read_file(self, file: LabelFile, tool: LabellingTool, annotator: str) -> None:
+        """Read all entries of a file; those that name no annotator are of `annotator`."""
         try:
             content = tool.read(file.path, self.options)
         except LlppError as error:
@@ -291,7 +304,8 @@ class _Import:
                 continue
             self.counts.entries += 1
             try:
-                self._read_entry(read, entry, slowest, unknown_joints)
+                named = entry if entry.annotator else replace(entry, annotator=annotator)
+                self._read_entry(read, named, slowest, unknown_joints)
             except EntryError as error:
                 self._reject(file.name, _name_entry(entry), str(error), error.nearest)
             except (TypeError, ValueError, ArithmeticError) as error:

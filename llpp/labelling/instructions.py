@@ -55,6 +55,10 @@ def describe_parts(instructions: Instructions) -> list[str]:
         lines.append(f"Annotator {number} opens {part.file}: {part.images} images.")
     shared = f"{instructions.shared} images are in every part and show how far people agree."
     lines.append(f"The steps are the same for all, but for the name of the file. {shared}")
+    lines.append(
+        "Files that do not say who has answered, such as those of COCO editors and CVAT, go into one folder of the "
+        "inbox for each annotator, such as inbox/1 and inbox/2."
+    )
     return lines
 
 

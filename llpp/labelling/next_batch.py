@@ -55,7 +55,9 @@ class BatchWriter:
         choices = choose_first_batch(self.index, self.project, taken, budget, test_wanted, self.settings.gap)
         self._write(0, choices, {}, suggests=False)
 
-    def write_next(self, taken: Collection[str], test: int, state: RunState, run_dir: Path, acquisition: str) -> None:
+    def write_next(
+        self, number: int, taken: Collection[str], test: int, state: RunState, run_dir: Path, acquisition: str
+    ) -> None:
         """Write the batch that the last committed round has selected, with so many test images."""
         last = state.rounds[-1]
         predictions: dict[str, Prediction] = {}
@@ -65,7 +67,7 @@ class BatchWriter:
         # The images of all selected persons, first the one that is wanted most.
         ranked = [image for image in predictions if image not in taken]
         choices = choose_next_batch(self.index, self.project, taken, test, ranked, acquisition, self.settings.gap)
-        self._write(last.number + 1, choices, predictions, self._suggests(state))
+        self._write(number, choices, predictions, self._suggests(state))
 
     def _suggests(self, state: RunState) -> bool:
         """Whether the model's joints are shown to people."""

@@ -5,7 +5,8 @@ start finds out where an earlier one was interrupted:
 
     read answers ─► enough? ─► labels.parquet of the round ─► the run trains and commits it ─► batch of the next round
 
-Batch n, in the project's folder round_n, is what round n of the run is trained after.
+Batch n, in the project's folder round_n, is what round n of the run is trained after. Where an earlier run was
+deleted, its batches stay, and the rounds of the new run follow the last of them.
 """
 
 import logging
@@ -13,6 +14,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from llpp.datasets.project.boxes import read_boxes
 from llpp.datasets.project.index import CONDITIONS, ProjectIndex, describe_conditions, read_index
@@ -24,13 +27,13 @@ from llpp.journal.agreement import describe_agreement, write_agreement
 from llpp.journal.fold import Folded, fold_answers, measure_agreement
 from llpp.journal.folder import LabellingFolder
 from llpp.journal.journal import read_journal
-from llpp.journal.snapshot import Snapshot, count_changed_labels, list_labels, read_snapshot, write_snapshot
-from llpp.labelling.asked import AskedRow
-from llpp.labelling.choice import count_test_candidates, count_test_share
+from llpp.journal.snapshot import STATES, Snapshot, count_changed_labels, list_labels, read_snapshot, write_snapshot
+from llpp.labelling.asked import AskedRow, list_batches
+from llpp.labelling.choice import count_test_candidates, count_test_share, list_train_candidates
 from llpp.labelling.importing import ImportSettings, import_files
 from llpp.labelling.kept_copies import keep_copy
 from llpp.labelling.next_batch import BatchWriter
-from llpp.labelling.people import NamedBox
+from llpp.labelling.people import NamedBox, find_boxes
 from llpp.labelling.released import read_released
 from llpp.labelling.settings import LabelSettings
 from llpp.labelling.states import (
@@ -91,6 +94,10 @@ class _Labels:
     states: ImageStates
     boxes: Mapping[str, Sequence[NamedBox]] | None
 
+    def get_batch(self, number: int) -> int:
+        """Return the batch that a round of the run is trained after."""
+        return self.project.first_batch + number
+
     def count(self, state: str, is_test: bool) -> int:
         """Images in a state, of the test groups or of the others."""
         rows = self.index.ids.find_rows(self.states.list_images(state))
@@ -115,19 +122,28 @@ def prepare_round(labelling: Labelling) -> Outcome:
     state = load_state(labelling.run_dir / STATE)
     number = len(state.rounds) if state is not None else 0
     snapshot = get_round_dir(labelling.run_dir, number) / LABELS
-    if state is not None and number not in read_batches(folder):
-        # A start was interrupted between the commit and the batch. Nothing has been read since then, so this batch
-        # is what it would have been.
-        _write_batch(labelling, _read_stored_labels(labelling), state)
-    # An interrupted round needs it, too: images may have gone since.
+    if state is not None and number > 0:
+        stored = _read_stored_labels(labelling)
+        if stored.get_batch(number) not in stored.batches:
+            # A start was interrupted between the commit and the batch. Nothing has been read since then, so this
+            # batch is what it would have been.
+            _write_batch(labelling, stored, state)
     project, index, remarks = open_project(labelling.root, folder, labelling.options)
-    project = _take_possession(labelling, project)
+    project = _take_possession(labelling, project, number)
     for remark in [*remarks, *describe_conditions(index)]:
         log.info("%s", remark)
     if snapshot.exists():
-        read_snapshot(snapshot)
-        log.info("round %d was interrupted and is trained with the labels that it began with", number)
-        return Outcome("", snapshot=snapshot)
+        missing = _find_missing_images(labelling, project, index, snapshot)
+        if not missing:
+            log.info("round %d was interrupted and is trained with the labels that it began with", number)
+            return Outcome("", snapshot=snapshot)
+        log.warning(
+            "round %d was interrupted and begins again: of its labelled images, %d are gone or have changed, "
+            "for example %s",
+            number,
+            len(missing),
+            missing[0],
+        )
     _import_answers(labelling, project, index)
     labels = _collect_labels(labelling, project, index)
     if settings.release:
@@ -137,7 +153,7 @@ def prepare_round(labelling: Labelling) -> Outcome:
 
     if number == 0 and not labels.batches and labels.count("labelled", is_test=False) < settings.least:
         return _write_first_batch(labelling, labels)
-    reason = _find_reason_to_wait(labelling, labels, state, number)
+    reason = _find_reason_to_wait(labelling, labels, number)
     if reason is not None:
         return _describe_waiting(labelling, labels, number, reason)
     for sentence in _describe_labels(labelling, labels, number):
@@ -187,11 +203,25 @@ def _has_moved(project: ProjectFile, run_dir: Path) -> bool:
     return is_gone and ((run_dir / STATE).exists() or not Path(project.root).exists())
 
 
-def _take_possession(labelling: Labelling, project: ProjectFile) -> ProjectFile:
+def _find_missing_images(
+    labelling: Labelling, project: ProjectFile, index: ProjectIndex, snapshot: Path
+) -> list[str]:
+    """Return the labelled images of a snapshot that cannot be read any more."""
+    content = read_snapshot(snapshot)
+    is_labelled = content.state == STATES.index("labelled")
+    missing = set(_collect_labels(labelling, project, index).states.list_images("missing"))
+    return sorted(missing & set(content.images.take(np.flatnonzero(is_labelled))))
+
+
+def _take_possession(labelling: Labelling, project: ProjectFile, number: int) -> ProjectFile:
     """Write down which run asks, with which tool and settings, if that is not known yet."""
     words = list(labelling.settings.words) or list(project.words)
     run = str(labelling.run_dir.absolute())
-    owned = replace(project, run=run, tool=labelling.tool.name, words=words)
+    first_batch = project.first_batch
+    if number == 0:
+        # Batches of a run that was deleted are not written over: they say what was asked for and suggested.
+        first_batch = max(list_batches(labelling.folder), default=0)
+    owned = replace(project, run=run, tool=labelling.tool.name, words=words, first_batch=first_batch)
     if owned != project:
         write_project(owned, labelling.folder.project_file)
     return owned
@@ -220,6 +250,7 @@ def _import_answers(labelling: Labelling, project: ProjectFile, index: ProjectIn
         settings.visibility,
         settings.empty,
         settings.half_pixel,
+        settings.annotators,
     )
     result = import_files(files, labelling.tools, folder, project, index, options, boxes)
     for remark in result.remarks:
@@ -263,23 +294,36 @@ def _collect_labels(labelling: Labelling, project: ProjectFile, index: ProjectIn
     return _Labels(project, index, folded, batches, states, _name_boxes(project, folder))
 
 
-def _find_reason_to_wait(labelling: Labelling, labels: _Labels, state: RunState | None, number: int) -> str | None:
+def _find_reason_to_wait(labelling: Labelling, labels: _Labels, number: int) -> str | None:
     """Say why round `number` cannot be trained yet; None if it can."""
     settings = labelling.settings
     train = labels.count("labelled", is_test=False)
-    counts = labels.states.batches.get(number)
+    counts = labels.states.batches.get(labels.get_batch(number))
     is_open = counts is not None and counts.open > 0
     if counts is not None and is_open and counts.share < settings.enough:
         return ""
     if train < MIN_LABELLED:
         return f"{train} images are labelled for training, and a round needs {MIN_LABELLED}"
-    if state is None and train < settings.least and is_open and settings.enough > 0:
+    if number == 0 and train < settings.least and is_open and settings.enough > 0:
         return f"{train} images are labelled for training, and label.least={settings.least} are wanted"
-    # If all of a batch was given back, only a round can ask for other images.
-    is_released = counts is not None and counts.asked == 0 and counts.released > 0
-    if state is not None and not is_released and not _has_news(labelling, labels, number):
+    if number > 0 and not _needs_batch(labelling, labels, counts) and not _has_news(labelling, labels, number):
         return "nothing is new since the last round"
     return None
+
+
+def _needs_batch(labelling: Labelling, labels: _Labels, counts: BatchCounts | None) -> bool:
+    """Whether only another round can ask for images, though it has no new labels to train on."""
+    if counts is None or counts.open > 0:
+        return False
+    if counts.answered + counts.released > 0:
+        # All of the batch was skipped, shows nobody or was given back.
+        return True
+    # The batch has no images: too many were open, which have been given back, or none were left, and there are now.
+    if labels.states.list_images("open"):
+        return False
+    images = list_train_candidates(labels.index, labels.states.state)
+    has_persons = any(labels.boxes is None or find_boxes(labels.boxes, image) for image in images)
+    return has_persons or _count_next_test_images(labelling, labels) > 0
 
 
 def _has_news(labelling: Labelling, labels: _Labels, number: int) -> bool:
@@ -317,8 +361,9 @@ def _count_next_test_images(labelling: Labelling, labels: _Labels) -> int:
     """How many test images the next batch asks for; images that are still open count against it."""
     free = max(labelling.budget - len(labels.states.list_images("open")), 0)
     labelled = labels.count("labelled", is_test=True)
-    share = count_test_share(free, labelling.settings.test, labelled, labels.count("open", is_test=True))
-    return min(share, count_test_candidates(labels.index, labels.states.state))
+    wanted = count_test_share(free, labelling.settings.test, labelled, labels.count("open", is_test=True))
+    # In a small project they run out, and images for training take their place.
+    return min(wanted, count_test_candidates(labels.index, labels.states.state))
 
 
 def _write_first_batch(labelling: Labelling, labels: _Labels) -> Outcome:
@@ -333,7 +378,8 @@ def _write_batch(labelling: Labelling, labels: _Labels, state: RunState) -> None
     """Write the batch that the last committed round of a run asks for."""
     writer = _make_writer(labelling, labels, len(state.rounds))
     test = _count_next_test_images(labelling, labels)
-    writer.write_next(list(labels.states.state), test, state, labelling.run_dir, labelling.acquisition)
+    batch = labels.get_batch(len(state.rounds))
+    writer.write_next(batch, list(labels.states.state), test, state, labelling.run_dir, labelling.acquisition)
 
 
 def _make_writer(labelling: Labelling, labels: _Labels, number: int) -> BatchWriter:
@@ -352,11 +398,12 @@ def _make_writer(labelling: Labelling, labels: _Labels, number: int) -> BatchWri
 
 def _describe_waiting(labelling: Labelling, labels: _Labels, number: int, reason: str | None) -> Outcome:
     """Say what a project waits for."""
-    counts = labels.states.batches.get(number, BatchCounts(number, 0, 0, 0, 0, 0, 0))
-    page = labelling.folder.get_round_dir(number) / "batch.html"
+    batch = labels.get_batch(number)
+    counts = labels.states.batches.get(batch, BatchCounts(batch, 0, 0, 0, 0, 0, 0))
+    page = labelling.folder.get_round_dir(batch) / "batch.html"
     facts = {
         "state": "awaiting labels",
-        "round": number,
+        "round": batch,
         "asked": counts.asked,
         "answered": counts.answered,
         "labelled": counts.labelled,
@@ -373,7 +420,7 @@ def _describe_waiting(labelling: Labelling, labels: _Labels, number: int, reason
     still_open = len(labels.states.list_images("open"))
     if not counts.asked and still_open:
         line = (
-            f"awaiting labels: round {number} asks for no images, because {still_open} of earlier batches are open; "
+            f"awaiting labels: round {batch} asks for no images, because {still_open} of earlier batches are open; "
             "label them, or give them back with label.release=true"
         )
         return Outcome(line, facts)
@@ -396,12 +443,16 @@ def _describe_waiting(labelling: Labelling, labels: _Labels, number: int, reason
 def _list_words_to_train_now(labelling: Labelling, labels: _Labels, counts: BatchCounts, number: int) -> list[str]:
     """The settings with which a round would be trained without further answers; none if nothing can be trained."""
     train = labels.count("labelled", is_test=False)
-    if train < MIN_LABELLED or not counts.answered:
+    # After a round, what is there has been trained on; a new run may begin with the labels of an earlier one.
+    if train < MIN_LABELLED or (number > 0 and not counts.answered):
         return []
     words = []
-    if counts.share < labelling.settings.enough:
-        words.append(f"label.enough={counts.reached:g}")
-    if number == 0 and train < labelling.settings.least:
+    enough = labelling.settings.enough
+    if counts.share < enough:
+        enough = counts.reached
+        words.append(f"label.enough={enough:g}")
+    # With label.enough=0 a round trains with however few.
+    if number == 0 and train < labelling.settings.least and enough > 0:
         words.append(f"label.least={train}")
     return words
 

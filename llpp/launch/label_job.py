@@ -12,6 +12,7 @@ from omegaconf import DictConfig, open_dict
 
 from llpp.config import labelling as labelling_config
 from llpp.config import read_settings
+from llpp.config.read_settings import asks_people
 from llpp.errors import ConfigError
 from llpp.labelling import session
 from llpp.labelling.session import Outcome
@@ -42,6 +43,11 @@ def run_labelling(
         raise ConfigError(
             "people's labels are read by one process before the others exist, and torchrun has started several; "
             "start llpp without torchrun, with trainer.devices=N"
+        )
+    if not asks_people(cfg):
+        raise ConfigError(
+            "the oracle of this run asks nobody for labels; set tool=label_studio or another labelling tool, or use "
+            "llpp run with dataset=project oracle=simulated for the labels that there are"
         )
     read_settings.check_folder_names(cfg)
     read_settings.read_settings(cfg)

@@ -43,28 +43,44 @@ def test_a_path_reaches_the_config_as_it_was_typed(path):
 
 
 def test_settings_of_the_first_start_hold_for_later_ones_but_those_about_one_start():
-    first = merge_words(KeptWords((), False), ["oracle=coco", "crop.size=64", "budget=20", "label.enough=0.5"])
+    first = merge_words(KeptWords(()), ["oracle=coco", "crop.size=64", "budget=20", "label.enough=0.5"])
     assert first == ["oracle=coco", "crop.size=64", "budget=20"]
     typed = ["label.enough=0.2", "oracle=coco"]
-    assert merge_words(KeptWords(first, True), typed) == first
+    assert merge_words(KeptWords(first, "runs/mice"), typed) == first
     assert list_words_for_once(typed) == ["label.enough=0.2"]
 
 
 def test_settings_that_decide_no_result_hold_until_they_are_given_again():
-    kept = KeptWords(("oracle=coco", "budget=20", "label.test=50"), True)
+    kept = KeptWords(("oracle=coco", "budget=20", "label.test=50"), "runs/mice")
     assert merge_words(kept, ["label.test=80"]) == ["oracle=coco", "budget=20", "label.test=80"]
     assert merge_words(kept, ["label.annotators=2"])[-1] == "label.annotators=2"
 
 
-def test_another_value_is_refused_with_both():
+def test_another_tool_is_refused_from_the_first_start_on():
     with pytest.raises(ConfigError, match="tool was coco at earlier starts of this project and is cvat now"):
-        merge_words(KeptWords(("oracle=coco",), False), ["oracle=cvat"])
+        merge_words(KeptWords(("oracle=coco",)), ["oracle=cvat"])
 
 
-def test_a_setting_may_be_added_until_a_round_is_trained():
-    assert merge_words(KeptWords(("oracle=coco",), False), ["crop.size=64"]) == ["oracle=coco", "crop.size=64"]
-    with pytest.raises(ConfigError, match=r"crop\.size was not set at earlier starts .* and is 64 now"):
-        merge_words(KeptWords(("oracle=coco",), True), ["crop.size=64"])
+def test_what_decides_training_may_change_until_a_run_has_begun():
+    assert merge_words(KeptWords(("oracle=coco",)), ["crop.size=64"]) == ["oracle=coco", "crop.size=64"]
+    assert merge_words(KeptWords(("crop.size=32",)), ["crop.size=64"]) == ["crop.size=64"]
+    begun = KeptWords(("crop.size=32",), "runs/mice/seed0")
+    remedy = "delete runs/mice/seed0, and a new run is trained with the same labels"
+    with pytest.raises(ConfigError, match=f"crop.size was 32 at earlier starts .* and is 64 now; .*, or {remedy}"):
+        merge_words(begun, ["crop.size=64"])
+    with pytest.raises(ConfigError, match=r"optimizer\.lr was not set at earlier starts .* and is 0\.1 now"):
+        merge_words(begun, ["optimizer.lr=0.1"])
+
+
+def test_another_choice_of_a_group_takes_the_settings_of_the_earlier_one_along():
+    kept = KeptWords(("logger=wandb", "logger.wandb.offline=true", "budget=20"), "runs/mice")
+    assert merge_words(kept, ["logger=none"]) == ["logger=none", "budget=20"]
+    assert merge_words(kept, ["logger=wandb"]) == list(kept.words)
+    both = ["logger=csv", "logger.wandb.offline=true"]
+    assert merge_words(kept, both) == ["logger=csv", "budget=20", "logger.wandb.offline=true"], "typed again"
+    epochs = KeptWords(("trainer.max_epochs=9",))
+    assert merge_words(epochs, ["trainer=ddp_cpu"]) == ["trainer.max_epochs=9", "trainer=ddp_cpu"]
+    assert merge_words(kept, ["logger.csv.x=1", "logger=csv"]) == ["logger=csv", "budget=20", "logger.csv.x=1"]
 
 
 def test_a_project_remembers_its_settings_wherever_its_labels_are(tmp_path, monkeypatch):
@@ -83,14 +99,15 @@ def test_a_project_remembers_its_settings_wherever_its_labels_are(tmp_path, monk
         "films": [],
         "words": ["oracle=sleap"],
     }
-    for folder in (tmp_path / "labelling/mice", tmp_path / "elsewhere", tmp_path / "ann's"):
+    names = ("elsewhere", "it's", "ends\\")
+    for folder in (tmp_path / "labelling/mice", *(tmp_path / name for name in names)):
         folder.mkdir(parents=True)
         (folder / "project.json").write_text(json.dumps({**content, "words": [f"name={folder.name}"]}))
     root = tmp_path / "images/mice"
     root.mkdir(parents=True)
-    assert read_kept_words(root, []) == KeptWords(["name=mice"], False)
-    assert read_kept_words(root, ["dataset.labelling='elsewhere'"]).words == ["name=elsewhere"]
-    assert read_kept_words(root, ["dataset.labelling='new'"]) == KeptWords((), False)
-    assert read_kept_words(root, translate_words(["labelling=ann's"])).words == ["name=ann's"]
+    assert read_kept_words(root, []) == KeptWords(["name=mice"])
+    for name in names:
+        assert read_kept_words(root, translate_words([f"labelling={name}"])).words == [f"name={name}"]
+    assert read_kept_words(root, ["dataset.labelling='new'"]) == KeptWords(())
     assert read_kept_words(root, ["dataset.labelling=null"]).words == ["name=mice"]
-    assert read_kept_words(root, ["dataset.labelling=[a"]) == KeptWords((), False)
+    assert read_kept_words(root, ["dataset.labelling=[a"]) == KeptWords(())

@@ -27,6 +27,7 @@ from helpers.turned_jpegs import encode, encode_webp, exif, store
 
 from llpp.datasets.images import read_reduced
 from llpp.datasets.project.dataset import ProjectDataset
+from llpp.datasets.project.folder_content import list_folder
 from llpp.datasets.project.index import read_index
 from llpp.datasets.project.open_project import ProjectOptions, open_project
 from llpp.datasets.project.project_file import read_project
@@ -615,3 +616,17 @@ def test_a_project_file_says_what_was_decided(tmp_path):
     assert (project.name, project.root, project.joints) == ("mice", str(root), JOINTS)
     assert (project.grouping, project.segment, project.boxes) == ("image", 60.0, "image")
     assert project.facts == {"white": 65535, "background": [0, 0, 0]}
+
+
+@pytest.mark.parametrize(
+    "files", [("project.json", "index.parquet"), ("state.json", "config.yaml"), ("report.html", "table.md")]
+)
+def test_what_llpp_has_written_into_the_folder_of_images_is_none_of_them(files, tmp_path):
+    save(tmp_path / "mouse.png", draw(1))
+    for name in ("mine", "theirs"):
+        save(tmp_path / name / "images/000.png", draw(2))
+    for file in files:
+        (tmp_path / "mine" / file).touch()
+    (tmp_path / "theirs" / files[1]).touch()
+    content = list_folder(tmp_path, tmp_path / "labelling")
+    assert [file.name for file in content.images] == ["mouse.png", "theirs/images/000.png"]

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from llpp.errors import ConfigError, StateError
 from llpp.journal.answers import PersonLabel
 from llpp.journal.journal import read_journal
+from llpp.labelling.unpacking import list_label_files
 from llpp.oracles.coco import CocoTool
 from llpp.oracles.cvat import CvatTool
 from llpp.oracles.label_studio import LabelStudioTool
@@ -661,3 +662,22 @@ def test_the_journal_is_plain_json_that_other_programs_read(mice):
     content = json.loads(line)
     assert content["image"] == "a.jpg" and content["kind"] == "labelled"
     assert content["persons"] == [{"id": "a.jpg", "joints": {"nose": [1.5, 2, 1]}, "box": None}]
+
+
+def test_annotators_whose_tool_does_not_name_them_are_known_by_folders_of_the_inbox(mice):
+    mice.put(labelled("a.jpg"), labelled("b.jpg", annotator="carl"), name="anna/day1/export.json")
+    mice.put(labelled("a.jpg", joints={"nose": (14, 20, 2)}), name="ben/export.json")
+    mice.put(labelled("c.jpg"))
+    files = list_label_files(mice.folder.inbox)
+    mice.read(*files, annotators=2)
+    answers = read_journal(mice.folder.journal)
+    expected = {("a.jpg", "anna"), ("a.jpg", "ben"), ("b.jpg", "carl"), ("c.jpg", "")}
+    assert {(answer.image, answer.annotator) for answer in answers} == expected
+    assert mice.read(*files, annotators=2).news == ()
+
+
+def test_one_annotator_may_keep_files_in_folders(mice):
+    mice.put(labelled("a.jpg"), name="monday/export.json")
+    mice.put(labelled("a.jpg"), name="tuesday/export.json")
+    result = mice.read(*list_label_files(mice.folder.inbox))
+    assert [answer.annotator for answer in result.news] == [""] and result.known == 1

@@ -43,6 +43,7 @@ class ProjectFile:
     films: Sequence[Film] = ()
     tool: str = ""  # that batches are written for
     run: str = ""  # absolute path of the run directory that asks; empty before the first batch
+    first_batch: int = 0  # that round 0 of this run is trained after; later than 0 if an earlier run was deleted
     words: Sequence[str] = ()  # settings that `llpp label` was first given, and that hold for later starts
     facts: Mapping[str, Any] = field(default_factory=dict)  # other decisions of the dataset, such as white
 
