@@ -286,7 +286,7 @@ def test_a_full_disk_is_told_and_the_last_commit_stays(tmp_path, monkeypatch):
     from llpp import files
 
     with monkeypatch.context() as patch:
-        patch.setattr(files, "_write_text", lambda path, text: full.write_text(text))
+        patch.setattr(files, "_write_bytes", lambda path, content: full.write_bytes(content))
         with pytest.raises(StateError, match=r"cannot write to the run directory .*: No space left on device"):
             loop.run_rounds(tiny(tmp_path))
     assert (tmp_path / "state.json").read_bytes() == before

@@ -619,7 +619,7 @@ def test_a_project_file_says_what_was_decided(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "files", [("project.json", "index.parquet"), ("state.json", "config.yaml"), ("report.html", "table.md")]
+    "files", [("project.json", "index.lock"), ("state.json", "config.yaml"), ("report.html", "differences.csv")]
 )
 def test_what_llpp_has_written_into_the_folder_of_images_is_none_of_them(files, tmp_path):
     save(tmp_path / "mouse.png", draw(1))
