@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from helpers.cli import llpp
-from helpers.label_kills import Replacing, Training
+from helpers.label_kills import Replacing
 from helpers.label_projects import TINY, Discs
 
 pytestmark = pytest.mark.slow
@@ -118,19 +118,3 @@ def test_a_first_round_with_labels_that_were_there_resumes_after_a_kill(tmp_path
     assert killed.returncode == -signal.SIGKILL and not discs.list_asked(0)
     assert last_line(label(discs)).startswith("awaiting labels: round 1, 0 of 6 answered")
     assert len(discs.read_journal()) == 8
-
-
-def test_an_interrupted_round_begins_again_if_an_image_that_it_trains_on_is_gone(tmp_path):
-    discs = Discs(tmp_path)
-    label(discs, *WORDS)
-    discs.answer(discs.list_asked(0))
-    assert label(discs, moment=Training()).returncode == -signal.SIGKILL
-    *_, gone = discs.list_asked(0)
-    (discs.root / gone).unlink()
-    # One that was not labelled would only be scored.
-    unasked = next(path for path in sorted(discs.root.glob("*.png")) if path.name not in discs.list_asked(0))
-    unasked.unlink()
-    done = label(discs)
-    assert last_line(done).startswith("awaiting labels: round 1, 0 of 6 answered")
-    assert f"are gone or have changed, for example {gone}" in done.stdout
-    assert set(discs.read_labels(0)) == {*discs.list_asked(0)} - {gone}

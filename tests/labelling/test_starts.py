@@ -405,7 +405,8 @@ def test_an_image_that_goes_while_a_round_is_interrupted_does_not_stop_it_for_go
     done = label(asked)
     assert last_line(done).startswith("awaiting labels: round 1, 0 of "), done.stdout
     (committed,) = asked.read_state()["rounds"]
-    assert committed["row"]["labelled"] == 3 and committed["files"]["labels.parquet"] == digest
+    assert committed["row"]["labelled"] == 3 and committed["files"]["labels.parquet"] != digest
+    assert answered[-1] not in asked.read_labels(0), "a round's snapshot is what it has trained on"
     assert free[-1] not in asked.list_asked(1)
 
 
