@@ -188,7 +188,7 @@ def describe_no_learning(number: int, task: Task, tested: Evaluation, constant: 
         f"round {number}: {verdict}; the mean {task.metric_title} of a test image is {quality[both].mean():.3f}, and "
         f"{constant[both].mean():.3f} by {task.constant_title} ({format_signed(difference.value)}; 95 % interval "
         f"over {both.sum()} images: {format_interval(difference)}); train longer (trainer.max_epochs=…), with more "
-        "labels (initial=…), or look at the labels with llpp data"
+        "labels (in simulations: initial=…), or look at the labels with llpp data"
     )
 
 

@@ -21,7 +21,9 @@ def hint_at_few_steps(trainer: pl.Trainer) -> None:
     else:
         epochs = math.ceil(MIN_STEPS * (trainer.max_epochs or 1) / steps)
         # More images make longer epochs, and so more steps.
-        remedy = f"set trainer.max_epochs={epochs} or more, or label more images at the start (initial=…)"
+        remedy = (
+            f"set trainer.max_epochs={epochs} or more, or begin with more labelled images (in simulations: initial=…)"
+        )
     count = "1 step" if steps == 1 else f"{steps:g} steps"
     log.info(
         "round 0 will take %s, and networks that start from random weights need a few hundred: %s", count, remedy
