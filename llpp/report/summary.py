@@ -15,7 +15,10 @@ from llpp.report.evidence import format_interval, format_signed
 from llpp.report.metric import POOL_METRIC, SELECTED_METRIC, TEST_METRIC
 from llpp.report.tables import describe_spread
 
-LEARN_MORE = "Train longer (trainer.max_epochs=…), with more labels (in simulations: initial=…), or look at the labels with llpp data"
+LEARN_MORE = (
+    "Train longer (trainer.max_epochs=…), with more labels (in simulations: initial=…), or look at the labels with "
+    "llpp data"
+)
 LabelledClaims = list[tuple[Claim | None, str]]  # with the label of the method
 
 

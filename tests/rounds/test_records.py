@@ -124,8 +124,8 @@ def test_a_model_that_does_no_better_than_a_constant_prediction_is_named_with_a_
     assert unclear == (
         "round 4: not shown, on these test images, to do better than a constant prediction; the mean accuracy of a "
         "test image is 0.400, and 0.300 by the most frequent class of the labelled images (+0.100; 95 % interval "
-        "over 3 images: −0.148 to +0.348); train longer (trainer.max_epochs=…), with more labels (in simulations: initial=…), or "
-        "look at the labels with llpp data"
+        "over 3 images: −0.148 to +0.348); train longer (trainer.max_epochs=…), with more labels (in simulations: "
+        "initial=…), or look at the labels with llpp data"
     )
     worse = records.describe_no_learning(4, class_task(), tested, np.array([0.7, 0.8, 0.9]))
     assert worse.startswith("round 4: learned too little to do better than a constant prediction; the mean accuracy")
