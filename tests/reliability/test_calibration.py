@@ -37,7 +37,9 @@ def draw(rng, head, count):
 
 def calibrate(losses, failed, group=None):
     names = np.arange(len(losses)) if group is None else group
-    return CalibrationSet(np.asarray(losses, dtype=float), np.asarray(failed, dtype=bool), np.asarray(names, dtype=str))
+    return CalibrationSet(
+        np.asarray(losses, dtype=float), np.asarray(failed, dtype=bool), np.asarray(names, dtype=str)
+    )
 
 
 @pytest.mark.parametrize("head", HEADS)
