@@ -1,12 +1,12 @@
 """A finished run as a predictor: torch, with the numbers of `llpp.load(run).predict`."""
 
+import importlib.metadata
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from llpp import __version__
 from llpp.config.load_run import LoadedRun
 from llpp.config.run_calibration import read_calibration
 from llpp.errors import ConfigError
@@ -81,8 +81,16 @@ def read_model_facts(run: LoadedRun) -> ModelFacts:
         name=str(run.folder),
         round=run.state.rounds[-1].number,
         run_digest=compute_digest(run.state),
-        version=__version__,
+        version=_find_version(),
     )
+
+
+def _find_version() -> str:
+    """The version of llpp; `unknown` where it is not installed, but only found on the path."""
+    try:
+        return importlib.metadata.version("llpp")
+    except importlib.metadata.PackageNotFoundError:
+        return "unknown"
 
 
 def _get_pose_task(run: LoadedRun) -> PoseTask:

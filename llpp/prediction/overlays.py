@@ -28,7 +28,8 @@ from llpp.tasks.pose.drawing import CASING_COLOUR, colour_limbs, draw_dot, draw_
 
 FOLDER = "overlay"
 SETTINGS = "overlay.json"
-MAX_SIDE = 1600  # pixels of a picture: larger images are shrunk
+MAX_SIDE = 1600  # pixels of a picture's longer side: larger images are shrunk
+MIN_SIDE = 320  # smaller ones are enlarged, because joints and words would cover them
 FLAG_COLOURS = {OK: (0, 158, 115), CHECK: (213, 94, 0), UNKNOWN: (150, 150, 150)}  # RGB
 DEFAULT_RATE = 25.0  # frames per second, of films that do not say theirs
 Pixels = NDArray[np.uint8]
@@ -159,10 +160,11 @@ def draw_overlay(image: Pixels, persons: Sequence[JudgedPerson], skeleton: Skele
     """Draw the poses of an image (H, W, 3) RGB, and around each person the colour of its flag.
 
     Returns:
-        An image of even sides, as films need, and at most MAX_SIDE pixels each.
+        An image of even sides, as films need, whose longer one has from MIN_SIDE to MAX_SIDE pixels.
     """
     height, width = image.shape[:2]
-    scale = min(1.0, MAX_SIDE / max(height, width))
+    longer = max(height, width)
+    scale = min(max(longer, MIN_SIDE), MAX_SIDE) / longer
     sides = (max(int(width * scale) // 2 * 2, 2), max(int(height * scale) // 2 * 2, 2))
     # Not the same as `scale` where a side was odd.
     factors = np.array([sides[0] / width, sides[1] / height])

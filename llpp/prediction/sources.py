@@ -77,7 +77,7 @@ def check_size(what: str, width: int, height: int) -> None:
     """Raise DataError about an image that is too small or too large."""
     if min(width, height) < MIN_SIDE:
         raise DataError(
-            f"{what} has {width} × {height} pixels, too few to show anything; expected {MIN_SIDE} × {MIN_SIDE}"
+            f"{what} has {width} × {height} pixels, too few to show anything; expected at least {MIN_SIDE} × {MIN_SIDE}"
         )
     if width * height > MAX_PIXELS:
         raise DataError(

@@ -102,7 +102,9 @@ def format_summary(summary: dict[str, Any]) -> list[str]:
         drifted = [name for name, drift in summary["drift_by_part"].items() if drift["has_drifted"]]
         if drifted and not summary["drift"]["has_drifted"]:
             more = ", …" if len(drifted) > 3 else ""
-            lines.append(f"but not those of {', '.join(drifted[:3])}{more}: the promise no longer holds there")
+            lines.append(
+                f"but not those of {', '.join(drifted[:3])}{more}: no promise about failures holds there any longer"
+            )
     return [*lines, *summary["remarks"]]
 
 
