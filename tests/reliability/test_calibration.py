@@ -59,14 +59,15 @@ def test_the_promise_is_kept_in_nine_of_ten_draws(head, own_grid):
 
 
 def test_frames_of_films_keep_the_promise_only_because_films_are_counted():
-    # All frames of a film fail together, a quarter of the films do, and no predicted loss says which.
+    # All frames of a film have nearly one predicted loss and fail together, a quarter of the films do, and no
+    # predicted loss says which.
     rng = np.random.default_rng(9)
     films = np.repeat(np.arange(25), 8).astype(str)
     broken = {"film": 0, "frame": 0}
     draws = 400
     for _ in range(draws):
         failed = np.repeat(rng.uniform(size=25) < 0.25, 8)
-        loss = rng.uniform(size=200)
+        loss = np.repeat(rng.uniform(size=25), 8) + rng.uniform(0, 0.01, size=200)
         for counted, group in (("film", films), ("frame", np.arange(200).astype(str))):
             found = certify(CalibrationSet(loss, failed, group), np.linspace(0, 1, 100), risk=0.2)
             broken[counted] += found.threshold is not None
