@@ -63,7 +63,7 @@ def list_folder(root: Path, left_out: Path) -> FolderContent:
         if not is_content or not entry.is_file():
             continue
         name = os.path.relpath(entry.path, root)
-        if not _is_printable(name):
+        if not is_printable(name):
             unnameable.append(name)
             continue
         try:
@@ -129,7 +129,7 @@ def _is_hidden(path: Path) -> bool:
     return any(part.startswith(".") for part in path.parts)
 
 
-def _is_printable(name: str) -> bool:
+def is_printable(name: str) -> bool:
     """Whether a name is UTF-8 without control characters, so that tables and terminals can show it."""
     try:
         name.encode()
@@ -143,6 +143,6 @@ def _count(things: Sequence[str], noun: str) -> str:
 
 
 def _list_examples(names: Sequence[str]) -> str:
-    shown = [ascii(name) if not _is_printable(name) else name for name in sorted(names)[:MAX_EXAMPLES]]
+    shown = [ascii(name) if not is_printable(name) else name for name in sorted(names)[:MAX_EXAMPLES]]
     more = ", …" if len(names) > MAX_EXAMPLES else ""
     return ", ".join(shown) + more

@@ -21,18 +21,18 @@ class PathEndings:
 
     def add(self, path: str, id_: str) -> None:
         """Add a normalised path of `id_`."""
-        for ending in _list_endings(path):
+        for ending in list_endings(path):
             self._ids.setdefault(ending, set()).add(id_)
 
     def find(self, path: str) -> set[str]:
         """Return the ids whose paths have the most last parts in common, but at least the name of the file."""
-        for ending in _list_endings(path):
+        for ending in list_endings(path):
             if ending in self._ids:
                 return self._ids[ending]
         return set()
 
 
-def _list_endings(path: str) -> Iterator[str]:
+def list_endings(path: str) -> Iterator[str]:
     """A path, and what is left of it without its first part, its first two, and so on."""
     while path:
         yield path
