@@ -15,6 +15,7 @@ PACKAGE = Path(llpp.__file__).parent
 # From the ground up: a folder imports from itself and from lines above its own. "ground" is what lies flat in llpp/.
 FOLDERS = (
     "ground",
+    "reliability",
     "objectives heads backbones acquisition",
     "distributed",
     "run_dir",
@@ -36,7 +37,7 @@ FOLDERS = (
 )
 PLUG_INS = ("objectives", "heads", "backbones", "acquisition", "datasets")
 # Maths and data are free of the training framework; only what reads or builds a config knows Hydra and OmegaConf.
-WITHOUT_LIGHTNING = ("ground", "journal", *PLUG_INS, "tasks", "oracles", "labelling")
+WITHOUT_LIGHTNING = ("ground", "reliability", "journal", *PLUG_INS, "tasks", "oracles", "labelling")
 WITH_HYDRA = ("config", "launch", "cli")
 
 

@@ -19,7 +19,7 @@ from llpp.datasets.base import AnyDataset
 from llpp.datasets.pose import Normaliser, PoseDataset, PoseLabels
 from llpp.errors import ConfigError, DataError
 from llpp.geometry import compute_scale, move_points
-from llpp.tasks.base import Arrays, Colour, Listing, Symbol, Task
+from llpp.tasks.base import CONFIDENCE, Arrays, Colour, Listing, Symbol, Task
 from llpp.tasks.pose.drawing import (
     LEGEND_GREY,
     SIDE_COLOURS,
@@ -64,7 +64,7 @@ class PoseTask(Task):
     metric_setting = "pck=box"
     part_word = "joint"
     record_word = "persons"
-    offers = frozenset({"joints"})
+    offers = frozenset({"joints", CONFIDENCE})
     shown = frozenset({"joints"})
 
     def __init__(
@@ -188,14 +188,18 @@ class PoseTask(Task):
         return self.loss(heatmaps, target, has_target), has_target.any(dim=1)
 
     def predict(self, output: Output, mirrored: Output | None = None) -> dict[str, Tensor]:
-        """`joints` (B, K, 2), crop pixels, from the last stack's heatmaps."""
+        """`joints` (B, K, 2), crop pixels, from the last stack's heatmaps, and `confidence` (B,).
+
+        The latter is the mean over joints of the maximum of their maps: 0 or more, and of maps that are shares of
+        cells, as with cross-entropy, at most 1.
+        """
         maps = self.loss.to_heatmaps(output.raw[:, -1])
         if mirrored is not None:
             flipped = self.loss.to_heatmaps(mirrored.raw[:, -1]).flip(-1)
             renamed = torch.stack([flipped[:, joint] for joint in self._flip_order.tolist()], dim=1)
             maps = (maps + renamed) / 2
-        joints, _ = self._get_codec(output).decode(maps)
-        return {"joints": joints}
+        joints, heights = self._get_codec(output).decode(maps)
+        return {"joints": joints, CONFIDENCE: heights.clamp(min=0).mean(dim=1)}
 
     def _get_codec(self, output: Output) -> HeatmapCodec:
         return replace(self.codec, stride=cast(int, output.stride))
