@@ -1,0 +1,1 @@
+"""Keypoints of new images by a trained model, whatever runs it."""
