@@ -11,6 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
+RESAMPLES = 500  # of a band
+TAIL = 0.025  # that a 95 % interval leaves out on either side
 Values = NDArray[np.float64]
 Numbers = NDArray[np.floating] | NDArray[np.bool_]
 
@@ -113,3 +115,28 @@ def compute_auroc(score: Numbers, failed: NDArray[np.bool_]) -> float:
     # Mann & Whitney's U: of all pairs of a failure and another image, the number in the right order.
     u = ranks[failed].sum() - failures * (failures + 1) / 2
     return float(u / (failures * others))
+
+
+def compute_risk_band(score: Numbers, loss: Numbers, coverages: Values) -> tuple[Values, Values]:
+    """Return the ends (C,) of the 95 % interval of the risk at each of C coverages: a bootstrap over images.
+
+    The same images give the same band.
+
+    Args:
+        score: (N,), N ≥ 1, finite; the higher, the less sure.
+        loss: (N,), finite; or bool, whether the image is a failure.
+        coverages: (C,), above 0 to 1.
+    """
+    curve = compute_risk_coverage(score, loss)
+    count = len(curve.risk)
+    losses = np.diff(curve.risk * np.arange(1, count + 1), prepend=0.0)
+    wanted = np.ceil(np.round(coverages * count, 6))
+    rng = np.random.default_rng(0)
+    risks = np.empty((RESAMPLES, len(coverages)))
+    for resample in range(RESAMPLES):
+        copies = np.bincount(rng.integers(count, size=count), minlength=count)
+        accepted = np.cumsum(copies)
+        last = np.searchsorted(accepted, wanted)
+        risks[resample] = np.cumsum(copies * losses)[last] / accepted[last]
+    low, high = np.quantile(risks, [TAIL, 1 - TAIL], axis=0)
+    return low, high
