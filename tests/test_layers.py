@@ -25,6 +25,7 @@ FOLDERS = (
     "data",
     "training",
     "inference",
+    "prediction",
     "report",
     "analysis inspection",
     "oracles",
@@ -37,7 +38,7 @@ FOLDERS = (
 )
 PLUG_INS = ("objectives", "heads", "backbones", "acquisition", "datasets")
 # Maths and data are free of the training framework; only what reads or builds a config knows Hydra and OmegaConf.
-WITHOUT_LIGHTNING = ("ground", "reliability", "journal", *PLUG_INS, "tasks", "oracles", "labelling")
+WITHOUT_LIGHTNING = ("ground", "reliability", "journal", *PLUG_INS, "prediction", "tasks", "oracles", "labelling")
 WITH_HYDRA = ("config", "launch", "cli")
 
 

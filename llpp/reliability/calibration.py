@@ -85,9 +85,7 @@ class FailureCurve:
         return np.asarray(np.interp(predicted_loss, self.loss, self.probability))
 
 
-def certify(
-    calibration: CalibrationSet, grid_losses: Floats, risk: float, confidence: float = 0.9
-) -> Certificate:
+def certify(calibration: CalibrationSet, grid_losses: Floats, risk: float, confidence: float = 0.9) -> Certificate:
     """Find the largest predicted loss below which at most the share `risk` of images are failures.
 
     Args:
@@ -151,7 +149,7 @@ def check_share(name: str, value: float, reason: str) -> None:
 
 
 def choose_one_per_group(group: NDArray[np.str_]) -> NDArray[np.int64]:
-    """(N,) groups → the rows of one image of each, in the order of the rows; which one, a hash of the group decides."""
+    """(N,) groups → the rows of one image of each, in their order; a hash of the group decides which."""
     names, members = np.unique(group, return_inverse=True)
     counts = np.bincount(members, minlength=len(names))
     if len(names) == len(group):

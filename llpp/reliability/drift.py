@@ -50,8 +50,8 @@ def measure_drift(reference: Floats, new: Floats) -> Drift:
     measured = f"PSI {psi:.2f}, KS {ks:.2f}"
     if has_drifted:
         sentence = (
-            f"the predicted losses of these images are not like those of the calibration images ({measured}): the "
-            f"promise no longer holds for them; label {LEAST} or more random ones of them, train, and predict again"
+            f"the predicted losses of these images are not like those of the calibration images ({measured}): no "
+            f"promise about failures holds for them any longer; label {LEAST} or more random ones of them, train, and predict again"
         )
     else:
         sentence = f"the predicted losses of these images are like those of the calibration images ({measured})"

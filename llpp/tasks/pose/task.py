@@ -193,13 +193,17 @@ class PoseTask(Task):
         The latter is the mean over joints of the maximum of their maps: 0 or more, and of maps that are shares of
         cells, as with cross-entropy, at most 1.
         """
+        joints, heights = self.decode(output, mirrored)
+        return {"joints": joints, CONFIDENCE: heights.clamp(min=0).mean(dim=1)}
+
+    def decode(self, output: Output, mirrored: Output | None = None) -> tuple[Tensor, Tensor]:
+        """Joints (B, K, 2), crop pixels, from the last stack's heatmaps, and (B, K) how high these are there."""
         maps = self.loss.to_heatmaps(output.raw[:, -1])
         if mirrored is not None:
             flipped = self.loss.to_heatmaps(mirrored.raw[:, -1]).flip(-1)
             renamed = torch.stack([flipped[:, joint] for joint in self._flip_order.tolist()], dim=1)
             maps = (maps + renamed) / 2
-        joints, heights = self._get_codec(output).decode(maps)
-        return {"joints": joints, CONFIDENCE: heights.clamp(min=0).mean(dim=1)}
+        return self._get_codec(output).decode(maps)
 
     def _get_codec(self, output: Output) -> HeatmapCodec:
         return replace(self.codec, stride=cast(int, output.stride))
