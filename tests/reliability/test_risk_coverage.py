@@ -8,7 +8,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from llpp.reliability.risk_coverage import compute_augrc_parts, compute_auroc, compute_risk_coverage
+from llpp.reliability.risk_coverage import (
+    compute_augrc_parts,
+    compute_auroc,
+    compute_risk_band,
+    compute_risk_coverage,
+)
 
 few = st.integers(0, 3).map(float)  # so that many are equal
 images = st.lists(st.tuples(few, few), min_size=1, max_size=6)
@@ -129,3 +134,20 @@ def test_without_images_nothing_is_a_number():
     curve = compute_risk_coverage(nothing, nothing)
     assert all(math.isnan(value) for value in (curve.aurc, curve.augrc, curve.get_risk_at(0.8)))
     assert len(compute_augrc_parts(nothing, nothing)) == 0
+
+
+def test_a_band_is_as_wide_as_the_share_of_failures_varies():
+    """All 400 images: of a binomial with 25 %, 95 % are within ± 1.96 · √(0.25 · 0.75 / 400) = ± 4.2 points."""
+    failed = np.arange(400) % 4 == 0
+    rng = np.random.default_rng(3)
+    coverages = np.array([0.5, 1.0])
+    low, high = compute_risk_band(rng.random(400), failed, coverages)
+    assert (low[1], high[1]) == pytest.approx((0.25 - 0.0424, 0.25 + 0.0424), abs=0.006)
+    assert high[0] - low[0] == pytest.approx(2 * 0.06, abs=0.015), "half of the images: √2 times as wide"
+    again = compute_risk_band(np.zeros(400), failed, coverages)
+    assert np.array_equal(again, compute_risk_band(np.zeros(400), failed, coverages))
+
+
+def test_a_band_follows_the_scores():
+    low, high = compute_risk_band(np.arange(100.0), np.arange(100) >= 80, np.array([0.5, 1.0]))
+    assert low[0] == high[0] == 0.0 and 0.1 < low[1] < 0.2 < high[1] < 0.3
