@@ -1,11 +1,14 @@
-"""How well predicted losses rank true ones: pure functions over arrays."""
+"""How well predicted losses rank true ones, and a score finds failures: pure functions over arrays."""
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
+from llpp.reliability.risk_coverage import compute_auroc, compute_risk_coverage
+
 Scores = NDArray[np.floating]
 
+COVERAGES = (80, 90, 95)  # per cent of the images that are accepted
 FAILURE_QUALITY = 0.5  # an image whose prediction has a lower quality, as PCK or accuracy, is a failure
 
 
@@ -40,29 +43,29 @@ def _count_tied_pairs(values: Scores) -> float:
     return float((sizes * (sizes - 1) / 2).sum())
 
 
-def auroc(score: Scores, positive: NDArray[np.bool_]) -> float:
-    """Return the probability that a positive scores above a negative, ties half (Mann & Whitney).
-
-    NaN without at least one of each.
-    """
-    positives = int(positive.sum())
-    negatives = len(positive) - positives
-    if positives == 0 or negatives == 0:
-        return float("nan")
-    ranks = stats.rankdata(score)
-    # Mann & Whitney's U: of all pairs of a positive and a negative, the number in the right order.
-    u = ranks[positive].sum() - positives * (positives + 1) / 2
-    return float(u / (positives * negatives))
+def compute_ranking_metrics(predicted: Scores, true: Scores) -> dict[str, float]:
+    """Return `spearman` and `pair_accuracy` of (N,) arrays."""
+    return {"spearman": spearman(predicted, true), "pair_accuracy": pair_accuracy(predicted, true)}
 
 
-def compute_ranking_metrics(predicted: Scores, true: Scores, quality: Scores) -> dict[str, float]:
-    """Return `spearman`, `pair_accuracy` and `auroc` of (N,) arrays.
+def compute_failure_metrics(score: Scores, quality: Scores) -> dict[str, float]:
+    """Return how well a score finds failures: `augrc`, `aurc`, `auroc` and `risk_at_<coverage in per cent>`.
 
-    `auroc` is of failures: a quality below one half. Images whose quality is NaN are left out of it.
+    Args:
+        score: (N,); the higher, the likelier a failure.
+        quality: (N,); below one half a failure, NaN where that is unknown: such images are left out.
     """
     has_quality = np.isfinite(quality)
-    return {
-        "spearman": spearman(predicted, true),
-        "pair_accuracy": pair_accuracy(predicted, true),
-        "auroc": auroc(predicted[has_quality], quality[has_quality] < FAILURE_QUALITY),
-    }
+    known_score = score[has_quality]
+    failed = quality[has_quality] < FAILURE_QUALITY
+    curve = compute_risk_coverage(known_score, failed)
+    metrics = {"augrc": curve.augrc, "aurc": curve.aurc, "auroc": compute_auroc(known_score, failed)}
+    for percent in COVERAGES:
+        metrics[f"risk_at_{percent}"] = curve.get_risk_at(percent / 100)
+    return metrics
+
+
+def compute_failure_share(quality: Scores) -> float:
+    """Return the share of failures among the (N,) images whose quality is known; NaN if it is of none."""
+    known = quality[np.isfinite(quality)]
+    return float((known < FAILURE_QUALITY).mean()) if len(known) else float("nan")

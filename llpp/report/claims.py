@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from llpp.reliability.risk_coverage import compute_augrc_parts
 from llpp.report.collect import Method, Run
 from llpp.report.evidence import (
     MIN_VALUES,
@@ -21,10 +22,18 @@ from llpp.report.evidence import (
     describe_shortfall,
     format_interval,
 )
-from llpp.report.metric import IMAGE_METRIC, POOL_METRIC, SELECTED_METRIC, TEST_METRIC
+from llpp.report.failure_scores import read_failure_scores
+from llpp.report.metric import (
+    CONFIDENCE_PREFIX,
+    FAILURE_PREFIX,
+    IMAGE_METRIC,
+    POOL_METRIC,
+    SELECTED_METRIC,
+    TEST_FILE,
+    TEST_METRIC,
+)
 from llpp.run_dir.state import Round
 
-TEST_FILE = "test.parquet"
 CONSTANT_FILE = "constant.parquet"  # the quality of a prediction that looks at no image, for each test image
 POOL_FILE = "scores.parquet"
 RANKING = "loss_spearman"
@@ -86,6 +95,20 @@ def judge_difference(method: Method, other: Method, labelled: int) -> Claim | No
     common = [seed for seed in ours if seed in theirs]
     differences = [ours[seed] - theirs[seed] for seed in common]
     return _judge(differences, (_compare_tested(our_rounds[seed], their_rounds[seed]) for seed in common))
+
+
+def judge_failure_finding(method: Method, labelled: int) -> Claim | None:
+    """Compare the AUGRC of predicted losses with that of the network's own confidence, at this number of labels.
+
+    Below 0, predicted losses find failures better. Runs whose test images all fail, or none, say nothing.
+    """
+    by_loss = method.get_seed_values(f"{FAILURE_PREFIX}augrc", labelled)
+    by_confidence = method.get_seed_values(f"{CONFIDENCE_PREFIX}augrc", labelled)
+    has_both = method.get_seed_values(f"{CONFIDENCE_PREFIX}auroc", labelled)
+    rounds = _find_rounds(method, labelled)
+    common = [seed for seed in by_loss if seed in by_confidence and seed in has_both]
+    differences = [by_loss[seed] - by_confidence[seed] for seed in common]
+    return _judge(differences, (_compare_with_confidence(*rounds[seed]) for seed in common))
 
 
 @dataclass(frozen=True)
@@ -161,6 +184,15 @@ def _compare_selected(run: Run, committed: Round) -> Interval | None:
         return None
     selected = np.isin(pool["id"], committed.selected)
     return _point_like_metric(run, compare_with_random_selections(pool[IMAGE_METRIC], selected))
+
+
+def _compare_with_confidence(run: Run, committed: Round) -> Interval | None:
+    scores = read_failure_scores(run, committed.number)
+    if scores is None or scores.doubt is None:
+        return None
+    by_loss = compute_augrc_parts(scores.predicted, scores.failed)
+    by_confidence = compute_augrc_parts(scores.doubt, scores.failed)
+    return compute_mean_interval(by_loss - by_confidence)
 
 
 def _compare_tested(ours: RunRound, theirs: RunRound) -> Interval | None:

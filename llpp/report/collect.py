@@ -262,6 +262,20 @@ class Section:
             counts.update(method.list_label_counts(quantity))
         return sorted(counts)
 
+    def find_last_common_count(self, quantity: str) -> int | None:
+        """Return the largest number of labels at which every seed of every started method knows `quantity`."""
+        for count in reversed(self.list_label_counts(quantity)):
+            values = 0
+            seeds = 0
+            for method in self.started_methods:
+                seeds += len(method.started_runs)
+                cell = method.compute_cell(quantity, count)
+                if cell:
+                    values += len(cell.values)
+            if values == seeds:
+                return count
+        return None
+
 
 @dataclass(frozen=True)
 class Collection:

@@ -9,7 +9,10 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from llpp.reliability.reliability_bins import measure_reliability
+from llpp.reliability.risk_coverage import compute_risk_band, compute_risk_coverage
 from llpp.report.collect import Collection, Method, Run, Section
+from llpp.report.failure_scores import FailureScores, read_failure_scores
 from llpp.report.metric import POOL_METRIC, SELECTED_METRIC, TEST_METRIC
 from llpp.report.tables import format_counts
 
@@ -28,6 +31,7 @@ CHARACTER_WIDTH = 0.095  # inches, of a digit below an axis
 MARGIN = 1.0  # inches of a panel's width that its axes leave to the numbers next to them
 # Largest value of a logarithmic axis / smallest → multiples of powers of ten to label.
 LOG_LABELS = {15.0: (1.0, 1.5, 2.0, 3.0, 5.0, 7.0), 1000.0: (1.0, 2.0, 5.0), np.inf: (1.0,)}
+COVERAGES = np.arange(5, 101) / 100  # of a risk–coverage curve: the share of failures among fewer images is noise
 MARKERS = "osD^vP"
 DASHES = (0, (2.2, 1.4))  # of the pool's line: offset, then ink and gap
 
@@ -214,6 +218,88 @@ def _plot_losses(axes: "Axes", columns: Mapping[str, Any], log: bool, theme: The
     if log and len(true):
         axes.set_yscale("log")
         label_log_axis(axes.yaxis)
+
+
+def plot_risk_coverage(collection: Collection, theme: Theme) -> bytes:
+    """Plot the share of failures among the surest images, a panel per method: last round, first seed."""
+    contents = []
+    for section, method, scores in _read_all_failure_scores(collection):
+        if scores.has_both:
+            contents.append((section, method, scores))
+    positions = _get_positions(collection)
+    with _create_figure(theme, len(contents), 4.5) as (figure, panels):
+        for axes, (section, method, scores) in zip(panels, contents, strict=True):
+            _plot_risks(axes, scores, theme, theme.get_colour(positions[method.label]))
+            axes.set_title(_title_panel(collection, section, method), pad=12)
+            axes.set_xlabel("accepted images, the surest first (%)")
+            axes.set_ylabel("failures (%)")
+            _add_legend_below(axes)
+        return _encode_png(figure)
+
+
+def _read_all_failure_scores(collection: Collection) -> list[tuple[Section, Method, FailureScores]]:
+    """Read the last scores of every method's first seed, leaving out methods whose file is gone or damaged."""
+    contents = []
+    for section in collection.sections:
+        for method in section.started_methods:
+            run = method.started_runs[0]
+            scores = read_failure_scores(run, run.state.rounds[-1].number)
+            if scores is not None:
+                contents.append((section, method, scores))
+    return contents
+
+
+def _title_panel(collection: Collection, section: Section, method: Method) -> str:
+    """Return the method's name, with its dataset where there are several."""
+    title = _wrap_label(method.label, 34)
+    return f"{section.dataset}: {title}" if len(collection.sections) > 1 else title
+
+
+def _plot_risks(axes: "Axes", scores: FailureScores, theme: Theme, colour: str) -> None:
+    """Plot risk against coverage for the four rankings, with a band around that by predicted loss."""
+    failed = scores.failed
+    low, high = compute_risk_band(scores.predicted, failed, COVERAGES)
+    axes.fill_between(100 * COVERAGES, 100 * low, 100 * high, color=colour, alpha=0.16, linewidth=0)
+    lines: list[tuple[str, Any, dict[str, Any]]] = [
+        ("predicted loss", scores.predicted, {"color": colour, "linewidth": 2}),
+        ("true loss", scores.true, {"color": theme.muted, "linewidth": 1.2}),
+        ("chance", np.zeros(len(failed)), {"color": theme.muted, "linewidth": 1.2, "linestyle": ":"}),
+    ]
+    if scores.doubt is not None:
+        style: dict[str, Any] = {"color": theme.ink, "linewidth": 1.6, "linestyle": DASHES}
+        lines.insert(1, ("own confidence", scores.doubt, style))
+    for label, score, style in lines:
+        curve = compute_risk_coverage(score, failed)
+        risks = [100 * curve.get_risk_at(coverage) for coverage in COVERAGES]
+        axes.plot(100 * COVERAGES, risks, label=label, **style)
+    axes.set_xlim(0, 100)
+    axes.set_ylim(bottom=0)
+
+
+def plot_reliability(collection: Collection, theme: Theme) -> bytes:
+    """Plot how often images failed against the probability of it, a panel per method: last round, first seed."""
+    contents = []
+    for section, method, scores in _read_all_failure_scores(collection):
+        bins = measure_reliability(scores.calibration)
+        if bins is not None:
+            contents.append((section, method, bins))
+    positions = _get_positions(collection)
+    with _create_figure(theme, len(contents), 4.5) as (figure, panels):
+        for axes, (section, method, bins) in zip(panels, contents, strict=True):
+            colour = theme.get_colour(positions[method.label])
+            axes.plot([0, 100], [0, 100], color=theme.muted, linewidth=1.2, linestyle=":", label="as it should be")
+            errors = (100 * (bins.share - bins.low), 100 * (bins.high - bins.share))
+            label = "test images, in equal groups"
+            style: dict[str, Any] = {"color": colour, "fmt": "o", "markersize": 5.5, "elinewidth": 1.4}
+            axes.errorbar(100 * bins.probability, 100 * bins.share, errors, label=label, **style)
+            title = _title_panel(collection, section, method)
+            axes.set_title(f"{title}\noff by {100 * bins.mean_gap:.1f} points on average", pad=12)
+            axes.set_xlabel("probability of failure (%)")
+            axes.set_ylabel("failures (%)")
+            axes.set_xlim(-3, 103)
+            axes.set_ylim(-3, 103)
+            _add_legend_below(axes)
+        return _encode_png(figure)
 
 
 def label_log_axis(axis: "Axis") -> None:

@@ -15,6 +15,7 @@ from llpp.files import compute_sha256, replace_file
 MAX_BYTES = 1 << 30
 MAX_ROWS = 10_000_000
 MAX_VALUES = 1 << 28
+TEXT_COLUMNS = ("id", "group")
 SAFE_CODECS = ("SNAPPY", "UNCOMPRESSED")  # with the others, a file of kilobytes can expand to gigabytes
 
 
@@ -74,9 +75,9 @@ def _is_score_table(file: Any, names: Sequence[str]) -> bool:
 
 
 def _has_expected_type(field: Any) -> bool:
-    """Return whether a column holds text, if it is `id`, or else floats or lists of them, all of one length."""
+    """Return whether a column holds text, if it is to, or else floats or lists of them, all of one length."""
     kind = field.type
-    if field.name == "id":
+    if field.name in TEXT_COLUMNS:
         return bool(pa.types.is_large_string(kind) or pa.types.is_string(kind))
     if pa.types.is_fixed_size_list(kind):
         kind = kind.value_type

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from llpp.report.collect import Collection, Section
 from llpp.report.differences import NOTE, build_difference_grids, explain_missing_intervals
+from llpp.report.failure_scores import build_failure_grids
 from llpp.report.reference import Reference, compare_with_reference
 from llpp.report.summary import list_learning_warnings
 from llpp.report.tables import (
@@ -48,6 +49,7 @@ def _format_section(section: Section, reference: Reference | None) -> list[str]:
         lines += [_escape(comparison.note), ""]
     lines += _format_grids(build_threshold_grids(section))
     lines += _format_grids(build_ranking_grids(section))
+    lines += _format_grids(build_failure_grids(section))
     return lines
 
 

@@ -13,6 +13,13 @@ TEST_METRIC_AT = f"{TEST_METRIC}_at_"  # followed by another threshold
 SELECTED_METRIC = "selected_{metric}"  # of the images that the round selected
 POOL_METRIC = "pool_{metric}"  # of all unlabelled images that were scored
 
+# How well failures are found on the test images, followed by a measure: augrc, auroc, risk_at_80, …
+FAILURE_PREFIX = "failure_"  # by predicted loss
+CONFIDENCE_PREFIX = "confidence_"  # by the network's own confidence
+FAILURE_SHARE = "failure_share"  # how many there are
+
+TEST_FILE = "test.parquet"  # of a round: one row per test image
+
 # Column of a round's score tables: one value per image.
 IMAGE_METRIC = "quality"
 

@@ -7,14 +7,15 @@ from pathlib import Path
 
 from llpp.errors import LlppError
 from llpp.report import figures
-from llpp.report.claims import CONSTANT_FILE, TEST_FILE
+from llpp.report.claims import CONSTANT_FILE
 from llpp.report.collect import Collection, Section, collect
 from llpp.report.differences import NOTE, build_difference_grids, explain_missing_intervals, format_differences_csv
 from llpp.report.facts import describe_progress, list_box_warnings, list_settings, list_skipped_images, tabulate_times
+from llpp.report.failure_scores import build_failure_grids, read_failure_scores
 from llpp.report.files import write_bytes
 from llpp.report.gallery import Gallery, build_galleries, choose_tile_count
 from llpp.report.markdown import format_markdown
-from llpp.report.metric import IMAGE_METRIC
+from llpp.report.metric import IMAGE_METRIC, TEST_FILE
 from llpp.report.reference import Comparison, Reference, compare_with_reference
 from llpp.report.summary import list_learning_warnings, summarise_section
 from llpp.report.tables import Grid, build_main_grids, build_ranking_grids, build_threshold_grids, format_tidy_csv
@@ -38,7 +39,21 @@ FIGURES = {
         "to have (first seed). A rising cloud means that the head knows which images will fail; "
         "the line joins the medians of ten equal groups.",
     ),
+    "risk_coverage": (
+        figures.plot_risk_coverage,
+        "How many of the test images fail that the last round's model seems sure of, if only the surest are accepted "
+        "(first seed; the band is the 95 % interval of a bootstrap over images). A lower line finds failures better. "
+        "The network's own confidence is the mean maximum of its heatmaps, or the probability of the class that it "
+        "chose: it needs no loss head. The true loss is what nobody has without labels.",
+    ),
+    "reliability": (
+        figures.plot_reliability,
+        "Whether the probability of failure that belongs to a predicted loss is true: the share of test images that "
+        "failed, with its exact 95 % interval, by the probability that was said of them (last round, first seed). "
+        "The curve from loss to probability was fitted to the other four fifths of the images.",
+    ),
 }
+PER_METHOD = ("predicted_vs_true", "risk_coverage", "reliability")  # figures with a panel for each method
 
 
 @dataclass(frozen=True)
@@ -64,6 +79,7 @@ class Part:
     comparison: Comparison | None
     more: list[Grid]
     ranking: list[Grid]
+    failures: list[Grid]
     settings: list[tuple[str, str]]
     warnings: list[str]
     galleries: list[Gallery]
@@ -82,7 +98,7 @@ def write_report(
 
     Args:
         folders: run directories, or folders that hold some at any depth.
-        output: gets report.html, table.md, table.csv, differences.csv and three PNG figures; created if missing.
+        output: gets report.html, table.md, table.csv, differences.csv and a PNG of each figure; created if missing.
         load_task: run directory → its task and dataset, for the gallery; may raise LlppError.
         reference: published numbers to show next to those of the runs.
 
@@ -111,7 +127,7 @@ def _draw_picture(collection: Collection, name: str, output: Path) -> Picture:
     write_bytes(output / f"{name}.png", light)
     # Figures with a panel per section or per method need the width of the page.
     wide = len(collection.sections) > 1
-    if name == "predicted_vs_true":
+    if name in PER_METHOD:
         wide = wide or len(collection.labels) > 1
     metrics = dict.fromkeys(section.metric_title for section in collection.sections)
     sides = dict.fromkeys("below" if section.higher_is_better else "above" for section in collection.sections)
@@ -157,6 +173,10 @@ def describe_damage(section: Section) -> Iterator[str]:
         if run.has_round_file(0, TEST_FILE) and figures.read_test_losses(run, 0) is None:
             path = run.get_round_path(0, TEST_FILE)
             yield f"{path} is missing or damaged; the figure of predicted and true losses leaves {method.label} out."
+        last = len(run.state.rounds) - 1
+        if last and run.has_round_file(last, TEST_FILE) and read_failure_scores(run, last) is None:
+            path = run.get_round_path(last, TEST_FILE)
+            yield f"{path} is missing or damaged; the figures of failures leave {method.label} out."
         for run in method.started_runs:
             number = len(run.state.rounds) - 1
             is_there = run.has_round_file(number, CONSTANT_FILE)
@@ -194,6 +214,7 @@ def _build_part(section: Section, load_task: LoadTask, tiles: int, reference: Re
         comparison=comparison,
         more=build_threshold_grids(section),
         ranking=build_ranking_grids(section),
+        failures=build_failure_grids(section),
         settings=list_settings(section, task, len(skipped)),
         warnings=[*list_learning_warnings(section), *list_box_warnings(dataset), *describe_damage(section)],
         galleries=galleries,

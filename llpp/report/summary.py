@@ -6,19 +6,29 @@ from llpp.report.claims import (
     RANKING,
     Claim,
     judge_difference,
+    judge_failure_finding,
     judge_ranking,
     judge_selection,
     list_shortfalls,
 )
 from llpp.report.collect import Cell, Method, Section
 from llpp.report.evidence import format_interval, format_signed
-from llpp.report.metric import POOL_METRIC, SELECTED_METRIC, TEST_METRIC
+from llpp.report.failure_scores import MEASURES
+from llpp.report.metric import (
+    CONFIDENCE_PREFIX,
+    FAILURE_PREFIX,
+    FAILURE_SHARE,
+    POOL_METRIC,
+    SELECTED_METRIC,
+    TEST_METRIC,
+)
 from llpp.report.tables import describe_spread
 
 LEARN_MORE = (
     "Train longer (trainer.max_epochs=…), with more labels (in simulations: initial=…), or look at the labels with "
     "llpp data"
 )
+FAILURE_QUESTION = "Is the predicted loss better at finding failures than the network's own confidence"
 LabelledClaims = list[tuple[Claim | None, str]]  # with the label of the method
 
 
@@ -30,6 +40,7 @@ def summarise_section(section: Section) -> str:
         _describe_first_selection(section),
         _describe_learning(section),
         _describe_ranking(section),
+        _describe_failure_finding(section),
         _describe_seeds(section),
     ]
     return " ".join(filter(None, sentences))
@@ -122,7 +133,7 @@ def _format_range(values: Sequence[float]) -> str:
 
 def _describe_learning(section: Section) -> str:
     """Compare the test metric at the largest number of labels that all seeds of all methods reached."""
-    count = _find_last_common_count(section)
+    count = section.find_last_common_count(TEST_METRIC)
     if count is None:
         return ""
     cells = []
@@ -166,21 +177,6 @@ def _get_mean(cell_of_method: tuple[Cell, Method]) -> float:
     return cell.mean
 
 
-def _find_last_common_count(section: Section) -> int | None:
-    """Return the largest number of labels at which every seed of every started method has a test metric."""
-    for count in reversed(section.list_label_counts(TEST_METRIC)):
-        values = 0
-        seeds = 0
-        for method in section.started_methods:
-            seeds += len(method.started_runs)
-            cell = method.compute_cell(TEST_METRIC, count)
-            if cell:
-                values += len(cell.values)
-        if values == seeds:
-            return count
-    return None
-
-
 def _describe_ranking(section: Section) -> str:
     """Say how well the first round's head ordered the losses, and whether that is more than chance."""
     counts = section.list_label_counts(RANKING)
@@ -209,6 +205,75 @@ def _describe_correlation(rho: float, claim: Claim | None) -> str:
         return f"{rho:.2f} (it is not known whether that is more than chance)"
     chance = ", which may be chance" if claim.direction == 0 else ""
     return f"{rho:.2f} ({claim}{chance})"
+
+
+def _describe_failure_finding(section: Section) -> str:
+    """Say whether the predicted loss finds failures better than what the network gives for nothing."""
+    count = section.find_last_common_count(FAILURE_SHARE)
+    if count is None:
+        # Older versions measured the ranking by predicted loss only.
+        if not section.list_label_counts(f"{FAILURE_PREFIX}auroc"):
+            return ""
+        return f"{FAILURE_QUESTION}? That is not known: these runs did not record it."
+    question = f"{FAILURE_QUESTION}, with {count:,} labelled images?"
+    reason = _explain_unknown_comparison(section, count)
+    if reason is not None:
+        return f"{question} That is not known: {reason}."
+    claims = _list_failure_claims(section, count)
+    answers = {
+        -1: "yes: {}",
+        1: "no, it is worse: {}",
+        0: "that is not shown: {}",
+        None: "it is not known whether the difference is more than chance: {}",
+    }
+    parts = []
+    for direction, sentence in answers.items():
+        found = []
+        for claim, label in claims:
+            if (claim.direction if claim else None) == direction:
+                found.append((claim, label))
+        if found:
+            parts.append(sentence.format(_list_evidence(found)))
+    answer = "; ".join(parts)
+    return f"{question} {answer[0].upper()}{answer[1:]}. AUGRC is the share of images that fail unnoticed."
+
+
+def _explain_unknown_comparison(section: Section, labelled: int) -> str | None:
+    """Say why predicted losses cannot be compared with the network's own confidence; None if they can."""
+    shares: list[float] = []
+    for method in section.started_methods:
+        share = method.compute_cell(FAILURE_SHARE, labelled)
+        if share:
+            shares += share.values
+    if set(shares) <= {0.0, 1.0}:
+        amount = " or ".join({1.0: "all", 0.0: "none"}[share] for share in sorted(set(shares), reverse=True))
+        return f"{amount} of the test images fail"
+    for method in section.started_methods:
+        if method.compute_cell(f"{CONFIDENCE_PREFIX}augrc", labelled):
+            return None
+    return "these runs did not record it"
+
+
+def _list_failure_claims(section: Section, labelled: int) -> LabelledClaims:
+    """Return for each method what its predicted losses and its network's confidence reach, with what that shows."""
+    found = []
+    for method in section.started_methods:
+        measures = []
+        # The interval that follows is that of the last one.
+        for measure in ("auroc", "augrc"):
+            by_loss = method.compute_cell(f"{FAILURE_PREFIX}{measure}", labelled)
+            by_confidence = method.compute_cell(f"{CONFIDENCE_PREFIX}{measure}", labelled)
+            if by_loss and by_confidence:
+                measures.append(f"{MEASURES[measure]} {by_loss.mean:.3f} against {by_confidence.mean:.3f}")
+        if len(measures) == 2:
+            found.append((method, ", ".join(measures)))
+    # Methods that differ in the selection only share their first model, so one answer stands for all of them.
+    differ = len({words for _, words in found}) > 1
+    claims: LabelledClaims = []
+    for method, words in found if differ else found[:1]:
+        label = f"{method.label} with {words}" if differ else words
+        claims.append((judge_failure_finding(method, labelled), label))
+    return claims
 
 
 def _describe_seeds(section: Section) -> str:

@@ -7,12 +7,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from llpp.report.claims import TEST_FILE
 from llpp.report.collect import Cell, Collection, Method, Section
 from llpp.report.metric import (
     DEFAULT_NAME,
     POOL_METRIC,
     SELECTED_METRIC,
+    TEST_FILE,
     TEST_METRIC,
     TEST_METRIC_AREA,
     TEST_METRIC_AT,

@@ -43,6 +43,7 @@ from llpp.run_dir.state import (
     load_state,
     save_state,
 )
+from llpp.tasks.base import CONFIDENCE
 from llpp.training.round_trainer import TrainedRound
 
 log = logging.getLogger(__name__)
@@ -251,7 +252,7 @@ def run_round(run: Run, state: RunState, number: int) -> RunState:
 
     scorer = PoolScorer(trained.trainer, trained.module, loaders, run.performance)
     test_rows = run.data.select_rows("test", state)
-    test_scores = scorer.score(test_rows)
+    test_scores = scorer.score(test_rows, run.data.task.offers & {CONFIDENCE})
     stopwatch.record_lap("test")
 
     # The last round's model is only tested: no later round trains on what it selects.
@@ -284,7 +285,9 @@ def commit_round(run: Run, state: RunState, result: RoundResult) -> RunState:
     check_lock_held(run.directory)
     directory = get_round_dir(run.directory, result.number)
     test_ids = result.pool.ids.take(result.test_rows)
-    records.write_scores(directory / "test.parquet", test_ids, result.test_scores)
+    groups = run.data.dataset.records.group
+    test_groups = None if groups is None else groups.take(result.test_rows)
+    records.write_scores(directory / "test.parquet", test_ids, result.test_scores, test_groups)
     constant = run.data.task.evaluate_constant(result.pool.labelled, result.test_rows)
     records.write_constant(directory / "constant.parquet", test_ids, constant)
     selected: tuple[str, ...] = ()

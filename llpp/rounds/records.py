@@ -27,11 +27,18 @@ from numpy.typing import NDArray
 from llpp.files import replace_file, replace_text
 from llpp.ids import Ids
 from llpp.inference.evaluation import PER_IMAGE, Evaluation
-from llpp.inference.loss_ranking import compute_ranking_metrics
+from llpp.inference.loss_ranking import (
+    compute_failure_metrics,
+    compute_failure_share,
+    compute_ranking_metrics,
+    spearman,
+)
 from llpp.report.evidence import compute_mean_interval, describe_shortfall, format_interval, format_signed
 from llpp.rounds.selection import Selection
 from llpp.run_dir.state import Row, RunState, save_state
-from llpp.tasks.base import Task
+from llpp.tasks.base import CONFIDENCE, Task
+
+GROUP = "group"  # column of test.parquet: which images are not independent of each other
 
 
 def write_initial_files(state: RunState, run_dir: Path, config: str) -> None:
@@ -63,9 +70,11 @@ def to_csv(rows: Sequence[Mapping[str, Any]]) -> str:
     return text.getvalue()
 
 
-def write_scores(path: Path, ids: Sequence[str], scores: Evaluation) -> None:
-    """Write id and every column of an evaluation as Parquet."""
+def write_scores(path: Path, ids: Sequence[str], scores: Evaluation, groups: Sequence[str] | None = None) -> None:
+    """Write id and every column of an evaluation as Parquet; `groups` are those of the records, see `Records`."""
     columns: dict[str, Any] = {"id": Ids(ids).array}
+    if groups is not None:
+        columns[GROUP] = Ids(groups).array
     for name, values in scores.columns.items():
         # Without any row, as without test images, -1 would not say how many columns there are.
         flat = values.reshape(len(values), math.prod(values.shape[1:]))
@@ -124,15 +133,36 @@ def build_row(number: int, task: Task, labelled: int, validation: int, tested: E
         "test_loss": tested.compute_mean("true_loss"),
         "loss_spearman": _replace_nan(ranking["spearman"]),
         "loss_pair_accuracy": _replace_nan(ranking["pair_accuracy"]),
-        "failure_auroc": _replace_nan(ranking["auroc"]),
+        **_build_failure_columns(tested),
     }
+
+
+def _build_failure_columns(tested: Evaluation) -> Row:
+    """How many test images fail, and how well predicted losses, and the network's own confidence, find them.
+
+    Images whose loss or quality is unknown are left out.
+    """
+    true = tested.columns["true_loss"]
+    known = np.isfinite(true)
+    quality = tested.columns["quality"][known]
+    columns: dict[str, float] = {"failure_share": compute_failure_share(quality)}
+    by_loss = compute_failure_metrics(tested.columns["predicted_loss"][known], quality)
+    for name, value in by_loss.items():
+        columns[f"failure_{name}"] = value
+    if CONFIDENCE in tested.columns:
+        # The less confident, the likelier a failure.
+        doubt = -tested.columns[CONFIDENCE][known]
+        columns["confidence_spearman"] = spearman(doubt, true[known])
+        for name, value in compute_failure_metrics(doubt, quality).items():
+            columns[f"confidence_{name}"] = value
+    return {name: _replace_nan(value) for name, value in columns.items()}
 
 
 def evaluate_loss_ranking(scores: Evaluation) -> dict[str, float]:
     """How well predicted losses order the true ones, over the rows where those are known."""
-    predicted, true, quality = (scores.columns[name] for name in PER_IMAGE)
+    true = scores.columns["true_loss"]
     known = np.isfinite(true)
-    return compute_ranking_metrics(predicted[known], true[known], quality[known])
+    return compute_ranking_metrics(scores.columns["predicted_loss"][known], true[known])
 
 
 def build_selection_row(task: Task, selection: Selection) -> Row:

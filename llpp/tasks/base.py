@@ -21,6 +21,9 @@ from llpp.types import Batch, Output, PlacedCrops
 Arrays = Mapping[str, NDArray[Any]]
 Colour = tuple[int, int, int]  # RGB, 0 to 255
 
+# What a task may offer: (B,) how sure the network is of its prediction by its own output, which costs no head.
+CONFIDENCE = "confidence"
+
 
 @dataclass(frozen=True)
 class Listing:

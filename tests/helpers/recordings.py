@@ -42,4 +42,15 @@ def check_recorded(run_dir, path):
     if (recorded["torch"], recorded["processor"]) != (torch.__version__, processor):
         pytest.skip(f"the digits are those of torch {recorded['torch']} on {recorded['processor']}")
     for name in ("rounds", "selected", "scores", "test"):
-        assert found[name] == recorded[name], name
+        assert _keep_recorded_columns(found[name], recorded[name]) == recorded[name], name
+
+
+def _keep_recorded_columns(found, recorded):
+    """Rows and tables without the columns that the recording's program did not write yet."""
+    if not recorded or not isinstance(recorded[0], dict):
+        return found
+    assert len(found) == len(recorded)
+    kept = []
+    for table, old in zip(found, recorded, strict=True):
+        kept.append({column: table[column] for column in old})
+    return kept

@@ -26,7 +26,7 @@ pytestmark = pytest.mark.slow
 
 FILES = (
     "table.md", "table.csv", "differences.csv", "learning_curve.png", "failure_finding.png",
-    "predicted_vs_true.png", "report.html",
+    "predicted_vs_true.png", "risk_coverage.png", "reliability.png", "report.html",
 )  # fmt: skip
 
 

@@ -233,12 +233,12 @@ class MeanLoss(PoseTask):
 
 
 class Unoffered(PoseTask):
-    offers = frozenset({"joints", "confidence"})
+    offers = frozenset({"joints", "confidence", "depth"})
 
 
 TASKS = {
     MeanLoss: "returned losses (), expected (3,); fix its compute_losses()",
-    Unoffered: "returned ['joints'], expected confidence too, as in its offers; fix its predict()",
+    Unoffered: "returned ['confidence', 'joints'], expected depth too, as in its offers; fix its predict()",
 }
 
 
@@ -299,6 +299,7 @@ def test_the_check_leaves_torchs_generator_as_it_was_and_says_what_candidates_ha
     # 8 channels, 14 joints
     assert shapes == {
         "predicted_loss": (), "true_loss": (), "embedding": (8,), "labelled_embedding": (8,), "joints": (14, 2),
+        "confidence": (),
     }  # fmt: skip
 
 

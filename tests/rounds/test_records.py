@@ -50,7 +50,14 @@ def test_a_rounds_columns_are_called_after_the_metric_of_its_task(metric):
         "test_loss": 0.5,  # of the two that are known
         "loss_spearman": pytest.approx(1.0),
         "loss_pair_accuracy": 1.0,
-        "failure_auroc": 1.0,  # the failure, quality 0, has the higher predicted loss
+        # Of two known images one fails, and has the higher predicted loss: the surest is right.
+        "failure_share": 0.5,
+        "failure_augrc": 0.125,  # the generalised risk is 0 up to one half, then rises to one half
+        "failure_aurc": 0.25,  # the mean of the risks 0 and 1/2
+        "failure_auroc": 1.0,
+        "failure_risk_at_80": 0.5,
+        "failure_risk_at_90": 0.5,
+        "failure_risk_at_95": 0.5,
     }
     assert records.build_row(0, task, 12, 0, scores({}))[f"test_{metric}"] is None, "nothing was tested"
 
@@ -63,6 +70,26 @@ def test_a_rounds_columns_are_called_after_the_metric_of_its_task(metric):
         "selected_loss_std": pytest.approx(0.5 / 2**0.5),
         "pool_loss_mean": 0.5,
     }
+
+
+def test_a_networks_own_confidence_is_measured_like_its_predicted_loss():
+    """The failure has the lower confidence in one case, and the higher one in the other."""
+    for confidence, spearman, augrc, aurc, auroc in (
+        ((0.9, 0.2, 0.5), 1.0, 0.125, 0.25, 1.0),
+        ((0.2, 0.9, 0.5), -1.0, 0.375, 0.75, 0.0),
+    ):
+        row = records.build_row(0, pose_task(), 12, 0, scores({"pck": 0.5}, confidence=confidence))
+        found = {name: value for name, value in row.items() if name.startswith("confidence_")}
+        assert found == {
+            "confidence_spearman": pytest.approx(spearman),
+            "confidence_augrc": augrc,
+            "confidence_aurc": aurc,
+            "confidence_auroc": auroc,
+            "confidence_risk_at_80": 0.5,
+            "confidence_risk_at_90": 0.5,
+            "confidence_risk_at_95": 0.5,
+        }
+        assert row["failure_augrc"] == 0.125
 
 
 def test_what_is_not_known_is_empty():

@@ -18,7 +18,7 @@ from llpp.backbones.base import Backbone
 from llpp.datasets.base import SPLITS, AnyDataset
 from llpp.datasets.classes import UNKNOWN, ClassLabels
 from llpp.errors import ConfigError
-from llpp.tasks.base import Arrays, Colour, Listing, Task, format_share
+from llpp.tasks.base import CONFIDENCE, Arrays, Colour, Listing, Task, format_share
 from llpp.tasks.classification.drawing import CORRECT, WRONG, draw_tile, write_label
 from llpp.types import Batch, Output, PlacedCrops
 
@@ -40,8 +40,8 @@ class ClassificationTask(Task):
     part_word = "class"
     record_word = "images"
     constant_title = "the most frequent class of the labelled images"
-    offers = frozenset({"predicted_class", "confidence", "entropy", "margin"})
-    shown = frozenset({"predicted_class", "confidence"})
+    offers = frozenset({"predicted_class", CONFIDENCE, "entropy", "margin"})
+    shown = frozenset({"predicted_class", CONFIDENCE})
 
     def __init__(self, dataset: AnyDataset) -> None:
         labels = dataset.records.labels
@@ -101,7 +101,7 @@ class ClassificationTask(Task):
         top = probabilities.topk(2, dim=1)
         return {
             "predicted_class": top.indices[:, 0],
-            "confidence": top.values[:, 0],
+            CONFIDENCE: top.values[:, 0],
             "entropy": -(probabilities * log_probabilities).sum(dim=1),
             "margin": top.values[:, 0] - top.values[:, 1],
         }

@@ -19,7 +19,7 @@ from llpp.datasets.base import AnyDataset
 from llpp.datasets.pose import Normaliser, PoseDataset, PoseLabels
 from llpp.errors import ConfigError, DataError
 from llpp.geometry import compute_scale, move_points
-from llpp.tasks.base import Arrays, Colour, Listing, Symbol, Task
+from llpp.tasks.base import CONFIDENCE, Arrays, Colour, Listing, Symbol, Task
 from llpp.tasks.pose.drawing import (
     LEGEND_GREY,
     SIDE_COLOURS,
@@ -64,7 +64,7 @@ class PoseTask(Task):
     metric_setting = "pck=box"
     part_word = "joint"
     record_word = "persons"
-    offers = frozenset({"joints"})
+    offers = frozenset({"joints", CONFIDENCE})
     shown = frozenset({"joints"})
 
     def __init__(
@@ -188,9 +188,13 @@ class PoseTask(Task):
         return self.loss(heatmaps, target, has_target), has_target.any(dim=1)
 
     def predict(self, output: Output, mirrored: Output | None = None) -> dict[str, Tensor]:
-        """`joints` (B, K, 2), crop pixels, from the last stack's heatmaps."""
-        joints, _ = self.decode(output, mirrored)
-        return {"joints": joints}
+        """`joints` (B, K, 2), crop pixels, from the last stack's heatmaps, and `confidence` (B,).
+
+        The latter is the mean over joints of the maximum of their maps: 0 or more, and of maps that are shares of
+        cells, as with cross-entropy, at most 1.
+        """
+        joints, heights = self.decode(output, mirrored)
+        return {"joints": joints, CONFIDENCE: heights.clamp(min=0).mean(dim=1)}
 
     def decode(self, output: Output, mirrored: Output | None = None) -> tuple[Tensor, Tensor]:
         """Joints (B, K, 2), crop pixels, from the last stack's heatmaps, and (B, K) how high these are there."""

@@ -134,7 +134,10 @@ def test_a_picture_says_truth_and_prediction():
         (["experiment=digits", "task=pose"], "task=pose needs joints, and dataset digits has none"),
         (["task=classification", "dataset=digits"], "needs a backbone that gives one vector per image"),
         (["backbone=resnet18"], "task=pose needs a backbone that gives heatmaps"),
-        (["acquisition=entropy"], "needs entropy, which task=pose does not predict (it offers embedding, joints,"),
+        (
+            ["acquisition=entropy"],
+            "needs entropy, which task=pose does not predict (it offers confidence, embedding, joints,",
+        ),
         (["acquisition=margin"], "needs margin, which task=pose does not predict"),
         (["experiment=digits", "backbone.width=0"], "backbone.width=0 is invalid; expected a number of channels"),
         (["experiment=digits", "crop.size=30"], "use a multiple of 8, such as 24 or 32"),

@@ -12,7 +12,14 @@ from omegaconf import OmegaConf
 
 from llpp.datasets.pose import compute_torso_lengths
 from llpp.errors import ConfigError
-from llpp.inference.loss_ranking import auroc, compute_ranking_metrics, pair_accuracy, spearman
+from llpp.inference.loss_ranking import (
+    compute_failure_metrics,
+    compute_failure_share,
+    compute_ranking_metrics,
+    pair_accuracy,
+    spearman,
+)
+from llpp.reliability.risk_coverage import compute_auroc
 from llpp.tasks.pose.pck import PCK, PCKDefinition, compute_image_pck, compute_joint_distances
 
 pytestmark = pytest.mark.filterwarnings("ignore:The ``compute`` method of metric")
@@ -307,7 +314,7 @@ def test_auroc_counts_pairs_of_positives_and_negatives(score, bits):
         for b, other in zip(score, positive, strict=True)
         if up and not other
     ]
-    found = auroc(np.array(score), np.array(positive))
+    found = compute_auroc(np.array(score), np.array(positive))
     if points:
         assert found == pytest.approx(np.mean(points), abs=1e-9)
     else:
@@ -321,28 +328,32 @@ def test_constants_and_lonely_values_have_no_order():
     )
     assert pair_accuracy(same, rising) == 0.5
     assert math.isnan(pair_accuracy(rising, same)) and math.isnan(pair_accuracy(one, one))
-    assert auroc(same, rising > 1) == 0.5
-    assert math.isnan(auroc(rising, rising > 9)) and math.isnan(auroc(rising, rising >= 0))
+    assert compute_auroc(same, rising > 1) == 0.5
+    assert math.isnan(compute_auroc(rising, rising > 9)) and math.isnan(compute_auroc(rising, rising >= 0))
 
 
 def test_perfect_and_inverted_order():
     rising, failed = np.arange(6.0), np.arange(6) > 3
     for score, expected in ((rising, [1, 1, 1]), (-rising, [-1, 0, 0])):
-        found = [spearman(score, rising**3), pair_accuracy(score, rising**3), auroc(score, failed)]
+        found = [spearman(score, rising**3), pair_accuracy(score, rising**3), compute_auroc(score, failed)]
         assert found == pytest.approx(expected, abs=1e-9)
 
 
 def test_loss_ranking_by_hand():
     """Losses 1 < 2 < 3 < 4 predicted as 1, 3, 2, 4; the worst two fail, one image is not judged."""
     predicted, true = np.array([4.0, 1.0, 3.0, 2.0]), np.array([4.0, 1.0, 2.0, 3.0])
-    found = compute_ranking_metrics(predicted, true, np.array([0.0, 0.5, NAN, 0.49]))
+    found = compute_ranking_metrics(predicted, true)
     assert found["spearman"] == pytest.approx(0.8)
     assert found["pair_accuracy"] == pytest.approx(5 / 6)
-    assert found["auroc"] == 1.0, "a PCK of exactly one half is no failure"
+    quality = np.array([0.0, 0.5, NAN, 0.49])
+    assert compute_failure_metrics(predicted, quality)["auroc"] == 1.0, "a PCK of exactly one half is no failure"
+    assert compute_failure_share(quality) == pytest.approx(2 / 3)
 
 
 def test_loss_ranking_of_nothing_is_not_a_number():
     nothing = np.zeros(0)
-    assert all(math.isnan(value) for value in compute_ranking_metrics(nothing, nothing, nothing).values())
-    found = compute_ranking_metrics(np.ones(3), np.array([0.1, 0.3, 0.2]), np.full(3, NAN))
-    assert math.isnan(found["auroc"]) and found["pair_accuracy"] == 0.5
+    assert all(math.isnan(value) for value in compute_ranking_metrics(nothing, nothing).values())
+    assert compute_ranking_metrics(np.ones(3), np.array([0.1, 0.3, 0.2]))["pair_accuracy"] == 0.5
+    unknown = np.full(3, NAN)
+    assert all(math.isnan(value) for value in compute_failure_metrics(np.ones(3), unknown).values())
+    assert math.isnan(compute_failure_share(unknown))

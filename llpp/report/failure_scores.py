@@ -1,0 +1,147 @@
+"""How well failures are found: the scores of a round's test images, and the table of the rankings that find them.
+
+Four rankings: by predicted loss, which is what a head is for; by the network's own confidence, which costs nothing;
+by the true loss, which nobody has; and at random. T test images whose loss and quality are known.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from llpp.inference.loss_ranking import COVERAGES, FAILURE_QUALITY, compute_failure_metrics
+from llpp.reliability.calibration import CalibrationSet
+from llpp.report.collect import Cell, Method, Run, Section
+from llpp.report.metric import CONFIDENCE_PREFIX, FAILURE_PREFIX, FAILURE_SHARE, IMAGE_METRIC, TEST_FILE
+from llpp.report.tables import Entry, Grid, GridRow, describe_spread, format_mean_and_spread
+
+MEASURES = {
+    "augrc": "AUGRC",
+    "aurc": "AURC",
+    "auroc": "AUROC",
+    **{f"risk_at_{percent}": f"failures at {percent} %" for percent in COVERAGES},
+}
+Values = NDArray[np.floating[Any]]
+
+
+@dataclass(frozen=True)
+class FailureScores:
+    """What a round has written about its T test images."""
+
+    predicted: Values  # (T,) losses
+    true: Values  # (T,) losses
+    quality: Values  # (T,)
+    doubt: Values | None  # (T,) the network's own confidence, negative; None where it was not recorded
+    group: NDArray[np.str_]  # (T,)
+
+    @property
+    def failed(self) -> NDArray[np.bool_]:
+        """(T,) which of them are failures."""
+        return self.quality < FAILURE_QUALITY
+
+    @property
+    def has_both(self) -> bool:
+        """Whether some images fail and others do not, so that there is something to find."""
+        return 0 < int(self.failed.sum()) < len(self.failed)
+
+    @property
+    def calibration(self) -> CalibrationSet:
+        """The same as a set to calibrate with."""
+        return CalibrationSet(self.predicted.astype(np.float64), self.failed, self.group)
+
+
+def read_failure_scores(run: Run, number: int) -> FailureScores | None:
+    """Read the scores of round `number`; None if the file is gone or damaged.
+
+    Older versions recorded neither confidence nor groups; then each image is a group.
+    """
+    columns = run.read_round_columns(number, TEST_FILE, ("id", "predicted_loss", "true_loss", IMAGE_METRIC))
+    if columns is None:
+        return None
+    confidence = run.read_round_columns(number, TEST_FILE, ("confidence",))
+    groups = run.read_round_columns(number, TEST_FILE, ("group",))
+    known = np.isfinite(columns["true_loss"]) & np.isfinite(columns[IMAGE_METRIC])
+    names = columns["id"] if groups is None else groups["group"]
+    return FailureScores(
+        predicted=columns["predicted_loss"][known],
+        true=columns["true_loss"][known],
+        quality=columns[IMAGE_METRIC][known],
+        doubt=None if confidence is None else -confidence["confidence"][known],
+        group=names[known].astype(np.str_),
+    )
+
+
+def build_failure_grids(section: Section) -> list[Grid]:
+    """Build the table of the rankings at the largest number of labels that all seeds of all methods reached.
+
+    Empty where no round has measured them.
+    """
+    labelled = section.find_last_common_count(FAILURE_SHARE)
+    if labelled is None:
+        return []
+    rows: list[GridRow] = []
+    for method in section.started_methods:
+        prefix = f"{method.label}: " if len(section.started_methods) > 1 else ""
+        rows += _build_rows(method, labelled, prefix)
+    if not rows:
+        return []
+    title = f"Failures among the test images, with {labelled:,} labelled images, ranked by …"
+    note = (
+        f"{describe_spread(section)}; a failure is an image with {section.metric_title} below one half; failures at "
+        "80 %: their share among the 80 % that seem surest; lower is better, but for AUROC"
+    )
+    columns = (*MEASURES.values(), "failures at 100 %")
+    return [Grid(title, note, columns, tuple(rows), corner="ranked by")]
+
+
+def _build_rows(method: Method, labelled: int, prefix: str) -> list[GridRow]:
+    """Build a row per ranking."""
+    share = method.compute_cell(FAILURE_SHARE, labelled)
+    if share is None or method.compute_cell(f"{FAILURE_PREFIX}augrc", labelled) is None:
+        return []
+
+    def get_recorded(ranking: str) -> Callable[[str], Cell | None]:
+        return lambda measure: method.compute_cell(f"{ranking}{measure}", labelled)
+
+    true_loss = _measure_true_loss(method, labelled)
+    rankings: dict[str, Callable[[str], Cell | None]] = {
+        "predicted loss": get_recorded(FAILURE_PREFIX),
+        "the network's own confidence": get_recorded(CONFIDENCE_PREFIX),
+        "true loss, if one knew it": true_loss.get,
+        "chance": lambda measure: _expect_at_random(measure, share),
+    }
+    rows = []
+    for name, get_cell in rankings.items():
+        cells = [get_cell(measure) for measure in MEASURES]
+        if any(cells):
+            entries = [Entry(format_mean_and_spread(cell)) if cell else None for cell in (*cells, share)]
+            rows.append((f"{prefix}{name}", str(len(share.values)), tuple(entries)))
+    return rows
+
+
+def _measure_true_loss(method: Method, labelled: int) -> dict[str, Cell]:
+    """Measure how well the true losses find the failures, for each seed whose test scores can be read."""
+    found: dict[str, list[float]] = {}
+    for run in method.started_runs:
+        for committed in run.state.rounds:
+            scores = read_failure_scores(run, committed.number) if committed.row["labelled"] == labelled else None
+            if scores is None:
+                continue
+            for measure, value in compute_failure_metrics(scores.true, scores.quality).items():
+                found.setdefault(measure, []).append(value)
+    return {measure: _make_cell(values) for measure, values in found.items() if np.isfinite(values).all()}
+
+
+def _expect_at_random(measure: str, share: Cell) -> Cell:
+    """What a measure is on average where the order is chance, from the share of failures."""
+    if measure == "auroc":
+        return _make_cell([0.5] * len(share.values))
+    factor = 0.5 if measure == "augrc" else 1.0
+    return _make_cell([factor * value for value in share.values])
+
+
+def _make_cell(values: list[float]) -> Cell:
+    std = float(np.std(values, ddof=1)) if len(values) > 1 else None
+    return Cell(float(np.mean(values)), std, tuple(values), 0)
