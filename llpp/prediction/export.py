@@ -1,0 +1,274 @@
+"""Networks as files for other programs: ONNX, or a program of torch.export, with all that is needed to use them.
+
+A file is kept only if what is read back from it predicts what torch predicts. B crops, K joints.
+"""
+
+import copy
+import json
+import logging
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from llpp.data.person_crop import PersonCrop
+from llpp.data.resampling import warp_image
+from llpp.datasets.base import AnyDataset
+from llpp.errors import ConfigError, DataError, ExportError
+from llpp.files import replace_file
+from llpp.geometry import IDENTITY_WARP
+from llpp.inference.fuse_batchnorm import fuse_batchnorm
+from llpp.prediction.onnx_model import FACTS_KEY, INPUT, OUTPUTS, OnnxPredictor
+from llpp.prediction.pose_network import PoseNetwork
+from llpp.prediction.predictor import CropPredictions, ModelFacts
+
+SUFFIXES = {"onnx": ".onnx", "torch": ".pt2"}  # of the files, by format
+FACTS_FILE = f"{FACTS_KEY}.json"  # in a file of torch.export
+OPSET = 20  # version of ONNX's operators
+MAX_JOINT_DIFFERENCE = 1e-3  # pixels of the crop
+MAX_LOSS_DIFFERENCE = 1e-4  # relative
+CHECKED_CROPS = 32
+BATCHES = (1, 2, CHECKED_CROPS - 3)  # of the comparison: one that was exported must take any number
+MAX_REASON_LENGTH = 200  # characters of a message of torch
+Predict = Callable[[NDArray[np.uint8]], CropPredictions]
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """How far the predictions of an exported file are from those of torch."""
+
+    joint_difference: float  # the largest, pixels of the crop, on one axis
+    loss_difference: float  # the largest, relative to that predicted loss or to the mean size of all, if that is more
+    joints: int  # compared
+    undecided: int  # left out, because rounding decides where they are: of two maxima that are almost equal, say
+
+    def check(self) -> None:
+        """Raise ExportError if the file must not be used."""
+        if not self.joints:
+            raise ExportError(
+                f"no joint can be compared: rounding decides where all {self.undecided} are, so the heatmaps are "
+                "flat; train the run for longer"
+            )
+        # Written so that NaN fails.
+        if not self.joint_difference <= MAX_JOINT_DIFFERENCE:
+            raise ExportError(
+                f"the exported file finds joints {self.joint_difference:.2g} pixels from where torch does, and "
+                f"{MAX_JOINT_DIFFERENCE:g} are allowed; nothing was kept, predict with the run itself"
+            )
+        if not self.loss_difference <= MAX_LOSS_DIFFERENCE:
+            raise ExportError(
+                f"the exported file predicts losses that differ from torch's by {self.loss_difference:.2g} of their "
+                f"size, and {MAX_LOSS_DIFFERENCE:g} are allowed; nothing was kept, predict with the run itself"
+            )
+
+
+def check_format(name: str) -> None:
+    """Raise ConfigError unless a format is known and what it needs is installed."""
+    if name not in SUFFIXES:
+        raise ConfigError(f"the format {name!r} is not known; expected {' or '.join(SUFFIXES)}")
+    if name != "onnx":
+        return
+    missing = [package for package in ("onnx", "onnxscript", "onnxruntime") if find_spec(package) is None]
+    if missing:
+        raise ConfigError(f"exporting to ONNX needs {', '.join(missing)}; pip install 'llpp[export]'")
+
+
+def cut_crops_to_compare(dataset: AnyDataset, crop: PersonCrop) -> NDArray[np.uint8]:
+    """Return `CHECKED_CROPS` crops of test images; of any images, if there are none for testing.
+
+    Images that cannot be read are passed over, and few images are repeated.
+
+    Raises:
+        DataError: none can be read.
+    """
+    rows = np.flatnonzero(dataset.records.split == "test")
+    if not len(rows):
+        rows = np.arange(len(dataset.records.ids))
+    crops: list[NDArray[np.uint8]] = []
+    # From all parts of the dataset first, as it may be sorted.
+    step = max(1, len(rows) // CHECKED_CROPS)
+    for row in (*rows[::step], *rows):
+        try:
+            image = dataset.load(int(row))
+        except DataError:
+            continue
+        placement = crop.place(dataset.records.boxes[row], image.shape[:2], IDENTITY_WARP)
+        crops.append(warp_image(image, placement.matrix, crop.size))
+        if len(crops) == CHECKED_CROPS:
+            break
+    if not crops:
+        raise DataError(
+            f"no image of dataset {dataset.name} can be read, and exported files are compared on some; put the "
+            "images where the run found them"
+        )
+    repeated = [crops[number % len(crops)] for number in range(CHECKED_CROPS)]
+    return np.stack(repeated)
+
+
+def export_network(
+    network: PoseNetwork, facts: ModelFacts, name: str, path: Path, crops: NDArray[np.uint8]
+) -> Comparison:
+    """Write `path`, or leave what is there, and return how its predictions compare with torch's.
+
+    Args:
+        network: on the CPU, in float32.
+        facts: about it; they become a part of the file.
+        name: the format, of `SUFFIXES`.
+        path: the file, which is replaced.
+        crops: `CHECKED_CROPS` of them, to compare on.
+
+    Raises:
+        ConfigError: see `check_format`.
+        ExportError: the network cannot be exported, or the file's predictions are not torch's.
+    """
+    check_format(name)
+    expected = network.predict(crops)
+    undecided = _find_undecided_joints(network, crops, expected)
+    # Only the numbers that people compare later; the facts of the run stay what they are.
+    facts = replace(facts, extra={**facts.extra, "format": name, "torch": torch.__version__})
+    comparisons: list[Comparison] = []
+
+    def write(part: Path) -> None:
+        with _keep_quiet():
+            predict = _write_file(network, facts, name, part)
+            found = _predict_in_batches(predict, crops)
+        comparison = compare_predictions(expected, found, undecided)
+        comparison.check()
+        comparisons.append(comparison)
+
+    replace_file(path, write)
+    return comparisons[0]
+
+
+def compare_predictions(
+    expected: CropPredictions, found: CropPredictions, undecided: NDArray[np.bool_]
+) -> Comparison:
+    """Compare two predictions of B crops, without the joints that are `undecided` (B, K)."""
+    distances = np.abs(found.joints - expected.joints).max(axis=-1)[~undecided]
+    sizes = np.abs(expected.predicted_loss)
+    relative = np.abs(found.predicted_loss - expected.predicted_loss) / np.maximum(sizes, sizes.mean())
+    return Comparison(
+        joint_difference=float(distances.max(initial=0.0)),
+        loss_difference=float(relative.max()),
+        joints=int((~undecided).sum()),
+        undecided=int(undecided.sum()),
+    )
+
+
+def _find_undecided_joints(
+    network: PoseNetwork, crops: NDArray[np.uint8], expected: CropPredictions
+) -> NDArray[np.bool_]:
+    """(B, K) whether a joint is elsewhere when torch computes in double precision, so that no runtime could agree."""
+    precise = copy.deepcopy(network).double().predict(crops)
+    difference = np.abs(precise.joints - expected.joints).max(axis=-1)
+    # Two roundings may part in opposite directions.
+    return np.asarray(difference > MAX_JOINT_DIFFERENCE / 2)
+
+
+def _predict_in_batches(predict: Predict, crops: NDArray[np.uint8]) -> CropPredictions:
+    parts = []
+    start = 0
+    for size in BATCHES:
+        parts.append(predict(crops[start : start + size]))
+        start += size
+    return CropPredictions(
+        np.concatenate([part.joints for part in parts]),
+        np.concatenate([part.confidence for part in parts]),
+        np.concatenate([part.predicted_loss for part in parts]),
+    )
+
+
+def _write_file(network: PoseNetwork, facts: ModelFacts, name: str, path: Path) -> Predict:
+    """Write a file, and return what predicts crops from that file."""
+    # Reading it back costs little, and shows that the file is whole.
+    text = json.dumps(facts.to_json(), ensure_ascii=False, allow_nan=False)
+    try:
+        program = _trace(network, facts.crop_size)
+        if name == "onnx":
+            _write_onnx(program, text, path)
+            return OnnxPredictor(path).predict
+        return _write_program(program, text, path)
+    except (ConfigError, DataError, OSError):
+        raise
+    # Backbones and heads of users can fail here in any way, and torch has no common class for it.
+    except Exception as error:
+        reason = " ".join(f"{type(error).__name__}: {error}".split())[:MAX_REASON_LENGTH]
+        raise ExportError(f"torch cannot export this network to {name} ({reason}); nothing was kept") from error
+
+
+def _trace(network: PoseNetwork, size: int) -> torch.export.ExportedProgram:
+    """The network as a graph for any number of crops."""
+    fused = PoseNetwork(fuse_batchnorm(network.backbone, size), network.head, network.task)
+    # torch takes an example of one crop for a rule.
+    example = torch.zeros(2, size, size, 3, dtype=torch.uint8)
+    shapes = {INPUT: {0: torch.export.Dim("batch", min=1)}}
+    with torch.no_grad():
+        program = torch.export.export(fused, (example,), dynamic_shapes=shapes)
+    # The paths of this machine's source code are nobody's business.
+    for module in program.graph_module.modules():
+        if isinstance(module, torch.fx.GraphModule):
+            for node in module.graph.nodes:
+                node.meta.pop("stack_trace", None)
+    return program
+
+
+def _write_onnx(program: torch.export.ExportedProgram, facts: str, path: Path) -> None:
+    exported = torch.onnx.export(
+        program,
+        input_names=[INPUT],
+        output_names=OUTPUTS,
+        opset_version=OPSET,
+        dynamic_shapes={INPUT: {0: "batch"}},
+        dynamo=True,
+        verbose=False,
+    )
+    if exported is None:
+        raise RuntimeError("torch.onnx.export returned no model")
+    model = exported.model
+    model.producer_name = "llpp"
+    model.metadata_props.clear()
+    model.metadata_props[FACTS_KEY] = facts
+    # Where in torch each operator came from is most of a small file.
+    for node in model.graph.all_nodes():
+        node.metadata_props.clear()
+    exported.save(path)
+
+
+def _write_program(program: torch.export.ExportedProgram, facts: str, path: Path) -> Predict:
+    # torch demands a name that ends with .pt2 unless the file is open.
+    with path.open("wb") as file:
+        torch.export.save(program, file, extra_files={FACTS_FILE: facts})
+    with path.open("rb") as file:
+        module = torch.export.load(file).module()
+
+    def predict(crops: NDArray[np.uint8]) -> CropPredictions:
+        with torch.inference_mode():
+            outputs: tuple[Tensor, Tensor, Tensor] = module(torch.from_numpy(crops))
+        joints, heights, losses = outputs
+        return CropPredictions(joints.numpy(), heights.numpy(), losses.numpy())
+
+    return predict
+
+
+@contextmanager
+def _keep_quiet() -> Iterator[None]:
+    """Hide what torch says about packages that it does not need, and about its own deprecated parts."""
+    loggers = [logging.getLogger(name) for name in ("torch.onnx", "torch.export")]
+    levels = [logger.level for logger in loggers]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for logger in loggers:
+            logger.setLevel(logging.ERROR)
+        try:
+            yield
+        finally:
+            for logger, level in zip(loggers, levels, strict=True):
+                logger.setLevel(level)
