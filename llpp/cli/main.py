@@ -15,6 +15,7 @@ from typing import NoReturn
 from llpp import __version__, storage, terminal
 from llpp.cli.analyze import run_analyze_command
 from llpp.cli.data import run_data_command
+from llpp.cli.export import run_export_command
 from llpp.cli.label import run_label_command
 from llpp.cli.report import run_report_command
 from llpp.cli.run import run_run_command
@@ -26,6 +27,7 @@ llpp: which images should we label next, and where will our model fail?
 usage: llpp run [OPTION=VALUE ...]     train, score, select, round by round; the same command resumes
        llpp run -m OPTION=A,B ...      the same for every combination (a sweep)
        llpp label FOLDER [OPTION=VALUE ...]  ask people for labels, in the tool that they use, batch by batch
+       llpp export RUN onnx|torch      a run's network as one file for other programs
        llpp report DIR [DIR ...]       tables, curves and a gallery from runs or folders of runs
        llpp data [OPTION=VALUE ...]    contents of a dataset: tables, problems, contact sheets of labelled crops
        llpp data cache build|list|remove   crops that are cut once and kept on disk
@@ -38,6 +40,7 @@ try:   llpp run experiment=demo
 VERBS: dict[str, Callable[[list[str]], int]] = {
     "run": run_run_command,
     "label": run_label_command,
+    "export": run_export_command,
     "report": run_report_command,
     "data": run_data_command,
     "analyze": run_analyze_command,

@@ -6,13 +6,13 @@ A file is kept only if what is read back from it predicts what torch predicts. B
 import copy
 import json
 import logging
+import subprocess
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -37,6 +37,7 @@ MAX_JOINT_DIFFERENCE = 1e-3  # pixels of the crop
 MAX_LOSS_DIFFERENCE = 1e-4  # relative
 CHECKED_CROPS = 32
 BATCHES = (1, 2, CHECKED_CROPS - 3)  # of the comparison: one that was exported must take any number
+GIT_TIMEOUT = 10  # seconds
 MAX_REASON_LENGTH = 200  # characters of a message of torch
 Predict = Callable[[NDArray[np.uint8]], CropPredictions]
 
@@ -49,6 +50,14 @@ class Comparison:
     loss_difference: float  # the largest, relative to that predicted loss or to the mean size of all, if that is more
     joints: int  # compared
     undecided: int  # left out, because rounding decides where they are: of two maxima that are almost equal, say
+
+    def describe(self) -> str:
+        """What people read of it."""
+        left_out = f", {self.undecided} more left out because rounding decides them" if self.undecided else ""
+        return (
+            f"joints within {self.joint_difference:.1g} pixels ({self.joints} joints{left_out}), predicted losses "
+            f"within {self.loss_difference:.1g} of their size"
+        )
 
     def check(self) -> None:
         """Raise ExportError if the file must not be used."""
@@ -79,6 +88,13 @@ def check_format(name: str) -> None:
     missing = [package for package in ("onnx", "onnxscript", "onnxruntime") if find_spec(package) is None]
     if missing:
         raise ConfigError(f"exporting to ONNX needs {', '.join(missing)}; pip install 'llpp[export]'")
+
+
+def check_path(path: Path, name: str) -> None:
+    """Raise ConfigError unless a file of the format may be written to `path`."""
+    suffix = SUFFIXES[name]
+    if path.suffix != suffix or path.is_dir():
+        raise ConfigError(f"{path} is no name for this file; expected one that ends with {suffix}")
 
 
 def cut_crops_to_compare(dataset: AnyDataset, crop: PersonCrop) -> NDArray[np.uint8]:
@@ -132,13 +148,14 @@ def export_network(
     check_format(name)
     expected = network.predict(crops)
     undecided = _find_undecided_joints(network, crops, expected)
-    # Only the numbers that people compare later; the facts of the run stay what they are.
-    facts = replace(facts, extra={**facts.extra, "format": name, "torch": torch.__version__})
+    facts = replace(facts, commit=_find_commit(), extra={**facts.extra, **_describe_interface(facts, name)})
     comparisons: list[Comparison] = []
 
     def write(part: Path) -> None:
         with _keep_quiet():
-            predict = _write_file(network, facts, name, part)
+            _write_file(network, facts, name, part)
+            # What is in the file counts, not what was to be written.
+            predict = OnnxPredictor(part).predict if name == "onnx" else load_program(part)
             found = _predict_in_batches(predict, crops)
         comparison = compare_predictions(expected, found, undecided)
         comparison.check()
@@ -146,6 +163,39 @@ def export_network(
 
     replace_file(path, write)
     return comparisons[0]
+
+
+def _describe_interface(facts: ModelFacts, name: str) -> dict[str, str]:
+    """For people who read the file without llpp."""
+    size = facts.crop_size
+    centre = (size - 1) / 2
+    return {
+        "format": name,
+        "torch": torch.__version__,
+        INPUT: f"(B, {size}, {size}, 3) uint8, RGB",
+        "joints": f"(B, {len(facts.joints)}, 2) float32: x and y, pixels of the crop, 0 at the first pixel's centre",
+        "confidence": f"(B, {len(facts.joints)}) float32: height of each joint's heatmap, higher means surer",
+        "predicted_loss": "(B,) float32: higher means worse",
+        "crop": (
+            f"of an image with the box (x, y, width, height): with s = {size} / ({facts.padding:g} max(width, "
+            f"height, 1)), image pixel (u, v) becomes crop pixel ({centre:g} + s (u - x - width / 2), {centre:g} + "
+            "s (v - y - height / 2)); bilinear, black outside of the image. Where 1 / s >= 2, blocks of floor(1 / s) "
+            "pixels are averaged before. The box of a whole image begins at (-0.5, -0.5)."
+        ),
+    }
+
+
+def _find_commit() -> str:
+    """The commit of this source code; empty where it is no checkout."""
+    root = Path(__file__).parents[2]
+    if not (root / ".git").exists():
+        return ""
+    command = ["git", "-C", str(root), "rev-parse", "HEAD"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=GIT_TIMEOUT)
+    except (OSError, subprocess.SubprocessError):
+        return ""
+    return done.stdout.strip()
 
 
 def compare_predictions(
@@ -186,17 +236,34 @@ def _predict_in_batches(predict: Predict, crops: NDArray[np.uint8]) -> CropPredi
     )
 
 
-def _write_file(network: PoseNetwork, facts: ModelFacts, name: str, path: Path) -> Predict:
-    """Write a file, and return what predicts crops from that file."""
-    # Reading it back costs little, and shows that the file is whole.
+def load_program(path: Path) -> Predict:
+    """Return what predicts crops by a file of torch.export.
+
+    torch unpickles parts of it, so it must be a file of one's own.
+    """
+    # torch demands a name that ends with .pt2 unless the file is open.
+    with path.open("rb") as file:
+        module = torch.export.load(file).module()
+
+    def predict(crops: NDArray[np.uint8]) -> CropPredictions:
+        with torch.inference_mode():
+            outputs: tuple[Tensor, Tensor, Tensor] = module(torch.from_numpy(crops))
+        joints, heights, losses = outputs
+        return CropPredictions(joints.numpy(), heights.numpy(), losses.numpy())
+
+    return predict
+
+
+def _write_file(network: PoseNetwork, facts: ModelFacts, name: str, path: Path) -> None:
     text = json.dumps(facts.to_json(), ensure_ascii=False, allow_nan=False)
     try:
         program = _trace(network, facts.crop_size)
         if name == "onnx":
             _write_onnx(program, text, path)
-            return OnnxPredictor(path).predict
-        return _write_program(program, text, path)
-    except (ConfigError, DataError, OSError):
+        else:
+            with path.open("wb") as file:
+                torch.export.save(program, file, extra_files={FACTS_FILE: text})
+    except OSError:
         raise
     # Backbones and heads of users can fail here in any way, and torch has no common class for it.
     except Exception as error:
@@ -240,22 +307,6 @@ def _write_onnx(program: torch.export.ExportedProgram, facts: str, path: Path) -
     for node in model.graph.all_nodes():
         node.metadata_props.clear()
     exported.save(path)
-
-
-def _write_program(program: torch.export.ExportedProgram, facts: str, path: Path) -> Predict:
-    # torch demands a name that ends with .pt2 unless the file is open.
-    with path.open("wb") as file:
-        torch.export.save(program, file, extra_files={FACTS_FILE: facts})
-    with path.open("rb") as file:
-        module = torch.export.load(file).module()
-
-    def predict(crops: NDArray[np.uint8]) -> CropPredictions:
-        with torch.inference_mode():
-            outputs: tuple[Tensor, Tensor, Tensor] = module(torch.from_numpy(crops))
-        joints, heights, losses = outputs
-        return CropPredictions(joints.numpy(), heights.numpy(), losses.numpy())
-
-    return predict
 
 
 @contextmanager

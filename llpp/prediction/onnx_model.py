@@ -96,9 +96,9 @@ def _read_facts(path: Path, session: Any) -> ModelFacts:
     try:
         content = json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise DataError(f"{path} has no complete description of its model; export it again") from error
+        raise DataError(f"{path} has no complete description of its model; export the run again") from error
     if not isinstance(content, dict):
-        raise DataError(f"{path} has no complete description of its model; export it again")
+        raise DataError(f"{path} has no complete description of its model; export the run again")
     return ModelFacts.from_json(content, str(path))
 
 
@@ -110,4 +110,6 @@ def _check_signature(path: Path, session: Any, facts: ModelFacts) -> None:
     joints = len(facts.joints)
     expected_outputs = list(zip(OUTPUTS, ([joints, 2], [joints], []), strict=True))
     if inputs != [(INPUT, "tensor(uint8)", [size, size, 3])] or outputs != expected_outputs:
-        raise DataError(f"{path} does not fit its description: it takes {inputs} and gives {outputs}; export it again")
+        raise DataError(
+            f"{path} does not fit its description: it takes {inputs} and gives {outputs}; export the run again"
+        )

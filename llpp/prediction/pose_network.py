@@ -31,9 +31,9 @@ class PoseNetwork(nn.Module):
         image = image.to(next(self.backbone.parameters()).dtype)
         output = self.backbone(image)
         mirrored = self.backbone(image.flip(-1)) if self.task.uses_mirrored_images else None
-        joints, heights = self.task.locate_joints(output, mirrored)
+        joints, heights = self.task.decode(output, mirrored)
         losses: Tensor = self.head(output.features)
-        return joints, heights, losses.float()
+        return joints, heights.clamp(min=0), losses.float()
 
     @torch.inference_mode()
     def predict(self, crops: NDArray[np.uint8]) -> CropPredictions:

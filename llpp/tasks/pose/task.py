@@ -188,22 +188,18 @@ class PoseTask(Task):
         return self.loss(heatmaps, target, has_target), has_target.any(dim=1)
 
     def predict(self, output: Output, mirrored: Output | None = None) -> dict[str, Tensor]:
-        """`joints` (B, K, 2), crop pixels."""
-        joints, _ = self.locate_joints(output, mirrored)
+        """`joints` (B, K, 2), crop pixels, from the last stack's heatmaps."""
+        joints, _ = self.decode(output, mirrored)
         return {"joints": joints}
 
-    def locate_joints(self, output: Output, mirrored: Output | None = None) -> tuple[Tensor, Tensor]:
-        """(B, K, 2) joints, crop pixels, from the last stack's heatmaps, and (B, K) the height of each maximum.
-
-        A height is 0 or more; higher means surer.
-        """
+    def decode(self, output: Output, mirrored: Output | None = None) -> tuple[Tensor, Tensor]:
+        """Joints (B, K, 2), crop pixels, from the last stack's heatmaps, and (B, K) how high these are there."""
         maps = self.loss.to_heatmaps(output.raw[:, -1])
         if mirrored is not None:
             flipped = self.loss.to_heatmaps(mirrored.raw[:, -1]).flip(-1)
             renamed = torch.stack([flipped[:, joint] for joint in self._flip_order.tolist()], dim=1)
             maps = (maps + renamed) / 2
-        joints, heights = self._get_codec(output).decode(maps)
-        return joints, heights.clamp(min=0)
+        return self._get_codec(output).decode(maps)
 
     def _get_codec(self, output: Output) -> HeatmapCodec:
         return replace(self.codec, stride=cast(int, output.stride))
