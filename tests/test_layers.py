@@ -16,6 +16,7 @@ PACKAGE = Path(llpp.__file__).parent
 FOLDERS = (
     "ground",
     "objectives heads backbones acquisition",
+    "reliability",
     "distributed",
     "run_dir",
     "journal",
@@ -24,6 +25,7 @@ FOLDERS = (
     "data",
     "training",
     "inference",
+    "prediction",
     "report",
     "analysis inspection",
     "oracles",
@@ -36,7 +38,7 @@ FOLDERS = (
 )
 PLUG_INS = ("objectives", "heads", "backbones", "acquisition", "datasets")
 # Maths and data are free of the training framework; only what reads or builds a config knows Hydra and OmegaConf.
-WITHOUT_LIGHTNING = ("ground", "journal", *PLUG_INS, "tasks", "oracles", "labelling")
+WITHOUT_LIGHTNING = ("ground", "reliability", "journal", *PLUG_INS, "prediction", "tasks", "oracles", "labelling")
 WITH_HYDRA = ("config", "launch", "cli")
 
 

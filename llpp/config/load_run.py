@@ -24,8 +24,9 @@ from llpp.heads.base import FeatureSpec, LossHead
 from llpp.run_dir import layout
 from llpp.run_dir.config_file import read_config
 from llpp.run_dir.round_dir import get_round_dir
-from llpp.run_dir.state import load_state
+from llpp.run_dir.state import RunState, load_state
 from llpp.tasks.base import Task
+from llpp.types import Output
 
 PARTS = ("dataset", "task", "backbone", "head", "crop")  # of a run's config that are built again
 Image = str | Path | NDArray[np.uint8]
@@ -50,12 +51,14 @@ class LoadedRun:
         if not folder.is_dir():
             raise StateError(f"{folder} is not a folder; give a run directory, as in runs/demo/predicted_loss/seed0")
         config, _ = read_config(folder)
+        self.folder = folder
+        self.state, weights_file = _find_weights(folder, config)
         for name in PARTS:
             if not isinstance(config.get(name), dict):
                 raise StateError(f"{folder / 'config.yaml'} has no section {name}; restore the file from a backup")
             check_targets(config[name], folder, trusted_packages)
         cfg = OmegaConf.create({name: config[name] for name in PARTS})
-        weights = layout.read_weights(_find_weights(folder, config))
+        weights = layout.read_weights(weights_file)
 
         dataset = instantiate_dataset(cfg.dataset)
         self.task: Task = make_task(cfg, dataset)
@@ -121,13 +124,22 @@ class LoadedRun:
         return warp_image(pixels, placement.matrix, self.crop.size), placement.matrix
 
     @torch.inference_mode()
-    def _predict_batch(self, crops: Sequence[tuple[NDArray[np.uint8], NDArray[np.float64]]]) -> list[Prediction]:
-        batch = {"image": torch.from_numpy(np.stack([pixels for pixels, _ in crops])).to(self.device)}
-        matrices = np.stack([matrix for _, matrix in crops])
+    def run_network(self, crops: NDArray[np.uint8]) -> tuple[Output, Output | None, NDArray[np.float32]]:
+        """Pass crops (B, H, W, 3), RGB, of the size that the run has learned, through the network.
+
+        Returns:
+            The output, that of the mirrored crops where the task uses it, and (B,) predicted losses.
+        """
+        batch = {"image": torch.from_numpy(crops).to(self.device)}
         image = self.backbone.normalise(self.images.prepare(batch, training=False))
         output = self.backbone(image)
         mirrored = self.backbone(image.flip(-1)) if self.task.uses_mirrored_images else None
-        losses = self.head(output.features).float().cpu().numpy()
+        return output, mirrored, self.head(output.features).float().cpu().numpy()
+
+    @torch.inference_mode()
+    def _predict_batch(self, crops: Sequence[tuple[NDArray[np.uint8], NDArray[np.float64]]]) -> list[Prediction]:
+        matrices = np.stack([matrix for _, matrix in crops])
+        output, mirrored, losses = self.run_network(np.stack([pixels for pixels, _ in crops]))
         tensors = self.task.predict(output, mirrored)
         arrays = {name: values.cpu().numpy() for name, values in tensors.items()}
         mapped = self.task.map_to_image(arrays, matrices)
@@ -138,8 +150,8 @@ class LoadedRun:
         return predictions
 
 
-def _find_weights(run_dir: Path, config: dict[str, Any]) -> Path:
-    """The checkpoint that the last committed round was tested with; StateError."""
+def _find_weights(run_dir: Path, config: dict[str, Any]) -> tuple[RunState, Path]:
+    """The run's state, and the checkpoint that its last committed round was tested with; StateError."""
     state = load_state(run_dir / "state.json")
     if state is None or not state.rounds:
         raise StateError(f"{run_dir} has no finished round; run its `llpp run` command again to resume")
@@ -150,7 +162,7 @@ def _find_weights(run_dir: Path, config: dict[str, Any]) -> Path:
     path = layout.get_checkpoint_path(get_round_dir(run_dir, last.number), which)
     if layout.is_damaged(run_dir, last, path.name):
         raise StateError(f"{path} is missing or damaged; restore it from a backup, or train that run again")
-    return path
+    return state, path
 
 
 def _read_pixels(image: Image, reading: Reading, pixels: PixelFormat) -> NDArray[np.uint8]:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from llpp.data.crop_cache.device_cache import ResidentCrops
-from llpp.data.resampling import resample
+from llpp.data.device_resampling import resample
 from llpp.data.sharpening import sharpen_batch
 from llpp.types import Batch
 

@@ -155,7 +155,7 @@ def export_network(
         with _keep_quiet():
             _write_file(network, facts, name, part)
             # What is in the file counts, not what was to be written.
-            predict = OnnxPredictor(part).predict if name == "onnx" else load_program(part)
+            predict = OnnxPredictor(part, "cpu").predict if name == "onnx" else load_program(part)
             found = _predict_in_batches(predict, crops)
         comparison = compare_predictions(expected, found, undecided)
         comparison.check()

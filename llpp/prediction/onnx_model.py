@@ -20,7 +20,8 @@ OUTPUTS = ("joints", "confidence", "predicted_loss")
 MAX_BYTES = (1 << 31) - 1  # of a message of Protocol Buffers
 MAX_REASON_LENGTH = 200  # characters of ONNX Runtime's message
 ERRORS_ONLY = 3  # ONNX Runtime's level of messages
-PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
+CPU = "CPUExecutionProvider"
+CUDA = "CUDAExecutionProvider"
 
 
 class OnnxPredictor:
@@ -28,14 +29,14 @@ class OnnxPredictor:
 
     Args:
         path: the file.
-        device: `cpu`, or `cuda` where onnxruntime-gpu is installed.
+        device: `cpu`, `cuda` or `cuda:1`, for which onnxruntime-gpu is needed, or `auto`: a GPU if it is installed.
 
     Raises:
         ConfigError: onnxruntime is not installed, or has nothing for the device.
         DataError: the file is missing or damaged, or is not what this llpp exports.
     """
 
-    def __init__(self, path: str | Path, device: str = "cpu") -> None:
+    def __init__(self, path: str | Path, device: str = "auto") -> None:
         self._path = Path(path)
         self._session = _open_session(self._path, device)
         self.facts = _read_facts(self._path, self._session)
@@ -57,25 +58,17 @@ def _open_session(path: Path, device: str) -> Any:
     if find_spec("onnxruntime") is None:
         raise ConfigError(f"{path} is run by onnxruntime, which is not installed; pip install 'llpp[export]'")
     onnxruntime = import_module("onnxruntime")
-    if device not in PROVIDERS:
-        raise ConfigError(f"device={device!r} is invalid for ONNX files; expected {' or '.join(PROVIDERS)}")
-    provider = PROVIDERS[device]
-    available = onnxruntime.get_available_providers()
-    if provider not in available:
-        raise ConfigError(
-            f"device={device} is not possible with this onnxruntime, which offers {', '.join(available)}; install "
-            "onnxruntime-gpu in its place, or use device=cpu"
-        )
+    provider, options = _choose_provider(device, onnxruntime.get_available_providers())
     try:
         content = read_bytes(path, MAX_BYTES)
     except OSError as error:
         raise DataError(f"{path} cannot be read: {error.strerror}; give a file of `llpp export RUN onnx`") from error
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = ERRORS_ONLY
+    settings = onnxruntime.SessionOptions()
+    settings.log_severity_level = ERRORS_ONLY
     # Its default is a thread for each core of the machine, of which a container may have been given few.
-    options.intra_op_num_threads = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 0
+    settings.intra_op_num_threads = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 0
     try:
-        session = onnxruntime.InferenceSession(content, options, providers=[provider])
+        session = onnxruntime.InferenceSession(content, settings, providers=[(provider, options)])
     # What it raises for a damaged file has no class of its own.
     except Exception as error:
         reason = " ".join(str(error).split())[:MAX_REASON_LENGTH]
@@ -84,6 +77,23 @@ def _open_session(path: Path, device: str) -> Any:
     if session.get_providers()[0] != provider:
         raise ConfigError(f"onnxruntime cannot use device={device} here; install what it needs, or use device=cpu")
     return session
+
+
+def _choose_provider(device: str, available: list[str]) -> tuple[str, dict[str, str]]:
+    """What ONNX Runtime calls a device, and its options."""
+    if device == "auto":
+        return (CUDA if CUDA in available else CPU), {}
+    if device == "cpu":
+        return CPU, {}
+    kind, _, number = device.partition(":")
+    if kind != "cuda" or not (number.isdecimal() or device == "cuda"):
+        raise ConfigError(f"device={device!r} is invalid for an ONNX file; expected auto, cpu, cuda or cuda:1")
+    if CUDA not in available:
+        raise ConfigError(
+            f"device={device} is not possible with this onnxruntime, which offers {', '.join(available)}; install "
+            "onnxruntime-gpu in its place, or use device=cpu"
+        )
+    return CUDA, {"device_id": number or "0"}
 
 
 def _read_facts(path: Path, session: Any) -> ModelFacts:

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 import torch
 
-from llpp.data.resampling import resample, warp_image
+from llpp.data.device_resampling import resample
+from llpp.data.resampling import warp_image
 from llpp.data.sharpening import sharpen, sharpen_batch
 from llpp.geometry import Warp, build_warp_matrix
 

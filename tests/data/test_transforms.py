@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from llpp.data.augmentation import Augmentation
 from llpp.data.crop_dataset import CropPipeline
 from llpp.data.datamodule import EpochSampler, PoolDataModule
+from llpp.data.device_resampling import resample
 from llpp.data.person_crop import PersonCrop
 from llpp.data.pixel_augmentation import PixelAugmentations
-from llpp.data.resampling import resample
 from llpp.datasets.images import read_image, read_reduced
 from llpp.datasets.pose import compute_torso_lengths
 from llpp.errors import ConfigError

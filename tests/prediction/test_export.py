@@ -202,20 +202,19 @@ def test_of_equal_maxima_the_first_is_taken_and_of_others_the_higher(bright):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["onnx", "torch"])
-def test_a_file_that_predicts_something_else_is_not_kept(tmp_path, name):
-    path = tmp_path / f"model{export.SUFFIXES[name]}"
+def test_a_file_that_predicts_something_else_is_not_kept(tmp_path):
+    path = tmp_path / "model.pt2"
     path.write_bytes(b"an older file")
     # The same joints, but losses of brighter maps.
     with pytest.raises(ExportError, match=r"losses that differ from torch's by 0\.\d+ of their size, and 0.0001 are"):
-        export.export_network(network(BrightCells(exported_scale=1.5)), facts(), name, path, some_crops())
+        export.export_network(network(BrightCells(exported_scale=1.5)), facts(), "torch", path, some_crops())
     assert path.read_bytes() == b"an older file"
     assert [file.name for file in tmp_path.iterdir()] == [path.name]
 
 
 @pytest.mark.slow
 def test_a_network_that_torch_cannot_export_is_a_sentence(tmp_path):
-    with pytest.raises(ExportError, match="torch cannot export this network to torch .*; nothing was kept"):
+    with pytest.raises(ExportError, match=r"torch cannot export this network to torch .*; nothing was kept"):
         export.export_network(network(Unexportable()), facts(), "torch", tmp_path / "model.pt2", some_crops())
     assert list(tmp_path.iterdir()) == []
 
@@ -294,9 +293,20 @@ def test_a_damaged_or_missing_file_is_a_sentence(bright, tmp_path):
         OnnxPredictor(tmp_path / "none.onnx")
 
 
-def test_a_device_that_is_not_there_is_a_sentence(tmp_path):
-    with pytest.raises(ConfigError, match=r"device='tpu' is invalid for ONNX files; expected cpu or cuda"):
-        OnnxPredictor(tmp_path / "model.onnx", device="tpu")
+@pytest.mark.parametrize("device", ["tpu", "cuda:", "cuda:x", "cudax"])
+def test_a_device_of_an_unknown_name_is_a_sentence(tmp_path, device):
+    with pytest.raises(ConfigError, match="is invalid for an ONNX file; expected auto, cpu, cuda or cuda:1"):
+        OnnxPredictor(tmp_path / "model.onnx", device=device)
+
+
+def test_a_gpu_that_onnxruntime_was_not_built_for_is_a_sentence():
+    choose = onnx_model._choose_provider
+    with pytest.raises(ConfigError, match=r"which offers CPUExecutionProvider; install onnxruntime-gpu in its place"):
+        choose("cuda:1", ["CPUExecutionProvider"])
+    assert choose("auto", ["CPUExecutionProvider"]) == ("CPUExecutionProvider", {})
+    both = ["CUDAExecutionProvider", "CPUExecutionProvider"]
+    assert choose("auto", both) == ("CUDAExecutionProvider", {})
+    assert choose("cuda:1", both) == ("CUDAExecutionProvider", {"device_id": "1"})
 
 
 def test_packages_that_are_not_installed_are_named(tmp_path, monkeypatch):

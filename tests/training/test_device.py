@@ -10,8 +10,8 @@ from torch.utils.data import DataLoader
 
 from llpp.config import build
 from llpp.config.instantiate import make_task
+from llpp.data.device_resampling import resample
 from llpp.data.image_preparation import ImagePreparation
-from llpp.data.resampling import resample
 from llpp.errors import TrainingError
 from llpp.inference.evaluation import evaluate
 from llpp.rounds import loop

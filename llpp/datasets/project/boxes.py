@@ -219,7 +219,7 @@ def _take_from_file(
         if image not in found.images:
             tally.add("images of the file of boxes are missing or cannot be read by now", image)
             continue
-        scaled = _scale(content, name, _get_size(index, row), tally)
+        scaled = scale_boxes(content, name, _get_size(index, row), tally)
         boxes = keep_usable(scaled, _get_size(index, row), tally, image)
         digest, former = found.images[image]
         if former and row not in may_change:
@@ -242,7 +242,7 @@ def _refuse_useless_file(path: Path, content: BoxFile, root: Path) -> None:
     )
 
 
-def _scale(content: BoxFile, name: str, size: tuple[int, int], tally: Tally) -> Sequence[ScoredBox]:
+def scale_boxes(content: BoxFile, name: str, size: tuple[int, int], tally: Tally) -> Sequence[ScoredBox]:
     """The boxes of an image in the pixels that it has here; none if it has another shape in the file."""
     boxes = content.boxes[name]
     other = content.sizes.get(name, size)

@@ -98,6 +98,15 @@ def count_frames(path: Path) -> int:
     return count
 
 
+def read_rate(path: Path) -> float:
+    """Frames per second, as a film says itself; 0 if it says nothing. DataError: it cannot be opened."""
+    capture = _open_film(path)
+    try:
+        return max(float(capture.get(cv2.CAP_PROP_FPS)), 0.0)
+    finally:
+        capture.release()
+
+
 def choose_every(counts: Sequence[int], most: int, every: int | None) -> int:
     """Each how many frames one may be cut, so that films with so many frames give at most `most`.
 
@@ -153,7 +162,7 @@ def cut_film(path: Path, film: str, size: int, every: int, frames: Path, lossles
     times: list[float] = []
     all_times: list[float] = []
     last: Frame | None = None
-    for number, time, image in _read_frames(path, every):
+    for number, time, image in read_frames(path, every):
         all_times.append(time)
         if image is None:
             continue
@@ -178,7 +187,7 @@ def cut_film(path: Path, film: str, size: int, every: int, frames: Path, lossles
         ending=ending,
         numbers=numbers,
         times=times,
-        problem=_describe_end(path, len(all_times)),
+        problem=describe_end(path, len(all_times)),
     )
     replace_text(frames / film / FACTS, json.dumps(asdict(result), ensure_ascii=False))
     return result
@@ -188,15 +197,19 @@ def _measure_difference(one: Frame, other: Frame) -> float:
     return float(np.abs(one.astype(np.int16) - other.astype(np.int16)).mean())
 
 
-def _read_frames(path: Path, every: int) -> Iterator[tuple[int, float, Frame | None]]:
-    """Number, seconds and, of each `every`-th one, pixels (H, W, 3) in OpenCV's order, of all frames in order."""
+def read_frames(path: Path, every: int, start: int = 0) -> Iterator[tuple[int, float, Frame | None]]:
+    """Number, seconds and, of each `every`-th one from `start` on, pixels (H, W, 3) BGR, of all frames in order.
+
+    Raises:
+        DataError: the film cannot be opened.
+    """
     capture = _open_film(path)
     try:
         number = 0
         while capture.grab():
             time = capture.get(cv2.CAP_PROP_POS_MSEC) / 1000
             image = None
-            if number % every == 0:
+            if number >= start and number % every == 0:
                 done, image = capture.retrieve()
                 if not done:
                     image = None
@@ -236,7 +249,8 @@ def _compute_length(times: Sequence[float]) -> float:
     return times[-1] - times[0] + float(np.median(np.diff(np.asarray(times))))
 
 
-def _describe_end(path: Path, count: int) -> str:
+def describe_end(path: Path, count: int) -> str:
+    """Say in one sentence that a film has ended after `count` frames, if it should have more; else nothing."""
     stated = count_frames(path)
     if count >= stated:
         return ""

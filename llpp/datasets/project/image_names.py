@@ -19,7 +19,7 @@ def match_names(names: Iterable[str], index: ProjectIndex, tally: Tally) -> dict
     surely: dict[int, str] = {}
     perhaps: dict[int, list[str]] = {}
     for name in names:
-        path = _normalise(name)
+        path = normalise_name(name)
         if path in exact:
             surely.setdefault(exact[path], name)
             continue
@@ -50,9 +50,9 @@ def _collect_paths(index: ProjectIndex) -> tuple[dict[str, int], dict[str, int]]
         if index.frame[row] < 0:
             # All frames of a film have its path.
             paths.append(found)
-        for path in map(_normalise, paths):
+        for path in map(normalise_name, paths):
             exact.setdefault(path, row)
-            for ending in _list_endings(path):
+            for ending in list_endings(path):
                 if endings.setdefault(ending, row) != row:
                     endings[ending] = UNCLEAR
     return exact, endings
@@ -60,19 +60,19 @@ def _collect_paths(index: ProjectIndex) -> tuple[dict[str, int], dict[str, int]]
 
 def _find_by_ending(path: str, endings: dict[str, int]) -> int | None:
     """The row of the longest ending that is known; None if none is."""
-    for ending in _list_endings(path):
+    for ending in list_endings(path):
         if ending in endings:
             return endings[ending]
     return None
 
 
-def _list_endings(path: str) -> Iterator[str]:
+def list_endings(path: str) -> Iterator[str]:
     """A path, and what is left of it without its first part, its first two, and so on."""
     while path:
         yield path
         _, _, path = path.partition("/")
 
 
-def _normalise(name: str) -> str:
+def normalise_name(name: str) -> str:
     """Composed characters, as not all systems write them, and / between the parts."""
     return unicodedata.normalize("NFC", name).replace("\\", "/").removeprefix("./").strip("/")
