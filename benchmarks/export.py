@@ -27,7 +27,9 @@ def make_network(net: Net) -> PoseNetwork:
     module = net.make_module()
     head = cast(LossHead, module.head)
     network = PoseNetwork(module.backbone, head, make_pose_task(NoiseDataset(1, net.size)))
-    return network.to(memory_format=torch.channels_last)
+    for part in (network.backbone, network.head):
+        part.to("cpu", memory_format=torch.channels_last)
+    return network
 
 
 def export_to(folder: Path, network: PoseNetwork, size: int) -> dict[str, Predict]:

@@ -50,4 +50,10 @@ def _parse_arguments(arguments: list[str]) -> argparse.Namespace:
         metavar="NAMES",
         help="packages, separated by commas, whose classes the run's config.yaml may name in addition to llpp's own",
     )
-    return parser.parse_args(arguments)
+    return parser.parse_args([_accept_run_spelling(argument) for argument in arguments])
+
+
+def _accept_run_spelling(argument: str) -> str:
+    """Turn an option in the spelling of `llpp run` into a flag: `output=model.onnx`."""
+    argument = re.sub(r"^trusted_packages=", "--trusted-packages=", argument)
+    return re.sub(r"^output=", "--output=", argument)

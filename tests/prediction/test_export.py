@@ -1,10 +1,12 @@
 """Exported files predict what their runs do, wherever they are used; a file that does not is not kept."""
 
+import csv
 import json
 import subprocess
 import sys
 from dataclasses import replace
 
+import cv2
 import numpy as np
 import onnx
 import pytest
@@ -17,6 +19,7 @@ from torch.nn import functional
 import llpp
 from llpp.backbones.base import Backbone
 from llpp.cli.export import run_export_command
+from llpp.cli.predict import run_predict_command
 from llpp.data.resampling import warp_image
 from llpp.errors import ConfigError, DataError, ExportError, StateError
 from llpp.geometry import IDENTITY_WARP, move_points
@@ -96,7 +99,13 @@ def some_crops():
 def finished(tmp_path_factory):
     """A run whose maps are softmaxes, averaged with those of the mirrored image."""
     run_dir = tmp_path_factory.mktemp("finished") / "run"
-    settings = ("rounds=1", "trainer.precision=32-true", "pose_loss=cross_entropy", "task.flip_test=true")
+    settings = (
+        "rounds=1",
+        "trainer.precision=32-true",
+        "pose_loss=cross_entropy",
+        "task.flip_test=true",
+        "backbone.depth=1",
+    )
     loop.run_rounds(tiny(run_dir, *FIGURES, *settings))
     return run_dir
 
@@ -149,7 +158,7 @@ def test_a_file_says_what_it_is_in_both_formats(exported):
     torch.export.load(exported / "model.pt2", extra_files=extra)
     from_torch = ModelFacts.from_json(json.loads(extra["llpp.json"]), "model.pt2")
     for found, name in ((from_onnx, "onnx"), (from_torch, "torch")):
-        assert found.joints[0] == "right_ankle" and len(found.joints) == JOINTS
+        assert found.joints[0] == "r_ankle" and len(found.joints) == JOINTS
         assert found.crop_size == SIZE and found.padding == 1.25 and found.round == 0
         assert found.version == llpp.__version__ and len(found.run_digest) == 64
         assert found.extra["format"] == name and "uint8" in found.extra["crops"]
@@ -176,6 +185,33 @@ def test_onnx_needs_neither_torch_nor_hydra(bright):
     )
     done = subprocess.run([sys.executable, "-c", code, bright], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines() == ["(2, 14, 2)", "set()"]
+
+
+@pytest.mark.slow
+def test_llpp_predict_finds_the_same_with_the_file_without_lightning_and_hydra(exported, tmp_path):
+    dataset = llpp.load(exported).task.dataset
+    (tmp_path / "images").mkdir()
+    for row in range(3):
+        cv2.imwrite(str(tmp_path / f"images/{row}.png"), dataset.load(row)[..., ::-1])
+    code = (
+        "import sys\n"
+        "from llpp.cli.predict import run_predict_command\n"
+        "run_predict_command(sys.argv[1:])\n"
+        "print({'torch', 'pytorch_lightning', 'lightning_fabric', 'hydra', 'omegaconf'} & set(sys.modules))"
+    )
+    images = str(tmp_path / "images")
+    words = [str(exported / "model.onnx"), images, "--out", str(tmp_path / "onnx")]
+    done = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "set()"
+    run_predict_command([str(exported), images, "--out", str(tmp_path / "run"), "--device", "cpu"])
+    tables = []
+    for name in ("onnx", "run"):
+        with (tmp_path / name / "predictions.csv").open(newline="") as file:
+            tables.append(list(csv.DictReader(file)))
+    assert [row["image"] for row in tables[0]] == [row["image"] for row in tables[1]] and len(tables[0]) == 3
+    for found, expected in zip(*tables, strict=True):
+        assert float(found["predicted_loss"]) == pytest.approx(float(expected["predicted_loss"]), rel=1e-3)
+        assert found["flag"] == expected["flag"]
 
 
 @pytest.mark.slow
