@@ -26,10 +26,7 @@ def make_network(net: Net) -> PoseNetwork:
     """Build it as `llpp.load` does, with random weights."""
     module = net.make_module()
     head = cast(LossHead, module.head)
-    network = PoseNetwork(module.backbone, head, make_pose_task(NoiseDataset(1, net.size)))
-    for part in (network.backbone, network.head):
-        part.to("cpu", memory_format=torch.channels_last)
-    return network
+    return PoseNetwork(module.backbone, head, make_pose_task(NoiseDataset(1, net.size)))
 
 
 def export_to(folder: Path, network: PoseNetwork, size: int) -> dict[str, Predict]:
