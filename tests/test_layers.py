@@ -15,8 +15,8 @@ PACKAGE = Path(llpp.__file__).parent
 # From the ground up: a folder imports from itself and from lines above its own. "ground" is what lies flat in llpp/.
 FOLDERS = (
     "ground",
-    "objectives heads backbones acquisition",
     "reliability",
+    "objectives heads backbones acquisition",
     "distributed",
     "run_dir",
     "journal",

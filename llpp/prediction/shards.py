@@ -24,6 +24,7 @@ METADATA = b"llpp_predict"
 COMMAND = "predict.json"
 VERSION = 1
 MAX_BYTES = 1 << 26  # of predict.json
+OWN_NAMES = ("lock", f".{COMMAND}.part")  # that may be there before predict.json is
 
 
 @dataclass(frozen=True)
@@ -82,7 +83,7 @@ class ShardFolder:
         identity: what the predictions depend on; shards of another one are not continued.
 
     Raises:
-        OccupiedError: the folder holds predictions of another model, or of other images.
+        OccupiedError: the folder holds predictions of another model, or of other images, or other files.
     """
 
     def __init__(self, folder: Path, joints: int, identity: dict[str, Any]) -> None:
@@ -108,6 +109,13 @@ class ShardFolder:
                 )
             return
         self.folder.mkdir(parents=True, exist_ok=True)
+        others = sorted(entry.name for entry in self.folder.iterdir() if entry.name not in OWN_NAMES)
+        if others:
+            # Results replace what has their names, and drawn pictures are deleted when their flags change.
+            raise OccupiedError(
+                f"{self.folder} holds other files ({', '.join(others[:3])}), and results need a folder of their own; "
+                "give another out=FOLDER"
+            )
         replace_text(path, json.dumps(wanted, indent=1, ensure_ascii=False))
 
     def _find_shards(self) -> None:

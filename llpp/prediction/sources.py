@@ -16,7 +16,7 @@ from llpp.datasets.image_header import parse_header
 from llpp.datasets.images import FIRST_BYTES, Reading, read_image
 from llpp.datasets.pixel_format import PixelFormat
 from llpp.datasets.project.films import count_frames, describe_end, name_frame, read_frames
-from llpp.datasets.project.folder_content import FILM_ENDINGS, IMAGE_ENDINGS, list_folder
+from llpp.datasets.project.folder_content import FILM_ENDINGS, IMAGE_ENDINGS, is_printable, list_folder
 from llpp.errors import DataError
 from llpp.files import read_start
 
@@ -77,7 +77,8 @@ def check_size(what: str, width: int, height: int) -> None:
     """Raise DataError about an image that is too small or too large."""
     if min(width, height) < MIN_SIDE:
         raise DataError(
-            f"{what} has {width} × {height} pixels, too few to show anything; expected at least {MIN_SIDE} × {MIN_SIDE}"
+            f"{what} has {width} × {height} pixels, too few to show anything; expected {MIN_SIDE} × {MIN_SIDE} or "
+            "more"
         )
     if width * height > MAX_PIXELS:
         raise DataError(
@@ -112,6 +113,8 @@ def find_sources(inputs: Sequence[str], out: Path) -> tuple[list[Source], list[s
             files += [(root / found.name, False, found.bytes) for found in content.images]
             files += [(root / found.name, True, found.bytes) for found in content.films]
             continue
+        if not is_printable(path.name):
+            raise DataError(f"the name {path.name!a} is no printable UTF-8 text; rename that file")
         if not path.is_file():
             raise DataError(f"there is no file or folder {given}; give images, films, or a folder of them")
         is_film = path.suffix.lower() in FILM_ENDINGS

@@ -105,38 +105,30 @@ def certify(calibration: CalibrationSet, grid_losses: Floats, risk: float, confi
     failed = calibration.failed[chosen]
     count = len(chosen)
     thresholds, shares = _make_grid(grid_losses)
+    if not count or not len(thresholds):
+        return Certificate(None, 0.0, 0, 0, 1.0, count_needed(0, risk, confidence), count, risk, confidence)
     accepted, failures = _count_below(losses, failed, thresholds)
     bounds = compute_upper_bound(failures, accepted, confidence)
 
     # A test of very few images fails by chance, and would end the sequence before it has begun.
-    expected = shares * count
-    least = count_needed(0, risk, confidence)
-    start = max(min(int(np.searchsorted(expected, START_FACTOR * least)), len(thresholds) - 1), 0)
-    passed = -1
-    for position in range(start, len(thresholds)):
-        if bounds[position] > risk:
-            break
-        passed = position
-    if passed >= 0:
-        return Certificate(
-            threshold=float(thresholds[passed]),
-            coverage=float(accepted[passed] / count),
-            accepted=int(accepted[passed]),
-            failures=int(failures[passed]),
-            bound=float(bounds[passed]),
-            more_needed=0,
-            groups=count,
-            risk=risk,
-            confidence=confidence,
-        )
-    has_any = len(thresholds) > 0 and count > 0
+    wanted = START_FACTOR * count_needed(0, risk, confidence)
+    start = min(int(np.searchsorted(shares * count, wanted)), len(thresholds) - 1)
+    last = start - 1
+    while last + 1 < len(thresholds) and bounds[last + 1] <= risk:
+        last += 1
+    is_certified = last >= start
+    # Without a certificate, the numbers are those of the first test, which failed.
+    shown = last if is_certified else start
+    more_needed = 0
+    if not is_certified:
+        more_needed = _count_more(int(accepted[start]), int(failures[start]), count, risk, confidence)
     return Certificate(
-        threshold=None,
-        coverage=0.0,
-        accepted=int(accepted[start]) if has_any else 0,
-        failures=int(failures[start]) if has_any else 0,
-        bound=float(bounds[start]) if has_any else 1.0,
-        more_needed=_count_more(accepted[start:], failures[start:], count, risk, confidence),
+        threshold=float(thresholds[shown]) if is_certified else None,
+        coverage=float(accepted[shown] / count) if is_certified else 0.0,
+        accepted=int(accepted[shown]),
+        failures=int(failures[shown]),
+        bound=float(bounds[shown]),
+        more_needed=more_needed,
         groups=count,
         risk=risk,
         confidence=confidence,
@@ -241,9 +233,9 @@ def _make_grid(losses: Floats) -> tuple[NDArray[np.float64], NDArray[np.float64]
     known = np.sort(losses[np.isfinite(losses)].astype(np.float64))
     if not len(known):
         return np.zeros(0), np.zeros(0)
-    shares = np.arange(GRID_STEP, 101, GRID_STEP) / 100
-    # A percentile that is one of the losses: it accepts the same images whatever numbers are between them.
-    positions = np.ceil(shares * len(known)).astype(np.int64) - 1
+    percents = np.arange(GRID_STEP, 101, GRID_STEP)
+    # Each percentile is one of the losses, rounded up, in whole numbers: shares would be rounded in binary.
+    positions = (percents * len(known) + 99) // 100 - 1
     thresholds = np.unique(known[positions])
     return thresholds, np.searchsorted(known, thresholds, side="right") / len(known)
 
@@ -258,16 +250,9 @@ def _count_below(
     return accepted, failures
 
 
-def _count_more(
-    accepted: NDArray[np.int64], failures: NDArray[np.int64], count: int, risk: float, confidence: float
-) -> int:
-    """How many more images it takes at least, if no further one fails: a bound, and no forecast."""
-    if not count or not len(accepted):
-        return count_needed(0, risk, confidence)
-    fewest = MAX_NEEDED
-    for number, failure_count in zip(accepted.tolist(), failures.tolist(), strict=True):
-        needed = count_needed(failure_count, risk, confidence) - number
-        # Of the images that are labelled, only those below the threshold help.
-        share = max(number, 1) / count
-        fewest = min(fewest, max(1, math.ceil(needed / share)))
-    return fewest
+def _count_more(accepted: int, failures: int, count: int, risk: float, confidence: float) -> int:
+    """How many more images it takes until the first test passes, if no further one fails: no forecast, a minimum."""
+    needed = count_needed(failures, risk, confidence) - accepted
+    # Of the images that are labelled, only those below the threshold help.
+    share = max(accepted, 1) / count
+    return max(1, math.ceil(needed / share))

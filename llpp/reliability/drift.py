@@ -51,7 +51,8 @@ def measure_drift(reference: Floats, new: Floats) -> Drift:
     if has_drifted:
         sentence = (
             f"the predicted losses of these images are not like those of the calibration images ({measured}): no "
-            f"promise about failures holds for them any longer; label {LEAST} or more random ones of them, train, and predict again"
+            f"promise about failures holds for them any longer; label {LEAST} or more random ones of them, train, "
+            "and predict again"
         )
     else:
         sentence = f"the predicted losses of these images are like those of the calibration images ({measured})"

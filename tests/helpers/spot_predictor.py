@@ -37,7 +37,7 @@ def make_calibration(count=100, failures=0):
 
 
 class SpotPredictor:
-    """Joints are the centres of the red and the green pixels; the predicted loss falls from 1 with the red's value."""
+    """Joints are the centres of the red and the green pixels; the predicted loss is 1 less the red's value."""
 
     def __init__(self, **facts):
         self.facts = make_facts(**facts)

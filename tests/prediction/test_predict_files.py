@@ -128,7 +128,7 @@ def test_what_cannot_be_read_is_listed_in_a_sentence_and_passed_over(tmp_path):
         "empty.png": f"image {root}/empty.png is empty",
         "no_film.mp4": f"film {root}/no_film.mp4 cannot be opened: it is damaged or no film; convert it to H.264 in "
         "an .mp4 file",
-        "dot.png": f"image {root}/dot.png has 1 × 1 pixels, too few to show anything; expected at least 8 × 8",
+        "dot.png": f"image {root}/dot.png has 1 × 1 pixels, too few to show anything; expected 8 × 8 or more",
         "huge.png": f"image {root}/huge.png has 20,000 × 20,000 pixels, more than the 134,217,728 that are read; "
         "shrink it, or cut it into parts",
         "early.avi": f"film {root}/early.avi ends after {frames} of the 20 frames that it should have; they are used",
@@ -158,7 +158,7 @@ def test_inputs_without_an_image_are_a_sentence(tmp_path, name, content, sentenc
 
 def test_a_file_of_boxes_for_other_images_is_a_sentence(tmp_path):
     (tmp_path / "boxes.csv").write_text("image,x,y,width,height\nother.png,1,1,5,5\n")
-    with pytest.raises(DataError, match="has boxes for 1 images, 'other.png' among them, and none of these"):
+    with pytest.raises(DataError, match=r"has boxes for 1 images, 'other\.png' among them, and none of these"):
         predict(tmp_path, make_folder(tmp_path / "new"), boxes=str(tmp_path / "boxes.csv"))
 
 
@@ -208,13 +208,19 @@ def test_another_risk_needs_no_prediction_and_another_model_or_image_another_fol
     predictor = SpotPredictor(calibration=make_calibration())
     assert {row["flag"] for row in read_csv(predict(tmp_path, root, predictor=predictor))} == {"ok"}
     assert predictor.seen == 0
-    with pytest.raises(
-        OccupiedError, match=r"predictions of another command \(its model differ\); give another out="
-    ):
+    with pytest.raises(OccupiedError, match=r"of another command \(its model differ\); give another out="):
         predict(tmp_path, root, predictor=SpotPredictor(run_digest="e" * 64))
     save(root / "c.png", draw_spots((20, 20), (40, 40)))
     with pytest.raises(OccupiedError, match="its images differ"):
         predict(tmp_path, root)
+
+
+def test_a_folder_of_other_files_is_left_alone(tmp_path):
+    root = make_folder(tmp_path / "new")
+    mine = save(tmp_path / "out/overlay/mine.jpg", draw_spots((20, 20), (40, 40)))
+    with pytest.raises(OccupiedError, match=r"holds other files \(overlay\), and results need a folder of their own"):
+        predict(tmp_path, root, overlay=True)
+    assert mine.is_file() and not (tmp_path / "out/predict.json").exists()
 
 
 def test_flags_and_probabilities_follow_the_predicted_loss(tmp_path):
@@ -313,9 +319,9 @@ def test_facts_of_a_model_survive_json():
     again = ModelFacts.from_json(content, "model.onnx")
     assert json.dumps(again.to_json()) == json.dumps(facts.to_json())
     assert again.edges == ((0, 1),) and again.calibration.quality.dtype == np.float32
-    with pytest.raises(DataError, match="model.onnx was exported as version 99, and this llpp reads 1"):
+    with pytest.raises(DataError, match=r"model\.onnx was exported as version 99, and this llpp reads 1"):
         ModelFacts.from_json({**content, "llpp_model": 99}, "model.onnx")
-    with pytest.raises(DataError, match="model.onnx has no complete description"):
+    with pytest.raises(DataError, match=r"model\.onnx has no complete description"):
         ModelFacts.from_json({**content, "calibration": {"loss": [1]}}, "model.onnx")
 
 

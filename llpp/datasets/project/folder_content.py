@@ -58,7 +58,7 @@ def list_folder(root: Path, left_out: Path) -> FolderContent:
         if not is_content or not entry.is_file():
             continue
         name = os.path.relpath(entry.path, root)
-        if not _is_printable(name):
+        if not is_printable(name):
             unnameable.append(name)
             continue
         status = entry.stat()
@@ -112,7 +112,7 @@ def _leads_into(root: Path, link: str) -> bool:
         return False
 
 
-def _is_printable(name: str) -> bool:
+def is_printable(name: str) -> bool:
     """Whether a name is UTF-8 without control characters, so that tables and terminals can show it."""
     try:
         name.encode()
@@ -126,6 +126,6 @@ def _count(things: Sequence[str], noun: str) -> str:
 
 
 def _list_examples(names: Sequence[str]) -> str:
-    shown = [ascii(name) if not _is_printable(name) else name for name in sorted(names)[:MAX_EXAMPLES]]
+    shown = [ascii(name) if not is_printable(name) else name for name in sorted(names)[:MAX_EXAMPLES]]
     more = ", …" if len(names) > MAX_EXAMPLES else ""
     return ", ".join(shown) + more
