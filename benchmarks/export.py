@@ -4,7 +4,7 @@ import tempfile
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -67,7 +67,7 @@ def main() -> None:
         network = make_network(net)
         with tempfile.TemporaryDirectory() as folder:
             files = export_to(Path(folder), network, net.size)
-        details = {
+        details: dict[str, Any] = {
             "batch": net.batch,
             "size": net.size,
             "parameters": count_parameters(network),
@@ -79,6 +79,11 @@ def main() -> None:
             variants = {name: partial(predict, crops) for name, predict in predictors.items()}
             times = time_variants(variants, options.rounds, warm_up=3)
             eager = times["eager"].seconds
+            details |= {
+                "eager_s": eager,
+                "eager_best_s": times["eager"].best,
+                "eager_quiet": times["eager"].notes["quiet"],
+            }
             for name in files:
                 seconds = times[name].seconds
                 value, unit = (1000 * seconds, "ms") if measured == "latency" else (batch / seconds, "images/s")

@@ -2,9 +2,11 @@
 
 import csv
 import json
+import re
 import subprocess
 import sys
 from dataclasses import replace
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -165,6 +167,18 @@ def test_a_file_says_what_it_is_in_both_formats(exported):
     # The eight test images of the run, on which its promises about failures rest.
     assert len(from_onnx.calibration.loss) == 8
     assert np.array_equal(from_onnx.calibration.loss, from_torch.calibration.loss)
+
+
+@pytest.mark.slow
+def test_the_pages_python_runs_as_printed(exported, monkeypatch, capsys):
+    page = Path(__file__).parents[2] / "docs/export.md"
+    snippets = re.findall(r"^```python\n(.*?)^```", page.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+    monkeypatch.chdir(exported)
+    names = {}
+    for snippet in snippets:
+        exec(compile(snippet, "export.md", "exec"), names)
+    assert capsys.readouterr().out.startswith("r_ankle [") and len(snippets) == 2
+    assert names["facts"]["crop_size"] == SIZE and names["joints"].shape == (2, JOINTS, 2)
 
 
 @pytest.mark.slow
