@@ -35,6 +35,7 @@ FACTS_FILE = f"{FACTS_KEY}.json"  # in a file of torch.export
 OPSET = 20  # version of ONNX's operators
 MAX_JOINT_DIFFERENCE = 1e-3  # pixels of the crop
 MAX_LOSS_DIFFERENCE = 1e-4  # relative
+MAX_CONFIDENCE_DIFFERENCE = 1e-4  # relative
 CHECKED_CROPS = 32
 BATCHES = (1, 2, CHECKED_CROPS - 3)  # of the comparison: one that was exported must take any number
 GIT_TIMEOUT = 10  # seconds
@@ -47,7 +48,8 @@ class Comparison:
     """How far the predictions of an exported file are from those of torch."""
 
     joint_difference: float  # the largest, pixels of the crop, on one axis
-    loss_difference: float  # the largest, relative to that predicted loss or to the mean size of all, if that is more
+    loss_difference: float  # of predicted losses, relative: see `_compute_relative_difference`
+    confidence_difference: float  # the same of confidences
     joints: int  # compared
     undecided: int  # left out, because rounding decides where they are: of two maxima that are almost equal, say
 
@@ -72,11 +74,16 @@ class Comparison:
                 f"the exported file finds joints {self.joint_difference:.2g} pixels from where torch does, and "
                 f"{MAX_JOINT_DIFFERENCE:g} are allowed; nothing was kept, predict with the run itself"
             )
-        if not self.loss_difference <= MAX_LOSS_DIFFERENCE:
-            raise ExportError(
-                f"the exported file predicts losses that differ from torch's by {self.loss_difference:.2g} of their "
-                f"size, and {MAX_LOSS_DIFFERENCE:g} are allowed; nothing was kept, predict with the run itself"
-            )
+        relative = (
+            ("predicts losses", self.loss_difference, MAX_LOSS_DIFFERENCE),
+            ("has confidences", self.confidence_difference, MAX_CONFIDENCE_DIFFERENCE),
+        )
+        for what, difference, allowed in relative:
+            if not difference <= allowed:
+                raise ExportError(
+                    f"the exported file {what} that differ from torch's by {difference:.2g} of their size, and "
+                    f"{allowed:g} are allowed; nothing was kept, predict with the run itself"
+                )
 
 
 def check_format(name: str) -> None:
@@ -109,9 +116,9 @@ def cut_crops_to_compare(dataset: AnyDataset, crop: PersonCrop) -> NDArray[np.ui
     if not len(rows):
         rows = np.arange(len(dataset.records.ids))
     crops: list[NDArray[np.uint8]] = []
-    # From all parts of the dataset first, as it may be sorted.
+    # From all parts of the dataset, as it may be sorted; up to twice as many as are needed, for some may be missing.
     step = max(1, len(rows) // CHECKED_CROPS)
-    for row in (*rows[::step], *rows):
+    for row in rows[::step]:
         try:
             image = dataset.load(int(row))
         except DataError:
@@ -152,11 +159,18 @@ def export_network(
     comparisons: list[Comparison] = []
 
     def write(part: Path) -> None:
-        with _keep_quiet():
-            _write_file(network, facts, name, part)
-            # What is in the file counts, not what was to be written.
-            predict = OnnxPredictor(part, "cpu").predict if name == "onnx" else load_program(part)
-            found = _predict_in_batches(predict, crops)
+        try:
+            with _keep_quiet():
+                _write_file(network, facts, name, part)
+                # What is in the file counts, not what was to be written.
+                predict = OnnxPredictor(part, "cpu").predict if name == "onnx" else load_program(part)
+                found = _predict_in_batches(predict, crops)
+        except OSError:
+            raise
+        # Backbones and heads of users can fail here in any way, and torch has no common class for it.
+        except Exception as error:
+            reason = " ".join(f"{type(error).__name__}: {error}".split())[:MAX_REASON_LENGTH]
+            raise ExportError(f"torch cannot export this network to {name} ({reason}); nothing was kept") from error
         comparison = compare_predictions(expected, found, undecided)
         comparison.check()
         comparisons.append(comparison)
@@ -203,14 +217,20 @@ def compare_predictions(
 ) -> Comparison:
     """Compare two predictions of B crops, without the joints that are `undecided` (B, K)."""
     distances = np.abs(found.joints - expected.joints).max(axis=-1)[~undecided]
-    sizes = np.abs(expected.predicted_loss)
-    relative = np.abs(found.predicted_loss - expected.predicted_loss) / np.maximum(sizes, sizes.mean())
     return Comparison(
         joint_difference=float(distances.max(initial=0.0)),
-        loss_difference=float(relative.max()),
+        loss_difference=_compute_relative_difference(expected.predicted_loss, found.predicted_loss),
+        confidence_difference=_compute_relative_difference(expected.confidence, found.confidence),
         joints=int((~undecided).sum()),
         undecided=int(undecided.sum()),
     )
+
+
+def _compute_relative_difference(expected: NDArray[np.float32], found: NDArray[np.float32]) -> float:
+    """The largest difference, relative to that value or to the mean size of all, if that is more."""
+    sizes = np.abs(expected)
+    scale = np.maximum(sizes, sizes.mean()).clip(min=np.finfo(np.float32).tiny)
+    return float((np.abs(found - expected) / scale).max())
 
 
 def _find_undecided_joints(
@@ -256,19 +276,12 @@ def load_program(path: Path) -> Predict:
 
 def _write_file(network: PoseNetwork, facts: ModelFacts, name: str, path: Path) -> None:
     text = json.dumps(facts.to_json(), ensure_ascii=False, allow_nan=False)
-    try:
-        program = _trace(network, facts.crop_size)
-        if name == "onnx":
-            _write_onnx(program, text, path)
-        else:
-            with path.open("wb") as file:
-                torch.export.save(program, file, extra_files={FACTS_FILE: text})
-    except OSError:
-        raise
-    # Backbones and heads of users can fail here in any way, and torch has no common class for it.
-    except Exception as error:
-        reason = " ".join(f"{type(error).__name__}: {error}".split())[:MAX_REASON_LENGTH]
-        raise ExportError(f"torch cannot export this network to {name} ({reason}); nothing was kept") from error
+    program = _trace(network, facts.crop_size)
+    if name == "onnx":
+        _write_onnx(program, text, path)
+        return
+    with path.open("wb") as file:
+        torch.export.save(program, file, extra_files={FACTS_FILE: text})
 
 
 def _trace(network: PoseNetwork, size: int) -> torch.export.ExportedProgram:

@@ -269,32 +269,44 @@ def test_a_network_that_torch_cannot_export_is_a_sentence(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def predictions(joints, losses):
-    joints = np.array(joints, dtype=np.float32)
-    return CropPredictions(joints, np.zeros(joints.shape[:2], np.float32), np.array(losses, dtype=np.float32))
+def predictions(joints, losses, confidence):
+    return CropPredictions(*(np.array(values, dtype=np.float32) for values in (joints, confidence, losses)))
+
+
+EQUAL = export.Comparison(joint_difference=0.0, loss_difference=0.0, confidence_difference=0.0, joints=5, undecided=0)
 
 
 def test_what_rounding_decides_is_left_out_of_a_comparison():
-    expected = predictions([[[1, 1], [5, 5]], [[2, 2], [6, 6]]], [1.0, -3.0])
-    found = predictions([[[1, 1.5], [5, 5]], [[2.25, 2], [9, 6]]], [1.5, -3.0])
+    expected = predictions([[[1, 1], [5, 5]], [[2, 2], [6, 6]]], [1.0, -3.0], [[4, 4], [4, 0]])
+    found = predictions([[[1, 1.5], [5, 5]], [[2.25, 2], [9, 6]]], [1.5, -3.0], [[4, 4], [4, 1.5]])
     undecided = np.array([[False, False], [False, True]])
-    comparison = export.compare_predictions(expected, found, undecided)
-    # A loss of 1 is compared with the mean size of both, 2.
-    assert comparison == export.Comparison(joint_difference=0.5, loss_difference=0.25, joints=3, undecided=1)
-    with pytest.raises(ExportError, match=r"finds joints 0\.5 pixels from where torch does, and 0\.001 are allowed"):
-        comparison.check()
-    with pytest.raises(ExportError, match=r"differ from torch's by 0\.25 of their size"):
-        replace(comparison, joint_difference=1e-3).check()
-    replace(comparison, joint_difference=1e-3, loss_difference=1e-4).check()
+    # A loss of 1 is compared with the mean size of both, 2; a confidence of 0 with the mean of all, 3.
+    assert export.compare_predictions(expected, found, undecided) == export.Comparison(
+        joint_difference=0.5, loss_difference=0.25, confidence_difference=0.5, joints=3, undecided=1
+    )
+    nothing = predictions([[[0, 0]]], [0.0], [[0.0]])
+    assert export.compare_predictions(nothing, nothing, np.array([[False]])) == replace(EQUAL, joints=1)
 
 
-def test_a_comparison_without_numbers_fails():
-    for name in ("joint_difference", "loss_difference"):
-        comparison = export.Comparison(joint_difference=0.0, loss_difference=0.0, joints=5, undecided=0)
-        with pytest.raises(ExportError):
-            replace(comparison, **{name: float("nan")}).check()
-    with pytest.raises(ExportError, match="rounding decides where all 5 are"):
-        export.Comparison(joint_difference=0.0, loss_difference=0.0, joints=0, undecided=5).check()
+@pytest.mark.parametrize(
+    ("name", "allowed", "sentence"),
+    [
+        ("joint_difference", 1e-3, r"finds joints 0\.25 pixels from where torch does, and 0\.001 are allowed"),
+        ("loss_difference", 1e-4, r"losses that differ from torch's by 0\.25 of their size, and 0\.0001 are allowed"),
+        ("confidence_difference", 1e-4, r"confidences that differ from torch's by 0\.25 of their size"),
+    ],
+)
+def test_a_difference_above_its_limit_is_a_sentence(name, allowed, sentence):
+    replace(EQUAL, **{name: allowed}).check()
+    with pytest.raises(ExportError, match=sentence):
+        replace(EQUAL, **{name: 0.25}).check()
+    with pytest.raises(ExportError):
+        replace(EQUAL, **{name: float("nan")}).check()
+
+
+def test_heatmaps_without_any_comparable_joint_are_a_sentence():
+    with pytest.raises(ExportError, match="rounding decides where all 5 are, so the heatmaps are flat"):
+        replace(EQUAL, joints=0, undecided=5).check()
 
 
 @pytest.mark.slow
