@@ -35,7 +35,7 @@ $(STAMP): pyproject.toml constraints.txt
 	@echo "install, 2 of 3: torch $(TORCH), $(TORCH_BUILD); pip says nothing until it is there, which may take minutes"
 	@$(BIN)/python -m pip install --quiet --retries 2 $(TORCH_REQUIREMENT)
 	@echo "install, 3 of 3: llpp in place, its extras, and what tests and lint need (versions of constraints.txt; minutes)"
-	@$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[label,wandb,tensorboard,sweep,test,dev]"
+	@$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[label,export,wandb,tensorboard,sweep,test,dev]"
 	@rm -f $(VENV)/.installed-*
 	@touch $@
 	@echo "install: done; $(BIN)/llpp --help says what there is"

@@ -29,6 +29,10 @@ class TrainingError(LlppError):
     """Training that cannot continue, for example because of a loss that is not finite."""
 
 
+class ExportError(LlppError):
+    """A network that cannot be exported, or whose exported file predicts something else."""
+
+
 class Interrupted(SystemExit):
     """A signal asked the process to stop; the exit code is 128 + the signal's number."""
 

@@ -15,6 +15,7 @@ from typing import NoReturn
 from llpp import __version__, storage, terminal
 from llpp.cli.analyze import run_analyze_command
 from llpp.cli.data import run_data_command
+from llpp.cli.export import run_export_command
 from llpp.cli.label import run_label_command
 from llpp.cli.predict import run_predict_command
 from llpp.cli.report import run_report_command
@@ -28,6 +29,7 @@ usage: llpp run [OPTION=VALUE ...]     train, score, select, round by round; the
        llpp run -m OPTION=A,B ...      the same for every combination (a sweep)
        llpp label FOLDER [OPTION=VALUE ...]  ask people for labels, in the tool that they use, batch by batch
        llpp predict RUN IMAGES ...     joints in new images and films, and which of them not to trust
+       llpp export RUN onnx|torch      a run's network as one file for other programs
        llpp report DIR [DIR ...]       tables, curves and a gallery from runs or folders of runs
        llpp data [OPTION=VALUE ...]    contents of a dataset: tables, problems, contact sheets of labelled crops
        llpp data cache build|list|remove   crops that are cut once and kept on disk
@@ -41,6 +43,7 @@ VERBS: dict[str, Callable[[list[str]], int]] = {
     "run": run_run_command,
     "label": run_label_command,
     "predict": run_predict_command,
+    "export": run_export_command,
     "report": run_report_command,
     "data": run_data_command,
     "analyze": run_analyze_command,

@@ -1,7 +1,6 @@
 """The verb `llpp predict`."""
 
 import argparse
-import importlib
 import os
 import re
 import sys
@@ -121,9 +120,9 @@ def _check_model(model: Path) -> None:
 def _load_predictor(model: Path, device: str, trusted_packages: list[str]) -> "Predictor":
     """The model; of an exported one without torch."""
     if model.suffix.lower() == ONNX:
-        module = importlib.import_module("llpp.prediction.onnx_model")
-        predictor: Predictor = module.load_onnx_model(model)
-        return predictor
+        from llpp.prediction.onnx_model import OnnxPredictor
+
+        return OnnxPredictor(model, device)
     from llpp.config.run_predictor import load_run_predictor
 
     return load_run_predictor(model, device, trusted_packages)

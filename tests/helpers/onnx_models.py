@@ -1,4 +1,4 @@
-"""Small ONNX models, written as Protocol Buffers by hand: the package onnx is not installed.
+"""Small ONNX models, written as Protocol Buffers by hand: detectors of persons are read without the package onnx.
 
 The numbers of fields are those of onnx.proto (github.com/onnx/onnx, Apache-2.0).
 """
