@@ -13,6 +13,8 @@ from llpp.datasets.lsp.dataset import LeedsSportsPose
 from llpp.datasets.lsp.joints_mat import read_joints
 from llpp.errors import ConfigError, DataError
 
+pytestmark = pytest.mark.slow  # large files
+
 DATA = Path(os.environ.get("LLPP_DATA", "data"))
 LSPET, LSP = DATA / "lspet", DATA / "lsp"
 needs_lspet = pytest.mark.skipif(not LSPET.is_dir(), reason="the LSPET photographs are not on this machine")

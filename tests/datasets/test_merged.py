@@ -16,6 +16,8 @@ from llpp.datasets.merged import MergedDataset
 from llpp.datasets.pose import Normaliser, PoseDataset, PoseLabels, Skeleton
 from llpp.errors import ConfigError, DataError
 
+pytestmark = pytest.mark.slow  # large files
+
 DATA = Path(os.environ.get("LLPP_DATA", "data"))
 
 

@@ -22,6 +22,8 @@ from llpp.datasets.mpii.persons import build_persons
 from llpp.errors import ConfigError, DataError
 from llpp.geometry import Warp, compute_scale
 
+pytestmark = pytest.mark.slow  # large files
+
 DATA = Path(os.environ.get("LLPP_DATA", "data"))
 REAL, SAMPLE = DATA / "mpii", DATA / "mpii_sample"
 needs_real = pytest.mark.skipif(not (REAL / "mpii_annotations.json.gz").is_file(), reason="no MPII annotations here")
