@@ -278,7 +278,7 @@ def _starts_like_hdf5(path: Path) -> bool:
 
 
 def _find_skipped(folder: Path, entries: Sequence[Entry]) -> list[Entry]:
-    """Pictures of a batch that somebody has deleted instead of labelling them.
+    """Pictures of a batch that a person has deleted instead of labelling them.
 
     If none of the batch is left, only the labels have been copied, and nothing was skipped.
     """

@@ -230,7 +230,7 @@ def _starts_like_asked(start: bytes) -> bool:
 
 
 def _find_skipped(path: Path) -> list[Entry]:
-    """Frames of a batch that are neither labelled nor in the queue any more: somebody has removed them.
+    """Frames of a batch that are neither labelled nor in the queue any more: a person has removed them.
 
     Without the queue, or if none of the batch is left, as in a new queue, nothing is known.
 

@@ -253,7 +253,7 @@ class _Project:
         return entries
 
     def _find_skipped(self, seen: set[tuple[int, int]]) -> list[Entry]:
-        """Pictures of llpp's own batch whose suggestion somebody has removed, and that have no frame.
+        """Pictures of llpp's own batch whose suggestion a person has removed, and that have no frame.
 
         A file without any suggestion has lost them all at once, by clearing the list, which says nothing about them.
         """

@@ -63,7 +63,7 @@ class SlpContent:
     frames: NDArray[Any]  # (F,) FRAME, all four with these fields at least
     instances: NDArray[Any]  # (I,) INSTANCE
     points: NDArray[Any]  # (P,) POINT
-    negative: NDArray[Any]  # NEGATIVE, frames where somebody saw nothing
+    negative: NDArray[Any]  # NEGATIVE, frames where a person saw nothing
     has_crops: bool  # whether videos are shown in part, with coordinates of that part
 
 

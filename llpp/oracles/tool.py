@@ -70,7 +70,7 @@ class Entry:
     size: Size | None = None  # as the file has it; None: it does not say
     relative: bool = False
     untouched: bool = False  # the tool says that nobody has changed what was suggested
-    confirmed: bool = False  # the tool says that somebody has looked at it and agrees
+    confirmed: bool = False  # the tool says that a person has looked at it and agrees
     annotator: str = ""
     answered_at: str = ""  # 2026-11-27T08:30:00Z; empty: the file does not say
     seconds: float | None = None
@@ -100,7 +100,7 @@ class ReadOptions:
 
     joints: Sequence[str]  # names of the project's joints, in their order
     visibility: str = "coco"  # coco (1 is occluded, 2 visible) | binary (1 is visible)
-    empty: str = "open"  # an image that is listed without annotation is: open | reviewed (somebody saw nobody there)
+    empty: str = "open"  # an image that is listed without annotation is: open | reviewed (a person saw nobody there)
     half_pixel: bool = False  # coordinates count from the image's corner, as some tools do: take half a pixel off
 
 

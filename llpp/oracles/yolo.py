@@ -47,7 +47,7 @@ class YoloTool(LabellingTool):
     def write(self, batch: LabelBatch, folder: Path, options: WriteOptions) -> list[Path]:
         """See `LabellingTool.write`: answers go to the folder `labels`, which is empty at first.
 
-        A file there says that somebody has answered, so that suggestions are in a folder of their own.
+        A file there says that a person has answered, so that suggestions are in a folder of their own.
         """
         (folder / f"labels{options.part}").mkdir(parents=True, exist_ok=True)
         data_file = folder / f"data{options.part}.yaml"

@@ -1,4 +1,4 @@
-"""What `llpp predict` needs from a model, whoever runs it: torch, or ONNX Runtime without torch.
+"""What `llpp predict` needs from a model, no matter what runs it: torch, or ONNX Runtime without torch.
 
 B crops, K joints.
 """
