@@ -1,7 +1,8 @@
 """Whether a probability of failure is true: of images that are said to fail with 30 %, do 30 % fail?
 
 The curve from predicted loss to probability is fitted and judged on the same labelled images, but never on the same
-image: it is judged on a fifth of the groups after it was fitted to the others (cross-fitting). N images.
+image: it is judged on a fifth of the groups after it was fitted to the others (cross-fitting). Of each group one
+image counts, because an exact interval is about independent images. N images.
 """
 
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 
 from llpp.reliability.calibration import (
     CalibrationSet,
+    choose_one_per_group,
     compute_lower_bound,
     compute_upper_bound,
     fit_failure_probability,
@@ -39,7 +41,9 @@ class ReliabilityBins:
 
 
 def measure_reliability(calibration: CalibrationSet) -> ReliabilityBins | None:
-    """Compare the probability of failure with how often images failed; None with too few images."""
+    """Compare the probability of failure with how often images failed; None with too few groups."""
+    chosen = choose_one_per_group(calibration.group)
+    calibration = CalibrationSet(calibration.loss[chosen], calibration.failed[chosen], calibration.group[chosen])
     probability = cross_fit_probability(calibration)
     if probability is None:
         return None

@@ -33,6 +33,16 @@ def test_no_image_is_judged_by_a_curve_that_knows_it_or_its_group():
     assert not np.array_equal(before, after), "the other images are judged by it"
 
 
+def test_of_each_group_one_image_is_counted():
+    """Four frames of each of 100 films: 400 images would make the intervals half as wide as they are."""
+    few = draw(100, np.random.default_rng(3))
+    films = CalibrationSet(np.repeat(few.loss, 4), np.repeat(few.failed, 4), np.repeat(few.group, 4))
+    found = measure_reliability(films)
+    expected = measure_reliability(few)
+    assert found.count.tolist() == expected.count.tolist() == [20] * 5
+    assert found.high.tolist() == expected.high.tolist()
+
+
 def test_the_mean_gap_is_over_images():
     """30 images are off by 0.2, and 10 by 0.4: (30 · 0.2 + 10 · 0.4) / 40."""
     shares = np.array([0.3, 0.5])
