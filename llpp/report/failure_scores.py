@@ -62,7 +62,9 @@ def read_failure_scores(run: Run, number: int) -> FailureScores | None:
         return None
     confidence = run.read_round_columns(number, TEST_FILE, ("confidence",))
     groups = run.read_round_columns(number, TEST_FILE, ("group",))
-    known = np.isfinite(columns["true_loss"]) & np.isfinite(columns[IMAGE_METRIC])
+    known = np.ones(len(columns["id"]), dtype=bool)
+    for name in ("predicted_loss", "true_loss", IMAGE_METRIC):
+        known &= np.isfinite(columns[name])
     names = columns["id"] if groups is None else groups["group"]
     return FailureScores(
         predicted=columns["predicted_loss"][known],

@@ -143,6 +143,14 @@ def test_images_without_groups_are_groups_of_their_own(tmp_path):
     assert scores.doubt[0] == 0.0 and scores.doubt[-1] == -39.0 and scores.failed.sum() == 10
 
 
+def test_an_image_without_a_predicted_loss_is_left_out(tmp_path):
+    predicted = RISING.copy()
+    predicted[5] = np.nan
+    make_run(tmp_path, predicted=predicted)
+    scores = read_failure_scores(get_section(tmp_path).first_run, 0)
+    assert len(scores.predicted) == len(scores.calibration.loss) == IMAGES - 1
+
+
 def test_the_table_of_rankings_by_hand(tmp_path):
     """Predicted losses are useless, confidences the wrong way round: the ten failures come first.
 
