@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from llpp.config.load_run import LoadedRun
@@ -33,7 +34,7 @@ class RunPredictor:
         joints, confidence = self.task.decode(output, mirrored)
         return CropPredictions(
             joints=joints.cpu().numpy(),
-            confidence=confidence.clamp(min=0).cpu().numpy(),
+            confidence=confidence.cpu().numpy(),
             predicted_loss=losses,
         )
 
@@ -49,8 +50,6 @@ def choose_device(wanted: str) -> str:
     Raises:
         ConfigError: torch does not find it.
     """
-    import torch
-
     if wanted == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
     try:

@@ -33,7 +33,7 @@ class PoseNetwork(nn.Module):
         mirrored = self.backbone(image.flip(-1)) if self.task.uses_mirrored_images else None
         joints, heights = self.task.decode(output, mirrored)
         losses: Tensor = self.head(output.features)
-        return joints, heights.clamp(min=0), losses.float()
+        return joints, heights, losses.float()
 
     @torch.inference_mode()
     def predict(self, crops: NDArray[np.uint8]) -> CropPredictions:

@@ -194,16 +194,17 @@ class PoseTask(Task):
         cells, as with cross-entropy, at most 1.
         """
         joints, heights = self.decode(output, mirrored)
-        return {"joints": joints, CONFIDENCE: heights.clamp(min=0).mean(dim=1)}
+        return {"joints": joints, CONFIDENCE: heights.mean(dim=1)}
 
     def decode(self, output: Output, mirrored: Output | None = None) -> tuple[Tensor, Tensor]:
-        """Joints (B, K, 2), crop pixels, from the last stack's heatmaps, and (B, K) how high these are there."""
+        """Joints (B, K, 2), crop pixels, from the last stack's heatmaps, and (B, K) their height there, or 0."""
         maps = self.loss.to_heatmaps(output.raw[:, -1])
         if mirrored is not None:
             flipped = self.loss.to_heatmaps(mirrored.raw[:, -1]).flip(-1)
             renamed = torch.stack([flipped[:, joint] for joint in self._flip_order.tolist()], dim=1)
             maps = (maps + renamed) / 2
-        return self._get_codec(output).decode(maps)
+        joints, heights = self._get_codec(output).decode(maps)
+        return joints, heights.clamp(min=0)
 
     def _get_codec(self, output: Output) -> HeatmapCodec:
         return replace(self.codec, stride=cast(int, output.stride))
