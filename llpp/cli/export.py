@@ -4,14 +4,15 @@ import argparse
 import re
 from pathlib import Path
 
+from llpp.cli.package_names import split_package_names
+
 MIB = 1 << 20
 
 
 def run_export_command(arguments: list[str]) -> int:
     """Write a finished run's network, with all that is needed to use it, into one file for other programs."""
     chosen = _parse_arguments(arguments)
-    names = re.split(r"[\s,\[\]]+", chosen.trusted_packages)
-    trusted = [name for name in names if name]
+    trusted = split_package_names(chosen.trusted_packages)
 
     from llpp.prediction import export
 

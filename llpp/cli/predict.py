@@ -2,12 +2,12 @@
 
 import argparse
 import os
-import re
 import sys
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from llpp.cli.package_names import split_package_names
 from llpp.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ def run_predict_command(arguments: list[str]) -> int:
         batch_size=chosen.batch_size,
     )
     progress = ProgressLine()
-    names = [name for name in re.split(r"[\s,\[\]]+", chosen.trusted_packages) if name]
+    names = split_package_names(chosen.trusted_packages)
     result = predict_files(request, lambda: _load_predictor(chosen.model, chosen.device, names), progress.report)
     progress.finish()
     for line in format_summary(result.summary):

@@ -5,6 +5,8 @@ import re
 from functools import partial
 from pathlib import Path
 
+from llpp.cli.package_names import split_package_names
+
 
 def run_report_command(arguments: list[str]) -> int:
     """Write tables, figures and an HTML page about run directories."""
@@ -19,8 +21,7 @@ def run_report_command(arguments: list[str]) -> int:
         help="packages, separated by commas, whose datasets a run's config.yaml may name in addition to llpp's own",
     )
     chosen = parser.parse_args([_accept_run_spelling(argument) for argument in arguments])
-    names = re.split(r"[\s,\[\]]+", chosen.trusted_packages)
-    trusted = [name for name in names if name]
+    trusted = split_package_names(chosen.trusted_packages)
 
     from llpp import report
     from llpp.config import instantiate
