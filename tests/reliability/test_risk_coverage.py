@@ -121,6 +121,7 @@ def test_the_spread_of_the_parts_is_that_of_augrc_over_samples():
     assert np.mean(predicted) == pytest.approx(np.std(found, ddof=1), rel=0.12)
 
 
+@pytest.mark.slow
 def test_auroc_is_that_of_scikit_learn():
     metrics = pytest.importorskip("sklearn.metrics")
     rng = np.random.default_rng(1)
