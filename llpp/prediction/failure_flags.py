@@ -104,10 +104,10 @@ def describe_certificate(certificate: Certificate, failure: str) -> str:
     confidence = f"{100 * certificate.confidence:g} %"
     tested = f"{certificate.groups:,} random labelled images"
     if certificate.threshold is None:
-        plural = "label" if certificate.more_needed == 1 else "labels"
+        plural = "label is" if certificate.more_needed == 1 else "labels are"
         return (
             f"not certified: {tested} cannot show that at most the share {risk} of any predictions are failures "
-            f"({failure}); at least {certificate.more_needed:,} more random {plural} needed"
+            f"({failure}); about {certificate.more_needed:,} more random {plural} needed, if none of them fails"
         )
     return (
         f"certified with {confidence} confidence: at most the share {risk} of the predictions flagged ok are "

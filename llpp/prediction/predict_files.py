@@ -103,7 +103,15 @@ def _choose_folder(inputs: Sequence[str]) -> Path:
 
 def _describe_work(facts: ModelFacts, sources: Sequence[Source], boxes: str) -> dict[str, Any]:
     """What predictions depend on, by the words that a message can use."""
-    files = [[source.name, str(source.path), source.bytes] for source in sources]
+    files = []
+    for source in sources:
+        try:
+            # Images without compression are of one size, whatever they show.
+            changed = source.path.stat().st_mtime_ns
+        except OSError:
+            # Deleted since it was found; it is passed over.
+            changed = 0
+        files.append([source.name, str(source.path), source.bytes, changed])
     digest = hashlib.sha256(json.dumps(files).encode()).hexdigest()
     content = IMAGE
     if boxes != IMAGE:

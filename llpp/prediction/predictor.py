@@ -13,6 +13,20 @@ from numpy.typing import NDArray
 from llpp.errors import DataError
 
 FACTS_VERSION = 1
+# What the plain values of a file have to be.
+KINDS: Mapping[str, type | tuple[type, ...]] = {
+    "crop_size": int,
+    "padding": (int, float),
+    "metric": str,
+    "upright": bool,
+    "white": (int, type(None)),
+    "no_calibration": str,
+    "name": str,
+    "round": int,
+    "run_digest": str,
+    "version": str,
+    "commit": str,
+}
 Pairs = tuple[tuple[int, int], ...]
 
 
@@ -93,9 +107,29 @@ class ModelFacts:
                 values["background"] = (red, green, blue)
             if values["calibration"] is not None:
                 values["calibration"] = _parse_calibration(values["calibration"])
-            return ModelFacts(**values)
-        except (KeyError, TypeError, ValueError) as error:
+            facts = ModelFacts(**values)
+            _check_facts(facts)
+            return facts
+        except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise DataError(f"{source} has no complete description of its model; export it again") from error
+
+
+def _check_facts(facts: ModelFacts) -> None:
+    """ValueError or TypeError if a file says what no model has."""
+    for name, kind in KINDS.items():
+        if not isinstance(getattr(facts, name), kind):
+            raise TypeError(f"{name} is of another type")
+    if not all(isinstance(joint, str) for joint in facts.joints):
+        raise TypeError("a joint has no name")
+    positions = range(len(facts.joints))
+    for pair in (*facts.edges, *facts.flip_pairs):
+        if pair[0] not in positions or pair[1] not in positions:
+            raise ValueError("a limb or a pair has a joint that there is not")
+    if not 0 < facts.padding < np.inf:
+        raise ValueError("padding is no size")
+    for colour in facts.background or ():
+        if not isinstance(colour, int):
+            raise TypeError("the background is no colour")
 
 
 def _parse_calibration(content: Mapping[str, Any]) -> CalibrationImages:
@@ -110,6 +144,8 @@ def _parse_calibration(content: Mapping[str, Any]) -> CalibrationImages:
     )
     if not len(calibration.loss) == len(calibration.quality) == len(calibration.group):
         raise ValueError("the columns of a calibration have different lengths")
+    if not (np.isfinite(calibration.loss).all() and np.isfinite(calibration.quality).all()):
+        raise ValueError("the columns of a calibration have values that are no numbers")
     return calibration
 
 

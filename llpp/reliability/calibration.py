@@ -55,7 +55,7 @@ class Certificate:
     accepted: int  # how many these are, one of each group
     failures: int  # of these
     bound: float  # of the share of failures among accepted images, at `confidence`
-    more_needed: int  # random labelled images, at least, before anything can be promised; 0 with a threshold
+    more_needed: int  # random labelled images, about, until something can be promised; 0 with a threshold
     groups: int  # images that were counted: one of each group
     risk: float  # that was asked for
     confidence: float
@@ -251,7 +251,10 @@ def _count_below(
 
 
 def _count_more(accepted: int, failures: int, count: int, risk: float, confidence: float) -> int:
-    """How many more images it takes until the first test passes, if no further one fails: no forecast, a minimum."""
+    """How many more images it takes until the first test passes, if no further one fails.
+
+    An estimate: with more images, the first threshold is lower, and may accept fewer failures.
+    """
     needed = count_needed(failures, risk, confidence) - accepted
     # Of the images that are labelled, only those below the threshold help.
     share = max(accepted, 1) / count

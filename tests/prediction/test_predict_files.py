@@ -215,6 +215,17 @@ def test_another_risk_needs_no_prediction_and_another_model_or_image_another_fol
         predict(tmp_path, root)
 
 
+def test_an_image_that_was_replaced_by_one_of_its_size_is_not_taken_for_it(tmp_path):
+    image = save(tmp_path / "new/a.bmp", draw_spots((20, 30), (70, 12)))
+    predict(tmp_path, tmp_path / "new")
+    size = image.stat().st_size
+    save(image, draw_spots((60, 40), (10, 10)))
+    os.utime(image, (1, 1))
+    assert image.stat().st_size == size
+    with pytest.raises(OccupiedError, match="its images differ"):
+        predict(tmp_path, tmp_path / "new")
+
+
 def test_a_folder_of_other_files_is_left_alone(tmp_path):
     root = make_folder(tmp_path / "new")
     mine = save(tmp_path / "out/overlay/mine.jpg", draw_spots((20, 20), (40, 40)))
@@ -247,7 +258,8 @@ def test_five_calibration_images_promise_nothing(tmp_path):
     assert {(row["flag"], row["p_fail"]) for row in read_csv(result)} == {("unknown", "")}
     assert result.summary["promise"] == (
         "not certified: 5 random labelled images cannot show that at most the share 0.2 of any predictions are "
-        "failures (PCK@0.2 (torso) of the image below 0.5); at least 6 more random labels needed"
+        "failures (PCK@0.2 (torso) of the image below 0.5); about 6 more random labels are needed, if none of them "
+        "fails"
     )
     assert result.summary["coverage"] is None and not result.summary["promise_holds"]
 
@@ -325,6 +337,27 @@ def test_facts_of_a_model_survive_json():
         ModelFacts.from_json({**content, "calibration": {"loss": [1]}}, "model.onnx")
 
 
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"padding": "1.25"},
+        {"padding": 0},
+        {"padding": float("nan")},
+        {"edges": [[0, 7]]},
+        {"joints": ["red", 5]},
+        {"white": "bright"},
+        {"background": ["a", "b", "c"]},
+        {"calibration": {"loss": [float("nan")], "quality": [1], "group": ["a"], "grid": None, "has_groups": True}},
+        {"surprise": 1},
+    ],
+)
+def test_facts_that_no_model_has_are_a_sentence(wrong):
+    content = json.loads(json.dumps(make_facts().to_json()))
+    with pytest.raises(DataError, match=r"model\.onnx has no complete description of its model; export it again"):
+        ModelFacts.from_json({**content, **wrong}, "model.onnx")
+
+
+@pytest.mark.slow
 def test_predictions_need_neither_torch_nor_lightning_nor_hydra(tmp_path):
     make_folder(tmp_path / "new")
     code = (
