@@ -50,7 +50,7 @@ FIGURES = {
         figures.plot_reliability,
         "Whether the probability of failure that belongs to a predicted loss is true: the share of test images that "
         "failed, with its exact 95 % interval, by the probability that was said of them (last round, first seed). "
-        "The curve from loss to probability was fitted to the other four fifths of the images.",
+        "Of each group one image counts. The curve from loss to probability was fitted to the other four fifths.",
     ),
 }
 PER_METHOD = ("predicted_vs_true", "risk_coverage", "reliability")  # figures with a panel for each method
