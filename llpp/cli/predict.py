@@ -91,13 +91,14 @@ def _parse_arguments(arguments: list[str]) -> argparse.Namespace:
         metavar="NAMES",
         help="packages, separated by commas, whose classes the run's config.yaml may name besides llpp's own",
     )
-    return parser.parse_intermixed_args([_accept_run_spelling(argument) for argument in arguments])
+    words = [_accept_run_spelling(argument) for argument in arguments if argument.lower() != "overlay=false"]
+    return parser.parse_intermixed_args(words)
 
 
 def _accept_run_spelling(argument: str) -> str:
     """Turn an option in the spelling of `llpp run` into a flag: `risk=0.1`."""
     name, separator, value = argument.partition("=")
-    if name == "overlay" and value in ("true", "True"):
+    if name == "overlay" and value.lower() == "true":
         return "--overlay"
     if separator and name in OPTIONS:
         return f"--{name.replace('_', '-')}={value}"
