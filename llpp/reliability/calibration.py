@@ -17,14 +17,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import isotonic_regression
-from scipy.special import bdtr, betaincinv
+from scipy.special import betaincc, betaincinv
 
 from llpp.errors import DataError, expect
 
 LEAST_FOR_PROBABILITY = 50  # images: fewer say which are worse, but not how often these fail
 GRID_STEP = 5  # percentiles between thresholds
 START_FACTOR = 2  # so many times the images that could be certified at best are expected below the first threshold
-MAX_NEEDED = 1 << 30
+MAX_NEEDED = 1 << 60
 Floats = NDArray[np.floating[Any]]
 
 
@@ -173,7 +173,7 @@ def count_needed(failures: int, risk: float, confidence: float) -> int:
 
     def is_certified(accepted: int) -> bool:
         # The bound is at most `risk` where so few failures would be this improbable at that risk.
-        return bool(bdtr(failures, accepted, risk) <= 1 - confidence)
+        return bool(betaincc(failures + 1, accepted - failures, risk) <= 1 - confidence)
 
     high = failures + 1
     while not is_certified(high):

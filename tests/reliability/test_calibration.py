@@ -99,6 +99,11 @@ def test_so_many_accepted_images_are_needed(risk, needed):
         assert chance(expected) <= 0.1 < chance(expected - 1)
 
 
+def test_a_tiny_risk_needs_more_images_than_there_are_integers_in_c():
+    # (1 - risk)^n = 0.1.
+    assert count_needed(0, 1e-12, 0.9) == pytest.approx(math.log(0.1) / math.log1p(-1e-12))
+
+
 def test_bounds_without_failures_and_with_nothing_else_are_known_in_closed_form():
     # (1 - p)^20 = 0.1 and p^20 = 0.1.
     assert compute_upper_bound(np.array([0]), np.array([20]), 0.9)[0] == pytest.approx(1 - 0.1 ** (1 / 20))
