@@ -97,6 +97,7 @@ def _unpack(path: Path, name: str, folder: Path) -> list[LabelFile]:
                 os.utime(target, ns=(time, time))
                 if not _is_passed_over(parts[-1]):
                     files.append(LabelFile(target, "/".join((name, *parts))))
+    # Python raises NotImplementedError about a compression that it lacks, and RuntimeError about a password.
     except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, ValueError) as error:
         raise DataError(f"{name} cannot be unpacked: {error}; pack it again as ZIP, without a password") from error
     except (FileExistsError, NotADirectoryError, IsADirectoryError) as error:
