@@ -50,6 +50,8 @@ def _describe_first_selection(section: Section) -> str:
     """Say what the methods chose in the first selection, and whether it is harder than random selections are."""
     counts = section.list_label_counts(SELECTED_METRIC)
     if not counts:
+        if any(committed.selected for committed in section.rounds):
+            return "How the model does on the images that it selected is not known: they had no labels yet."
         return "No round has selected images yet."
     means = []
     pool_means = []

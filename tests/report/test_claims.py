@@ -67,6 +67,13 @@ def test_what_is_more_than_chance_is_called_so(tmp_path):
     assert "No difference" not in text and "may be chance" not in text
 
 
+def test_images_that_people_have_yet_to_label_are_selected_all_the_same(tmp_path):
+    asked = {**row(0, 10, 0.5), "selected": 2, "selected_pck": None, "pool_pck": None}
+    run_dir(tmp_path / "asked/0", [asked])
+    text = summarise(tmp_path)
+    assert text.startswith("How the model does on the images that it selected is not known: they had no labels yet.")
+
+
 def test_a_selection_without_its_scores_is_left_unjudged(tmp_path):
     make_run(tmp_path)
     (tmp_path / "learned/0/round_00/scores.parquet").unlink()
