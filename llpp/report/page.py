@@ -146,7 +146,7 @@ def _render_html(
 
     # Names and paths come from users: everything is escaped.
     environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
+        loader=FileSystemLoader([Path(__file__).parent, Path(__file__).parents[1] / "pages"]),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
