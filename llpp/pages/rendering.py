@@ -6,8 +6,9 @@ Names of images, joints and methods come from users: all of them are escaped, in
 import base64
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,12 +17,14 @@ import numpy as np
 from markupsafe import Markup
 
 from llpp.pages.skeleton_svg import draw_layer
-from llpp.pages.viewer import Number, Picture, Viewer
+from llpp.pages.viewer import Number, Picture, Viewer, Word
 
 if TYPE_CHECKING:
     from jinja2 import Environment
 
 FOLDER = Path(__file__).parent
+NO_WORD = "none"
+TINY_BELOW = 48  # pixels of a picture's longer side, as in CIFAR-10
 
 
 @dataclass(frozen=True)
@@ -46,20 +49,30 @@ class _Card:
     numbers: list[tuple[Number, str]]
     words: list[tuple[str, str]]  # titles and values
     layers: Markup
+    is_tiny: bool  # so small that its pixels are to be seen as squares
 
 
 def render_page(page: Page) -> str:
     """Return a page's HTML."""
-    viewers = [render_viewer(viewer) for viewer in page.viewers]
-    template = make_environment().get_template("page.html.j2")
-    return template.render(page=page, viewers=viewers, policy=make_security_policy())
+    return make_environment().get_template("page.html.j2").render(page=page)
 
 
 def render_viewer(viewer: Viewer) -> Markup:
     """Return a viewer's HTML, for a page that has `read_style` and `read_script` once."""
+    viewer = _drop_unknown_numbers(viewer)
     cards = [_make_card(viewer, picture) for picture in viewer.pictures]
     template = make_environment().get_template("viewer.html.j2")
-    return Markup(template.render(viewer=viewer, cards=cards, data=_encode_data(viewer)))
+    choices = [(word, _count_values(viewer, word)) for word in viewer.words]
+    choices = [(word, values) for word, values in choices if len(values) > 1]
+    html = template.render(
+        viewer=viewer,
+        cards=cards,
+        filters=[(word, values) for word, values in choices if word.is_filter],
+        groups=[word for word, _ in choices],
+        ranges=[(number, *_find_range(viewer, number)) for number in viewer.numbers if number.is_in_caption],
+        data=_encode_data(viewer),
+    )
+    return Markup(html)
 
 
 def read_style() -> Markup:
@@ -80,18 +93,23 @@ def make_security_policy() -> str:
 
 
 @cache
-def make_environment() -> "Environment":
-    """Return the templates of this folder, with escaping."""
+def make_environment(*folders: Path) -> "Environment":
+    """Return the templates of these folders and of this one, with escaping and what pages need."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
     environment = Environment(
-        loader=FileSystemLoader(FOLDER),
+        loader=FileSystemLoader([*folders, FOLDER]),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.globals.update(read_style=read_style, read_script=read_script)
+    environment.globals.update(
+        read_style=read_style,
+        read_script=read_script,
+        make_security_policy=make_security_policy,
+        render_viewer=render_viewer,
+    )
     return environment
 
 
@@ -103,7 +121,42 @@ def _make_card(viewer: Viewer, picture: Picture) -> _Card:
             layers.append(draw_layer(picture.layers[style.key], style, viewer.skeleton, side))
     numbers = [(number, _format_number(picture.numbers.get(number.key), number)) for number in viewer.numbers]
     words = [(word.title, picture.words.get(word.key, "")) for word in viewer.words if word.is_filter]
-    return _Card(picture, picture.id.split("/")[-1], numbers, words, Markup("").join(layers))
+    return _Card(
+        picture=picture,
+        name=picture.name or picture.id.split("/")[-1],
+        numbers=numbers,
+        words=words,
+        layers=Markup("").join(layers),
+        is_tiny=side < TINY_BELOW,
+    )
+
+
+def _drop_unknown_numbers(viewer: Viewer) -> Viewer:
+    """Return a viewer without the numbers that none of its pictures has: nobody can sort by them."""
+    known = tuple(number for number in viewer.numbers if _list_values(viewer, number))
+    sort = viewer.sort if viewer.sort in {number.key for number in known} else ""
+    return replace(viewer, numbers=known, sort=sort)
+
+
+def _list_values(viewer: Viewer, number: Number) -> list[float]:
+    """Return the values of a number that are known."""
+    values = []
+    for picture in viewer.pictures:
+        value = picture.numbers.get(number.key)
+        if value is not None and np.isfinite(value):
+            values.append(value)
+    return values
+
+
+def _count_values(viewer: Viewer, word: Word) -> list[tuple[str, int]]:
+    """Return the values of a word in the order in which they appear, with the number of their pictures."""
+    return list(Counter(picture.words.get(word.key) or NO_WORD for picture in viewer.pictures).items())
+
+
+def _find_range(viewer: Viewer, number: Number) -> tuple[str, str]:
+    """Return the smallest and the largest value of a number, as text."""
+    values = _list_values(viewer, number)
+    return _format_number(min(values), number), _format_number(max(values), number)
 
 
 def _format_number(value: float | None, number: Number) -> str:
@@ -142,7 +195,7 @@ def _list_picture(viewer: Viewer, picture: Picture) -> dict[str, Any]:
     return {
         "id": picture.id,
         "numbers": [_to_plain(picture.numbers.get(number.key), 6) for number in viewer.numbers],
-        "words": [picture.words.get(word.key, "") for word in viewer.words],
+        "words": [picture.words.get(word.key) or NO_WORD for word in viewer.words],
         "values": None if values is None else [_to_plain(value, 3) for value in values.tolist()],
         "points": [_list_points(picture, layer.key) for layer in viewer.layers],
     }

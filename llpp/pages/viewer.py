@@ -37,7 +37,7 @@ class Number:
     title: str
     worse: Worse = "high"  # at which end the bad ones are: the start when sorting
     decimals: int | None = None  # to show; None: three significant digits
-    is_in_caption: bool = True  # or only below the large picture
+    is_in_caption: bool = True  # and a filter; False: only to sort by, and next to the large picture
 
 
 @dataclass(frozen=True)
@@ -70,8 +70,9 @@ class Skeleton:
 class Picture:
     """One picture with all that readers may ask about it."""
 
-    id: str  # unique in its viewer
+    id: str  # unique in its viewer; the title of the large picture
     image: EncodedImage
+    name: str = ""  # below the thumbnail; empty: the end of the id, after its last /
     layers: Mapping[str, Points] = field(default_factory=dict)  # key of a LayerStyle → (K, 2), NaN where absent
     joint_values: Points | None = None  # (K,) `Viewer.joint_value` of each joint; NaN where unknown
     numbers: Mapping[str, float | None] = field(default_factory=dict)  # key of a Number → its value
@@ -85,8 +86,8 @@ class Viewer:
 
     key: str  # unique on its page: letters and digits
     pictures: Sequence[Picture]  # in the order of a page without JavaScript
-    numbers: tuple[Number, ...] = ()
-    words: tuple[Word, ...] = ()
+    numbers: tuple[Number, ...] = ()  # those that no picture has are left out
+    words: tuple[Word, ...] = ()  # as filters, those of which there is only one are left out
     layers: tuple[LayerStyle, ...] = ()
     skeleton: Skeleton = field(default_factory=Skeleton)
     joint_value: Number | None = None  # what `Picture.joint_values` are, as "error / torso"; None: there are none
