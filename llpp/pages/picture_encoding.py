@@ -21,7 +21,9 @@ OVERHEAD = 3_000  # characters that joints, numbers and words take per picture
 MOST_CHARACTERS = 120_000  # of one picture, however few there are
 LARGEST_SIDE = 640  # pixels
 # Side and JPEG quality, the best first; the last one is taken even if it is too large.
-QUALITIES = ((640, 88), (640, 80), (480, 82), (400, 80), (360, 76), (320, 70), (256, 65), (200, 60), (160, 50))
+QUALITIES = (
+    (640, 88), (640, 80), (480, 82), (400, 80), (360, 76), (320, 70), (256, 65), (200, 60), (160, 50), (120, 40),
+)  # fmt: skip
 MARGIN = 1.25  # side of the square cut out / longer side of box and joints
 LEAST_SIDE = 8.0  # image pixels of that square, however small the box
 

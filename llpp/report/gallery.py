@@ -14,6 +14,10 @@ from llpp.report.metric import IMAGE_METRIC, SELECTED_METRIC
 from llpp.tasks.base import Task
 
 MIN_TILES = 4  # per selection; with fewer, the gallery is left out
+NOTE = (
+    "The first seed's selections, worst true loss first. The rank is by predicted loss among all candidates: 1 is "
+    "the image that was expected to be worst."
+)
 PREDICTIONS = "predictions.parquet"
 
 
@@ -109,6 +113,7 @@ def build_gallery(section: Section, task: Task, budget: TileBudget, key: str) ->
         joint_value=parts.joint_value,
         sort="true_loss",
         group="both",
+        note=NOTE,
         legend=task.explain_colours(),
     )
     return Gallery(viewer, tuple(problems))
