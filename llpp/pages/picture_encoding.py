@@ -4,6 +4,7 @@ Coordinates are (x, y), pixel centres at integers.
 """
 
 import base64
+from bisect import bisect_left
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -22,7 +23,8 @@ MOST_CHARACTERS = 120_000  # of one picture, however few there are
 LARGEST_SIDE = 640  # pixels
 # Side and JPEG quality, the best first; the last one is taken even if it is too large.
 QUALITIES = (
-    (640, 88), (640, 80), (480, 82), (400, 80), (360, 76), (320, 70), (256, 65), (200, 60), (160, 50), (120, 40),
+    (640, 88), (640, 80), (560, 80), (480, 80), (440, 78), (400, 76), (380, 74), (360, 72), (340, 70), (320, 68),
+    (300, 66), (280, 64), (256, 62), (220, 58), (180, 54), (140, 48), (100, 40),
 )  # fmt: skip
 MARGIN = 1.25  # side of the square cut out / longer side of box and joints
 LEAST_SIDE = 8.0  # image pixels of that square, however small the box
@@ -44,13 +46,16 @@ def share_budget(count: int) -> int:
 
 def encode_image(pixels: Pixels, most_characters: int) -> EncodedImage:
     """Encode RGB pixels (H, W, 3) with the best of QUALITIES that fits into `most_characters` of base64."""
+
+    def encode(choice: int) -> str:
+        side, quality = QUALITIES[choice]
+        return _encode_jpeg(_shrink(pixels, side), quality)
+
+    # Sizes fall from choice to choice, so that a few trials find the first one that fits.
+    choices = range(len(QUALITIES) - 1)
+    best = bisect_left(choices, True, key=lambda choice: len(encode(choice)) <= most_characters)
     height, width = pixels.shape[:2]
-    data = ""
-    for side, quality in QUALITIES:
-        data = _encode_jpeg(_shrink(pixels, side), quality)
-        if len(data) <= most_characters:
-            break
-    return EncodedImage(width, height, data)
+    return EncodedImage(width, height, encode(best))
 
 
 def cut_out(
@@ -112,5 +117,5 @@ def _shrink(pixels: Pixels, side: int) -> Pixels:
 def _encode_jpeg(pixels: Pixels, quality: int) -> str:
     """Return RGB pixels as JPEG in base64."""
     bgr = np.ascontiguousarray(pixels[..., ::-1])
-    _, content = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, quality])
+    _, content = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, quality, cv2.IMWRITE_JPEG_OPTIMIZE, 1])
     return base64.b64encode(content.tobytes()).decode()

@@ -24,6 +24,11 @@ function readField(field) {
   return field.value;
 }
 
+function writeField(field, value) {
+  if (field.type === "checkbox") field.checked = value === ON;
+  else field.value = value;
+}
+
 function isChanged(field) {
   return readField(field) !== field.initial;
 }
@@ -62,7 +67,11 @@ class Viewer {
       if (event.target.name === "joint") this.sortByJoint();
       this.update();
     });
-    this.form.addEventListener("reset", () => setTimeout(() => this.update()));
+    this.form.addEventListener("reset", (event) => {
+      event.preventDefault(); // a browser resets the form only after this event
+      for (const field of this.fields) writeField(field, field.initial);
+      this.update();
+    });
     this.cards.forEach((card, index) => {
       card.querySelector("button").addEventListener("click", () => this.show(index));
     });
@@ -96,11 +105,9 @@ class Viewer {
   readAddress() {
     const wanted = new URLSearchParams(location.hash.slice(1));
     for (const field of this.fields) {
-      const value = wanted.get(`${this.data.key}.${field.name}`) ?? field.initial;
-      if (field.type === "checkbox") field.checked = value === ON;
-      else field.value = value;
+      writeField(field, wanted.get(`${this.data.key}.${field.name}`) ?? field.initial);
       // A link from another page may name what there is not here.
-      if (field.localName === "select" && field.selectedIndex < 0) field.value = field.initial;
+      if (field.localName === "select" && field.selectedIndex < 0) writeField(field, field.initial);
     }
     this.update();
     const id = wanted.get(`${this.data.key}.open`);
@@ -176,6 +183,7 @@ class Viewer {
   /* The cards in view, with a heading before each group. */
   arrange() {
     const place = this.data.words.findIndex((word) => word.key === this.getValue("group"));
+    this.list.classList.toggle("grouped", place >= 0);
     if (place < 0) return this.shown.map((index) => this.cards[index]);
     const word = this.data.words[place];
     // Groups are in the order in which the page has them, however their pictures are sorted.

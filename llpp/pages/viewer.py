@@ -48,6 +48,7 @@ class Word:
     title: str
     notes: Mapping[str, str] = field(default_factory=dict)  # value → what to say of its group
     is_filter: bool = True  # False: only to group by, as a combination of other words is
+    is_in_caption: bool = False  # below thumbnails while these are in no groups
 
 
 @dataclass(frozen=True)
@@ -77,6 +78,7 @@ class Picture:
     numbers: Mapping[str, float | None] = field(default_factory=dict)  # key of a Number → its value
     words: Mapping[str, str] = field(default_factory=dict)  # key of a Word → its value
     caption: str = ""  # a line below the name, besides the numbers
+    frame: Colour | None = None  # around the thumbnail
     name: str = ""  # below the thumbnail; empty: the end of the id, after its last /
 
 

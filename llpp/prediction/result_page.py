@@ -17,7 +17,7 @@ from llpp.pages.picture_encoding import MOST_PICTURES, cut_out, encode_image, sh
 from llpp.pages.rendering import Page, render_page
 from llpp.pages.viewer import LayerStyle, Number, Picture, Viewer, Word
 from llpp.prediction.failure_flags import FailureFlags
-from llpp.prediction.overlays import JudgedPerson, judge_all
+from llpp.prediction.overlays import FLAG_COLOURS, JudgedPerson, judge_all
 from llpp.prediction.predictor import ModelFacts
 from llpp.prediction.result_tables import Persons
 from llpp.prediction.sources import ImageReader, Source, read_source
@@ -114,6 +114,8 @@ def _make_sentence(text: str) -> str:
 
 
 def _make_viewer(pictures: Sequence[Picture], facts: ModelFacts, note: str) -> Viewer:
+    sides = [(colour, side) for side, colour in SIDE_COLOURS.items()]
+    flags = [(colour, f"frame: {flag}") for flag, colour in FLAG_COLOURS.items()]
     skeleton = make_picture_skeleton(Skeleton(facts.joints, facts.flip_pairs, facts.edges, ()))
     return Viewer(
         key="images",
@@ -123,13 +125,13 @@ def _make_viewer(pictures: Sequence[Picture], facts: ModelFacts, note: str) -> V
             Number("p_fail", "failure probability", decimals=2),
             Number("score", "mean score", worse="low"),
         ),
-        words=(Word("flag", "flag"), Word("part", "film or folder")),
+        words=(Word("flag", "flag", is_in_caption=True), Word("part", "film or folder")),
         layers=(LayerStyle("prediction", "prediction", "p"),),
         skeleton=skeleton,
         joint_value=Number("score", "score", worse="low"),
         sort="predicted_loss",
         note=note,
-        legend=[(colour, side) for side, colour in SIDE_COLOURS.items()],
+        legend=[*sides, *flags],
     )
 
 
@@ -163,7 +165,13 @@ def _read_images(
 def _make_picture(pixels: Pixels, judged: JudgedPerson, source: Source, characters: int) -> Picture:
     person = judged.person
     picture, layers = cut_out(pixels, np.array(person.box), {"prediction": person.joints})
-    part = source.name if source.is_film else str(PurePosixPath(source.name).parent)
+    folder = str(PurePosixPath(source.name).parent)
+    if source.is_film:
+        part = source.name
+    elif folder == ".":
+        part = "top folder"
+    else:
+        part = folder
     is_whole_image = not np.isfinite(person.box).all()
     name = person.image if is_whole_image else f"{person.image} · {person.person}"
     return Picture(
@@ -177,5 +185,5 @@ def _make_picture(pixels: Pixels, judged: JudgedPerson, source: Source, characte
             "score": float(np.mean(person.confidence)),
         },
         words={"flag": judged.flag, "part": part},
-        caption=f"flag: {judged.flag}",
+        frame=FLAG_COLOURS[judged.flag],
     )

@@ -105,7 +105,7 @@ def build_gallery(section: Section, task: Task, budget: TileBudget, key: str) ->
         words=(
             Word("round", "selection"),
             Word("method", "method"),
-            Word("both", "selection and method", notes, is_filter=False),
+            Word("both", "selection and method", notes, is_filter=False, is_in_caption=True),
             *parts.words,
         ),
         layers=parts.layers,
@@ -199,6 +199,7 @@ def _build_pictures(
                 **shown.words,
             },
             caption=task.describe(rows[index], prediction),
+            frame=shown.frame,
         )
         pictures.append(picture)
     return pictures, problem

@@ -192,7 +192,7 @@ def test_filters_count_what_is_left_and_a_link_opens_the_same_view(browser, repo
         assert page.locator("dialog h3").inner_text() == title and page.get_by_role("dialog").is_visible()
 
 
-def test_a_phone_scrolls_down_only_and_a_dark_screen_gets_a_dark_page(browser, report):
+def test_a_phone_scrolls_down_only_and_swipes_and_a_dark_screen_gets_a_dark_page(browser, report):
     path, _, _ = report
     backgrounds = []
     for scheme in ("light", "dark"):
@@ -202,6 +202,10 @@ def test_a_phone_scrolls_down_only_and_a_dark_screen_gets_a_dark_page(browser, r
             page.locator(".card > button").first.tap()
             box = page.get_by_role("dialog").bounding_box()
             assert (box["x"], box["width"]) == (0, 360) and box["height"] <= 740
+            stage = page.locator(".stage")
+            stage.dispatch_event("pointerdown", {"pointerType": "touch", "clientX": 300, "clientY": 200})
+            stage.dispatch_event("pointerup", {"pointerType": "touch", "clientX": 100, "clientY": 210})
+            assert page.locator("dialog .place").inner_text() == "2 of 24"
             backgrounds.append(page.evaluate("getComputedStyle(document.body).backgroundColor"))
     light, dark = (sum(map(int, colour[4:-1].split(","))) for colour in backgrounds)
     assert light > 600 and dark < 150
