@@ -16,7 +16,7 @@ from llpp.datasets.pose import Skeleton
 from llpp.pages.picture_encoding import MOST_PICTURES, cut_out, encode_image, share_budget
 from llpp.pages.rendering import Page, render_page
 from llpp.pages.viewer import LayerStyle, Number, Picture, Viewer, Word
-from llpp.prediction.failure_flags import FailureFlags
+from llpp.prediction.failure_flags import CHECK, OK, FailureFlags
 from llpp.prediction.overlays import FLAG_COLOURS, JudgedPerson, judge_all
 from llpp.prediction.predictor import ModelFacts
 from llpp.prediction.result_tables import Persons
@@ -26,6 +26,7 @@ from llpp.tasks.pose.drawing import SIDE_COLOURS, make_picture_skeleton
 
 FILE = "page.html"
 WORST = 350  # of MOST_PICTURES: those with the highest predicted loss; the others are spread over the rest
+FRAMES = {flag: FLAG_COLOURS[flag] for flag in (OK, CHECK)}  # where nothing is known, a frame would say nothing
 Pixels = NDArray[np.uint8]
 Report = Callable[[int], None]
 ChosenPersons = dict[int, dict[int, list[JudgedPerson]]]  # source → frame → its chosen predictions
@@ -115,7 +116,8 @@ def _make_sentence(text: str) -> str:
 
 def _make_viewer(pictures: Sequence[Picture], facts: ModelFacts, note: str) -> Viewer:
     sides = [(colour, side) for side, colour in SIDE_COLOURS.items()]
-    flags = [(colour, f"frame: {flag}") for flag, colour in FLAG_COLOURS.items()]
+    found = {picture.words["flag"] for picture in pictures}
+    flags = [(colour, f"frame: {flag}") for flag, colour in FRAMES.items() if flag in found]
     skeleton = make_picture_skeleton(Skeleton(facts.joints, facts.flip_pairs, facts.edges, ()))
     return Viewer(
         key="images",
@@ -185,5 +187,5 @@ def _make_picture(pixels: Pixels, judged: JudgedPerson, source: Source, characte
             "score": float(np.mean(person.confidence)),
         },
         words={"flag": judged.flag, "part": part},
-        frame=FLAG_COLOURS[judged.flag],
+        frame=FRAMES.get(judged.flag),
     )
