@@ -17,7 +17,7 @@ Pixels = NDArray[np.uint8]
 Points = NDArray[np.floating[Any]]
 
 MOST_PICTURES = 500  # on a page
-BUDGET = 8_500_000  # characters for all pictures of a page, which is to stay below 10 MB
+PAGE_CHARACTERS = 9_600_000  # that a page may have, which is to stay below 10 MB
 OVERHEAD = 3_000  # characters that joints, numbers and words take per picture
 MOST_CHARACTERS = 120_000  # of one picture, however few there are
 LARGEST_SIDE = 640  # pixels
@@ -39,9 +39,10 @@ class EncodedImage:
     data: str  # JPEG in base64; its own size may be smaller
 
 
-def share_budget(count: int) -> int:
-    """Return how many characters each of `count` pictures of a page may take."""
-    return min(BUDGET // max(count, 1) - OVERHEAD, MOST_CHARACTERS)
+def share_budget(count: int, taken: int = 0) -> int:
+    """Return how many characters each of `count` pictures may take of a page on which other things take `taken`."""
+    share = (PAGE_CHARACTERS - taken) // max(count, 1) - OVERHEAD
+    return min(max(share, 0), MOST_CHARACTERS)
 
 
 def encode_image(pixels: Pixels, most_characters: int) -> EncodedImage:

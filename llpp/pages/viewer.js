@@ -50,7 +50,7 @@ class Viewer {
     this.cards = [...this.list.children];
     this.shown = this.cards.map((_, index) => index); // positions of the pictures in view, in their order
     this.open = null; // position of the large picture
-    this.joint = null; // that is marked in all pictures
+    this.marked = ""; // the joint that stands out in all pictures
     this.fields = [...this.form.elements].filter((field) => field.name && field.localName !== "output");
     for (const field of this.fields) {
       field.initial = readField(field);
@@ -136,7 +136,7 @@ class Viewer {
   /* ---- the grid */
 
   update() {
-    this.labelJointOrder();
+    this.nameJointOrder();
     this.shown = this.data.pictures.map((_, index) => index).filter((index) => this.isWanted(index));
     this.sort();
     this.list.replaceChildren(...this.arrange());
@@ -205,28 +205,24 @@ class Viewer {
 
   sortByJoint() {
     const sort = this.getField("sort");
-    if (this.getValue("joint") !== "") {
-      sort.querySelector("[value=joint]").disabled = false;
-      sort.value = "joint";
-    } else if (sort.value === "joint") {
-      sort.value = sort.initial;
-    }
+    if (this.getValue("joint") !== "") sort.value = "joint";
+    else if (sort.value === "joint") sort.value = sort.initial;
   }
 
-  labelJointOrder() {
+  /* Readers can sort by a joint when they have chosen one. */
+  nameJointOrder() {
     const option = this.form.querySelector("[name=sort] [value=joint]");
     if (!option) return;
     const joint = this.getValue("joint");
     option.disabled = joint === "";
     option.textContent = `${this.data.jointValue.title}: ${joint === "" ? "choose a joint" : this.data.joints[joint]}`;
-    if (joint === "" && this.getValue("sort") === "joint") this.getField("sort").value = this.getField("sort").initial;
   }
 
   /* The chosen joint stands out in all pictures, and its value is in their captions. */
   markJoint() {
     const joint = this.getValue("joint");
-    if (joint === (this.joint ?? "")) return;
-    this.joint = joint;
+    if (joint === this.marked) return;
+    this.marked = joint;
     for (const [index, card] of this.cards.entries()) {
       this.drawHalo(card.querySelector("svg"), index, joint === "" ? null : Number(joint));
       card.querySelector(".joint")?.remove();

@@ -67,15 +67,18 @@ def list_selections(section: Section) -> list[Selection]:
     return sorted(selections, key=lambda selection: selection.round)
 
 
-def plan_tiles(collection: Collection) -> TileBudget:
-    """Choose as many pictures per selection as keep the page small enough to mail, over all sections."""
+def plan_tiles(collection: Collection, taken: int) -> TileBudget:
+    """Choose as many pictures per selection as keep the page small enough to mail, over all sections.
+
+    Other things, such as figures, have `taken` characters of it.
+    """
     sizes = []
     for section in collection.sections:
         sizes += [selection.selected for selection in list_selections(section)]
     tiles = MOST_PICTURES // max(len(sizes), 1)
     if tiles < MIN_TILES:
         return TileBudget(0, 0)
-    return TileBudget(tiles, share_budget(sum(min(size, tiles) for size in sizes)))
+    return TileBudget(tiles, share_budget(sum(min(size, tiles) for size in sizes), taken))
 
 
 def build_gallery(section: Section, task: Task, budget: TileBudget, key: str) -> Gallery | None:
