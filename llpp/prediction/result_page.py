@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from llpp.datasets.pose import Skeleton
+from llpp.datasets.side_words import LEFT, MIDDLE, RIGHT
 from llpp.pages.picture_encoding import MOST_PICTURES, cut_out, encode_image, share_budget
 from llpp.pages.rendering import Page, render_page
 from llpp.pages.viewer import LayerStyle, Number, Picture, Viewer, Word
@@ -115,7 +116,11 @@ def _make_sentence(text: str) -> str:
 
 
 def _make_viewer(pictures: Sequence[Picture], facts: ModelFacts, note: str) -> Viewer:
-    sides = [(colour, side) for side, colour in SIDE_COLOURS.items()]
+    sides = [
+        (SIDE_COLOURS[LEFT], "person's left"),
+        (SIDE_COLOURS[RIGHT], "person's right"),
+        (SIDE_COLOURS[MIDDLE], "middle"),
+    ]
     found = {picture.words["flag"] for picture in pictures}
     flags = [(colour, f"frame: {flag}") for flag, colour in FRAMES.items() if flag in found]
     skeleton = make_picture_skeleton(Skeleton(facts.joints, facts.flip_pairs, facts.edges, ()))

@@ -145,6 +145,11 @@ def test_numbers_that_are_unknown_are_no_choice_and_unknown_values_are_no_number
     assert 'name="word.round"' not in html and "<dt>round</dt><dd>1</dd>" in html
 
 
+def test_a_viewer_without_pictures_is_a_sentence():
+    html = str(render_viewer(Viewer("v", [], (Number("loss", "loss"),), sort="loss")))
+    assert "There is no picture to show." in html and "<form" not in html
+
+
 def test_a_page_allows_no_script_but_its_own():
     html = render_page(Page("t", "h", "o", "l", [Viewer("v", [make_picture()])]))
     (policy,) = re.findall(r'Content-Security-Policy" content="([^"]*)"', html)
