@@ -78,12 +78,13 @@ def render_viewer(viewer: Viewer) -> Markup:
 
 def read_style() -> Markup:
     """Return the style sheet of pages and viewers, for a <style> element."""
-    return Markup((FOLDER / "page.css").read_text() + (FOLDER / "viewer.css").read_text())
+    sheets = [(FOLDER / name).read_text(encoding="utf-8") for name in ("page.css", "viewer.css")]
+    return Markup("".join(sheets))
 
 
 def read_script() -> Markup:
     """Return the script of viewers, for a <script> element at the end of the page."""
-    return Markup((FOLDER / "viewer.js").read_text())
+    return Markup((FOLDER / "viewer.js").read_text(encoding="utf-8"))
 
 
 def make_security_policy() -> str:

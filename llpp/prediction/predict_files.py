@@ -9,14 +9,13 @@ from typing import Any
 
 from llpp.errors import expect
 from llpp.files import replace_text
-from llpp.pages.picture_encoding import MOST_PICTURES
 from llpp.prediction.failure_flags import Wish, make_flags
 from llpp.prediction.overlays import write_overlays
 from llpp.prediction.person_boxes import IMAGE, FileBoxes
 from llpp.prediction.predict_sources import SHARD_SECONDS, SourcePass
 from llpp.prediction.predictor import ModelFacts, Predictor
 from llpp.prediction.result_page import FILE as PAGE
-from llpp.prediction.result_page import render_result_page
+from llpp.prediction.result_page import choose_rows, render_result_page
 from llpp.prediction.result_tables import check_format, write_predictions
 from llpp.prediction.shards import ShardFolder
 from llpp.prediction.sources import Source, count_all_frames, find_sources
@@ -97,10 +96,11 @@ def predict_files(request: Request, load: Callable[[], Predictor], report: Repor
         page = None
         if request.page:
             page = out / PAGE
-            count = min(len(losses), MOST_PICTURES)
+            choice = choose_rows(losses, origins, shards.read_frames())
+            count = len(choice.rows)
             persons = shards.read_persons()
             html = render_result_page(
-                sources, persons, losses, facts, flags, summary, lambda done: report("shown", done, count, 0)
+                sources, persons, choice, facts, flags, summary, lambda done: report("shown", done, count, 0)
             )
             replace_text(page, html)
         # Last, so that a folder with a summary is complete.

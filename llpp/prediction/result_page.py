@@ -29,6 +29,7 @@ FILE = "page.html"
 WORST = 350  # of MOST_PICTURES: those with the highest predicted loss; the others are spread over the rest
 FRAMES = {flag: FLAG_COLOURS[flag] for flag in (OK, CHECK)}  # where nothing is known, a frame would say nothing
 Pixels = NDArray[np.uint8]
+GAP = 12  # frames: those of half a second look alike
 Report = Callable[[int], None]
 ChosenPersons = dict[int, dict[int, list[JudgedPerson]]]  # source → frame → its chosen predictions
 
@@ -41,20 +42,48 @@ class Choice:
     sentence: str  # which of how many
 
 
-def choose_rows(losses: NDArray[np.float32]) -> Choice:
-    """Choose the predictions to show by their (N,) predicted losses; one that is no number counts as the highest."""
+def choose_rows(losses: NDArray[np.float32], origins: NDArray[np.int64], frames: NDArray[np.int64]) -> Choice:
+    """Choose the predictions to show.
+
+    Args:
+        losses: (N,) predicted ones; one that is no number counts as the highest.
+        origins: (N,) the source of each.
+        frames: (N,) the frame of each in its film; 0 of an image.
+    """
     total = len(losses)
     if total <= MOST_PICTURES:
-        return Choice(np.arange(total), f"All {total:,} predictions are shown.")
+        sentence = f"All {total:,} predictions are shown."
+        return Choice(np.arange(total), sentence)
     order = _rank(losses)
-    others = order[WORST:]
-    spread = np.linspace(0, len(others) - 1, MOST_PICTURES - WORST).round().astype(np.int64)
-    rows = np.sort(np.concatenate([order[:WORST], others[spread]]))
+    worst = _choose_worst(order, origins, frames)
+    others = order[~np.isin(order, worst)]
+    spread = np.linspace(0, len(others) - 1, MOST_PICTURES - len(worst)).round().astype(np.int64)
+    rows = np.sort(np.concatenate([worst, others[spread]]))
     sentence = (
-        f"{MOST_PICTURES} of {total:,} predictions are shown: the {WORST} with the highest predicted loss, and "
-        f"{MOST_PICTURES - WORST} spread evenly over the ranks of the others. The table has all."
+        f"{MOST_PICTURES} of {total:,} predictions are shown: {len(worst)} with the highest predicted loss, of films "
+        f"one within {GAP} frames, and {MOST_PICTURES - len(worst)} spread evenly over the ranks of the others. The "
+        "table has all."
     )
     return Choice(rows, sentence)
+
+
+def _choose_worst(
+    order: NDArray[np.int64], origins: NDArray[np.int64], frames: NDArray[np.int64]
+) -> NDArray[np.int64]:
+    """Return the first WORST rows of an order, without frames that are near a frame chosen before."""
+    chosen: list[int] = []
+    taken: dict[int, set[int]] = {}  # source → its chosen frames
+    for row in order.tolist():
+        of_source = taken.setdefault(int(origins[row]), set())
+        frame = int(frames[row])
+        nearby = {*range(frame - GAP + 1, frame + GAP)} - {frame}
+        # Other persons of a chosen frame are no repetition.
+        if nearby.isdisjoint(of_source):
+            of_source.add(frame)
+            chosen.append(row)
+        if len(chosen) == WORST:
+            break
+    return np.array(chosen, dtype=np.int64)
 
 
 def _rank(losses: NDArray[np.float32]) -> NDArray[np.int64]:
@@ -65,7 +94,7 @@ def _rank(losses: NDArray[np.float32]) -> NDArray[np.int64]:
 def render_result_page(
     sources: Sequence[Source],
     parts: Iterable[Persons],
-    losses: NDArray[np.float32],
+    choice: Choice,
     facts: ModelFacts,
     flags: FailureFlags,
     summary: dict[str, Any],
@@ -76,13 +105,12 @@ def render_result_page(
     Args:
         sources: images and films, as they were predicted.
         parts: all predictions in order, which are read once.
-        losses: (N,) of these predictions.
+        choice: which of them to show.
         facts: about the model.
         flags: what is said about each prediction.
         summary: of all predictions, see `build_summary`.
         report: called with the number of pictures that are done.
     """
-    choice = choose_rows(losses)
     chosen = _group_by_image(_take_rows(judge_all(parts, flags), choice.rows))
     reader = ImageReader(facts.upright, facts.white, facts.background)
     characters = share_budget(len(choice.rows))

@@ -19,12 +19,30 @@ def read_page(path):
     return html, json.loads(text)
 
 
+def choose_images(losses):
+    """Each is an image of its own."""
+    return choose_rows(losses, np.arange(len(losses)), np.zeros(len(losses), dtype=np.int64))
+
+
+def test_a_bad_moment_of_a_film_is_shown_once_and_all_persons_of_a_frame_are():
+    # Two films of 3,000 frames with two persons each; the first one's losses rise.
+    frames = np.tile(np.repeat(np.arange(3000), 2), 2)
+    origins = np.repeat([4, 9], 6000)
+    losses = np.concatenate([np.arange(6000), np.full(6000, -1)]).astype(np.float32)
+    rows = choose_rows(losses, origins, frames).rows
+    worst = rows[(origins[rows] == 4) & (frames[rows] > 2000)]
+    # The last frame with both persons, then every twelfth before it: 998 frames have 84 of them.
+    expected = {frame for frame in range(2999, 2000, -12)}
+    assert expected <= set(frames[worst].tolist())
+    assert sum(frames[worst] == 2999) == sum(frames[worst] == 2987) == 2
+
+
 def test_all_of_few_predictions_are_shown_and_of_many_the_worst_and_a_share_of_the_others():
-    few = choose_rows(np.array([0.3, 0.1, 0.2], dtype=np.float32))
+    few = choose_images(np.array([0.3, 0.1, 0.2], dtype=np.float32))
     assert few.rows.tolist() == [0, 1, 2] and few.sentence == "All 3 predictions are shown."
     losses = np.arange(2000, dtype=np.float32)
     losses[7] = np.nan
-    many = choose_rows(losses)
+    many = choose_images(losses)
     assert len(set(many.rows.tolist())) == 500
     # A loss that is no number is the first to look at; then come the 349 highest.
     assert set(many.rows.tolist()) > {7, *range(1651, 2000)}
@@ -32,7 +50,7 @@ def test_all_of_few_predictions_are_shown_and_of_many_the_worst_and_a_share_of_t
     # 150 of 1650 others: from the first to the last, one of some eleven.
     assert others[0] == 0 and others[-1] == 1650 and np.diff(others).max() <= 13 and np.diff(others).min() >= 11
     assert many.sentence.startswith(
-        "500 of 2,000 predictions are shown: the 350 with the highest predicted loss, and"
+        "500 of 2,000 predictions are shown: 350 with the highest predicted loss, of films"
     )
 
 
@@ -44,6 +62,7 @@ def test_pictures_have_the_numbers_of_the_table_and_films_are_read_again(tmp_pat
     write_film(tmp_path / "new/clip.mp4", [np.ascontiguousarray(frame) for frame in frames])
     monkeypatch.setattr(result_page, "MOST_PICTURES", 3)
     monkeypatch.setattr(result_page, "WORST", 2)
+    monkeypatch.setattr(result_page, "GAP", 1)
     request = Request(inputs=[str(tmp_path / "new")], out=tmp_path / "out", format="coco")
     predictor = SpotPredictor(calibration=make_calibration(100, 40))
     result = predict_files(request, lambda: predictor, lambda *_: None)
