@@ -59,10 +59,10 @@ def choose_rows(losses: NDArray[np.float32], origins: NDArray[np.int64], frames:
     others = order[~np.isin(order, worst)]
     spread = np.linspace(0, len(others) - 1, MOST_PICTURES - len(worst)).round().astype(np.int64)
     rows = np.sort(np.concatenate([worst, others[spread]]))
+    thinned = f" (of a film, one in {GAP} frames)" if frames.any() else ""
     sentence = (
-        f"{MOST_PICTURES} of {total:,} predictions are shown: {len(worst)} with the highest predicted loss, of films "
-        f"one within {GAP} frames, and {MOST_PICTURES - len(worst)} spread evenly over the ranks of the others. The "
-        "table has all."
+        f"{MOST_PICTURES} of {total:,} predictions are shown: {len(worst)} with the highest predicted loss{thinned}, "
+        f"and {MOST_PICTURES - len(worst)} spread evenly over the ranks of the others. The table has all."
     )
     return Choice(rows, sentence)
 

@@ -49,9 +49,7 @@ def test_all_of_few_predictions_are_shown_and_of_many_the_worst_and_a_share_of_t
     others = many.rows[(many.rows < 1651) & (many.rows != 7)]
     # 150 of 1650 others: from the first to the last, one of some eleven.
     assert others[0] == 0 and others[-1] == 1650 and np.diff(others).max() <= 13 and np.diff(others).min() >= 11
-    assert many.sentence.startswith(
-        "500 of 2,000 predictions are shown: 350 with the highest predicted loss, of films"
-    )
+    assert many.sentence.startswith("500 of 2,000 predictions are shown: 350 with the highest predicted loss, and")
 
 
 @pytest.mark.slow
