@@ -38,6 +38,7 @@ from llpp.tasks.pose.facts import (
     tabulate_normalisers,
 )
 from llpp.tasks.pose.heatmaps import HeatmapCodec
+from llpp.tasks.pose.label_evidence import compute_label_evidence
 from llpp.tasks.pose.losses import PoseLoss
 from llpp.tasks.pose.mean_pose import predict_mean_pose
 from llpp.tasks.pose.mirroring import check_mirroring, tabulate_sides
@@ -205,6 +206,14 @@ class PoseTask(Task):
             maps = (maps + renamed) / 2
         joints, heights = self._get_codec(output).decode(maps)
         return joints, heights.clamp(min=0)
+
+    def compare_with_labels(self, output: Output, batch: Batch) -> dict[str, Tensor]:
+        """See `Task.compare_with_labels`: `joint_heights` (B, K), and what `compute_label_evidence` returns."""
+        maps = self.loss.to_heatmaps(output.raw[:, -1])
+        codec = self._get_codec(output)
+        evidence = compute_label_evidence(maps, codec, batch["joints"], batch["visible"], self._flip_order.tolist())
+        _, heights = self.decode(output)
+        return {"joint_heights": heights, **evidence}
 
     def _get_codec(self, output: Output) -> HeatmapCodec:
         return replace(self.codec, stride=cast(int, output.stride))

@@ -1,0 +1,253 @@
+"""From what networks say about labels to a list of labels, the most suspicious first, each with a likely reason.
+
+N labelled records, K joints.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from llpp.checking.cross_fitting import Judgement
+from llpp.checking.disagreement import measure_disagreement
+from llpp.datasets.pose import compute_joint_boxes
+from llpp.datasets.project.asked_dataset import AskedDataset
+from llpp.inspection.image_sizes import measure_images
+from llpp.reliability import label_suspicion
+from llpp.reliability.label_suspicion import Gains, LabelFits, Suspicion
+from llpp.tasks.base import CONFIDENCE, Task
+from llpp.tasks.classification.task import ClassificationTask
+from llpp.tasks.pose.task import PoseTask
+
+OTHER_CLASS = "other_class"
+SAME_PLACE = 0.005  # of the person's size: joints that are nearer to each other are at one place
+OUTSIDE_BOX = 0.25  # of the box's longer side: joints may be a little outside of a box
+Values = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What is found about one label."""
+
+    row: int  # of the dataset
+    id: str
+    rank: int  # 1 is the most suspicious
+    suspicion: float
+    reason: str  # a kind of mistake, see `label_suspicion`, or OTHER_CLASS
+    details: str  # in words
+    joints: tuple[str, ...]  # that these words are about
+    true_loss: float
+    expected_loss: float
+    quality: float  # NaN where it is unknown
+    judge: str
+    evidence: Mapping[str, float]  # by kind; together they are the suspicion
+    predicted: NDArray[np.float64] | None = None  # (K, 2) image pixels
+    confidence: NDArray[np.float64] | None = None  # (K,) height of each joint's heatmap there
+
+
+@dataclass(frozen=True, eq=False)
+class _Judged:
+    """All judgements together."""
+
+    rows: NDArray[np.int64]  # (N,) of the dataset
+    judges: Sequence[str]  # (N,)
+    columns: Mapping[str, Values]  # (N, …)
+    expected: Values  # (N,)
+
+
+def list_findings(task: Task, judgements: Sequence[Judgement]) -> list[Finding]:
+    """Rank the labels of all judgements."""
+    judged = _collect(judgements)
+    if isinstance(task, PoseTask):
+        return _list_pose_findings(task, judged)
+    return _list_class_findings(task, judged)
+
+
+def _collect(judgements: Sequence[Judgement]) -> _Judged:
+    judges: list[str] = []
+    expected = []
+    for judgement in judgements:
+        judges += [judgement.judge] * len(judgement.rows)
+        # Each network has a scale of its own.
+        predicted = judgement.columns["predicted_loss"].astype(np.float64)
+        true = judgement.columns["true_loss"].astype(np.float64)
+        expected.append(label_suspicion.expect_losses(predicted, true))
+    columns = {}
+    for name in judgements[0].columns:
+        columns[name] = np.concatenate([judgement.columns[name] for judgement in judgements]).astype(np.float64)
+    rows = np.concatenate([judgement.rows for judgement in judgements])
+    return _Judged(rows, judges, columns, np.concatenate(expected))
+
+
+def _list_pose_findings(task: PoseTask, judged: _Judged) -> list[Finding]:
+    skeleton = task.labels.skeleton
+    columns = judged.columns
+    fits = LabelFits(columns["label_fit"], columns["partner_fit"], columns["shift_fit"], columns["even_fit"])
+    gains = label_suspicion.compute_gains(fits, skeleton.flip_pairs)
+    geometry = _Geometry(task, judged)
+    oddities = {
+        label_suspicion.DUPLICATED: label_suspicion.measure_rarity(geometry.has_duplicates),
+        label_suspicion.OUTSIDE: label_suspicion.measure_rarity(geometry.is_outside.any(axis=1)),
+        label_suspicion.DISAGREEMENT: label_suspicion.measure_surprise(geometry.disagreement),
+    }
+    suspicion = label_suspicion.rank_suspicion(gains, oddities, np.isfinite(columns["true_loss"]))
+    describer = _Describer(task, gains, geometry)
+    findings = []
+    for rank, position in enumerate(label_suspicion.order_by_suspicion(suspicion.total).tolist(), start=1):
+        details, joints = describer.describe(suspicion.kind[position], position)
+        finding = _make_finding(task, judged, suspicion, position, rank, details, joints)
+        findings.append(finding)
+    return findings
+
+
+def _list_class_findings(task: Task, judged: _Judged) -> list[Finding]:
+    """Of labels without joints: how much likelier the network finds its own answer than the label."""
+    columns = judged.columns
+    true_loss = columns["true_loss"]
+    known = np.isfinite(true_loss)
+    gain = np.where(known, true_loss, 0.0)
+    if CONFIDENCE in columns:
+        gain = np.maximum(gain + np.log(np.maximum(columns[CONFIDENCE], 1e-30)), 0.0)
+    kinds = np.where(gain >= label_suspicion.LEAST_GAIN, OTHER_CLASS, label_suspicion.UNCLEAR)
+    suspicion = Suspicion(np.where(known, gain, np.nan), kinds.tolist(), {OTHER_CLASS: gain})
+    findings = []
+    for rank, position in enumerate(label_suspicion.order_by_suspicion(suspicion.total).tolist(), start=1):
+        row = int(judged.rows[position])
+        details = ""
+        if isinstance(task, ClassificationTask):
+            shown = {name: columns[name][position] for name in task.shown}
+            details = task.describe(row, shown)
+        findings.append(_make_finding(task, judged, suspicion, position, rank, details, ()))
+    return findings
+
+
+def _make_finding(
+    task: Task,
+    judged: _Judged,
+    suspicion: Suspicion,
+    position: int,
+    rank: int,
+    details: str,
+    joints: tuple[str, ...],
+) -> Finding:
+    row = int(judged.rows[position])
+    columns = judged.columns
+    predicted = columns.get("joints")
+    heights = columns.get("joint_heights")
+    return Finding(
+        row=row,
+        id=task.dataset.records.ids[row],
+        rank=rank,
+        suspicion=float(suspicion.total[position]),
+        reason=suspicion.kind[position],
+        details=details,
+        joints=joints,
+        true_loss=float(columns["true_loss"][position]),
+        expected_loss=float(judged.expected[position]),
+        quality=float(columns["quality"][position]),
+        judge=judged.judges[position],
+        evidence={kind: float(values[position]) for kind, values in suspicion.by_kind.items()},
+        predicted=None if predicted is None else predicted[position].reshape(-1, 2),
+        confidence=None if heights is None else heights[position],
+    )
+
+
+class _Geometry:
+    """Where labels are: compared with predictions, with each other, with their image and box."""
+
+    def __init__(self, task: PoseTask, judged: _Judged) -> None:
+        dataset = task.dataset
+        rows = judged.rows
+        self.label = task.labels.joints[rows].astype(np.float64)
+        self.predicted = judged.columns["joints"].reshape(self.label.shape)
+        boxes = dataset.records.boxes[rows].astype(np.float64)
+        hulls = compute_joint_boxes(task.labels.joints[rows], task.labels.visible[rows]).astype(np.float64)
+        has_box = np.isfinite(boxes).all(axis=1)
+        # (N,) pixels; a whole image as the box says nothing about the person.
+        self.size = np.maximum(np.where(has_box[:, None], boxes, hulls)[:, 2:].max(axis=1), 1.0)
+        self.distance = np.linalg.norm(self.label - self.predicted, axis=-1)
+        self.duplicates = _find_duplicates(self.label, self.size)
+        self.has_duplicates = np.array([pair is not None for pair in self.duplicates], dtype=np.bool_)
+        self.is_outside = self._find_outside(task, rows, boxes)
+        self.disagreement, self.disputed = self._measure_disagreement(task, rows)
+
+    def _find_outside(self, task: PoseTask, rows: NDArray[np.int64], boxes: Values) -> NDArray[np.bool_]:
+        """(N, K) whether a joint is outside of its image, or far outside of a box that is not made of joints."""
+        outside = np.zeros(self.label.shape[:2], dtype=np.bool_)
+        if task.dataset.paths:
+            sizes = measure_images(task.dataset).sizes[rows].astype(np.float64)[:, None]
+            # A comparison with NaN is False: nothing is outside of an image whose size is not known.
+            outside |= (self.label < -0.5).any(axis=-1) | (self.label > sizes - 0.5).any(axis=-1)
+        if task.dataset.records.box_source != "joints":
+            margin = OUTSIDE_BOX * boxes[:, 2:].max(axis=1)[:, None, None]
+            low = boxes[:, None, :2] - margin
+            high = boxes[:, None, :2] + boxes[:, None, 2:] + margin
+            outside |= (self.label < low).any(axis=-1) | (self.label > high).any(axis=-1)
+        return outside
+
+    def _measure_disagreement(
+        self, task: PoseTask, rows: NDArray[np.int64]
+    ) -> tuple[Values, Sequence[tuple[str, float]]]:
+        """(N,) largest distance of two annotators' joints / the person's size, NaN without; which joint, how far."""
+        dataset = task.dataset
+        far: dict[str, tuple[str, float]] = {}
+        if isinstance(dataset, AskedDataset):
+            far = measure_disagreement(dataset)
+        disputed = [far.get(name, ("", float("nan"))) for name in dataset.records.ids.take(rows)]
+        return np.array([distance for _, distance in disputed]) / self.size, disputed
+
+
+def _find_duplicates(label: Values, size: Values) -> list[tuple[int, int] | None]:
+    """Two joints of each person that are at the same place; None without."""
+    found: list[tuple[int, int] | None] = []
+    for points, length in zip(label, size.tolist(), strict=True):
+        distances = np.linalg.norm(points[:, None] - points[None], axis=-1)
+        first, second = np.nonzero(np.triu(distances <= SAME_PLACE * length, k=1))
+        found.append((int(first[0]), int(second[0])) if len(first) else None)
+    return found
+
+
+class _Describer:
+    """Says in words what may be wrong with a label."""
+
+    def __init__(self, task: PoseTask, gains: Gains, geometry: _Geometry) -> None:
+        self.names = task.labels.skeleton.joints
+        self.pairs = task.labels.skeleton.flip_pairs
+        self.gains = gains
+        self.geometry = geometry
+
+    def describe(self, kind: str, position: int) -> tuple[str, tuple[str, ...]]:
+        """A few words, and the joints that they are about."""
+        geometry = self.geometry
+        if kind == label_suspicion.SWAPPED:
+            return self._describe_swap(position)
+        if kind == label_suspicion.MOVED:
+            joint = int(self.gains.joint[position])
+            distance = float(geometry.distance[position, joint])
+            share = distance / float(geometry.size[position])
+            name = self.names[joint]
+            return f"{name} is {distance:.0f} px from where it is expected ({share:.2f} of the person)", (name,)
+        if kind == label_suspicion.SHIFTED:
+            offset = np.nanmedian(geometry.label[position] - geometry.predicted[position], axis=0)
+            x, y = offset.tolist()
+            return f"all joints are shifted together, by about {x:+.0f}, {y:+.0f} px (x, y)", ()
+        if kind == label_suspicion.OTHER_POSE:
+            return "the pose as a whole is another one, as of another image or person", ()
+        if kind == label_suspicion.DUPLICATED:
+            first, second = geometry.duplicates[position] or (0, 0)
+            names = (self.names[first], self.names[second])
+            return f"{names[0]} and {names[1]} are at the same place", names
+        if kind == label_suspicion.OUTSIDE:
+            names = tuple(self.names[joint] for joint in np.flatnonzero(geometry.is_outside[position]).tolist())
+            return f"outside of the image or the box: {', '.join(names)}", names
+        if kind == label_suspicion.DISAGREEMENT:
+            name, distance = geometry.disputed[position]
+            return f"two annotators are {distance:.0f} px apart about {name}", (name,)
+        return "no single mistake explains it", ()
+
+    def _describe_swap(self, position: int) -> tuple[str, tuple[str, ...]]:
+        swapped = [pair for pair, fits in zip(self.pairs, self.gains.pairs[position], strict=True) if fits]
+        names = tuple(self.names[joint] for pair in swapped for joint in pair)
+        listed = ", ".join(f"{self.names[first]} and {self.names[second]}" for first, second in swapped)
+        return f"left and right may be swapped: {listed}", names
