@@ -16,6 +16,7 @@ PACKAGE = Path(llpp.__file__).parent
 FOLDERS = (
     "ground",
     "reliability",
+    "pages",
     "objectives heads backbones acquisition",
     "distributed",
     "run_dir",

@@ -70,8 +70,7 @@ def render_page(
     """
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-    # The report's page.css is used here, too; importing its package would take seconds.
-    folders = [Path(__file__).parent, Path(__file__).parents[1] / "report"]
+    folders = [Path(__file__).parent, Path(__file__).parents[1] / "pages"]
     # Names of files and joints come from users: everything is escaped.
     environment = Environment(
         loader=FileSystemLoader(folders),

@@ -1,186 +1,199 @@
-"""The selected images with truth and prediction, worst first."""
+"""The selected images with truth and prediction, in a viewer: of all rounds and methods of a section together."""
 
-import base64
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
-import cv2
 import numpy as np
-from numpy.typing import NDArray
 
 from llpp.errors import LlppError
+from llpp.pages.picture_encoding import MOST_PICTURES, encode_image, share_budget
+from llpp.pages.viewer import Number, Picture, Viewer, Word
 from llpp.report.collect import Collection, Run, Section
 from llpp.report.metric import IMAGE_METRIC, SELECTED_METRIC
 from llpp.tasks.base import Task
 
-Pixels = NDArray[np.uint8]
-
-MAX_TILES = 24  # per selection
 MIN_TILES = 4  # per selection; with fewer, the gallery is left out
-TILES_PER_PAGE = 168  # some 12 kB each
-JPEG_QUALITY = 82  # of 100
 PREDICTIONS = "predictions.parquet"
 
 
 @dataclass(frozen=True)
-class Tile:
-    """One selected image."""
+class Selection:
+    """What one method selected in one round, first seed."""
 
-    id: str
-    image: str  # JPEG, base64
-    rank: int  # of its predicted loss, 1 is the highest
-    among: int  # images ranked
-    true_loss: float | None
-    quality: float | None
-    caption: str  # what the task says about truth and prediction
+    method: str  # its label
+    run: Run
+    round: int
+
+    @property
+    def title(self) -> str:
+        """How readers know it."""
+        return f"selection {self.round + 1} · {self.method}"
+
+    @property
+    def selected(self) -> int:
+        """How many images were selected."""
+        return len(self.run.state.rounds[self.round].selected)
 
 
 @dataclass(frozen=True)
-class Selection:
-    """The images that one method selected in one round, first seed."""
+class TileBudget:
+    """How many pictures a page may have of each selection, and how large they may be."""
 
-    label: str
-    seed: str
-    selected: int
-    metric: float | None
-    tiles: tuple[Tile, ...]
-    problem: str | None = None  # why tiles are missing
+    tiles: int  # per selection; 0: there would be too few
+    characters: int  # of each picture
 
 
 @dataclass(frozen=True)
 class Gallery:
-    """All methods' selections of one round, next to each other."""
+    """A section's viewer, and what is missing in it."""
 
-    round: int
-    labelled: int
-    selections: tuple[Selection, ...]
-
-
-def build_galleries(section: Section, task: Task, tiles: int) -> list[Gallery]:
-    """Build the gallery of every round of a section that selected images, with up to `tiles` images per method."""
-    last = 0
-    for method in section.started_methods:
-        last = max(last, len(method.started_runs[0].state.rounds))
-    galleries = []
-    for number in range(last):
-        runs = _find_selecting_runs(section, number)
-        if not runs:
-            continue
-        _, first_run = runs[0]
-        labelled = int(first_run.state.rounds[number].row["labelled"] or 0)
-        selections = []
-        for label, run in runs:
-            selections.append(_build_selection(label, run, number, task, tiles))
-        galleries.append(Gallery(number, labelled, tuple(selections)))
-    return galleries
+    viewer: Viewer
+    problems: tuple[str, ...]
 
 
-def _find_selecting_runs(section: Section, number: int) -> list[tuple[str, Run]]:
-    """Return label and first seed's run of the methods that selected images in round `number`."""
-    runs = []
+def list_selections(section: Section) -> list[Selection]:
+    """List what the first seeds of a section's methods selected, round by round."""
+    selections = []
     for method in section.started_methods:
         run = method.started_runs[0]
-        if number < len(run.state.rounds) and run.state.rounds[number].selected:
-            runs.append((method.label, run))
-    return runs
+        for number, committed in enumerate(run.state.rounds):
+            if committed.selected:
+                selections.append(Selection(method.label, run, number))
+    return sorted(selections, key=lambda selection: selection.round)
 
 
-def choose_tile_count(collection: Collection) -> int:
-    """Return as many tiles per selection as keep the page small enough to mail; 0 where that would be too few."""
-    selections = 0
+def plan_tiles(collection: Collection) -> TileBudget:
+    """Choose as many pictures per selection as keep the page small enough to mail, over all sections."""
+    sizes = []
     for section in collection.sections:
-        for method in section.started_methods:
-            for committed in method.started_runs[0].state.rounds:
-                if committed.selected:
-                    selections += 1
-    tiles = min(MAX_TILES, TILES_PER_PAGE // max(selections, 1))
+        sizes += [selection.selected for selection in list_selections(section)]
+    tiles = MOST_PICTURES // max(len(sizes), 1)
     if tiles < MIN_TILES:
-        return 0
-    return tiles
+        return TileBudget(0, 0)
+    return TileBudget(tiles, share_budget(sum(min(size, tiles) for size in sizes)))
 
 
-def _build_selection(label: str, run: Run, number: int, task: Task, tiles: int) -> Selection:
-    """Build what the first seed's run of a method selected in round `number`, highest true loss first."""
-    committed = run.state.rounds[number]
-    selection = Selection(
-        label, str(run.seed), len(committed.selected), metric=run.get_value(committed, SELECTED_METRIC), tiles=()
+def build_gallery(section: Section, task: Task, budget: TileBudget, key: str) -> Gallery | None:
+    """Build the viewer of a section, called `key` on its page; None if no round has selected images yet."""
+    selections = list_selections(section)
+    if not selections:
+        return None
+    pictures: list[Picture] = []
+    problems = []
+    notes = {}
+    for selection in selections:
+        found, problem = _build_selection(selection, task, budget)
+        pictures += found
+        notes[selection.title] = _describe_selection(selection, section, len(found))
+        if problem:
+            problems.append(f"{selection.title}: {problem}")
+    parts = task.describe_pictures()
+    viewer = Viewer(
+        key=key,
+        pictures=pictures,
+        numbers=(
+            Number("predicted_loss", "predicted loss"),
+            Number("true_loss", "true loss"),
+            Number("quality", section.metric_title, worse="low" if section.higher_is_better else "high", decimals=2),
+            Number("rank", "rank of predicted loss", worse="low", decimals=0, is_in_caption=False),
+        ),
+        words=(
+            Word("round", "selection"),
+            Word("method", "method"),
+            Word("both", "selection and method", notes, is_filter=False),
+            *parts.words,
+        ),
+        layers=parts.layers,
+        skeleton=parts.skeleton,
+        joint_value=parts.joint_value,
+        sort="true_loss",
+        group="both",
+        legend=task.explain_colours(),
     )
+    return Gallery(viewer, tuple(problems))
+
+
+def _describe_selection(selection: Selection, section: Section, shown: int) -> str:
+    """Say how good the predictions of a selection were, and which of its images are shown."""
+    committed = selection.run.state.rounds[selection.round]
+    metric = selection.run.get_value(committed, SELECTED_METRIC)
+    text = "unknown" if metric is None else f"{metric:.2f}"
+    words = [f"{section.get_metric_name('train')} {text} over all {selection.selected} selected"]
+    if shown < selection.selected:
+        words.append(f"the worst {shown} shown")
+    labelled = int(committed.row["labelled"] or 0)
+    words += [f"trained on {labelled:,} labelled images", f"seed {selection.run.seed}"]
+    return ", ".join(words)
+
+
+def _build_selection(selection: Selection, task: Task, budget: TileBudget) -> tuple[list[Picture], str | None]:
+    """Build the pictures of a selection, highest true loss first, and the first reason why some are missing."""
+    run = selection.run
     names = ("id", "predicted_loss", "true_loss", IMAGE_METRIC, *sorted(task.shown))
-    predictions = run.read_round_columns(number, PREDICTIONS, names)
+    predictions = run.read_round_columns(selection.round, PREDICTIONS, names)
     if predictions is None:
-        return _add_damage(selection, PREDICTIONS)
+        return [], f"{PREDICTIONS} of this round is missing or damaged."
     # Without scores of the pool, only the selected images were scored, and these have the losses, too.
     scores: Mapping[str, Any] | None = predictions
-    if run.has_round_file(number, "scores.parquet"):
-        scores = run.read_round_columns(number, "scores.parquet", ("predicted_loss",))
+    if run.has_round_file(selection.round, "scores.parquet"):
+        scores = run.read_round_columns(selection.round, "scores.parquet", ("predicted_loss",))
     if scores is None:
-        return _add_damage(selection, "scores.parquet")
-    selected_tiles, problem = _build_tiles(predictions, scores["predicted_loss"], task, tiles)
-    return replace(selection, tiles=tuple(selected_tiles), problem=problem)
+        return [], "scores.parquet of this round is missing or damaged."
+    return _build_pictures(selection, predictions, scores["predicted_loss"], task, budget)
 
 
-def _add_damage(selection: Selection, file: str) -> Selection:
-    return replace(selection, problem=f"{file} of this round is missing or damaged.")
-
-
-def _build_tiles(
-    predictions: Mapping[str, Any], predicted_losses: Any, task: Task, count: int
-) -> tuple[list[Tile], str | None]:
-    """Build the tiles of the `count` images with the highest true loss.
+def _build_pictures(
+    selection: Selection, predictions: Mapping[str, Any], predicted_losses: Any, task: Task, budget: TileBudget
+) -> tuple[list[Picture], str | None]:
+    """Build the pictures of the images with the highest true loss.
 
     Args:
+        selection: whose images they are.
         predictions: columns of predictions.parquet, (N, …).
         predicted_losses: (M,) of all images among which the selected ones are ranked.
-        task: gives images and truth, and draws them.
-        count: the most tiles to build.
+        task: gives images and truth.
+        budget: how many pictures there may be, and how large.
 
     Returns:
-        The tiles, and the first reason why one is missing.
+        The pictures, and the first reason why one is missing.
     """
     rows = task.dataset.records.ids.find_rows(predictions["id"].tolist()).tolist()
     # An unknown loss sorts last.
     order = np.argsort(-np.nan_to_num(predictions["true_loss"], nan=-np.inf), kind="stable")
-    tiles: list[Tile] = []
+    pictures: list[Picture] = []
     problem: str | None = None
-    for index in order[:count].tolist():
-        name = str(predictions["id"][index])
+    for index in order[: budget.tiles].tolist():
         prediction = {column: predictions[column][index] for column in task.shown}
+        name = str(predictions["id"][index])
         try:
-            image = _encode_jpeg(_draw_tile(task, rows[index], name, prediction))
+            if rows[index] < 0:
+                raise LlppError(f"the dataset has no {name!r} any more")
+            shown = task.show(task.dataset.load(rows[index]), rows[index], prediction)
         except LlppError as error:
             problem = problem or str(error)
             continue
         predicted_loss = float(predictions["predicted_loss"][index])
-        tile = Tile(
-            id=name,
-            image=image,
-            rank=1 + int((predicted_losses > predicted_loss).sum()),
-            among=len(predicted_losses),
-            true_loss=_replace_non_finite(predictions["true_loss"][index]),
-            quality=_replace_non_finite(predictions[IMAGE_METRIC][index]),
+        picture = Picture(
+            # Two methods may have selected the same image.
+            id=f"{name} · {selection.title}",
+            name=name.split("/")[-1],
+            image=encode_image(shown.pixels, budget.characters),
+            layers=shown.layers,
+            joint_values=shown.joint_values,
+            numbers={
+                "predicted_loss": predicted_loss,
+                "true_loss": float(predictions["true_loss"][index]),
+                "quality": float(predictions[IMAGE_METRIC][index]),
+                "rank": 1 + int((predicted_losses > predicted_loss).sum()),
+            },
+            words={
+                "round": str(selection.round + 1),
+                "method": selection.method,
+                "both": selection.title,
+                **shown.words,
+            },
             caption=task.describe(rows[index], prediction),
         )
-        tiles.append(tile)
-    return tiles, problem
-
-
-def _replace_non_finite(value: Any) -> float | None:
-    """Return a number that the page can show; None for NaN and the infinities."""
-    if not np.isfinite(value):
-        return None
-    return float(value)
-
-
-def _draw_tile(task: Task, row: int, name: str, prediction: Mapping[str, Any]) -> Pixels:
-    """Draw the image in a row of the dataset; a negative row means that the dataset does not have it."""
-    if row < 0:
-        raise LlppError(f"the dataset has no {name!r} any more")
-    return task.draw(task.dataset.load(row), row, prediction)
-
-
-def _encode_jpeg(tile: Pixels) -> str:
-    """Return RGB pixels as JPEG in base64."""
-    bgr = tile[..., ::-1]
-    _, content = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
-    return base64.b64encode(content.tobytes()).decode()
+        pictures.append(picture)
+    return pictures, problem

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from llpp.errors import LlppError
+from llpp.pages.rendering import make_environment
 from llpp.report import figures
 from llpp.report.claims import CONSTANT_FILE
 from llpp.report.collect import Collection, Section, collect
@@ -13,13 +14,13 @@ from llpp.report.differences import NOTE, build_difference_grids, explain_missin
 from llpp.report.facts import describe_progress, list_box_warnings, list_settings, list_skipped_images, tabulate_times
 from llpp.report.failure_scores import build_failure_grids, read_failure_scores
 from llpp.report.files import write_bytes
-from llpp.report.gallery import Gallery, build_galleries, choose_tile_count
+from llpp.report.gallery import Gallery, TileBudget, build_gallery, plan_tiles
 from llpp.report.markdown import format_markdown
 from llpp.report.metric import IMAGE_METRIC, TEST_FILE
 from llpp.report.reference import Comparison, Reference, compare_with_reference
 from llpp.report.summary import list_learning_warnings, summarise_section
 from llpp.report.tables import Grid, build_main_grids, build_ranking_grids, build_threshold_grids, format_tidy_csv
-from llpp.tasks.base import Colour, Task
+from llpp.tasks.base import Task
 
 LoadTask = Callable[[Path], Task]  # run directory → its task, with its dataset
 FIGURES = {
@@ -82,8 +83,7 @@ class Part:
     failures: list[Grid]
     settings: list[tuple[str, str]]
     warnings: list[str]
-    galleries: list[Gallery]
-    colours: list[tuple[Colour, str]]  # of the gallery, with their meaning
+    gallery: Gallery | None
     gallery_note: str | None
     times: tuple[list[str], list[tuple[str, list[str]]]]
     progress: list[tuple[str, list[tuple[str, str, str]]]]
@@ -142,21 +142,11 @@ def _encode_base64(content: bytes) -> str:
 def _render_html(
     collection: Collection, pictures: list[Picture], load_task: LoadTask, reference: Reference | None
 ) -> str:
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
-    # Names and paths come from users: everything is escaped.
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    tiles = choose_tile_count(collection)
+    budget = plan_tiles(collection)
     parts = []
-    for section in collection.sections:
-        parts.append(_build_part(section, load_task, tiles, reference))
-    template = environment.get_template("page.html.j2")
+    for number, section in enumerate(collection.sections):
+        parts.append(_build_part(section, load_task, budget, f"images{number + 1}", reference))
+    template = make_environment(Path(__file__).parent).get_template("report.html.j2")
     return template.render(
         parts=parts,
         pictures=pictures,
@@ -185,17 +175,19 @@ def describe_damage(section: Section) -> Iterator[str]:
                 yield f"{path} is missing or damaged; {method.label} is not held against a constant prediction."
 
 
-def _build_part(section: Section, load_task: LoadTask, tiles: int, reference: Reference | None) -> Part:
-    """Build everything that the page shows of a section; with 0 `tiles`, the gallery is left out."""
+def _build_part(
+    section: Section, load_task: LoadTask, budget: TileBudget, key: str, reference: Reference | None
+) -> Part:
+    """Build everything that the page shows of a section; its viewer is called `key`."""
     task, gallery_note = _load_task(section, load_task)
     dataset = task.dataset if task else None
-    galleries: list[Gallery] = []
-    if not tiles:
+    gallery = None
+    if not budget.tiles:
         gallery_note = (
             "The gallery is left out: so many selections would not fit on one page. Report fewer runs to see it."
         )
     elif task:
-        galleries = build_galleries(section, task, tiles)
+        gallery = build_gallery(section, task, budget, key)
     comparison = None
     if reference:
         comparison = compare_with_reference(section, reference)
@@ -217,8 +209,7 @@ def _build_part(section: Section, load_task: LoadTask, tiles: int, reference: Re
         failures=build_failure_grids(section),
         settings=list_settings(section, task, len(skipped)),
         warnings=[*list_learning_warnings(section), *list_box_warnings(dataset), *describe_damage(section)],
-        galleries=galleries,
-        colours=task.explain_colours() if task else [],
+        gallery=gallery,
         gallery_note=gallery_note,
         times=tabulate_times(section),
         progress=progress,

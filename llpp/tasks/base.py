@@ -6,7 +6,7 @@ acquisitions, rounds and reports see nothing else of it. B images of a batch, N 
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -16,10 +16,10 @@ from torchmetrics import Metric, MetricCollection
 
 from llpp.backbones.base import Backbone
 from llpp.datasets.base import AnyDataset
+from llpp.pages.viewer import Colour, LayerStyle, Number, Skeleton, Word
 from llpp.types import Batch, Output, PlacedCrops
 
 Arrays = Mapping[str, NDArray[Any]]
-Colour = tuple[int, int, int]  # RGB, 0 to 255
 
 # What a task may offer: (B,) how sure the network is of its prediction by its own output, which costs no head.
 CONFIDENCE = "confidence"
@@ -42,6 +42,26 @@ class Symbol:
     text: str
     width: int  # pixels for sign and text
     draw: Callable[[NDArray[np.uint8], NDArray[np.float64]], None]  # onto a canvas at a point (2,)
+
+
+@dataclass(frozen=True)
+class PictureParts:
+    """What all pictures of a task's predictions have in a page's viewer."""
+
+    layers: tuple[LayerStyle, ...] = ()
+    skeleton: Skeleton = field(default_factory=Skeleton)
+    joint_value: Number | None = None
+    words: tuple[Word, ...] = ()
+
+
+@dataclass(frozen=True)
+class Shown:
+    """One record with truth and prediction, for a page's viewer."""
+
+    pixels: NDArray[np.uint8]  # (H, W, 3) RGB: the part of the image that matters
+    layers: Mapping[str, NDArray[np.floating[Any]]] = field(default_factory=dict)  # (K, 2) pixels of the picture
+    joint_values: NDArray[np.floating[Any]] | None = None  # (K,)
+    words: Mapping[str, str] = field(default_factory=dict)
 
 
 def format_share(part: int, whole: int) -> str:
@@ -176,10 +196,21 @@ class Task(ABC):
 
     @abstractmethod
     def draw(self, image: NDArray[np.uint8], row: int, prediction: Arrays) -> NDArray[np.uint8]:
-        """A picture for the gallery: truth and prediction of one record on its image (H, W, 3).
+        """A picture of truth and prediction of one record on its image (H, W, 3), for loggers.
 
         `prediction` has the entries of `shown` for this record, in image pixels.
         """
+
+    def describe_pictures(self) -> PictureParts:
+        """What the pictures of `show` have, for a page's viewer."""
+        return PictureParts()
+
+    def show(self, image: NDArray[np.uint8], row: int, prediction: Arrays) -> Shown:
+        """Truth and prediction of one record, apart from its image (H, W, 3), so that each can be switched off.
+
+        `prediction` is that of `draw`.
+        """
+        return Shown(image)
 
     @abstractmethod
     def describe_labels(self) -> str:
@@ -206,9 +237,9 @@ class Task(ABC):
         """Draw the truth of a record on its enlarged crop; `matrix` (3, 3) maps image pixels → pixels of the tile."""
 
     def describe(self, row: int, prediction: Arrays) -> str:
-        """What to write below the picture that `draw` makes, if anything."""
+        """What to write below a picture of truth and prediction, if anything."""
         return ""
 
     def explain_colours(self) -> list[tuple[Colour, str]]:
-        """The colours that `draw` uses, with what they mean, for the gallery's legend."""
+        """The colours that `draw` and `show` use, with what they mean, for a legend."""
         return []

@@ -18,7 +18,8 @@ from llpp.backbones.base import Backbone
 from llpp.datasets.base import SPLITS, AnyDataset
 from llpp.datasets.classes import UNKNOWN, ClassLabels
 from llpp.errors import ConfigError
-from llpp.tasks.base import CONFIDENCE, Arrays, Colour, Listing, Task, format_share
+from llpp.pages.viewer import Colour, Word
+from llpp.tasks.base import CONFIDENCE, Arrays, Listing, PictureParts, Shown, Task, format_share
 from llpp.tasks.classification.drawing import CORRECT, WRONG, draw_tile, write_label
 from llpp.types import Batch, Output, PlacedCrops
 
@@ -163,6 +164,22 @@ class ClassificationTask(Task):
         """The image, framed by whether its class was recognised."""
         correct = int(prediction["predicted_class"]) == int(self.labels.index[row])
         return draw_tile(image, correct)
+
+    def describe_pictures(self) -> PictureParts:
+        """See `Task.describe_pictures`."""
+        return PictureParts(
+            words=(Word("result", "result"), Word("truth", "true class"), Word("prediction", "predicted class"))
+        )
+
+    def show(self, image: NDArray[np.uint8], row: int, prediction: Arrays) -> Shown:
+        """The whole image, and both classes as words."""
+        truth = int(self.labels.index[row])
+        predicted = int(prediction["predicted_class"])
+        words = {"prediction": self.labels.classes[predicted], "truth": "unknown", "result": "unknown"}
+        if truth != UNKNOWN:
+            words["truth"] = self.labels.classes[truth]
+            words["result"] = "right" if truth == predicted else "wrong"
+        return Shown(image, words=words)
 
     def explain_colours(self) -> list[tuple[Colour, str]]:
         """See `Task.explain_colours`."""

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from llpp.datasets.joint_names import read_sides
 from llpp.datasets.pose import Skeleton
 from llpp.datasets.side_words import LEFT, MIDDLE, RIGHT
+from llpp.pages import viewer as pages
 
 SIDE_COLOURS = {LEFT: (86, 180, 233), RIGHT: (255, 140, 26), MIDDLE: (240, 228, 66)}  # RGB
 CASING_COLOUR = (20, 20, 20)
@@ -44,6 +45,12 @@ def colour_limbs(skeleton: Skeleton) -> list[Limb]:
     """The edges; those that join two sides are the middle's."""
     colours = get_joint_colours(skeleton)
     return [(a, b, colours[a] if colours[a] == colours[b] else SIDE_COLOURS["middle"]) for a, b in skeleton.edges]
+
+
+def make_picture_skeleton(skeleton: Skeleton) -> pages.Skeleton:
+    """Return a skeleton as a page's viewer draws it."""
+    colours = tuple(get_joint_colours(skeleton))
+    return pages.Skeleton(skeleton.joints, skeleton.edges, colours, SIDE_COLOURS[MIDDLE])
 
 
 def draw_limbs(tile: Any, points: Points, limbs: Sequence[Limb], thickness: int) -> None:

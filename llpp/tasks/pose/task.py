@@ -19,7 +19,9 @@ from llpp.datasets.base import AnyDataset
 from llpp.datasets.pose import Normaliser, PoseDataset, PoseLabels
 from llpp.errors import ConfigError, DataError
 from llpp.geometry import compute_scale, move_points
-from llpp.tasks.base import CONFIDENCE, Arrays, Colour, Listing, Symbol, Task
+from llpp.pages.picture_encoding import cut_out
+from llpp.pages.viewer import Colour, LayerStyle, Number
+from llpp.tasks.base import CONFIDENCE, Arrays, Listing, PictureParts, Shown, Symbol, Task
 from llpp.tasks.pose.drawing import (
     LEGEND_GREY,
     SIDE_COLOURS,
@@ -29,6 +31,7 @@ from llpp.tasks.pose.drawing import (
     draw_joints,
     draw_person,
     draw_ring,
+    make_picture_skeleton,
 )
 from llpp.tasks.pose.facts import (
     OCCLUDED,
@@ -264,11 +267,41 @@ class PoseTask(Task):
     def draw(self, image: NDArray[np.uint8], row: int, prediction: Arrays) -> NDArray[np.uint8]:
         """The person's surroundings with labelled and predicted limbs."""
         true = self.labels.joints[row]
-        joints = prediction["joints"]
-        if joints.size != true.size:
-            raise DataError(f"a prediction has {joints.size // 2} joints, the dataset {len(true)}")
         box = self.dataset.records.boxes[row]
-        return draw_person(image, true, joints.reshape(true.shape), box, self.labels.skeleton)
+        return draw_person(image, true, self._shape_joints(prediction), box, self.labels.skeleton)
+
+    def _shape_joints(self, prediction: Arrays) -> NDArray[Any]:
+        """Return the (K, 2) joints of a prediction, which tables hold as a flat list."""
+        joints = prediction["joints"]
+        count = len(self.labels.skeleton.joints)
+        if joints.size != 2 * count:
+            raise DataError(f"a prediction has {joints.size // 2} joints, the dataset {count}")
+        return np.asarray(joints.reshape(count, 2))
+
+    def describe_pictures(self) -> PictureParts:
+        """Labelled and predicted joints, and the distance between them as PCK has it."""
+        definition = self.definition
+        unit = definition.normaliser
+        if definition.factor != 1:
+            unit = f"({definition.factor:g} × {unit})"
+        return PictureParts(
+            layers=(
+                LayerStyle("truth", "truth", "t", TRUTH_COLOUR),
+                LayerStyle("prediction", "prediction", "p"),
+            ),
+            skeleton=make_picture_skeleton(self.labels.skeleton),
+            joint_value=Number("error", f"error / {unit}"),
+        )
+
+    def show(self, image: NDArray[np.uint8], row: int, prediction: Arrays) -> Shown:
+        """The person's surroundings; an error is NaN where the joint is not labelled."""
+        true = self.labels.joints[row]
+        predicted = self._shape_joints(prediction)
+        box = self.dataset.records.boxes[row]
+        pixels, layers = cut_out(image, box, {"truth": true, "prediction": predicted}, around=true)
+        length = self._lengths[row] if self._lengths[row] > 0 else np.nan
+        errors = np.hypot(*(predicted - true).T) / length
+        return Shown(pixels, layers, errors)
 
     def describe_labels(self) -> str:
         """See `Task.describe_labels`."""

@@ -1,0 +1,114 @@
+"""Pixels → pictures within a page, as large and as sharp as the page's size allows.
+
+Coordinates are (x, y), pixel centres at integers.
+"""
+
+import base64
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+Pixels = NDArray[np.uint8]
+Points = NDArray[np.floating[Any]]
+
+MOST_PICTURES = 500  # on a page
+BUDGET = 8_500_000  # characters for all pictures of a page, which is to stay below 10 MB
+OVERHEAD = 3_000  # characters that joints, numbers and words take per picture
+MOST_CHARACTERS = 120_000  # of one picture, however few there are
+LARGEST_SIDE = 640  # pixels
+# Side and JPEG quality, the best first; the last one is taken even if it is too large.
+QUALITIES = ((640, 88), (640, 80), (480, 82), (400, 80), (360, 76), (320, 70), (256, 65), (200, 60), (160, 50))
+MARGIN = 1.25  # side of the square cut out / longer side of box and joints
+LEAST_SIDE = 8.0  # image pixels of that square, however small the box
+
+
+@dataclass(frozen=True)
+class EncodedImage:
+    """A picture as a page holds it."""
+
+    width: int  # of the pixels that joints refer to
+    height: int
+    data: str  # JPEG in base64; its own size may be smaller
+
+
+def share_budget(count: int) -> int:
+    """Return how many characters each of `count` pictures of a page may take."""
+    return min(BUDGET // max(count, 1) - OVERHEAD, MOST_CHARACTERS)
+
+
+def encode_image(pixels: Pixels, most_characters: int) -> EncodedImage:
+    """Encode RGB pixels (H, W, 3) with the best of QUALITIES that fits into `most_characters` of base64."""
+    height, width = pixels.shape[:2]
+    data = ""
+    for side, quality in QUALITIES:
+        data = _encode_jpeg(_shrink(pixels, side), quality)
+        if len(data) <= most_characters:
+            break
+    return EncodedImage(width, height, data)
+
+
+def cut_out(
+    pixels: Pixels, box: Points, layers: Mapping[str, Points], around: Points | None = None
+) -> tuple[Pixels, dict[str, NDArray[np.float64]]]:
+    """Cut a person out of an image: a square around its box, as far as the image reaches, at most LARGEST_SIDE large.
+
+    Args:
+        pixels: (H, W, 3) RGB.
+        box: (4,) x, y, width, height in image pixels; NaN: the whole image is taken.
+        layers: name → (K, 2) joints in image pixels, NaN where absent.
+        around: (K, 2) joints that are to be in the picture, NaN where absent.
+
+    Returns:
+        The pixels of the picture, and the joints in its pixels.
+    """
+    left, top, right, bottom = _find_window(pixels.shape[:2], box, around)
+    window = pixels[top:bottom, left:right]
+    picture = _shrink(window, LARGEST_SIDE)
+    scale = np.array([picture.shape[1] / (right - left), picture.shape[0] / (bottom - top)])
+    moved = {}
+    for name, points in layers.items():
+        # An edge of a pixel is half a pixel before its centre.
+        moved[name] = (points.astype(np.float64) - (left, top) + 0.5) * scale - 0.5
+    return picture, moved
+
+
+def _find_window(size: tuple[int, ...], box: Points, around: Points | None) -> tuple[int, int, int, int]:
+    """Return left, top, right and bottom of the part to show, in whole pixels within the image."""
+    height, width = size
+    whole = (0, 0, width, height)
+    if not np.isfinite(box).all():
+        return whole
+    corners = np.array([box[:2], box[:2] + box[2:]], dtype=np.float64)
+    if around is not None:
+        corners = np.concatenate([corners, around[np.isfinite(around).all(axis=1)]])
+    low = corners.min(axis=0)
+    high = corners.max(axis=0)
+    side = max(float((high - low).max()) * MARGIN, LEAST_SIDE)
+    centre = (low + high) / 2
+    left, top = np.floor(np.maximum(centre - side / 2, 0)).astype(int).tolist()
+    right, bottom = np.ceil(np.minimum(centre + side / 2, (width, height))).astype(int).tolist()
+    if right - left < 1 or bottom - top < 1:
+        # A box beyond the image.
+        return whole
+    return left, top, right, bottom
+
+
+def _shrink(pixels: Pixels, side: int) -> Pixels:
+    """Shrink pixels so that the longer side has at most `side`; smaller ones stay as they are."""
+    height, width = pixels.shape[:2]
+    if max(height, width) <= side:
+        return pixels
+    scale = side / max(height, width)
+    size = (max(round(width * scale), 1), max(round(height * scale), 1))
+    return np.asarray(cv2.resize(pixels, size, interpolation=cv2.INTER_AREA), dtype=np.uint8)
+
+
+def _encode_jpeg(pixels: Pixels, quality: int) -> str:
+    """Return RGB pixels as JPEG in base64."""
+    bgr = np.ascontiguousarray(pixels[..., ::-1])
+    _, content = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, quality])
+    return base64.b64encode(content.tobytes()).decode()
