@@ -50,6 +50,7 @@ class CheckedRun:
     source: Path  # the run directory
     state: RunState
     weights: str  # last | best: which of a round's weights were tested
+    asks_people: bool = False  # people give its labels: all that there are were trained on, or will be
 
 
 def find_trained_ids(checked: CheckedRun, number: int) -> set[str]:

@@ -18,10 +18,12 @@ from llpp.reliability import label_suspicion
 from llpp.reliability.label_suspicion import Gains, LabelFits, Suspicion
 from llpp.tasks.base import CONFIDENCE, Task
 from llpp.tasks.classification.task import ClassificationTask
+from llpp.tasks.pose.label_mistakes import KINDS
 from llpp.tasks.pose.task import PoseTask
 
 OTHER_CLASS = "other_class"
 SAME_PLACE = 0.005  # of the person's size: joints that are nearer to each other are at one place
+LEAST_LOSS = 1e-6  # below which logarithms say nothing
 OUTSIDE_BOX = 0.25  # of the box's longer side: joints may be a little outside of a box
 Values = NDArray[np.float64]
 
@@ -40,10 +42,12 @@ class Finding:
     true_loss: float
     expected_loss: float
     quality: float  # NaN where it is unknown
+    confidence: float  # of the network in its own prediction; NaN where the task has none
     judge: str
-    evidence: Mapping[str, float]  # by kind; together they are the suspicion
+    evidence: Mapping[str, float]  # by kind
+    shown: Mapping[str, NDArray[np.float64]]  # what the task shows of the prediction, see `Task.shown`
     predicted: NDArray[np.float64] | None = None  # (K, 2) image pixels
-    confidence: NDArray[np.float64] | None = None  # (K,) height of each joint's heatmap there
+    heights: NDArray[np.float64] | None = None  # (K,) of each joint's heatmap there
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,7 +60,16 @@ class _Judged:
     expected: Values  # (N,)
 
 
-def list_findings(task: Task, judgements: Sequence[Judgement]) -> list[Finding]:
+@dataclass(frozen=True)
+class Findings:
+    """All labels, the most suspicious first."""
+
+    labels: Sequence[Finding]
+    suspicion: Values  # (N,) in that order; NaN where nothing is known about a label
+    made: Mapping[str, Values]  # (N,) of the same labels with a mistake made on purpose, by its kind
+
+
+def list_findings(task: Task, judgements: Sequence[Judgement]) -> Findings:
     """Rank the labels of all judgements."""
     judged = _collect(judgements)
     if isinstance(task, PoseTask):
@@ -80,28 +93,58 @@ def _collect(judgements: Sequence[Judgement]) -> _Judged:
     return _Judged(rows, judges, columns, np.concatenate(expected))
 
 
-def _list_pose_findings(task: PoseTask, judged: _Judged) -> list[Finding]:
-    skeleton = task.labels.skeleton
-    columns = judged.columns
-    fits = LabelFits(columns["label_fit"], columns["partner_fit"], columns["shift_fit"], columns["even_fit"])
-    gains = label_suspicion.compute_gains(fits, skeleton.flip_pairs)
+def _list_pose_findings(task: PoseTask, judged: _Judged) -> Findings:
+    pairs = task.labels.skeleton.flip_pairs
+    known = np.isfinite(judged.columns["true_loss"])
+    fits = _get_fits(judged)
+    gains = label_suspicion.compute_gains(fits, pairs)
+    others = _list_expectations(judged)
+    right = label_suspicion.collect_features(fits, gains, others)
+    wrong = {}
+    # Without a pair there is nothing to swap.
+    for kind in KINDS if pairs else [kind for kind in KINDS if kind != label_suspicion.SWAPPED]:
+        made_fits = _get_fits(judged, f"{kind}_")
+        made_gains = label_suspicion.compute_gains(made_fits, pairs)
+        wrong[kind] = label_suspicion.collect_features(made_fits, made_gains, others)
+    model = label_suspicion.fit_mistakes(right[known], {kind: table[known] for kind, table in wrong.items()})
     geometry = _Geometry(task, judged)
     oddities = {
         label_suspicion.DUPLICATED: label_suspicion.measure_rarity(geometry.has_duplicates),
         label_suspicion.OUTSIDE: label_suspicion.measure_rarity(geometry.is_outside.any(axis=1)),
         label_suspicion.DISAGREEMENT: label_suspicion.measure_surprise(geometry.disagreement),
     }
-    suspicion = label_suspicion.rank_suspicion(gains, oddities, np.isfinite(columns["true_loss"]))
+    log_odds = model.compute_log_odds(right)
+    suspicion = label_suspicion.combine_evidence(log_odds, model.kinds, oddities, known)
+    order = label_suspicion.order_by_suspicion(suspicion.total)
     describer = _Describer(task, gains, geometry)
     findings = []
-    for rank, position in enumerate(label_suspicion.order_by_suspicion(suspicion.total).tolist(), start=1):
+    for rank, position in enumerate(order.tolist(), start=1):
         details, joints = describer.describe(suspicion.kind[position], position)
-        finding = _make_finding(task, judged, suspicion, position, rank, details, joints)
-        findings.append(finding)
-    return findings
+        findings.append(_make_finding(task, judged, suspicion, position, rank, details, joints))
+    made = {}
+    for kind, table in wrong.items():
+        made_suspicion = label_suspicion.combine_evidence(model.compute_log_odds(table), model.kinds, oddities, known)
+        made[kind] = made_suspicion.total[order]
+    return Findings(findings, suspicion.total[order], made)
 
 
-def _list_class_findings(task: Task, judged: _Judged) -> list[Finding]:
+def _get_fits(judged: _Judged, prefix: str = "") -> LabelFits:
+    """What heatmaps say about the labels, or, with a prefix, about those with a mistake made on purpose."""
+    label, partner, shifted, even = (
+        judged.columns[prefix + name] for name in ("label_fit", "partner_fit", "shift_fit", "even_fit")
+    )
+    return LabelFits(label, partner, shifted, even)
+
+
+def _list_expectations(judged: _Judged) -> list[Values]:
+    """What was to be expected of each image before its label is seen: by the head, and by the heatmaps."""
+    expectations = [np.log(np.maximum(judged.expected, LEAST_LOSS))]
+    if CONFIDENCE in judged.columns:
+        expectations.append(np.log(np.maximum(judged.columns[CONFIDENCE], LEAST_LOSS)))
+    return expectations
+
+
+def _list_class_findings(task: Task, judged: _Judged) -> Findings:
     """Of labels without joints: how much likelier the network finds its own answer than the label."""
     columns = judged.columns
     true_loss = columns["true_loss"]
@@ -109,17 +152,18 @@ def _list_class_findings(task: Task, judged: _Judged) -> list[Finding]:
     gain = np.where(known, true_loss, 0.0)
     if CONFIDENCE in columns:
         gain = np.maximum(gain + np.log(np.maximum(columns[CONFIDENCE], 1e-30)), 0.0)
-    kinds = np.where(gain >= label_suspicion.LEAST_GAIN, OTHER_CLASS, label_suspicion.UNCLEAR)
+    kinds = np.where(gain > 0, OTHER_CLASS, label_suspicion.UNCLEAR)
     suspicion = Suspicion(np.where(known, gain, np.nan), kinds.tolist(), {OTHER_CLASS: gain})
+    order = label_suspicion.order_by_suspicion(suspicion.total)
     findings = []
-    for rank, position in enumerate(label_suspicion.order_by_suspicion(suspicion.total).tolist(), start=1):
+    for rank, position in enumerate(order.tolist(), start=1):
         row = int(judged.rows[position])
         details = ""
         if isinstance(task, ClassificationTask):
             shown = {name: columns[name][position] for name in task.shown}
             details = task.describe(row, shown)
         findings.append(_make_finding(task, judged, suspicion, position, rank, details, ()))
-    return findings
+    return Findings(findings, suspicion.total[order], {})
 
 
 def _make_finding(
@@ -135,6 +179,7 @@ def _make_finding(
     columns = judged.columns
     predicted = columns.get("joints")
     heights = columns.get("joint_heights")
+    confidence = columns.get(CONFIDENCE, np.full(len(judged.rows), np.nan))
     return Finding(
         row=row,
         id=task.dataset.records.ids[row],
@@ -146,10 +191,12 @@ def _make_finding(
         true_loss=float(columns["true_loss"][position]),
         expected_loss=float(judged.expected[position]),
         quality=float(columns["quality"][position]),
+        confidence=float(confidence[position]),
         judge=judged.judges[position],
         evidence={kind: float(values[position]) for kind, values in suspicion.by_kind.items()},
+        shown={name: columns[name][position] for name in task.shown},
         predicted=None if predicted is None else predicted[position].reshape(-1, 2),
-        confidence=None if heights is None else heights[position],
+        heights=None if heights is None else heights[position],
     )
 
 
@@ -223,7 +270,7 @@ class _Describer:
         if kind == label_suspicion.SWAPPED:
             return self._describe_swap(position)
         if kind == label_suspicion.MOVED:
-            joint = int(self.gains.joint[position])
+            joint = int(self.gains.moved[position].argmax())
             distance = float(geometry.distance[position, joint])
             share = distance / float(geometry.size[position])
             name = self.names[joint]
@@ -247,7 +294,8 @@ class _Describer:
         return "no single mistake explains it", ()
 
     def _describe_swap(self, position: int) -> tuple[str, tuple[str, ...]]:
-        swapped = [pair for pair, fits in zip(self.pairs, self.gains.pairs[position], strict=True) if fits]
+        gains = self.gains.swapped[position].tolist()
+        swapped = [pair for pair, gain in zip(self.pairs, gains, strict=True) if gain > 0]
         names = tuple(self.names[joint] for pair in swapped for joint in pair)
         listed = ", ".join(f"{self.names[first]} and {self.names[second]}" for first, second in swapped)
         return f"left and right may be swapped: {listed}", names

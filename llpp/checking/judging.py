@@ -52,7 +52,7 @@ class LabelJudge(pl.LightningModule):
 def judge_labels(
     trainer: pl.Trainer, module: LearningLossModule, data: PoolDataModule, rows: NDArray[np.int64]
 ) -> Columns:
-    """(R, …) columns of `LabelJudge` in the order of `rows`; predictions are in image pixels."""
+    """Columns of `LabelJudge`, (R,) or flat (R, C), in the order of `rows`; predictions are in image pixels."""
     batches: Any = trainer.predict(LabelJudge(module), dataloaders=data.make_rows_loader(rows))
     parts: dict[str, list[NDArray[Any]]] = {}
     for batch in batches or []:
@@ -62,5 +62,8 @@ def judge_labels(
     if not np.array_equal(arrays.pop("row"), rows):
         raise RuntimeError(f"{len(rows)} labels were to be judged, each once and in their order")
     matrices = arrays.pop("matrix").astype(np.float64)
-    columns = {name: values.astype(np.float32) for name, values in arrays.items()}
-    return {name: values.astype(np.float32) for name, values in module.task.map_to_image(columns, matrices).items()}
+    columns = {}
+    for name, values in module.task.map_to_image(arrays, matrices).items():
+        numbers = values.astype(np.float32)
+        columns[name] = numbers if numbers.ndim == 1 else numbers.reshape(len(numbers), -1)
+    return columns

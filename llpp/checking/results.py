@@ -29,6 +29,7 @@ COLUMNS = (
     "true_loss",
     "expected_loss",
     "quality",
+    "confidence",
     "judge",
     "file",
 )
@@ -52,6 +53,7 @@ def write_labels(findings: Sequence[Finding], task: Task, path: Path) -> None:
             _format(finding.true_loss),
             _format(finding.expected_loss),
             _format(finding.quality),
+            _format(finding.confidence),
             finding.judge,
             task.dataset.get_file_name(finding.row),
         ]
@@ -65,7 +67,7 @@ def write_joints(findings: Sequence[Finding], task: PoseTask, path: Path) -> Non
     rows: list[list[Any]] = [list(JOINT_COLUMNS)]
     for finding in findings:
         label = task.labels.joints[finding.row].astype(np.float64)
-        if finding.predicted is None or finding.confidence is None:
+        if finding.predicted is None or finding.heights is None:
             continue
         for joint, name in enumerate(names):
             x, y = label[joint].tolist()
@@ -80,7 +82,7 @@ def write_joints(findings: Sequence[Finding], task: PoseTask, path: Path) -> Non
                 _format(predicted_x),
                 _format(predicted_y),
                 _format(math.hypot(x - predicted_x, y - predicted_y)),
-                _format(float(finding.confidence[joint])),
+                _format(float(finding.heights[joint])),
             ]
             rows.append(row)
     _write_csv(rows, path)

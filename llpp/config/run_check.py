@@ -1,22 +1,27 @@
 """A run directory → the parts of its run, with which `llpp check` trains and judges, and nothing of the run changes."""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from llpp.checking.batch import WRITE_INTO_PROJECTS, check_tool
 from llpp.checking.cross_fitting import CheckedRun
 from llpp.config import build
 from llpp.config.compose import conf_dir
 from llpp.config.instantiate import make_dataset
+from llpp.config.labelling import load_tools
 from llpp.config.trusted_targets import check_targets
-from llpp.errors import StateError
+from llpp.errors import ConfigError, StateError
+from llpp.oracles.tool import LabellingTool
 from llpp.run_dir.config_file import read_config
 from llpp.run_dir.state import RunState, load_state
 
 # Sections of run.yaml in which a run of an older version may lack a setting.
 SECTIONS = ("pool", "training", "scoring", "launch", "crop", "augmentation", "data")
+NO_TOOL = "none"
 MACHINE = {"cpu": "cpu", "gpu": "gpu"}  # what --device says → trainer.accelerator
 
 
@@ -30,8 +35,53 @@ def read_committed_state(run_dir: Path) -> RunState:
     return state
 
 
+@dataclass(frozen=True)
+class ChosenTool:
+    """The labelling tool that a batch is written for, if any."""
+
+    tool: LabellingTool | None
+    half_pixel: bool = False  # see `WriteOptions`
+    command: str = ""  # that reads the answers of a project
+
+
+def load_tool(run_dir: Path, name: str | None) -> ChosenTool:
+    """The tool of this name; without a name that of the run, if people label for it. `none` is no tool.
+
+    Raises:
+        ConfigError: no such tool, or one that old labels cannot be shown in.
+    """
+    config, _ = read_config(run_dir)
+    tools = load_tools()
+    own = config.get("oracle") or {}
+    target = (own.get("tool") or {}).get("_target_") if isinstance(own, dict) else None
+    half_pixel = bool((config.get("label") or {}).get("half_pixel"))
+    command = ""
+    if target is not None:
+        command = f"llpp label {(config.get('dataset') or {}).get('root')}"
+    if name == NO_TOOL or (name is None and target is None):
+        return ChosenTool(None)
+    for tool in tools:
+        own_target = f"{type(tool).__module__}.{type(tool).__qualname__}"
+        if tool.name == name:
+            check_tool(tool)
+            return ChosenTool(tool, half_pixel, command)
+        if name is None and own_target == target:
+            if tool.name in WRITE_INTO_PROJECTS:
+                return ChosenTool(None)
+            return ChosenTool(tool, half_pixel, command)
+    if name is None:
+        # A plug-in, whose package may not be trusted.
+        return ChosenTool(None)
+    known = ", ".join(tool.name for tool in tools if tool.name not in WRITE_INTO_PROJECTS)
+    raise ConfigError(f"--tool {name} is not known; use {known}, or {NO_TOOL}")
+
+
 def open_checked_run(
-    run_dir: Path, out: Path, device: str | None = None, trusted_packages: Sequence[str] = ()
+    run_dir: Path,
+    out: Path,
+    state: RunState,
+    device: str | None = None,
+    trusted_packages: Sequence[str] = (),
 ) -> CheckedRun:
     """Build the parts of a run again, with its own settings, for training on parts of its labels.
 
@@ -40,14 +90,14 @@ def open_checked_run(
     Raises:
         LlppError: a run without a committed round, or whose config names what cannot be trusted or built.
     """
-    state = read_committed_state(run_dir)
     config, _ = read_config(run_dir)
     training = config.get("training") or {}
     _check_trust(config, run_dir, trusted_packages)
     cfg = _prepare_config(config, out, device)
     run = build.build_run(cfg, dataset=make_dataset(cfg))
     weights = str(training.get("weights", "last"))
-    return CheckedRun(run=run, source=run_dir, state=state, weights=weights)
+    asks_people = "tool" in (config.get("oracle") or {})
+    return CheckedRun(run=run, source=run_dir, state=state, weights=weights, asks_people=asks_people)
 
 
 def _prepare_config(config: dict[str, Any], out: Path, device: str | None) -> DictConfig:
