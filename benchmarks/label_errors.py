@@ -110,6 +110,7 @@ def run_seed(options: argparse.Namespace, seed: int, folder: Path) -> list[dict[
     """Spoil, train, check and measure."""
     data = folder / "data"
     spoiled = spoil_labels(options.source, data / "lspet", seed, options.share)
+    (folder / "spoiled.json").write_text(json.dumps(spoiled))
     environment = {**os.environ, "LLPP_DATA": str(data)}
     environment["PYTHONPATH"] = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
     llpp = [sys.executable, "-m", "llpp"]
