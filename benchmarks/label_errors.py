@@ -1,7 +1,7 @@
-"""Does `llpp check` find labels that were spoiled on purpose? LSPET, of whose labels a share is made wrong in four ways.
+"""Does `llpp check` find labels that were spoiled on purpose? LSPET, with some labels made wrong in four ways.
 
-Of each seed: labels are spoiled, `llpp run` trains on them, `llpp check` judges them; then the share of spoiled labels
-among the first ones of each ranking (precision), and the share of the spoiled ones that are there (recall).
+For each seed, labels are spoiled, `llpp run` trains on them and `llpp check` judges them. Measured are, for each
+ranking, the share of spoiled labels among the first ones (precision), and the share of spoiled ones there (recall).
 """
 
 import argparse
@@ -62,7 +62,7 @@ def spoil_labels(source: Path, target: Path, seed: int, share: float) -> dict[st
     target.mkdir(parents=True)
     scipy.io.savemat(target / "joints.mat", {"joints": table})
     (target / "images").symlink_to((source / "images").resolve())
-    spoiled = {}
+    spoiled: dict[str, str] = {}
     for kind, images in zip(KINDS, chosen, strict=True):
         spoiled |= {f"lspet/im{image + 1:05d}": kind for image in images.tolist()}
     return spoiled
@@ -75,7 +75,7 @@ def draw_offset(
     points = person[person[:, 2] != 0, :2]
     size = (points.max(axis=0) - points.min(axis=0)).max()
     angle = rng.uniform(0, 2 * np.pi)
-    return np.array([np.cos(angle), np.sin(angle)]) * rng.uniform(*shares) * size
+    return np.asarray(np.array([np.cos(angle), np.sin(angle)]) * rng.uniform(*shares) * size)
 
 
 def measure_rankings(labels: Path, spoiled: Mapping[str, str], share: float) -> list[dict[str, Any]]:
@@ -144,7 +144,9 @@ def main() -> None:
     parser.add_argument("source", type=Path, help="folder of LSPET: images and joints.mat")
     parser.add_argument("settings", nargs="*", metavar="OPTION=VALUE", help="for llpp run, such as initial=2000")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--share", type=float, default=0.05, help="of labels that are spoiled, and that are looked at")
+    parser.add_argument(
+        "--share", type=float, default=0.05, help="of labels that are spoiled, and that are looked at"
+    )
     parser.add_argument("--folds", type=int, default=2)
     parser.add_argument("--work", type=Path, help="folder to work in, which is kept")
     options = parser.parse_intermixed_args()

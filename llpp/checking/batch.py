@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 
 from llpp.checking.findings import Finding
 from llpp.datasets.project.asked_dataset import AskedDataset
-from llpp.datasets.project.dataset import ProjectDataset
 from llpp.errors import ConfigError, DataError
 from llpp.files import replace_bytes, replace_file, replace_text
 from llpp.journal.answers import PersonLabel
@@ -74,8 +73,15 @@ def write_check_batch(
     """
     dataset = task.dataset
     by_image = _list_persons(task, findings)
-    is_project = isinstance(dataset, ProjectDataset)
-    folder = _choose_folder(dataset.folder, list(by_image)) if isinstance(dataset, ProjectDataset) else out / FOLDER
+    folder = out / FOLDER
+    root = folder
+    project = dataset.name
+    last_step = ""
+    if isinstance(dataset, AskedDataset):
+        folder = _choose_folder(dataset.folder, list(by_image))
+        root = dataset.root
+        project = dataset.project.name
+        last_step = command
     images = []
     predicted = []
     endings = [_get_ending(task, persons[0].row) for persons in by_image.values()]
@@ -99,13 +105,11 @@ def write_check_batch(
         images.append(asked)
         seen = [_make_prediction(task, finding) for finding in suspected]
         predicted.append(replace(asked, suggested=keep_inside(seen, size)))
-    root = dataset.root if isinstance(dataset, ProjectDataset) else folder
-    project = dataset.project.name if isinstance(dataset, ProjectDataset) else dataset.name
     batch = LabelBatch(project, round_number, task.labels.skeleton, images, root)
     tool.write(replace(batch, images=predicted), folder, WriteOptions(half_pixel=half_pixel, part=PREDICTED))
     files = tool.write(batch, folder, WriteOptions(half_pixel=half_pixel))
     readme = folder / README
-    replace_text(readme, _format_readme(batch, tool, files, folder, command if is_project else ""))
+    replace_text(readme, _format_readme(batch, tool, files, folder, last_step))
     rows = [AskedRow(asked.image, asked.name, asked.role, asked.rank, True, None, asked.reason) for asked in images]
     write_asked(rows, {}, folder)
     return readme
@@ -149,7 +153,7 @@ def _choose_folder(labelling: LabellingFolder, images: Sequence[str]) -> Path:
 def _list_taken_names(task: PoseTask, folder: Path) -> tuple[list[str], list[str]]:
     """Names of copies that are given already, and ids of the project's images; see `name_copies`."""
     dataset = task.dataset
-    if not isinstance(dataset, ProjectDataset):
+    if not isinstance(dataset, AskedDataset):
         return [], []
     taken = []
     for number in list_batches(dataset.folder):
@@ -161,13 +165,13 @@ def _list_taken_names(task: PoseTask, folder: Path) -> tuple[list[str], list[str
 
 
 def _get_ending(task: PoseTask, row: int) -> str:
-    return task.dataset.paths[row].suffix if isinstance(task.dataset, ProjectDataset) else ".jpg"
+    return task.dataset.paths[row].suffix if isinstance(task.dataset, AskedDataset) else ".jpg"
 
 
 def _copy_image(task: PoseTask, row: int, target: Path) -> tuple[int, int]:
     """Copy the image of a record, as its labels mean it, and return its width and height."""
     dataset = task.dataset
-    if isinstance(dataset, ProjectDataset):
+    if isinstance(dataset, AskedDataset):
         source = dataset.paths[row]
         try:
             replace_file(target, lambda part: _copy_content(source, part))
@@ -220,8 +224,8 @@ def _format_readme(batch: LabelBatch, tool: LabellingTool, files: Sequence[Path]
     lines = [
         f"{len(batch.images)} images whose labels look wrong, to check in {tool.title}.",
         "Each shows its present label; leave it as it is where it is right.",
-        f"What the network sees instead is in the files with {PREDICTED} in their names, for a second project to look "
-        "at, and in check.html.",
+        f"What the network sees instead is in check.html, and in the files with {PREDICTED} in their names, which "
+        "can be opened in a second project.",
         "",
         f"1. {steps[0]}",
         f"2. {steps[1]}",
@@ -230,7 +234,7 @@ def _format_readme(batch: LabelBatch, tool: LabellingTool, files: Sequence[Path]
         lines += [f"3. {steps[2]}", "", f"Then type: {command}"]
     else:
         lines += [
-            "3. Export what you have corrected, and put it into the annotation file of your dataset: images have the "
-            f"names of the copies in {folder.absolute() / IMAGES}; asked.csv says which image of the dataset each is.",
+            "3. Export what you have corrected, and put it into the annotation file of your dataset: images are "
+            f"called as in {folder.absolute() / IMAGES}, and asked.csv says which image of the dataset each is.",
         ]
     return "\n".join(lines) + "\n"

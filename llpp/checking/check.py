@@ -33,10 +33,9 @@ from llpp.tasks.pose.task import PoseTask
 log = logging.getLogger(__name__)
 PAGE = "check.html"
 NOTES = (
-    "Suspicion is in natural logarithms: how much likelier the labels become if they are explained by a mistake, "
-    "summed over the kinds of mistakes. It orders labels; it is no probability.",
-    "Expected loss is what the loss head leads one to expect for the image, fitted to the labels of the same network. "
-    "It does not enter suspicion.",
+    "Suspicion is the natural logarithm of odds: how much more often the network says such things about labels in "
+    "which a mistake was made on purpose than about the labels as they are. It orders labels; it is no probability.",
+    "Expected loss is what the loss head leads one to expect for the image, in the loss of the same network.",
 )
 
 
@@ -112,11 +111,10 @@ def find_labelled_rows(checked: CheckedRun) -> NDArray[np.int64]:
     """Rows of the training images that are labelled by now, in dataset order."""
     records = checked.run.data.dataset.records
     rows = checked.run.data.select_rows("train", checked.state)
-    rows = rows[records.labels.is_labelled[rows]]
-    if checked.asks_people:
-        return rows
-    known = records.ids.find_rows(checked.state.labelled)
-    return rows[np.isin(rows, known)]
+    is_known = records.labels.is_labelled[rows]
+    if not checked.asks_people:
+        is_known &= np.isin(rows, records.ids.find_rows(checked.state.labelled))
+    return np.asarray(rows[is_known])
 
 
 def _write(checked: CheckedRun, request: CheckRequest, ranked: Findings, count: int) -> CheckResult:
@@ -147,9 +145,7 @@ def _write(checked: CheckedRun, request: CheckRequest, ranked: Findings, count: 
         lines.append(f"{PAGE} shows {pictures:,} of them")
     if request.tool is not None and isinstance(task, PoseTask):
         rounds = len(checked.state.rounds)
-        readme = batch.write_check_batch(
-            task, shown, request.tool, out, rounds, request.half_pixel, request.command
-        )
+        readme = batch.write_check_batch(task, shown, request.tool, out, rounds, request.half_pixel, request.command)
         files.append(readme)
     facts: Mapping[str, Any] = {
         "run": str(checked.source),

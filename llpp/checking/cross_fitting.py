@@ -190,6 +190,6 @@ def check_enough(labelled: int, folds: int) -> None:
     trained_on = labelled - -(-labelled // folds)
     if trained_on < MIN_TRAINED:
         raise StateError(
-            f"{labelled} training images have labels, so that a network of {folds} folds would train on {trained_on}; "
-            f"{MIN_TRAINED} are needed at least: label more, or use --folds 0, which trains nothing"
+            f"{labelled} training images have labels, so that each of {folds} networks would train on {trained_on}, "
+            f"and {MIN_TRAINED} are needed: label more, or use --folds 0, which trains nothing"
         )

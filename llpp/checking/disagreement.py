@@ -4,7 +4,6 @@ import itertools
 import math
 
 from llpp.datasets.project.asked_dataset import AskedDataset
-from llpp.datasets.project.dataset import ProjectDataset
 from llpp.journal.answers import PersonLabel
 from llpp.journal.fold import fold_answers
 from llpp.journal.journal import read_journal
@@ -13,10 +12,8 @@ from llpp.journal.journal import read_journal
 def measure_disagreement(dataset: AskedDataset) -> dict[str, tuple[str, float]]:
     """The joint about which two annotators are furthest apart, and by how many pixels, by the person's id.
 
-    Persons that one annotator alone has labelled are left out, as are datasets without a journal.
+    Persons that one annotator alone has labelled are left out.
     """
-    if not isinstance(dataset, ProjectDataset):
-        return {}
     furthest: dict[str, tuple[str, float]] = {}
     for folded in fold_answers(read_journal(dataset.folder.journal)).values():
         labelled = [answer for answer in folded.answers if answer.kind == "labelled"]

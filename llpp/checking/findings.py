@@ -110,7 +110,7 @@ def _list_pose_findings(task: PoseTask, judged: _Judged) -> Findings:
     geometry = _Geometry(task, judged)
     oddities = {
         label_suspicion.DUPLICATED: label_suspicion.measure_rarity(geometry.has_duplicates),
-        label_suspicion.OUTSIDE: label_suspicion.measure_rarity(geometry.is_outside.any(axis=1)),
+        label_suspicion.OUTSIDE: label_suspicion.measure_rarity(np.asarray(geometry.is_outside.any(axis=1))),
         label_suspicion.DISAGREEMENT: label_suspicion.measure_surprise(geometry.disagreement),
     }
     log_odds = model.compute_log_odds(right)
@@ -210,13 +210,13 @@ class _Geometry:
         self.predicted = judged.columns["joints"].reshape(self.label.shape)
         boxes = dataset.records.boxes[rows].astype(np.float64)
         hulls = compute_joint_boxes(task.labels.joints[rows], task.labels.visible[rows]).astype(np.float64)
-        has_box = np.isfinite(boxes).all(axis=1)
+        has_box = np.asarray(np.isfinite(boxes).all(axis=1))
         # (N,) pixels; a whole image as the box says nothing about the person.
         self.size = np.maximum(np.where(has_box[:, None], boxes, hulls)[:, 2:].max(axis=1), 1.0)
         self.distance = np.linalg.norm(self.label - self.predicted, axis=-1)
         self.duplicates = _find_duplicates(self.label, self.size)
         self.has_duplicates = np.array([pair is not None for pair in self.duplicates], dtype=np.bool_)
-        self.is_outside = self._find_outside(task, rows, boxes)
+        self.is_outside: NDArray[np.bool_] = self._find_outside(task, rows, boxes)
         self.disagreement, self.disputed = self._measure_disagreement(task, rows)
 
     def _find_outside(self, task: PoseTask, rows: NDArray[np.int64], boxes: Values) -> NDArray[np.bool_]:
@@ -225,12 +225,12 @@ class _Geometry:
         if task.dataset.paths:
             sizes = measure_images(task.dataset).sizes[rows].astype(np.float64)[:, None]
             # A comparison with NaN is False: nothing is outside of an image whose size is not known.
-            outside |= (self.label < -0.5).any(axis=-1) | (self.label > sizes - 0.5).any(axis=-1)
+            outside |= np.any((self.label < -0.5) | (self.label > sizes - 0.5), axis=-1)
         if task.dataset.records.box_source != "joints":
             margin = OUTSIDE_BOX * boxes[:, 2:].max(axis=1)[:, None, None]
             low = boxes[:, None, :2] - margin
             high = boxes[:, None, :2] + boxes[:, None, 2:] + margin
-            outside |= (self.label < low).any(axis=-1) | (self.label > high).any(axis=-1)
+            outside |= np.any((self.label < low) | (self.label > high), axis=-1)
         return outside
 
     def _measure_disagreement(
@@ -283,8 +283,10 @@ class _Describer:
             return "the pose as a whole is another one, as of another image or person", ()
         if kind == label_suspicion.DUPLICATED:
             first, second = geometry.duplicates[position] or (0, 0)
-            names = (self.names[first], self.names[second])
-            return f"{names[0]} and {names[1]} are at the same place", names
+            return f"{self.names[first]} and {self.names[second]} are at the same place", (
+                self.names[first],
+                self.names[second],
+            )
         if kind == label_suspicion.OUTSIDE:
             names = tuple(self.names[joint] for joint in np.flatnonzero(geometry.is_outside[position]).tolist())
             return f"outside of the image or the box: {', '.join(names)}", names

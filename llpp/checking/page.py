@@ -61,8 +61,8 @@ def render_check_page(
         legend=task.explain_colours(),
     )
     lead = (
-        f"The {len(pictures):,} most suspicious of {total:,} labels, as networks see them that did not train on them. "
-        "Some are right, and the network is wrong: look at each."
+        f"The {len(pictures):,} most suspicious of {total:,} labels, by networks that did not train on them. "
+        "Where a label is right, the network is wrong: look at each."
     )
     page = Page(
         title="Labels that look wrong",

@@ -1,4 +1,4 @@
-"""A run directory → the parts of its run, with which `llpp check` trains and judges, and nothing of the run changes."""
+"""A run directory → the parts of its run, with which `llpp check` trains and judges; the run stays as it is."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -102,7 +102,7 @@ def open_checked_run(
 
 def _prepare_config(config: dict[str, Any], out: Path, device: str | None) -> DictConfig:
     """The config of a run as that of one round in `out`, which asks nobody and is shown nowhere."""
-    shipped = OmegaConf.load(conf_dir() / "run.yaml")
+    shipped: Any = OmegaConf.load(conf_dir() / "run.yaml")
     content = dict(config)
     for name in SECTIONS:
         defaults: Any = OmegaConf.to_container(shipped[name])

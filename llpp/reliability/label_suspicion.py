@@ -87,12 +87,12 @@ def collect_features(fits: LabelFits, gains: Gains, others: Sequence[Values]) ->
         gains.other_pose / gains.joints,
         *others,
     ]
-    return np.nan_to_num(np.stack(columns, axis=1))
+    return np.asarray(np.nan_to_num(np.stack(columns, axis=1)))
 
 
 @dataclass(frozen=True, eq=False)
 class MistakeModel:
-    """Which features labels with mistakes have: multinomial logistic regression over kinds, the first a right label."""
+    """Which features mistakes have: multinomial logistic regression over right labels, the first class, and kinds."""
 
     kinds: Sequence[str]
     centre: Values  # (F,)

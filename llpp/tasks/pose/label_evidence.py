@@ -1,4 +1,4 @@
-"""What heatmaps say about the labels of their images: how likely each label is, as it is and as it may have been meant.
+"""What heatmaps say about the labels of their images: how likely each is, as it is and as it may have been meant.
 
 B images, K joints, h × w heatmap cells. Likelihoods are natural logarithms of shares of a map, so that they add up
 over joints. A small part of every map is spread evenly over its cells: without it, a single joint that a network
