@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from llpp.checking.findings import Finding
+from llpp.checking.findings import Finding, has_person_boxes
 from llpp.datasets.project.asked_dataset import AskedDataset
 from llpp.errors import ConfigError, DataError
 from llpp.files import replace_bytes, replace_file, replace_text
@@ -211,9 +211,9 @@ def _make_prediction(task: PoseTask, finding: Finding) -> PersonLabel:
 
 
 def _get_box(task: PoseTask, row: int) -> tuple[float, float, float, float] | None:
-    """The box of a record; None where it is made of its joints, or is the whole image."""
+    """The box of a record; None where boxes do not say where persons are."""
     records = task.dataset.records
-    if records.box_source == "joints" or not np.isfinite(records.boxes[row]).all():
+    if not has_person_boxes(task.dataset) or not np.isfinite(records.boxes[row]).all():
         return None
     x, y, width, height = records.boxes[row].tolist()
     return (x, y, width, height)

@@ -53,8 +53,8 @@ class CheckedRun:
     asks_people: bool = False  # people give its labels: all that there are were trained on, or will be
 
 
-def find_trained_ids(checked: CheckedRun, number: int) -> set[str]:
-    """The ids that round `number` trained on."""
+def find_labelled_ids(checked: CheckedRun, number: int) -> set[str]:
+    """The ids whose labels round `number` had; it trained on those that are for training."""
     path = get_round_dir(checked.source, number) / LABELS
     if path.exists():
         return set(list_labels(read_snapshot(path)))
@@ -66,16 +66,17 @@ def find_trained_ids(checked: CheckedRun, number: int) -> set[str]:
 
 def judge_by_rounds(checked: CheckedRun, rows: Rows) -> list[Judgement]:
     """Let every label be judged by the last round that did not train on it, if its weights are there."""
-    ids = checked.run.data.dataset.records.ids
-    names = np.asarray(ids.take(rows))
+    records = checked.run.data.dataset.records
+    names = np.asarray(records.ids.take(rows))
+    may_be_trained = records.split[rows] == "train"
     judge = np.full(len(rows), -1, dtype=np.int64)
     available = []
     for committed in checked.state.rounds:
         if not layout.is_damaged(checked.source, committed, f"{checked.weights}.ckpt"):
             available.append(committed.number)
     for number in available:
-        trained = find_trained_ids(checked, number)
-        judge[~np.isin(names, list(trained))] = number
+        trained = may_be_trained & np.isin(names, list(find_labelled_ids(checked, number)))
+        judge[~trained] = number
     judgements = []
     for number in available:
         chosen = rows[judge == number]

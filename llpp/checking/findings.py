@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from llpp.checking.cross_fitting import Judgement
 from llpp.checking.disagreement import measure_disagreement
+from llpp.datasets.base import AnyDataset
 from llpp.datasets.pose import compute_joint_boxes
 from llpp.datasets.project.asked_dataset import AskedDataset
 from llpp.inspection.image_sizes import measure_images
@@ -210,8 +211,8 @@ class _Geometry:
         self.predicted = judged.columns["joints"].reshape(self.label.shape)
         boxes = dataset.records.boxes[rows].astype(np.float64)
         hulls = compute_joint_boxes(task.labels.joints[rows], task.labels.visible[rows]).astype(np.float64)
-        has_box = np.asarray(np.isfinite(boxes).all(axis=1))
-        # (N,) pixels; a whole image as the box says nothing about the person.
+        has_box = np.asarray(np.isfinite(boxes).all(axis=1)) & has_person_boxes(dataset)
+        # (N,) pixels
         self.size = np.maximum(np.where(has_box[:, None], boxes, hulls)[:, 2:].max(axis=1), 1.0)
         self.distance = np.linalg.norm(self.label - self.predicted, axis=-1)
         self.duplicates = _find_duplicates(self.label, self.size)
@@ -226,7 +227,7 @@ class _Geometry:
             sizes = measure_images(task.dataset).sizes[rows].astype(np.float64)[:, None]
             # A comparison with NaN is False: nothing is outside of an image whose size is not known.
             outside |= np.any((self.label < -0.5) | (self.label > sizes - 0.5), axis=-1)
-        if task.dataset.records.box_source != "joints":
+        if has_person_boxes(task.dataset):
             margin = OUTSIDE_BOX * boxes[:, 2:].max(axis=1)[:, None, None]
             low = boxes[:, None, :2] - margin
             high = boxes[:, None, :2] + boxes[:, None, 2:] + margin
@@ -243,6 +244,12 @@ class _Geometry:
             far = measure_disagreement(dataset)
         disputed = [far.get(name, ("", float("nan"))) for name in dataset.records.ids.take(rows)]
         return np.array([distance for _, distance in disputed]) / self.size, disputed
+
+
+def has_person_boxes(dataset: AnyDataset) -> bool:
+    """Whether boxes say where persons are: those made of joints repeat the label, and whole images say nothing."""
+    sources = dataset.records.box_source.split(" and ")
+    return any(source not in ("joints", "image") for source in sources)
 
 
 def _find_duplicates(label: Values, size: Values) -> list[tuple[int, int] | None]:

@@ -14,7 +14,8 @@ from llpp.pages.viewer import Number, Picture, Viewer, Word
 from llpp.reliability import label_suspicion
 from llpp.tasks.base import Task
 
-TRUTH = "truth"  # key of the layer that has the label
+TRUTH = "truth"  # key and title of the layer that has the label, which may be wrong here
+LABEL = "label"
 REASONS = {
     label_suspicion.SWAPPED: "left and right swapped",
     label_suspicion.MOVED: "one joint far off",
@@ -42,7 +43,7 @@ def render_check_page(
         except LlppError as error:
             problems.append(str(error))
     parts = task.describe_pictures()
-    layers = tuple(replace(layer, title="label") if layer.key == TRUTH else layer for layer in parts.layers)
+    layers = tuple(replace(layer, title=LABEL) if layer.key == TRUTH else layer for layer in parts.layers)
     viewer = Viewer(
         key="check",
         pictures=pictures,
@@ -58,7 +59,7 @@ def render_check_page(
         skeleton=parts.skeleton,
         joint_value=parts.joint_value,
         sort="suspicion",
-        legend=task.explain_colours(),
+        legend=[(colour, LABEL if words == TRUTH else words) for colour, words in task.explain_colours()],
     )
     lead = (
         f"The {len(pictures):,} most suspicious of {total:,} labels, by networks that did not train on them. "
