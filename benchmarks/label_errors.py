@@ -33,8 +33,10 @@ RUN = (
     "callbacks=lines", "report.write=false", "training.base_models=null", "augmentation.rotation=30",
     "launch.threads=1", "crop.cache=true",
 )  # fmt: skip
+ODDITIES = ("evidence_duplicated", "evidence_outside", "evidence_disagreement")  # evidence without a network
 RANKINGS = {
     "suspicion": "llpp check",
+    "networks": "llpp check, networks alone",
     "true_loss": "true loss",
     "ratio": "true loss / expected loss",
     "sure": "true loss × confidence",
@@ -84,8 +86,9 @@ def measure_rankings(labels: Path, spoiled: Mapping[str, str], share: float) -> 
         rows = list(csv.DictReader(file))
     kinds = np.array([spoiled.get(row["id"], "") for row in rows])
     columns = {}
-    for name in ("suspicion", "true_loss", "expected_loss", "confidence"):
+    for name in ("suspicion", "true_loss", "expected_loss", "confidence", *ODDITIES):
         columns[name] = np.array([float(row[name] or "nan") for row in rows])
+    columns["networks"] = columns["suspicion"] - sum(columns[name] for name in ODDITIES)
     columns["ratio"] = columns["true_loss"] / columns["expected_loss"]
     columns["sure"] = columns["true_loss"] * columns["confidence"]
     first = max(1, round(share * len(rows)))

@@ -22,7 +22,7 @@ from llpp.checking.cross_fitting import (
 )
 from llpp.checking.findings import Finding, Findings, list_findings
 from llpp.checking.page import REASONS, render_check_page
-from llpp.errors import StateError
+from llpp.errors import ConfigError, StateError
 from llpp.files import replace_text
 from llpp.oracles.tool import LabellingTool
 from llpp.reliability.label_suspicion import measure_found
@@ -75,10 +75,15 @@ def check_labels(checked: CheckedRun, request: CheckRequest) -> CheckResult:
         LlppError: there is nothing to judge, too little to train on, or another process uses the folder.
     """
     out = checked.run.directory
+    task = checked.run.data.task
+    if request.tool is not None and not isinstance(task, PoseTask):
+        raise ConfigError(
+            f"{checked.source} has learned {task.name}, and batches for labelling tools are of joints; leave out "
+            "--tool, and correct what labels.csv names"
+        )
     out.mkdir(parents=True, exist_ok=True)
     with lock_run_dir(out, "choose another --out"):
         judgements = _judge(checked, request.folds)
-        task = checked.run.data.task
         findings = list_findings(task, judgements)
         shown = max(1, math.ceil(request.share * len(findings.labels)))
         return _write(checked, request, findings, shown)

@@ -53,12 +53,15 @@ def judge_labels(
     trainer: pl.Trainer, module: LearningLossModule, data: PoolDataModule, rows: NDArray[np.int64]
 ) -> Columns:
     """Columns of `LabelJudge`, (R,) or flat (R, C), in the order of `rows`; predictions are in image pixels."""
-    batches: Any = trainer.predict(LabelJudge(module), dataloaders=data.make_rows_loader(rows))
+    # Labels are exchanged within batches, and those of neighbours, as of frames of a film, may be nearly the same.
+    mixed = np.random.default_rng(len(rows)).permutation(len(rows))
+    batches: Any = trainer.predict(LabelJudge(module), dataloaders=data.make_rows_loader(rows[mixed]))
     parts: dict[str, list[NDArray[Any]]] = {}
     for batch in batches or []:
         for name, values in batch.items():
             parts.setdefault(name, []).append(values.cpu().numpy())
-    arrays = {name: np.concatenate(pieces) for name, pieces in parts.items()}
+    order = np.argsort(mixed)
+    arrays = {name: np.concatenate(pieces)[order] for name, pieces in parts.items()}
     if not np.array_equal(arrays.pop("row"), rows):
         raise RuntimeError(f"{len(rows)} labels were to be judged, each once and in their order")
     matrices = arrays.pop("matrix").astype(np.float64)
