@@ -38,8 +38,9 @@ def run_check_command(arguments: list[str]) -> int:
     checked = run_check.open_checked_run(chosen.run, out, state, chosen.device, trusted)
     request = CheckRequest(chosen.folds, chosen.share, tool.tool, tool.half_pixel, tool.command)
     result = check_labels(checked, request)
-    for line in [*result.lines, *result.files]:
-        print(line)
+    for line in [*result.lines, tool.remark, *result.files]:
+        if line:
+            print(line)
     return 0
 
 

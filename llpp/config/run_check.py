@@ -42,6 +42,7 @@ class ChosenTool:
     tool: LabellingTool | None
     half_pixel: bool = False  # see `WriteOptions`
     command: str = ""  # that reads the answers of a project
+    remark: str = ""  # why there is none, where a run has one
 
 
 def load_tool(run_dir: Path, name: str | None) -> ChosenTool:
@@ -67,11 +68,12 @@ def load_tool(run_dir: Path, name: str | None) -> ChosenTool:
             return ChosenTool(tool, half_pixel, command)
         if name is None and own_target == target:
             if tool.name in WRITE_INTO_PROJECTS:
-                return ChosenTool(None)
+                remark = f"no batch is written, because {tool.title} has the labels in your own project"
+                return ChosenTool(None, remark=f"{remark}: correct the images that labels.csv names there")
             return ChosenTool(tool, half_pixel, command)
     if name is None:
         # A plug-in, whose package may not be trusted.
-        return ChosenTool(None)
+        return ChosenTool(None, remark="no batch is written for a labelling tool that is not llpp's own")
     known = ", ".join(tool.name for tool in tools if tool.name not in WRITE_INTO_PROJECTS)
     raise ConfigError(f"--tool {name} is not known; use {known}, or {NO_TOOL}")
 
