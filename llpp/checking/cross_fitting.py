@@ -49,7 +49,6 @@ class CheckedRun:
     run: Run  # its directory is the folder of results
     source: Path  # the run directory
     state: RunState
-    weights: str  # last | best: which of a round's weights were tested
     asks_people: bool = False  # people give its labels: all that there are were trained on, or will be
 
 
@@ -72,7 +71,8 @@ def judge_by_rounds(checked: CheckedRun, rows: Rows) -> list[Judgement]:
     judge = np.full(len(rows), -1, dtype=np.int64)
     available = []
     for committed in checked.state.rounds:
-        if not layout.is_damaged(checked.source, committed, f"{checked.weights}.ckpt"):
+        name = checked.run.trainer.get_tested_checkpoint(committed.number).name
+        if not layout.is_damaged(checked.source, committed, name):
             available.append(committed.number)
     for number in available:
         trained = may_be_trained & np.isin(names, list(find_labelled_ids(checked, number)))
@@ -87,7 +87,7 @@ def judge_by_rounds(checked: CheckedRun, rows: Rows) -> list[Judgement]:
 
 def _judge_by_round(checked: CheckedRun, number: int, rows: Rows) -> Judgement:
     run = checked.run
-    path = layout.get_checkpoint_path(get_round_dir(checked.source, number), checked.weights)
+    path = get_round_dir(checked.source, number) / run.trainer.get_tested_checkpoint(number).name
     digest = checked.state.rounds[number].files.get(path.name, "")
     directory = run.directory / f"by_round_{number:02d}"
     key = _make_key(run, rows, [digest])

@@ -4,6 +4,7 @@ N labelled records, K joints.
 """
 
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,9 +13,10 @@ from numpy.typing import NDArray
 from llpp.checking.cross_fitting import Judgement
 from llpp.checking.disagreement import measure_disagreement
 from llpp.datasets.base import AnyDataset
+from llpp.datasets.images import measure_image
 from llpp.datasets.pose import compute_joint_boxes
 from llpp.datasets.project.asked_dataset import AskedDataset
-from llpp.inspection.image_sizes import measure_images
+from llpp.errors import DataError
 from llpp.reliability import label_suspicion
 from llpp.reliability.label_suspicion import Gains, LabelFits, Suspicion
 from llpp.tasks.base import CONFIDENCE, Task
@@ -224,7 +226,7 @@ class _Geometry:
         """(N, K) whether a joint is outside of its image, or far outside of a box that is not made of joints."""
         outside = np.zeros(self.label.shape[:2], dtype=np.bool_)
         if task.dataset.paths:
-            sizes = measure_images(task.dataset).sizes[rows].astype(np.float64)[:, None]
+            sizes = _measure_images(task.dataset, rows)[:, None]
             # A comparison with NaN is False: nothing is outside of an image whose size is not known.
             outside |= np.any((self.label < -0.5) | (self.label > sizes - 0.5), axis=-1)
         if has_person_boxes(task.dataset):
@@ -244,6 +246,21 @@ class _Geometry:
             far = measure_disagreement(dataset)
         disputed = [far.get(name, ("", float("nan"))) for name in dataset.records.ids.take(rows)]
         return np.array([distance for _, distance in disputed]) / self.size, disputed
+
+
+def _measure_images(dataset: AnyDataset, rows: NDArray[np.int64]) -> Values:
+    """(N, 2) width and height of the images of some records; NaN where a file cannot be read."""
+
+    def measure(row: int) -> tuple[float, float]:
+        try:
+            found = measure_image(dataset.paths[row], dataset.get_reading(row))
+        except (DataError, OSError):
+            return float("nan"), float("nan")
+        return found.width, found.height
+
+    with ThreadPoolExecutor() as pool:
+        sizes = list(pool.map(measure, rows.tolist()))
+    return np.array(sizes, dtype=np.float64).reshape(-1, 2)
 
 
 def has_person_boxes(dataset: AnyDataset) -> bool:

@@ -1,5 +1,6 @@
 """A run directory → the parts of its run, with which `llpp check` trains and judges; the run stays as it is."""
 
+import shlex
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,9 +21,9 @@ from llpp.run_dir.config_file import read_config
 from llpp.run_dir.state import RunState, load_state
 
 # Sections of run.yaml in which a run of an older version may lack a setting.
-SECTIONS = ("pool", "training", "scoring", "launch", "crop", "augmentation", "data")
+SECTIONS = ("pool", "training", "scoring", "launch", "crop", "data")
+NEEDED = ("dataset", "task", "backbone", "head", "objective", "optimizer", "trainer", "crop", "paths")
 NO_TOOL = "none"
-MACHINE = {"cpu": "cpu", "gpu": "gpu"}  # what --device says → trainer.accelerator
 
 
 def read_committed_state(run_dir: Path) -> RunState:
@@ -53,12 +54,15 @@ def load_tool(run_dir: Path, name: str | None) -> ChosenTool:
     """
     config, _ = read_config(run_dir)
     tools = load_tools()
-    own = config.get("oracle") or {}
-    target = (own.get("tool") or {}).get("_target_") if isinstance(own, dict) else None
-    half_pixel = bool((config.get("label") or {}).get("half_pixel"))
+    target = _get_section(_get_section(config, "oracle"), "tool").get("_target_")
+    half_pixel = bool(_get_section(config, "label").get("half_pixel"))
     command = ""
     if target is not None:
-        command = f"llpp label {(config.get('dataset') or {}).get('root')}"
+        dataset = _get_section(config, "dataset")
+        words = ["llpp", "label", str(dataset.get("root"))]
+        if dataset.get("labelling") is not None:
+            words.append(f"labelling={dataset['labelling']}")
+        command = shlex.join(words)
     if name == NO_TOOL or (name is None and target is None):
         return ChosenTool(None)
     for tool in tools:
@@ -93,13 +97,20 @@ def open_checked_run(
         LlppError: a run without a committed round, or whose config names what cannot be trusted or built.
     """
     config, _ = read_config(run_dir)
-    training = config.get("training") or {}
+    for name in NEEDED:
+        if not isinstance(config.get(name), dict):
+            raise StateError(f"{run_dir / 'config.yaml'} has no section {name}; restore the file from a backup")
     _check_trust(config, run_dir, trusted_packages)
     cfg = _prepare_config(config, out, device)
     run = build.build_run(cfg, dataset=make_dataset(cfg))
-    weights = str(training.get("weights", "last"))
-    asks_people = "tool" in (config.get("oracle") or {})
-    return CheckedRun(run=run, source=run_dir, state=state, weights=weights, asks_people=asks_people)
+    asks_people = "tool" in _get_section(config, "oracle")
+    return CheckedRun(run=run, source=run_dir, state=state, asks_people=asks_people)
+
+
+def _get_section(config: dict[str, Any], name: str) -> dict[str, Any]:
+    """A section of a config; empty if it has none."""
+    section = config.get(name)
+    return section if isinstance(section, dict) else {}
 
 
 def _prepare_config(config: dict[str, Any], out: Path, device: str | None) -> DictConfig:
@@ -108,7 +119,7 @@ def _prepare_config(config: dict[str, Any], out: Path, device: str | None) -> Di
     content = dict(config)
     for name in SECTIONS:
         defaults: Any = OmegaConf.to_container(shipped[name])
-        content[name] = defaults | (content.get(name) or {})
+        content[name] = defaults | _get_section(content, name)
     content["acquisition"] = OmegaConf.to_container(OmegaConf.load(conf_dir() / "acquisition" / "random.yaml"))
     content["oracle"] = OmegaConf.to_container(OmegaConf.load(conf_dir() / "oracle" / "simulated.yaml"))
     content["logger"] = {}
@@ -117,7 +128,7 @@ def _prepare_config(config: dict[str, Any], out: Path, device: str | None) -> Di
     content["paths"] = {**content["paths"], "run_dir": str(out)}
     content["trainer"] = {**content["trainer"], "devices": 1, "num_nodes": 1}
     if device is not None:
-        content["trainer"]["accelerator"] = MACHINE[device]
+        content["trainer"]["accelerator"] = device
     if "snapshot" in content["dataset"]:
         content["dataset"] = {**content["dataset"], "snapshot": None}
     return OmegaConf.create(content)
