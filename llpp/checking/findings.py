@@ -26,6 +26,7 @@ from llpp.tasks.pose.task import PoseTask
 
 OTHER_CLASS = "other_class"
 SAME_PLACE = 0.005  # of the person's size: joints that are nearer to each other are at one place
+SEEN_APART = 0.2  # of the person's size: which is a mistake only if the network sees them so far apart
 LEAST_LOSS = 1e-6  # below which logarithms say nothing
 OUTSIDE_BOX = 0.25  # of the box's longer side: joints may be a little outside of a box
 Values = NDArray[np.float64]
@@ -217,7 +218,7 @@ class _Geometry:
         # (N,) pixels
         self.size = np.maximum(np.where(has_box[:, None], boxes, hulls)[:, 2:].max(axis=1), 1.0)
         self.distance = np.linalg.norm(self.label - self.predicted, axis=-1)
-        self.duplicates = _find_duplicates(self.label, self.size)
+        self.duplicates = _find_duplicates(self.label, self.predicted, self.size)
         self.has_duplicates = np.array([pair is not None for pair in self.duplicates], dtype=np.bool_)
         self.is_outside: NDArray[np.bool_] = self._find_outside(task, rows, boxes)
         self.disagreement, self.disputed = self._measure_disagreement(task, rows)
@@ -269,14 +270,20 @@ def has_person_boxes(dataset: AnyDataset) -> bool:
     return any(source not in ("joints", "image") for source in sources)
 
 
-def _find_duplicates(label: Values, size: Values) -> list[tuple[int, int] | None]:
-    """Two joints of each person that are at the same place; None without."""
+def _find_duplicates(label: Values, predicted: Values, size: Values) -> list[tuple[int, int] | None]:
+    """Two joints of each person that are labelled at the same place and seen apart; None without."""
     found: list[tuple[int, int] | None] = []
-    for points, length in zip(label, size.tolist(), strict=True):
-        distances = np.linalg.norm(points[:, None] - points[None], axis=-1)
-        first, second = np.nonzero(np.triu(distances <= SAME_PLACE * length, k=1))
+    for points, seen, length in zip(label, predicted, size.tolist(), strict=True):
+        is_same = _measure_distances(points) <= SAME_PLACE * length
+        is_apart = _measure_distances(seen) > SEEN_APART * length
+        first, second = np.nonzero(np.triu(is_same & is_apart, k=1))
         found.append((int(first[0]), int(second[0])) if len(first) else None)
     return found
+
+
+def _measure_distances(points: Values) -> Values:
+    """Between each two of K points: (K, K)."""
+    return np.asarray(np.linalg.norm(points[:, None] - points[None], axis=-1))
 
 
 class _Describer:
