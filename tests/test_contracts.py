@@ -513,8 +513,22 @@ def test_predictions_are_drawn_described_and_presented(task, samples):
         assert drawn.dtype == np.uint8 and drawn.ndim == 3 and drawn.shape[2] == 3
         assert np.array_equal(image, before)
         assert isinstance(made.describe(key.row, prediction), str)
+        check_shown(made, made.show(image, key.row, prediction))
+        assert np.array_equal(image, before)
         presented = made.present({name: mapped[name][place] for name in made.offers})
         assert presented and all(name.isidentifier() for name in presented)
+
+
+def check_shown(task, shown):
+    """A picture has the layers, joints and words that the task has announced, and no others."""
+    parts = task.describe_pictures()
+    joints = len(parts.skeleton.joints)
+    assert shown.pixels.dtype == np.uint8 and shown.pixels.ndim == 3 and shown.pixels.shape[2] == 3
+    assert set(shown.layers) == {layer.key for layer in parts.layers}
+    assert all(points.shape == (joints, 2) for points in shown.layers.values())
+    assert (shown.joint_values is None) == (parts.joint_value is None)
+    assert shown.joint_values is None or shown.joint_values.shape == (joints,)
+    assert set(shown.words) == {word.key for word in parts.words}
 
 
 @every("task")

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 ONNX = ".onnx"
 OPTIONS = ("boxes", "risk", "fail", "confidence", "format", "out", "batch_size", "device", "trusted_packages")
+DEFAULTS = ("overlay=false", "page=true")  # which need no flag
 LINE_SECONDS = 10.0  # between lines of progress in a file
 TERMINAL_SECONDS = 0.5  # between changes of the line in a terminal
 EPILOG = """\
@@ -40,6 +41,7 @@ def run_predict_command(arguments: list[str]) -> int:
         wish=Wish(chosen.risk, chosen.fail, chosen.confidence),
         format=chosen.format,
         overlay=chosen.overlay,
+        page=chosen.page,
         batch_size=chosen.batch_size,
     )
     progress = ProgressLine()
@@ -49,6 +51,8 @@ def run_predict_command(arguments: list[str]) -> int:
     for line in format_summary(result.summary):
         print(line)
     print(result.table)
+    if result.page is not None:
+        print(result.page)
     return 0
 
 
@@ -76,6 +80,9 @@ def _parse_arguments(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--format", default="csv", metavar="NAME", help="csv, parquet or coco (default: csv)")
     parser.add_argument("--overlay", action="store_true", help="draw the predictions on the images and films")
     parser.add_argument(
+        "--no-page", dest="page", action="store_false", help="leave out page.html, for which images are read again"
+    )
+    parser.add_argument(
         "--out",
         type=Path,
         metavar="FOLDER",
@@ -91,7 +98,7 @@ def _parse_arguments(arguments: list[str]) -> argparse.Namespace:
         metavar="NAMES",
         help="packages, separated by commas, whose classes the run's config.yaml may name besides llpp's own",
     )
-    words = [_accept_run_spelling(argument) for argument in arguments if argument.lower() != "overlay=false"]
+    words = [_accept_run_spelling(argument) for argument in arguments if argument.lower() not in DEFAULTS]
     return parser.parse_intermixed_args(words)
 
 
@@ -100,6 +107,8 @@ def _accept_run_spelling(argument: str) -> str:
     name, separator, value = argument.partition("=")
     if name == "overlay" and value.lower() == "true":
         return "--overlay"
+    if name == "page" and value.lower() == "false":
+        return "--no-page"
     if separator and name in OPTIONS:
         return f"--{name.replace('_', '-')}={value}"
     return argument

@@ -4,6 +4,7 @@ Coordinates are (x, y), pixel centres at integers.
 """
 
 import base64
+from bisect import bisect_left
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -16,12 +17,15 @@ Pixels = NDArray[np.uint8]
 Points = NDArray[np.floating[Any]]
 
 MOST_PICTURES = 500  # on a page
-BUDGET = 8_500_000  # characters for all pictures of a page, which is to stay below 10 MB
+PAGE_CHARACTERS = 9_600_000  # that a page may have, which is to stay below 10 MB
 OVERHEAD = 3_000  # characters that joints, numbers and words take per picture
 MOST_CHARACTERS = 120_000  # of one picture, however few there are
 LARGEST_SIDE = 640  # pixels
 # Side and JPEG quality, the best first; the last one is taken even if it is too large.
-QUALITIES = ((640, 88), (640, 80), (480, 82), (400, 80), (360, 76), (320, 70), (256, 65), (200, 60), (160, 50))
+QUALITIES = (
+    (640, 88), (640, 80), (560, 80), (480, 80), (440, 78), (400, 76), (380, 74), (360, 72), (340, 70), (320, 68),
+    (300, 66), (280, 64), (256, 62), (220, 58), (180, 54), (140, 48), (100, 40),
+)  # fmt: skip
 MARGIN = 1.25  # side of the square cut out / longer side of box and joints
 LEAST_SIDE = 8.0  # image pixels of that square, however small the box
 
@@ -35,20 +39,24 @@ class EncodedImage:
     data: str  # JPEG in base64; its own size may be smaller
 
 
-def share_budget(count: int) -> int:
-    """Return how many characters each of `count` pictures of a page may take."""
-    return min(BUDGET // max(count, 1) - OVERHEAD, MOST_CHARACTERS)
+def share_budget(count: int, taken: int = 0) -> int:
+    """Return how many characters each of `count` pictures may take of a page on which other things take `taken`."""
+    share = (PAGE_CHARACTERS - taken) // max(count, 1) - OVERHEAD
+    return min(max(share, 0), MOST_CHARACTERS)
 
 
 def encode_image(pixels: Pixels, most_characters: int) -> EncodedImage:
     """Encode RGB pixels (H, W, 3) with the best of QUALITIES that fits into `most_characters` of base64."""
+
+    def encode(choice: int) -> str:
+        side, quality = QUALITIES[choice]
+        return _encode_jpeg(_shrink(pixels, side), quality)
+
+    # Sizes fall from choice to choice, so that a few trials find the first one that fits.
+    choices = range(len(QUALITIES) - 1)
+    best = bisect_left(choices, True, key=lambda choice: len(encode(choice)) <= most_characters)
     height, width = pixels.shape[:2]
-    data = ""
-    for side, quality in QUALITIES:
-        data = _encode_jpeg(_shrink(pixels, side), quality)
-        if len(data) <= most_characters:
-            break
-    return EncodedImage(width, height, data)
+    return EncodedImage(width, height, encode(best))
 
 
 def cut_out(
@@ -110,5 +118,5 @@ def _shrink(pixels: Pixels, side: int) -> Pixels:
 def _encode_jpeg(pixels: Pixels, quality: int) -> str:
     """Return RGB pixels as JPEG in base64."""
     bgr = np.ascontiguousarray(pixels[..., ::-1])
-    _, content = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, quality])
+    _, content = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, quality, cv2.IMWRITE_JPEG_OPTIMIZE, 1])
     return base64.b64encode(content.tobytes()).decode()

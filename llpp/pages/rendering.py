@@ -48,6 +48,7 @@ class _Card:
     name: str  # the end of the id
     numbers: list[tuple[Number, str]]
     words: list[tuple[str, str]]  # titles and values
+    labels: list[str]  # words for the caption
     layers: Markup
     is_tiny: bool  # so small that its pixels are to be seen as squares
 
@@ -60,15 +61,15 @@ def render_page(page: Page) -> str:
 def render_viewer(viewer: Viewer) -> Markup:
     """Return a viewer's HTML, for a page that has `read_style` and `read_script` once."""
     viewer = _drop_unknown_numbers(viewer)
-    cards = [_make_card(viewer, picture) for picture in viewer.pictures]
+    values = {word.key: _count_values(viewer, word) for word in viewer.words}
+    several = [word for word in viewer.words if len(values[word.key]) > 1]
+    labels = [word.key for word in several if word.is_in_caption]
     template = make_environment().get_template("viewer.html.j2")
-    choices = [(word, _count_values(viewer, word)) for word in viewer.words]
-    choices = [(word, values) for word, values in choices if len(values) > 1]
     html = template.render(
         viewer=viewer,
-        cards=cards,
-        filters=[(word, values) for word, values in choices if word.is_filter],
-        groups=[word for word, _ in choices],
+        cards=[_make_card(viewer, picture, labels) for picture in viewer.pictures],
+        filters=[(word, values[word.key]) for word in several if word.is_filter],
+        groups=[word for word in viewer.words if word in several or word.key == viewer.group],
         ranges=[(number, *_find_range(viewer, number)) for number in viewer.numbers if number.is_in_caption],
         data=_encode_data(viewer),
     )
@@ -77,12 +78,13 @@ def render_viewer(viewer: Viewer) -> Markup:
 
 def read_style() -> Markup:
     """Return the style sheet of pages and viewers, for a <style> element."""
-    return Markup((FOLDER / "page.css").read_text() + (FOLDER / "viewer.css").read_text())
+    sheets = [(FOLDER / name).read_text(encoding="utf-8") for name in ("page.css", "viewer.css")]
+    return Markup("".join(sheets))
 
 
 def read_script() -> Markup:
     """Return the script of viewers, for a <script> element at the end of the page."""
-    return Markup((FOLDER / "viewer.js").read_text())
+    return Markup((FOLDER / "viewer.js").read_text(encoding="utf-8"))
 
 
 def make_security_policy() -> str:
@@ -113,7 +115,7 @@ def make_environment(*folders: Path) -> "Environment":
     return environment
 
 
-def _make_card(viewer: Viewer, picture: Picture) -> _Card:
+def _make_card(viewer: Viewer, picture: Picture, labels: Sequence[str]) -> _Card:
     side = max(picture.image.width, picture.image.height)
     layers = []
     for style in viewer.layers:
@@ -126,6 +128,7 @@ def _make_card(viewer: Viewer, picture: Picture) -> _Card:
         name=picture.name or picture.id.split("/")[-1],
         numbers=numbers,
         words=words,
+        labels=[picture.words.get(key, "") for key in labels],
         layers=Markup("").join(layers),
         is_tiny=side < TINY_BELOW,
     )

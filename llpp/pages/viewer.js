@@ -24,6 +24,11 @@ function readField(field) {
   return field.value;
 }
 
+function writeField(field, value) {
+  if (field.type === "checkbox") field.checked = value === ON;
+  else field.value = value;
+}
+
 function isChanged(field) {
   return readField(field) !== field.initial;
 }
@@ -45,7 +50,7 @@ class Viewer {
     this.cards = [...this.list.children];
     this.shown = this.cards.map((_, index) => index); // positions of the pictures in view, in their order
     this.open = null; // position of the large picture
-    this.joint = null; // that is marked in all pictures
+    this.marked = ""; // the joint that stands out in all pictures
     this.fields = [...this.form.elements].filter((field) => field.name && field.localName !== "output");
     for (const field of this.fields) {
       field.initial = readField(field);
@@ -62,7 +67,11 @@ class Viewer {
       if (event.target.name === "joint") this.sortByJoint();
       this.update();
     });
-    this.form.addEventListener("reset", () => setTimeout(() => this.update()));
+    this.form.addEventListener("reset", (event) => {
+      event.preventDefault(); // a browser resets the form only after this event
+      for (const field of this.fields) writeField(field, field.initial);
+      this.update();
+    });
     this.cards.forEach((card, index) => {
       card.querySelector("button").addEventListener("click", () => this.show(index));
     });
@@ -96,11 +105,9 @@ class Viewer {
   readAddress() {
     const wanted = new URLSearchParams(location.hash.slice(1));
     for (const field of this.fields) {
-      const value = wanted.get(`${this.data.key}.${field.name}`) ?? field.initial;
-      if (field.type === "checkbox") field.checked = value === ON;
-      else field.value = value;
+      writeField(field, wanted.get(`${this.data.key}.${field.name}`) ?? field.initial);
       // A link from another page may name what there is not here.
-      if (field.localName === "select" && field.selectedIndex < 0) field.value = field.initial;
+      if (field.localName === "select" && field.selectedIndex < 0) writeField(field, field.initial);
     }
     this.update();
     const id = wanted.get(`${this.data.key}.open`);
@@ -129,7 +136,7 @@ class Viewer {
   /* ---- the grid */
 
   update() {
-    this.labelJointOrder();
+    this.nameJointOrder();
     this.shown = this.data.pictures.map((_, index) => index).filter((index) => this.isWanted(index));
     this.sort();
     this.list.replaceChildren(...this.arrange());
@@ -176,6 +183,7 @@ class Viewer {
   /* The cards in view, with a heading before each group. */
   arrange() {
     const place = this.data.words.findIndex((word) => word.key === this.getValue("group"));
+    this.list.classList.toggle("grouped", place >= 0);
     if (place < 0) return this.shown.map((index) => this.cards[index]);
     const word = this.data.words[place];
     // Groups are in the order in which the page has them, however their pictures are sorted.
@@ -197,28 +205,24 @@ class Viewer {
 
   sortByJoint() {
     const sort = this.getField("sort");
-    if (this.getValue("joint") !== "") {
-      sort.querySelector("[value=joint]").disabled = false;
-      sort.value = "joint";
-    } else if (sort.value === "joint") {
-      sort.value = sort.initial;
-    }
+    if (this.getValue("joint") !== "") sort.value = "joint";
+    else if (sort.value === "joint") sort.value = sort.initial;
   }
 
-  labelJointOrder() {
+  /* Readers can sort by a joint when they have chosen one. */
+  nameJointOrder() {
     const option = this.form.querySelector("[name=sort] [value=joint]");
     if (!option) return;
     const joint = this.getValue("joint");
     option.disabled = joint === "";
     option.textContent = `${this.data.jointValue.title}: ${joint === "" ? "choose a joint" : this.data.joints[joint]}`;
-    if (joint === "" && this.getValue("sort") === "joint") this.getField("sort").value = this.getField("sort").initial;
   }
 
   /* The chosen joint stands out in all pictures, and its value is in their captions. */
   markJoint() {
     const joint = this.getValue("joint");
-    if (joint === (this.joint ?? "")) return;
-    this.joint = joint;
+    if (joint === this.marked) return;
+    this.marked = joint;
     for (const [index, card] of this.cards.entries()) {
       this.drawHalo(card.querySelector("svg"), index, joint === "" ? null : Number(joint));
       card.querySelector(".joint")?.remove();

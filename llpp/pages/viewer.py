@@ -48,6 +48,7 @@ class Word:
     title: str
     notes: Mapping[str, str] = field(default_factory=dict)  # value → what to say of its group
     is_filter: bool = True  # False: only to group by, as a combination of other words is
+    is_in_caption: bool = False  # below thumbnails while these are in no groups
 
 
 @dataclass(frozen=True)
@@ -72,12 +73,13 @@ class Picture:
 
     id: str  # unique in its viewer; the title of the large picture
     image: EncodedImage
-    name: str = ""  # below the thumbnail; empty: the end of the id, after its last /
     layers: Mapping[str, Points] = field(default_factory=dict)  # key of a LayerStyle → (K, 2), NaN where absent
     joint_values: Points | None = None  # (K,) `Viewer.joint_value` of each joint; NaN where unknown
     numbers: Mapping[str, float | None] = field(default_factory=dict)  # key of a Number → its value
     words: Mapping[str, str] = field(default_factory=dict)  # key of a Word → its value
     caption: str = ""  # a line below the name, besides the numbers
+    frame: Colour | None = None  # around the thumbnail
+    name: str = ""  # below the thumbnail; empty: the end of the id, after its last /
 
 
 @dataclass(frozen=True)
@@ -93,4 +95,5 @@ class Viewer:
     joint_value: Number | None = None  # what `Picture.joint_values` are, as "error / torso"; None: there are none
     sort: str = ""  # key of the number to begin with; empty: the order given
     group: str = ""  # key of the word to begin with; empty: no groups
+    note: str = ""  # a sentence above the pictures, such as which of how many they are
     legend: Sequence[tuple[Colour, str]] = ()  # colours with their meanings

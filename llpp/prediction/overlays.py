@@ -49,7 +49,7 @@ class PersonQueue:
     """Predictions in order, taken image by image."""
 
     def __init__(self, parts: Iterable[Persons], flags: FailureFlags) -> None:
-        self._persons = _judge_all(parts, flags)
+        self._persons = judge_all(parts, flags)
         self._next = next(self._persons, None)
 
     def take(self, source: int, frame: int) -> list[JudgedPerson]:
@@ -65,7 +65,8 @@ class PersonQueue:
         return found
 
 
-def _judge_all(parts: Iterable[Persons], flags: FailureFlags) -> Iterator[JudgedPerson]:
+def judge_all(parts: Iterable[Persons], flags: FailureFlags) -> Iterator[JudgedPerson]:
+    """Yield all predictions, one by one, with what is said about them."""
     for persons in parts:
         probability, words = judge_persons(persons, flags)
         for person, chance, word in zip(persons, probability.tolist(), words, strict=True):

@@ -14,6 +14,8 @@ from llpp.prediction.overlays import write_overlays
 from llpp.prediction.person_boxes import IMAGE, FileBoxes
 from llpp.prediction.predict_sources import SHARD_SECONDS, SourcePass
 from llpp.prediction.predictor import ModelFacts, Predictor
+from llpp.prediction.result_page import FILE as PAGE
+from llpp.prediction.result_page import choose_rows, render_result_page
 from llpp.prediction.result_tables import check_format, write_predictions
 from llpp.prediction.shards import ShardFolder
 from llpp.prediction.sources import Source, count_all_frames, find_sources
@@ -35,6 +37,7 @@ class Request:
     wish: Wish = field(default_factory=Wish)
     format: str = "csv"
     overlay: bool = False
+    page: bool = True
     batch_size: int = 32
     shard_seconds: float = SHARD_SECONDS
 
@@ -50,6 +53,7 @@ class Result:
     folder: Path
     table: Path
     summary: dict[str, Any]
+    page: Path | None = None
 
 
 def predict_files(request: Request, load: Callable[[], Predictor], report: Report) -> Result:
@@ -89,9 +93,19 @@ def predict_files(request: Request, load: Callable[[], Predictor], report: Repor
             count = len(sources)
             parts = shards.read_persons()
             write_overlays(out, sources, parts, facts, flags, lambda done: report("drawn", done, count, 0))
+        page = None
+        if request.page:
+            page = out / PAGE
+            choice = choose_rows(losses, origins, shards.read_frames())
+            count = len(choice.rows)
+            persons = shards.read_persons()
+            html = render_result_page(
+                sources, persons, choice, facts, flags, summary, lambda done: report("shown", done, count, 0)
+            )
+            replace_text(page, html)
         # Last, so that a folder with a summary is complete.
         replace_text(out / "summary.json", json.dumps(summary, indent=1, ensure_ascii=False, allow_nan=False))
-    return Result(out, table, summary)
+    return Result(out, table, summary, page)
 
 
 def _choose_folder(inputs: Sequence[str]) -> Path:

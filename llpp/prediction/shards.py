@@ -203,6 +203,13 @@ class ShardFolder:
             sources.append(table["source"].to_numpy())
         return np.concatenate(losses), np.concatenate(sources)
 
+    def read_frames(self) -> NDArray[np.int64]:
+        """(N,) the frame of each prediction in its film; 0 of an image."""
+        frames = [np.zeros(0, dtype=np.int64)]
+        for table in self._read_tables():
+            frames.append(table["frame"].to_numpy())
+        return np.concatenate(frames)
+
     def _read_tables(self) -> Iterator[pa.Table]:
         for path in self.paths:
             table = read_table(path, self.schema)

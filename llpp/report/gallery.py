@@ -14,6 +14,10 @@ from llpp.report.metric import IMAGE_METRIC, SELECTED_METRIC
 from llpp.tasks.base import Task
 
 MIN_TILES = 4  # per selection; with fewer, the gallery is left out
+NOTE = (
+    "The first seed's selections, worst true loss first. The rank is by predicted loss among all candidates: 1 is "
+    "the image that was expected to be worst."
+)
 PREDICTIONS = "predictions.parquet"
 
 
@@ -63,15 +67,18 @@ def list_selections(section: Section) -> list[Selection]:
     return sorted(selections, key=lambda selection: selection.round)
 
 
-def plan_tiles(collection: Collection) -> TileBudget:
-    """Choose as many pictures per selection as keep the page small enough to mail, over all sections."""
+def plan_tiles(collection: Collection, taken: int) -> TileBudget:
+    """Choose as many pictures per selection as keep the page small enough to mail, over all sections.
+
+    Other things, such as figures, have `taken` characters of it.
+    """
     sizes = []
     for section in collection.sections:
         sizes += [selection.selected for selection in list_selections(section)]
     tiles = MOST_PICTURES // max(len(sizes), 1)
     if tiles < MIN_TILES:
         return TileBudget(0, 0)
-    return TileBudget(tiles, share_budget(sum(min(size, tiles) for size in sizes)))
+    return TileBudget(tiles, share_budget(sum(min(size, tiles) for size in sizes), taken))
 
 
 def build_gallery(section: Section, task: Task, budget: TileBudget, key: str) -> Gallery | None:
@@ -101,7 +108,7 @@ def build_gallery(section: Section, task: Task, budget: TileBudget, key: str) ->
         words=(
             Word("round", "selection"),
             Word("method", "method"),
-            Word("both", "selection and method", notes, is_filter=False),
+            Word("both", "selection and method", notes, is_filter=False, is_in_caption=True),
             *parts.words,
         ),
         layers=parts.layers,
@@ -109,6 +116,7 @@ def build_gallery(section: Section, task: Task, budget: TileBudget, key: str) ->
         joint_value=parts.joint_value,
         sort="true_loss",
         group="both",
+        note=NOTE,
         legend=task.explain_colours(),
     )
     return Gallery(viewer, tuple(problems))
@@ -194,6 +202,7 @@ def _build_pictures(
                 **shown.words,
             },
             caption=task.describe(rows[index], prediction),
+            frame=shown.frame,
         )
         pictures.append(picture)
     return pictures, problem

@@ -142,7 +142,8 @@ def _encode_base64(content: bytes) -> str:
 def _render_html(
     collection: Collection, pictures: list[Picture], load_task: LoadTask, reference: Reference | None
 ) -> str:
-    budget = plan_tiles(collection)
+    figures_size = sum(len(picture.light) + len(picture.dark) for picture in pictures)
+    budget = plan_tiles(collection, figures_size)
     parts = []
     for number, section in enumerate(collection.sections):
         parts.append(_build_part(section, load_task, budget, f"images{number + 1}", reference))

@@ -62,6 +62,7 @@ class Shown:
     layers: Mapping[str, NDArray[np.floating[Any]]] = field(default_factory=dict)  # (K, 2) pixels of the picture
     joint_values: NDArray[np.floating[Any]] | None = None  # (K,)
     words: Mapping[str, str] = field(default_factory=dict)
+    frame: Colour | None = None  # around the picture
 
 
 def format_share(part: int, whole: int) -> str:

@@ -176,10 +176,11 @@ class ClassificationTask(Task):
         truth = int(self.labels.index[row])
         predicted = int(prediction["predicted_class"])
         words = {"prediction": self.labels.classes[predicted], "truth": "unknown", "result": "unknown"}
-        if truth != UNKNOWN:
-            words["truth"] = self.labels.classes[truth]
-            words["result"] = "right" if truth == predicted else "wrong"
-        return Shown(image, words=words)
+        if truth == UNKNOWN:
+            return Shown(image, words=words)
+        words["truth"] = self.labels.classes[truth]
+        words["result"] = "right" if truth == predicted else "wrong"
+        return Shown(image, words=words, frame=CORRECT if truth == predicted else WRONG)
 
     def explain_colours(self) -> list[tuple[Colour, str]]:
         """See `Task.explain_colours`."""
