@@ -32,6 +32,7 @@ FOLDERS = (
     "oracles",
     "labelling",
     "rounds",
+    "checking",
     "loggers",
     "config",
     "launch",

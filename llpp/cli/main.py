@@ -14,6 +14,7 @@ from typing import NoReturn
 
 from llpp import __version__, storage, terminal
 from llpp.cli.analyze import run_analyze_command
+from llpp.cli.check import run_check_command
 from llpp.cli.data import run_data_command
 from llpp.cli.export import run_export_command
 from llpp.cli.label import run_label_command
@@ -29,6 +30,7 @@ usage: llpp run [OPTION=VALUE ...]     train, score, select, round by round; the
        llpp run -m OPTION=A,B ...      the same for every combination (a sweep)
        llpp label FOLDER [OPTION=VALUE ...]  ask people for labels, in the tool that they use, batch by batch
        llpp predict RUN IMAGES ...     joints in new images and films, and which of them not to trust
+       llpp check RUN                  labels that look wrong, and a batch to correct them
        llpp export RUN onnx|torch      a run's network as one file for other programs
        llpp report DIR [DIR ...]       tables, curves and a gallery from runs or folders of runs
        llpp data [OPTION=VALUE ...]    contents of a dataset: tables, problems, contact sheets of labelled crops
@@ -43,6 +45,7 @@ VERBS: dict[str, Callable[[list[str]], int]] = {
     "run": run_run_command,
     "label": run_label_command,
     "predict": run_predict_command,
+    "check": run_check_command,
     "export": run_export_command,
     "report": run_report_command,
     "data": run_data_command,
@@ -106,7 +109,7 @@ def check_current_folder() -> None:
 
 def explain_resuming(verb: str, arguments: list[str]) -> str:
     """Say with which command an interrupted run or sweep is resumed; nothing about other verbs."""
-    if verb not in ("run", "label", "predict"):
+    if verb not in ("run", "label", "predict", "check"):
         return ""
     kept = "; finished work is kept, run the same command again to resume"
     # torchrun has the first part of the command, and this process does not know it

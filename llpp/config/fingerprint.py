@@ -45,8 +45,9 @@ DISPLAY_CALLBACKS = (
 )
 # Parts of llpp that train nothing: they read and show what the others have found.
 NON_TRAINING_MODULES = (
-    "analysis", "cli", "config/load_run.py", "config/trusted_targets.py", "inspection", "launch", "loggers", "report",
-    "tasks/classification/drawing.py", "tasks/pose/drawing.py", "tasks/pose/facts.py",
+    "analysis", "checking", "cli", "config/load_run.py", "config/run_check.py", "config/trusted_targets.py",
+    "inspection", "launch", "loggers", "report", "tasks/classification/drawing.py",
+    "tasks/pose/drawing.py", "tasks/pose/facts.py",
 )  # fmt: skip
 
 

@@ -54,7 +54,11 @@ def write_asked(rows: Sequence[AskedRow], suggested: Mapping[str, Persons], fold
 
 def read_asked(folder: LabellingFolder, number: int) -> list[AskedRow] | None:
     """Read the table of a batch; None if the batch is not complete. StateError if the file is damaged."""
-    path = folder.get_asked_file(number)
+    return read_rows(folder.get_asked_file(number))
+
+
+def read_rows(path: Path) -> list[AskedRow] | None:
+    """Read a table of `write_asked`; None if there is none. StateError if it is damaged."""
     try:
         lines = csv.DictReader(io.StringIO(read_text(path, MAX_BYTES)))
         rows = []
@@ -99,9 +103,19 @@ def read_suggested(folder: LabellingFolder, number: int) -> dict[str, list[Perso
 
 def list_batches(folder: LabellingFolder) -> list[int]:
     """The numbers of all complete batches, in ascending order."""
-    numbers = []
-    for path in folder.path.glob("round_*/asked.csv"):
-        digits = path.parent.name.removeprefix("round_")
+    return sorted(_list_folders(folder, "round_"))
+
+
+def list_check_dirs(folder: LabellingFolder) -> dict[int, Path]:
+    """The folders of labels that `llpp check` has asked to look at again, complete ones, in ascending order."""
+    found = _list_folders(folder, "check_")
+    return {number: found[number] for number in sorted(found)}
+
+
+def _list_folders(folder: LabellingFolder, start: str) -> dict[int, Path]:
+    folders = {}
+    for path in folder.path.glob(f"{start}*/asked.csv"):
+        digits = path.parent.name.removeprefix(start)
         if digits.isdigit():
-            numbers.append(int(digits))
-    return sorted(numbers)
+            folders[int(digits)] = path.parent
+    return folders

@@ -23,7 +23,7 @@ from llpp.journal.fold import Who, find_standing
 from llpp.journal.folder import LabellingFolder
 from llpp.journal.journal import append_answers, compute_key, find_known_keys, read_journal
 from llpp.journal.times import format_time, parse_time
-from llpp.labelling.asked import list_batches, read_asked
+from llpp.labelling.asked import list_batches, list_check_dirs, read_asked, read_rows
 from llpp.labelling.coordinates import EntryError, find_scale, is_inside, read_box, read_point
 from llpp.labelling.names import LONGEST, ImageFinder
 from llpp.labelling.people import NamedBox, assign_person_ids, find_boxes
@@ -458,10 +458,12 @@ def _name_retraction(answer: Answer) -> str:
 
 
 def _list_copies(folder: LabellingFolder) -> dict[str, set[str]]:
-    """The names of images' copies in all batches → ids."""
+    """The names of images' copies in all batches, and in those of `llpp check` → ids."""
+    tables = [read_asked(folder, number) for number in list_batches(folder)]
+    tables += [read_rows(path / "asked.csv") for path in list_check_dirs(folder).values()]
     copies: dict[str, set[str]] = {}
-    for number in list_batches(folder):
-        for row in read_asked(folder, number) or []:
+    for rows in tables:
+        for row in rows or []:
             copies.setdefault(row.name, set()).add(row.image)
     return copies
 

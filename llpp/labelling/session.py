@@ -28,7 +28,7 @@ from llpp.journal.fold import Folded, fold_answers, measure_agreement
 from llpp.journal.folder import LabellingFolder
 from llpp.journal.journal import read_journal
 from llpp.journal.snapshot import STATES, Snapshot, count_changed_labels, list_labels, read_snapshot, write_snapshot
-from llpp.labelling.asked import AskedRow, list_batches
+from llpp.labelling.asked import AskedRow, list_batches, list_check_dirs
 from llpp.labelling.choice import count_test_candidates, count_test_share, list_train_candidates
 from llpp.labelling.importing import ImportSettings, import_files
 from llpp.labelling.kept_copies import keep_copy
@@ -237,6 +237,7 @@ def _import_answers(labelling: Labelling, project: ProjectFile, index: ProjectIn
             raise ConfigError(f"label.labels={settings.labels} does not exist; give a file or folder of answers")
         files += list_label_files(extra) if extra.is_dir() else [extra]
     batch_folders = [folder.get_round_dir(number) for number in sorted(read_batches(folder))]
+    batch_folders += list_check_dirs(folder).values()
     for tool in labelling.tools:
         for path in tool.list_answer_files(labelling.root.resolve(), batch_folders):
             if path.is_relative_to(labelling.root.resolve()):

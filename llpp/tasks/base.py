@@ -158,6 +158,10 @@ class Task(ABC):
     def compute_quality(self, predictions: Mapping[str, Tensor], batch: Batch) -> Tensor:
         """(B,) how good each prediction is, 0 to 1; NaN where it is unknown. Below one half it is a failure."""
 
+    def compare_with_labels(self, output: Output, batch: Batch) -> dict[str, Tensor]:
+        """(B, …) what an output says about the labels of its images, for `llpp check`; by default nothing."""
+        return {}
+
     @abstractmethod
     def make_metric(self) -> Metric | MetricCollection:
         """A new measure over a set of images; adds up over batches and ranks."""

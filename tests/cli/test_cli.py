@@ -121,7 +121,7 @@ def test_a_sweep_with_an_unknown_choice_ends_before_its_first_job_and_leaves_no_
 def test_an_unknown_command_lists_the_known_ones(tmp_path):
     refused = llpp("train", cwd=tmp_path, anew=True)
     assert refused.returncode == 2
-    known = "run, label, predict, export, report, data, analyze"
+    known = "run, label, predict, check, export, report, data, analyze"
     assert refused.stderr == f"llpp: unknown command 'train'; expected one of {known} (see llpp --help)\n"
 
 

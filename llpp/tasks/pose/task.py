@@ -41,6 +41,8 @@ from llpp.tasks.pose.facts import (
     tabulate_normalisers,
 )
 from llpp.tasks.pose.heatmaps import HeatmapCodec
+from llpp.tasks.pose.label_evidence import compute_label_evidence
+from llpp.tasks.pose.label_mistakes import KINDS, make_mistakes
 from llpp.tasks.pose.losses import PoseLoss
 from llpp.tasks.pose.mean_pose import predict_mean_pose
 from llpp.tasks.pose.mirroring import check_mirroring, tabulate_sides
@@ -208,6 +210,25 @@ class PoseTask(Task):
             maps = (maps + renamed) / 2
         joints, heights = self._get_codec(output).decode(maps)
         return joints, heights.clamp(min=0)
+
+    def compare_with_labels(self, output: Output, batch: Batch) -> dict[str, Tensor]:
+        """See `Task.compare_with_labels`.
+
+        `joint_heights` (B, K); what `compute_label_evidence` returns; and, with the kind of mistake before its name,
+        the same for labels in which such a mistake was made on purpose, see `make_mistakes`.
+        """
+        maps = self.loss.to_heatmaps(output.raw[:, -1])
+        codec = self._get_codec(output)
+        order = self._flip_order.tolist()
+        joints = batch["joints"]
+        visible = batch["visible"]
+        _, heights = self.decode(output)
+        evidence = {"joint_heights": heights, **compute_label_evidence(maps, codec, joints, visible, order)}
+        for kind in KINDS:
+            labels = make_mistakes(kind, joints, visible, order, batch["row"])
+            for name, values in compute_label_evidence(maps, codec, *labels, order).items():
+                evidence[f"{kind}_{name}"] = values
+        return evidence
 
     def _get_codec(self, output: Output) -> HeatmapCodec:
         return replace(self.codec, stride=cast(int, output.stride))

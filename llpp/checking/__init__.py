@@ -1,0 +1,1 @@
+"""Labels that look wrong, by networks that did not train on them: `llpp check`."""
