@@ -1,8 +1,8 @@
 """What the heatmaps say about themselves, for heads that predict losses: how sure each is, and how alike they are.
 
-B images, K joints, h × w cells. The share of a cell is the softmax of its map there. Everything is computed in float32
-at least, also under autocast, because half precision would make ties. No shape depends on a value, so that networks can
-be exported.
+B images, K joints, h × w cells. The share of a cell is the softmax of its map there. Everything is computed in
+float32 at least, also under autocast, because half precision would make ties. No shape depends on a value, so that
+networks can be exported.
 """
 
 import math
@@ -17,7 +17,8 @@ from llpp.types import Features
 
 Evidence = Literal["none", "summary"]  # what of it a head reads
 PEAK_RADIUS = 2  # cells around the highest one, on each axis, that belong to its peak
-SUMMARY = ("log_maximum", "maximum", "entropy", "second_peak", "peak_share", "spread", "x", "y")  # of a joint, in order
+# The numbers that describe one joint's map, in order.
+SUMMARY = ("log_maximum", "maximum", "entropy", "second_peak", "peak_share", "spread", "x", "y")
 
 
 def count_evidence(joints: int) -> int:

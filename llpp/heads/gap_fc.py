@@ -13,7 +13,7 @@ from llpp.types import Features
 
 
 class GapFCHead(LossHead):
-    """Penultimate map → mean over cells → `widths` → 1; `evidence: summary` adds what the heatmaps say to the mean."""
+    """Penultimate map → mean over cells → `widths` → 1; `evidence: summary` adds what the heatmaps say."""
 
     def __init__(
         self,

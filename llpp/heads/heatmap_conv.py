@@ -1,6 +1,7 @@
 """Convolutions over the heatmaps, and what these say about themselves.
 
-The papers' heads read the features behind the heatmaps and never see the network's answer. This one sees nothing else.
+The papers' heads read the features behind the heatmaps and never see the network's answer, which is all that this one
+reads.
 """
 
 from collections.abc import Sequence

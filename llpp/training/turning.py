@@ -1,7 +1,7 @@
 """Images turned by quarters, from which a head learns what the network looks like when it fails.
 
-On the images that it learns from, a network soon fails no more, and where it does, it looks otherwise than on new images.
-Turned, the same images are persons in poses that it has not learnt.
+A network soon fails no more on the images that it learns from. Turned, the same images show persons in poses that it has
+not learnt, and its heatmaps look as they do on new images that it fails on.
 """
 
 import torch
