@@ -1,7 +1,7 @@
 """Images turned by quarters, from which a head learns what the network looks like when it fails.
 
-A network soon fails no more on the images that it learns from. Turned, the same images show persons in poses that it has
-not learnt, and its heatmaps look as they do on new images that it fails on.
+A network soon fails no more on the images that it learns from. Turned, the same images show persons in poses that it
+has not learnt, and its heatmaps look as they do on new images that it fails on.
 """
 
 import torch
