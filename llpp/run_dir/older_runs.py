@@ -167,7 +167,7 @@ def drop_dataset_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
 def _list_added_settings(
     settings: Mapping[str, Any], table: Mapping[str, Mapping[str, Any]]
 ) -> Iterator[tuple[str, Any]]:
-    """Yield name and earlier value of every setting that `table` says was added to the parts of some settings, flat."""
+    """Yield name and earlier value of every setting that `table` adds to the parts of some settings, flat."""
     for name, target in settings.items():
         section, _, key = name.rpartition(".")
         if key == "_target_" and isinstance(target, str):
