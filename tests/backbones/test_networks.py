@@ -7,6 +7,7 @@ from torch import nn
 from llpp.backbones.hourglass import StackedHourglass
 from llpp.errors import ConfigError
 from llpp.heads.base import FeatureSpec
+from llpp.heads.distinctness import DistinctnessHead
 from llpp.heads.gap_fc import GapFCHead
 from llpp.heads.gap_multilevel import GapMultilevelHead
 from llpp.heads.heatmap_conv import HeatmapConvHead
@@ -22,6 +23,7 @@ HEADS = {
     "multiscale_conv as in the code": lambda spec: MultiscaleConvHead(spec, reduction="conv"),
     "gap_fc with evidence": lambda spec: GapFCHead(spec, evidence="summary"),
     "multiscale_conv with evidence": lambda spec: MultiscaleConvHead(spec, evidence="summary"),
+    "distinctness": DistinctnessHead,
     "heatmap_conv": HeatmapConvHead,
     "heatmap_conv with features": lambda spec: HeatmapConvHead(spec, features=4),
     "heatmap_conv without convolutions": lambda spec: HeatmapConvHead(spec, channels=0),
