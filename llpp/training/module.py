@@ -24,7 +24,7 @@ from llpp.training.compilation import EAGER, Compilation
 from llpp.training.divergence import NonFiniteLossMonitor, check_weights
 from llpp.training.masked_mean import MaskedMean
 from llpp.training.step_count import hint_at_few_steps
-from llpp.training.turning import TURNS, turn_images
+from llpp.training.turning import TURNS, in_evaluation, turn_images
 from llpp.types import Batch, Features, Output
 
 log = logging.getLogger(__name__)
@@ -153,10 +153,8 @@ class LearningLossModule(pl.LightningModule):
         quarters = turns[(batch["row"] + self.current_epoch) % len(TURNS)]
         turned = turn_images(image, quarters)
         labels = self.task.turn_labels(batch, quarters, image.shape[-1])
-        was_training = self.backbone.training
-        self.backbone.eval()
-        output: Output = self.backbone(turned)
-        self.backbone.train(was_training)
+        with in_evaluation(self.backbone):
+            output: Output = self.backbone(turned)
         losses, _ = self.task.compute_losses(output, labels)
         return output.features, losses
 

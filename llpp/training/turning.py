@@ -4,8 +4,11 @@ A network soon fails no more on the images that it learns from. Turned, the same
 has not learnt, and its heatmaps look as they do on new images that it fails on.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 TURNS = (0, 0, 0, 1, 2, 3)  # quarters of one image in successive epochs: every other time it is as it was
 
@@ -15,3 +18,15 @@ def turn_images(images: Tensor, quarters: Tensor) -> Tensor:
     turned = torch.stack([torch.rot90(images, number, (2, 3)) for number in range(4)])
     numbers = torch.arange(len(images), device=images.device)
     return turned[quarters, numbers].contiguous(memory_format=torch.channels_last)
+
+
+@contextmanager
+def in_evaluation(network: nn.Module) -> Iterator[None]:
+    """Set a network to evaluation, then each of its parts back to what it was: some may be in evaluation for good."""
+    modes = [(module, module.training) for module in network.modules()]
+    network.eval()
+    try:
+        yield
+    finally:
+        for module, mode in modes:
+            module.training = mode
