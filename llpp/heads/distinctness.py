@@ -3,9 +3,8 @@
 import torch
 from torch import Tensor, nn
 
-from llpp.errors import ConfigError
 from llpp.heads.base import FeatureSpec, LossHead
-from llpp.heads.evidence import compute_log_shares, get_heatmaps, measure_distinctness
+from llpp.heads.evidence import check_heatmaps, compute_log_shares, get_heatmaps, measure_distinctness
 from llpp.types import Features
 
 
@@ -17,11 +16,7 @@ class DistinctnessHead(LossHead):
 
     def __init__(self, spec: FeatureSpec) -> None:
         super().__init__()
-        if not spec.heatmaps:
-            raise ConfigError(
-                "head=distinctness reads heatmaps, which this backbone does not give; use head=gap_multilevel, or "
-                "backbone=hourglass"
-            )
+        check_heatmaps(spec.heatmaps, "head=distinctness", "head=gap_multilevel")
         self.log_scale = nn.Parameter(torch.zeros(()))
         self.offset = nn.Parameter(torch.zeros(()))
 

@@ -42,16 +42,20 @@ def gather_evidence(log_shares: Tensor) -> Tensor:
     return torch.cat([summary, measure_overlaps(log_shares), distinctness], dim=1)
 
 
+def check_heatmaps(joints: int, setting: str, instead: str) -> None:
+    """Raise ConfigError about the `setting` that needs heatmaps where the backbone gives none."""
+    if not joints:
+        raise ConfigError(
+            f"{setting} reads heatmaps, which this backbone does not give; use {instead}, or backbone=hourglass"
+        )
+
+
 def count_appended(evidence: Evidence, joints: int) -> int:
     """Return how many numbers `append_evidence` adds; ConfigError for an unknown word, or without heatmaps."""
     expect(evidence in ("none", "summary"), "head.evidence", evidence, "none or summary")
     if evidence == "none":
         return 0
-    if not joints:
-        raise ConfigError(
-            "head.evidence=summary reads heatmaps, which this backbone does not give; use head.evidence=none, or "
-            "backbone=hourglass"
-        )
+    check_heatmaps(joints, "head.evidence=summary", "head.evidence=none")
     return count_evidence(joints)
 
 

@@ -12,7 +12,13 @@ from torch import Tensor, nn
 
 from llpp.errors import ConfigError, expect
 from llpp.heads.base import FeatureSpec, LossHead, average_pool, build_fully_connected
-from llpp.heads.evidence import compute_log_shares, count_evidence, gather_evidence, get_heatmaps
+from llpp.heads.evidence import (
+    check_heatmaps,
+    compute_log_shares,
+    count_evidence,
+    gather_evidence,
+    get_heatmaps,
+)
 from llpp.types import Features
 
 MAP_SIDE = 16  # cells that larger maps are reduced to before the convolutions
@@ -44,11 +50,7 @@ class HeatmapConvHead(LossHead):
         turned: bool = True,
     ) -> None:
         super().__init__()
-        if not spec.heatmaps:
-            raise ConfigError(
-                "head=heatmap_conv reads heatmaps, which this backbone does not give; use head=gap_multilevel, or "
-                "backbone=hourglass"
-            )
+        check_heatmaps(spec.heatmaps, "head=heatmap_conv", "head=gap_multilevel")
         for name, value in (("channels", channels), ("features", features)):
             expect(type(value) is int and value >= 0, f"head.{name}", value, "a number of channels, 0 or more")
         expect(isinstance(turned, bool), "head.turned", turned, "true or false")
