@@ -36,11 +36,19 @@ class Features:
 
     pyramid: Mapping[int, Tensor]  # stride → (B, C, H / stride, W / stride)
     penultimate: Tensor  # (B, C, h, w), the map that feeds the last layer
+    heatmaps: Tensor | None = None  # (B, K, h, w), the last stack's, raw; None: the output is no map
 
     def detach(self) -> "Features":
         """The same maps cut off from the backbone's graph."""
         pyramid = {stride: maps.detach() for stride, maps in self.pyramid.items()}
-        return Features(pyramid, self.penultimate.detach())
+        heatmaps = None if self.heatmaps is None else self.heatmaps.detach()
+        return Features(pyramid, self.penultimate.detach(), heatmaps)
+
+    def take_first(self, number: int) -> "Features":
+        """The features of the first images alone."""
+        pyramid = {stride: maps[:number] for stride, maps in self.pyramid.items()}
+        heatmaps = None if self.heatmaps is None else self.heatmaps[:number]
+        return Features(pyramid, self.penultimate[:number], heatmaps)
 
 
 @dataclass(frozen=True)
@@ -53,9 +61,7 @@ class Output:
 
     def take_first(self, number: int) -> "Output":
         """The output of the first images alone."""
-        pyramid = {stride: maps[:number] for stride, maps in self.features.pyramid.items()}
-        features = Features(pyramid, self.features.penultimate[:number])
-        return Output(self.raw[:number], features, self.stride)
+        return Output(self.raw[:number], self.features.take_first(number), self.stride)
 
 
 @dataclass(frozen=True)

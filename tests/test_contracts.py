@@ -96,11 +96,13 @@ def test_backbones_give_what_they_publish(compose, backbone):
     assert penultimate.ndim == 4 and penultimate.shape[:2] == (2, network.penultimate_channels)
     if network.heatmap_stride is None:
         assert found.raw.shape == (2, JOINTS) and found.stride is None, "one number per class"
+        assert found.features.heatmaps is None
     else:
         cells = side // network.heatmap_stride
         stacks = found.raw.shape[1]
         assert found.raw.shape == (2, stacks, JOINTS, cells, cells) and stacks >= 1
         assert found.stride == network.heatmap_stride and penultimate.shape[2:] == (cells, cells)
+        assert torch.equal(found.features.heatmaps, found.raw[:, -1]), "heads see the last stack's"
     assert set(found.features.pyramid) == set(network.feature_channels)
     for stride, channels in network.feature_channels.items():
         assert found.features.pyramid[stride].shape == (2, channels, side // stride, side // stride)
@@ -111,8 +113,13 @@ def test_backbones_give_what_they_publish(compose, backbone):
 def test_heads_give_one_finite_number_per_image(compose, head, backbone):
     cfg = compose(f"head={head}", f"backbone={backbone}")
     network, side = network_and_side(cfg)
-    spec = FeatureSpec(network.feature_channels, network.penultimate_channels, side)
-    loss_head = build.make(cfg.head)(spec=spec)
+    heatmaps = 0 if network.heatmap_stride is None else JOINTS
+    spec = FeatureSpec(network.feature_channels, network.penultimate_channels, side, heatmaps)
+    try:
+        loss_head = build.make(cfg.head)(spec=spec)
+    except ConfigError as error:
+        assert heatmaps == 0 and "backbone=hourglass" in str(error), "only a head that reads heatmaps may refuse"
+        return
     assert isinstance(loss_head, LossHead)
     for batch in (1, 3):
         predicted = loss_head(network.eval()(noise(batch, 3, side, side)).features)

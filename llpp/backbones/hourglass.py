@@ -136,4 +136,5 @@ class StackedHourglass(Backbone):
                 merged = self.merge_features[stack](penultimate)
                 x = merged.add_(x).add_(self.merge_heatmaps[stack](heatmaps[-1]))
         pyramid = dict(zip(self.feature_channels, [decoded, *below], strict=True))
-        return Output(torch.stack(heatmaps, dim=1), Features(pyramid, penultimate), self.heatmap_stride)
+        features = Features(pyramid, penultimate, heatmaps[-1])
+        return Output(torch.stack(heatmaps, dim=1), features, self.heatmap_stride)

@@ -153,14 +153,16 @@ def build_module(
     cfg: DictConfig, dataset: AnyDataset, task: Task, images: ImagePreparation, part: RoundPart
 ) -> LearningLossModule:
     """A fresh module; the backbone is made first, so one seed gives it the same weights under any head."""
-    backbone: Backbone = make(cfg.backbone, outputs=dataset.records.labels.outputs)
+    outputs = dataset.records.labels.outputs
+    backbone: Backbone = make(cfg.backbone, outputs=outputs)
     check_kind(backbone, Backbone, "backbone")
     for name in ("feature_channels", "penultimate_channels", "size_multiple"):
         if not hasattr(backbone, name):
             raise ConfigError(f"backbone {name_class(backbone)} publishes no {name}; set self.{name} in __init__")
     task.check_backbone(backbone)
     backbone.check_size(cfg.crop.size)
-    spec = FeatureSpec(backbone.feature_channels, backbone.penultimate_channels, cfg.crop.size)
+    heatmaps = 0 if backbone.heatmap_stride is None else outputs
+    spec = FeatureSpec(backbone.feature_channels, backbone.penultimate_channels, cfg.crop.size, heatmaps)
     head = None
     if part.phase != "backbone":
         with hydra_errors_as_config_errors():

@@ -63,8 +63,11 @@ class LoadedRun:
         dataset = instantiate_dataset(cfg.dataset)
         self.task: Task = make_task(cfg, dataset)
         self.crop = PersonCrop(cfg.crop.size, cfg.crop.padding)
-        self.backbone: Backbone = make(cfg.backbone, outputs=dataset.records.labels.outputs)
-        spec = FeatureSpec(self.backbone.feature_channels, self.backbone.penultimate_channels, cfg.crop.size)
+        outputs = dataset.records.labels.outputs
+        self.backbone: Backbone = make(cfg.backbone, outputs=outputs)
+        heatmaps = 0 if self.backbone.heatmap_stride is None else outputs
+        channels = self.backbone.feature_channels
+        spec = FeatureSpec(channels, self.backbone.penultimate_channels, cfg.crop.size, heatmaps)
         self.head: LossHead = make(cfg.head)(spec=spec)
         for name, part in (("backbone", self.backbone), ("head", self.head)):
             prefix = f"{name}."

@@ -19,6 +19,7 @@ class FeatureSpec:
     channels: Mapping[int, int]  # stride → channels
     penultimate: int  # channels of the penultimate map
     input_size: int  # side of the input, pixels
+    heatmaps: int = 0  # number of the heatmaps, one per joint; 0: the backbone gives none
 
     def get_map_size(self, stride: int) -> int:
         """Return the side of the pyramid map at `stride`, in cells."""
@@ -30,6 +31,10 @@ class LossHead(nn.Module, ABC):
 
     It works at B = 1, and has no BatchNorm: a score must not depend on the other images of its batch.
     """
+
+    # Whether it learns from images of which half are turned by quarters, as the network evaluates them, and not from
+    # those that the network learns from. It then never trains the network.
+    learns_from_turned: bool = False
 
     @abstractmethod
     def forward(self, features: Features) -> Tensor:

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from llpp.errors import ConfigError
 from llpp.heads.base import FeatureSpec, LossHead, average_pool, build_fully_connected, check_strides
+from llpp.heads.evidence import Evidence, append_evidence, count_appended
 from llpp.types import Features
 
 
@@ -25,6 +26,7 @@ class MultiscaleConvHead(LossHead):
     A step's convolution has kernel = stride = the integer ratio of the two maps' sides; where that misses the next
     side, a second convolution of stride 1 reaches it. `reduction: pool` averages the coarsest map as in the paper,
     `conv` reduces it by one convolution of the map's size (4×4 at 256 pixels) as in the published code.
+    `evidence: summary` adds what the heatmaps say to that vector.
     """
 
     def __init__(
@@ -33,6 +35,7 @@ class MultiscaleConvHead(LossHead):
         strides: Sequence[int] | None = None,
         widths: Sequence[int] = (128, 64, 32, 16, 8),
         reduction: Literal["pool", "conv"] = "pool",
+        evidence: Evidence = "none",
     ) -> None:
         super().__init__()
         if strides is None:
@@ -52,14 +55,16 @@ class MultiscaleConvHead(LossHead):
         if reduction == "conv":
             convolution = nn.Conv2d(channels, channels, spec.get_map_size(coarsest))
             self.reduce = nn.Sequential(convolution, nn.ReLU(inplace=True))
-        self.fc = build_fully_connected(channels, widths)
+        self.evidence = evidence
+        self.fc = build_fully_connected(channels + count_appended(evidence, spec.heatmaps), widths)
 
     def forward(self, features: Features) -> Tensor:
         """See `LossHead.forward`."""
         x = features.pyramid[self.strides[0]]
         for step, stride in zip(self.steps, self.strides[1:], strict=True):
             x = step(x) + features.pyramid[stride]
-        predicted: Tensor = self.fc(self.reduce(x).flatten(1)).squeeze(1)
+        vector = append_evidence(self.evidence, self.reduce(x).flatten(1), features)
+        predicted: Tensor = self.fc(vector).squeeze(1)
         return predicted
 
 

@@ -84,6 +84,11 @@ ADDED_DATASET_SETTINGS: Mapping[str, Mapping[str, Any]] = {
     },
     "llpp.datasets.image_folder.ImageFolder": {"group": None, "white": "high_byte", "background": "ignore"},
 }
+# The same of heads, which have got theirs later.
+ADDED_HEAD_SETTINGS: Mapping[str, Mapping[str, Any]] = {
+    "llpp.heads.gap_fc.GapFCHead": {"evidence": "none"},
+    "llpp.heads.multiscale_conv.MultiscaleConvHead": {"evidence": "none"},
+}
 OLDER_WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[^\W\d_A-Z]+|\d+")
 
 
@@ -134,25 +139,39 @@ def update_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def add_dataset_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Recorded result settings, flat, with those that their datasets had not got yet when the run began."""
+    """Recorded result settings, flat, with those that their datasets and head had not got yet when the run began."""
     added = dict(settings)
-    for name, value in list(_list_added_settings(settings)):
-        added.setdefault(name, value)
+    for table in (ADDED_DATASET_SETTINGS, ADDED_HEAD_SETTINGS):
+        for name, value in list(_list_added_settings(settings, table)):
+            added.setdefault(name, value)
     return added
+
+
+def drop_head_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Result settings as runs recorded them before heads had `evidence`."""
+    dropped = dict(settings)
+    for name, earlier in _list_added_settings(settings, ADDED_HEAD_SETTINGS):
+        # A run with another value cannot be an older one.
+        if settings.get(name) == earlier:
+            del dropped[name]
+    return dropped
 
 
 def drop_dataset_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
     """The reverse of `add_dataset_settings`: result settings as runs recorded them in version 2."""
-    dropped = {name for name, _ in _list_added_settings(settings)}
-    return {name: value for name, value in settings.items() if name not in dropped}
+    dropped = {name for name, _ in _list_added_settings(settings, ADDED_DATASET_SETTINGS)}
+    older = drop_head_settings(settings)
+    return {name: value for name, value in older.items() if name not in dropped}
 
 
-def _list_added_settings(settings: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
-    """Yield name and earlier value of every setting that was added to the datasets of some settings, flat."""
+def _list_added_settings(
+    settings: Mapping[str, Any], table: Mapping[str, Mapping[str, Any]]
+) -> Iterator[tuple[str, Any]]:
+    """Yield name and earlier value of every setting that `table` adds to the parts of some settings, flat."""
     for name, target in settings.items():
         section, _, key = name.rpartition(".")
         if key == "_target_" and isinstance(target, str):
-            for added, value in ADDED_DATASET_SETTINGS.get(target, {}).items():
+            for added, value in table.get(target, {}).items():
                 yield f"{section}.{added}", value
 
 

@@ -16,6 +16,7 @@ from torchmetrics import Metric, MetricCollection
 
 from llpp.backbones.base import Backbone
 from llpp.datasets.base import AnyDataset
+from llpp.errors import ConfigError
 from llpp.pages.viewer import Colour, LayerStyle, Number, Skeleton, Word
 from llpp.types import Batch, Output, PlacedCrops
 
@@ -140,6 +141,22 @@ class Task(ABC):
     @abstractmethod
     def crop_labels(self, crops: PlacedCrops) -> dict[str, NDArray[Any]]:
         """Labels of B crops, as entries of their batch."""
+
+    def turn_labels(self, batch: Batch, quarters: Tensor, size: int) -> Batch:
+        """The batch with the labels of its images, `size` pixels wide and high, turned anticlockwise.
+
+        Args:
+            batch: of B images.
+            quarters: (B,) int64 on the device, quarters of a turn, 0 to 3.
+            size: of the images.
+
+        Raises:
+            ConfigError: the task does not know how; only heads that learn from turned images ask for it.
+        """
+        raise ConfigError(
+            f"the head learns from turned images, and task {type(self).__name__} has no turn_labels(); set "
+            "head.turned=false, or define it"
+        )
 
     # The network's side: tensors on the device. Nothing here may make the host wait for the device.
 

@@ -24,7 +24,8 @@ from llpp.training.compilation import EAGER, Compilation
 from llpp.training.divergence import NonFiniteLossMonitor, check_weights
 from llpp.training.masked_mean import MaskedMean
 from llpp.training.step_count import hint_at_few_steps
-from llpp.types import Batch, Output
+from llpp.training.turning import TURNS, in_evaluation, turn_images
+from llpp.types import Batch, Features, Output
 
 log = logging.getLogger(__name__)
 OptimizerFactory = Callable[[Iterable[Any]], Optimizer]  # takes parameters, or groups of them
@@ -115,7 +116,8 @@ class LearningLossModule(pl.LightningModule):
         """
         self.compilation.begin_step()
         with torch.set_grad_enabled(self.phase != "head"):
-            output: Output = self.backbone(self.prepare_images(batch))
+            image = self.prepare_images(batch)
+            output: Output = self.backbone(image)
             losses, _ = self.task.compute_losses(output, batch)
         task_loss = losses.mean()
         losses_all_ranks = self._gather_losses(losses)
@@ -124,8 +126,13 @@ class LearningLossModule(pl.LightningModule):
         loss = torch.zeros_like(task_loss) if self.phase == "head" else task_loss
         if self.head is not None:
             features = output.features.detach() if self._is_head_detached() else output.features
+            targets = losses.detach()
+            targets_all_ranks = losses_all_ranks
+            if self.head.learns_from_turned:
+                features, targets = self._evaluate_turned(image, batch)
+                targets_all_ranks = self._gather_losses(targets)
             predicted = self.head(features)
-            objective = self._compute_objective(predicted, losses.detach(), losses_all_ranks)
+            objective = self._compute_objective(predicted, targets, targets_all_ranks)
             values["train/objective"] = objective.detach()
             loss = loss + self.head_training.head_weight * objective
         # A loss of another rank that is not finite stops this one too.
@@ -135,6 +142,21 @@ class LearningLossModule(pl.LightningModule):
         number = torch.full_like(mean_loss, self.round_number)
         self.log_dict({**values, "round": number}, batch_size=len(losses), prog_bar=False)
         return loss
+
+    @torch.no_grad()
+    def _evaluate_turned(self, image: Tensor, batch: Batch) -> tuple[Features, Tensor]:
+        """Features and losses (B,) of the images, half of them turned by one to three quarters.
+
+        The network is in evaluation, as when it scores, and keeps its BatchNorm statistics.
+        """
+        turns = torch.tensor(TURNS, device=image.device)
+        quarters = turns[(batch["row"] + self.current_epoch) % len(TURNS)]
+        turned = turn_images(image, quarters)
+        labels = self.task.turn_labels(batch, quarters, image.shape[-1])
+        with in_evaluation(self.backbone):
+            output: Output = self.backbone(turned)
+        losses, _ = self.task.compute_losses(output, labels)
+        return output.features, losses
 
     def _gather_losses(self, losses: Tensor) -> Tensor:
         """(B,) losses of this rank → those of all ranks, without gradients."""

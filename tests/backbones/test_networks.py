@@ -7,18 +7,26 @@ from torch import nn
 from llpp.backbones.hourglass import StackedHourglass
 from llpp.errors import ConfigError
 from llpp.heads.base import FeatureSpec
+from llpp.heads.distinctness import DistinctnessHead
 from llpp.heads.gap_fc import GapFCHead
 from llpp.heads.gap_multilevel import GapMultilevelHead
+from llpp.heads.heatmap_conv import HeatmapConvHead
 from llpp.heads.multiscale_conv import MultiscaleConvHead
 from llpp.types import Features
 
 PUBLISHED = FeatureSpec(dict.fromkeys((4, 8, 16, 32, 64), 256), 256, 256)
-SMALL = FeatureSpec({4: 16, 8: 16, 16: 16}, 16, 64)
+SMALL = FeatureSpec({4: 16, 8: 16, 16: 16}, 16, 64, heatmaps=5)
 HEADS = {
     "gap_fc": GapFCHead,
     "gap_multilevel": GapMultilevelHead,
     "multiscale_conv": MultiscaleConvHead,
     "multiscale_conv as in the code": lambda spec: MultiscaleConvHead(spec, reduction="conv"),
+    "gap_fc with evidence": lambda spec: GapFCHead(spec, evidence="summary"),
+    "multiscale_conv with evidence": lambda spec: MultiscaleConvHead(spec, evidence="summary"),
+    "distinctness": DistinctnessHead,
+    "heatmap_conv": HeatmapConvHead,
+    "heatmap_conv with features": lambda spec: HeatmapConvHead(spec, features=4),
+    "heatmap_conv without convolutions": lambda spec: HeatmapConvHead(spec, channels=0),
 }
 
 
@@ -41,11 +49,13 @@ def features(spec, batch, seed=0):
         for s, c in spec.channels.items()
     }
     side = spec.get_map_size(min(spec.channels))
-    return Features(pyramid, noise(batch, spec.penultimate, side, side, seed=seed).relu())
+    heatmaps = 3 * noise(batch, spec.heatmaps, side, side, seed=seed + 1) if spec.heatmaps else None
+    return Features(pyramid, noise(batch, spec.penultimate, side, side, seed=seed).relu(), heatmaps)
 
 
 def rows(found, chosen):
-    return Features({s: m[chosen] for s, m in found.pyramid.items()}, found.penultimate[chosen])
+    pyramid = {s: m[chosen] for s, m in found.pyramid.items()}
+    return Features(pyramid, found.penultimate[chosen], found.heatmaps[chosen])
 
 
 @pytest.mark.parametrize(("biases", "count"), [(True, 6_570_400), (False, 6_562_144)])
@@ -90,8 +100,9 @@ def test_every_parameter_of_a_head_learns(head):
     assert [name for name, p in network.named_parameters() if p.grad is None or not p.grad.any()] == []
 
 
-def test_heads_teach_the_backbone_unless_their_features_are_detached():
-    backbone, head = small_hourglass(), MultiscaleConvHead(FeatureSpec({4: 16, 8: 16, 16: 16}, 16, 32))
+@pytest.mark.parametrize("head", [MultiscaleConvHead, HeatmapConvHead])
+def test_heads_teach_the_backbone_unless_their_features_are_detached(head):
+    backbone, head = small_hourglass(), head(FeatureSpec({4: 16, 8: 16, 16: 16}, 16, 32, heatmaps=5))
     found = backbone(noise(2, 3, 32, 32))
     head(found.features.detach()).sum().backward()
     assert all(p.grad is None for p in backbone.parameters())

@@ -26,7 +26,7 @@ from llpp.data.resampling import warp_image
 from llpp.errors import ConfigError, DataError, ExportError, StateError
 from llpp.geometry import IDENTITY_WARP, move_points
 from llpp.heads.base import FeatureSpec
-from llpp.heads.gap_fc import GapFCHead
+from llpp.heads.heatmap_conv import HeatmapConvHead
 from llpp.prediction import export, onnx_model
 from llpp.prediction.onnx_model import OnnxPredictor
 from llpp.prediction.pose_network import PoseNetwork
@@ -57,7 +57,7 @@ class BrightCells(Backbone):
         maps = functional.avg_pool2d(self.one * image + 1, 4).repeat(1, 5, 1, 1)[:, :JOINTS]
         if torch.compiler.is_exporting():
             maps = maps * self.exported_scale
-        return Output(maps[:, None], Features({4: maps}, maps), 4)
+        return Output(maps[:, None], Features({4: maps}, maps, maps), 4)
 
 
 class Unexportable(BrightCells):
@@ -68,7 +68,7 @@ class Unexportable(BrightCells):
 
 
 def network(backbone):
-    head = GapFCHead(FeatureSpec(backbone.feature_channels, JOINTS, SIZE), widths=(4,))
+    head = HeatmapConvHead(FeatureSpec(backbone.feature_channels, JOINTS, SIZE, heatmaps=JOINTS), 4, widths=(4,))
     return PoseNetwork(backbone, head, PoseTask(Grey(), HeatmapMSE(), PCK, {}))
 
 

@@ -20,7 +20,7 @@ from llpp.errors import OccupiedError
 from llpp.launch import sweep
 from llpp.rounds import loop
 from llpp.run_dir.config_file import read_config
-from llpp.run_dir.older_runs import add_dataset_settings, drop_dataset_settings
+from llpp.run_dir.older_runs import add_dataset_settings, drop_dataset_settings, drop_head_settings
 from llpp.run_dir.state import load_state
 
 OLD = Path(__file__).parent / "coco_run_by_stems"
@@ -123,6 +123,16 @@ def test_settings_of_parts_are_added_and_dropped_by_their_own_names():
         "parts": {"a": {"ids": "file", "root": "x"}, "b": {"root": "y"}},
         "name": "both",
     }
+
+
+def test_a_head_without_evidence_is_that_of_an_older_run():
+    target = "llpp.heads.gap_fc.GapFCHead"
+    recorded = {"head._target_": target, "seed": 3}
+    added = add_dataset_settings(recorded)
+    assert added == {**recorded, "head.evidence": "none"}
+    assert drop_head_settings(added) == drop_dataset_settings(added) == recorded
+    another = {**added, "head.evidence": "summary"}
+    assert drop_head_settings(another) == drop_dataset_settings(another) == another, "no older run can be meant"
 
 
 def test_the_recorded_run_is_what_the_earlier_program_wrote():

@@ -183,6 +183,17 @@ class PoseTask(Task):
         normaliser = (self._lengths[crops.rows] * scales).astype(np.float32)
         return {"joints": joints, "visible": visible, "normaliser": normaliser}
 
+    def turn_labels(self, batch: Batch, quarters: Tensor, size: int) -> Batch:
+        """See `Task.turn_labels`."""
+        x, y = batch["joints"].unbind(-1)
+        last = size - 1
+        # One quarter moves the right edge to the top.
+        xs = torch.stack([x, y, last - x, last - y])
+        ys = torch.stack([y, last - x, last - y, x])
+        images = torch.arange(len(quarters), device=quarters.device)
+        joints = torch.stack([xs[quarters, images], ys[quarters, images]], dim=-1)
+        return {**batch, "joints": joints}
+
     def compute_losses(self, output: Output, batch: Batch) -> tuple[Tensor, Tensor]:
         """See `Task.compute_losses`; an image compares if a labelled joint is on the map."""
         heatmaps = output.raw

@@ -1,0 +1,32 @@
+"""Images turned by quarters, from which a head learns what the network looks like when it fails.
+
+A network soon fails no more on the images that it learns from. Turned, the same images show persons in poses that it
+has not learnt, and its heatmaps look as they do on new images that it fails on.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+
+TURNS = (0, 0, 0, 1, 2, 3)  # quarters of one image in successive epochs: every other time it is as it was
+
+
+def turn_images(images: Tensor, quarters: Tensor) -> Tensor:
+    """Turn square images (B, C, S, S) anticlockwise by (B,) int64 quarters, 0 to 3."""
+    turned = torch.stack([torch.rot90(images, number, (2, 3)) for number in range(4)])
+    numbers = torch.arange(len(images), device=images.device)
+    return turned[quarters, numbers].contiguous(memory_format=torch.channels_last)
+
+
+@contextmanager
+def in_evaluation(network: nn.Module) -> Iterator[None]:
+    """Set a network to evaluation, then each of its parts back to what it was: some may be in evaluation for good."""
+    modes = [(module, module.training) for module in network.modules()]
+    network.eval()
+    try:
+        yield
+    finally:
+        for module, mode in modes:
+            module.training = mode
