@@ -59,6 +59,16 @@ class Output:
 
 
 @dataclass(frozen=True)
+class Progress:
+    """How far a run has come, for acquisitions that adapt to it."""
+
+    round: int  # number of the round that selects, from 0
+    rounds: int | None  # models that the run trains, all but the last of which select; None where it has no end
+    labelled: int  # images that the model was trained on
+    competence: float | None  # 0 to 1, see `measure_progress`; None where nothing could be measured
+
+
+@dataclass(frozen=True)
 class Candidates:
     """The unlabelled pool as an acquisition function sees it: N ids and what a scoring pass found.
 
@@ -73,3 +83,4 @@ class Candidates:
     columns: Mapping[str, NDArray[np.float32]] = field(
         default_factory=dict
     )  # (N, …) predictions of the task, by name
+    progress: Progress | None = None

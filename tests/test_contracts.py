@@ -39,7 +39,7 @@ from llpp.oracles.base import Oracle
 from llpp.tasks.base import Task
 from llpp.training import trainer_setup
 from llpp.training.module import RoundPart
-from llpp.types import Batch, Candidates, Output, PlacedCrops
+from llpp.types import Batch, Candidates, Output, PlacedCrops, Progress
 
 JOINTS = 14
 FEW = {
@@ -180,7 +180,8 @@ def candidates(needs, count, shapes):
         "labelled_embedding": source.normal(size=(5, 4)),
     }
     filled, columns = {}, {}
-    for name in sorted(needs):
+    progress = Progress(round=1, rounds=4, labelled=5, competence=0.4) if "progress" in needs else None
+    for name in sorted(needs - {"progress"}):
         if name in general:
             filled[name] = general[name].astype(np.float32)
         else:
@@ -188,7 +189,8 @@ def candidates(needs, count, shapes):
     arrays = {**filled, **columns}
     for values in arrays.values():
         values.flags.writeable = False
-    return Candidates(tuple(f"person/{i}" for i in range(count)), **filled, columns=columns), arrays
+    ids = tuple(f"person/{i}" for i in range(count))
+    return Candidates(ids, **filled, columns=columns, progress=progress), arrays
 
 
 @every("acquisition")

@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from llpp.types import Candidates
 
-NEEDS = frozenset({"predicted_loss", "true_loss", "embedding", "labelled_embedding"})
+PROGRESS = "progress"
+NEEDS = frozenset({"predicted_loss", "true_loss", "embedding", "labelled_embedding", PROGRESS})
 
 
 class Acquisition(ABC):

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from pytorch_lightning.accelerators import CPUAccelerator
 from torch import Tensor
 
-from llpp.acquisition.base import NEEDS, Acquisition
+from llpp.acquisition.base import NEEDS, PROGRESS, Acquisition
 from llpp.backbones.base import Backbone
 from llpp.data.crop_dataset import to_tensors
 from llpp.data.person_crop import PersonCrop
@@ -32,7 +32,7 @@ from llpp.rounds.selection import check_chosen
 from llpp.settings import Settings
 from llpp.tasks.base import Task
 from llpp.training.module import LearningLossModule
-from llpp.types import Batch, Candidates, Features, Output, PlacedCrops
+from llpp.types import Batch, Candidates, Features, Output, PlacedCrops, Progress
 
 IMAGES = 3  # in the made batch
 CANDIDATES = 32  # of the acquisition, at most
@@ -219,10 +219,12 @@ def check_acquisition(
     ids = dataset.records.ids.take(train[-count:])
     rng = np.random.default_rng(0)
     columns: dict[str, NDArray[np.float32]] = {}
-    for name in sorted(acquisition.needs):
+    for name in sorted(acquisition.needs - {PROGRESS}):
         columns[name] = rng.random((count, *shapes[name]), dtype=np.float32)
     before = {name: values.copy() for name, values in columns.items()}
     general: dict[str, Any] = {name: columns[name] for name in NEEDS & set(columns)}
+    if PROGRESS in acquisition.needs:
+        general[PROGRESS] = Progress(round=0, rounds=settings.rounds, labelled=settings.initial, competence=0.5)
     others = {name: columns[name] for name in set(columns) - NEEDS}
     budget = min(settings.budget, BUDGET)
     call = _Call("acquisition", acquisition, "select")

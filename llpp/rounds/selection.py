@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from llpp.acquisition.base import Acquisition
+from llpp.acquisition.base import PROGRESS, Acquisition
 from llpp.distributed import collectives
 from llpp.errors import ConfigError
 from llpp.ids import Ids
@@ -18,9 +18,10 @@ from llpp.rounds.stopwatch import Stopwatch
 from llpp.seeds import Stream, make_rng
 from llpp.settings import Settings
 from llpp.tasks.base import Task
-from llpp.types import Candidates
+from llpp.types import Candidates, Progress
 
 LABELLED_EMBEDDING = "labelled_embedding"
+OF_NO_CANDIDATE = frozenset({LABELLED_EMBEDDING, PROGRESS})  # what acquisitions may need and no pass over them finds
 
 
 @dataclass(frozen=True)
@@ -44,10 +45,11 @@ def select_from_pool(
     number: int,
     scorer: PoolScorer,
     stopwatch: Stopwatch,
+    progress: Progress | None = None,
 ) -> Selection:
     """Score the unlabelled pool, select from it, ask for labels, and measure the selected images.
 
-    All ranks call it together; the choice is rank 0's.
+    `progress` is for acquisitions that need it. All ranks call it together; the choice is rank 0's.
     """
     rng = make_rng(Stream.SELECT, settings.seed, number)
     rows = _draw_subset(pool.unlabelled, settings.subset, rng)
@@ -56,8 +58,8 @@ def select_from_pool(
     needs = acquisition.needs
     evaluates_pool = settings.evaluate_pool and oracle.knows_pool
     pool_scores = None
-    if len(rows) and (needs or evaluates_pool):
-        pool_scores = scorer.score(rows, needs - {*PER_IMAGE, LABELLED_EMBEDDING})
+    if len(rows) and (needs - OF_NO_CANDIDATE or evaluates_pool):
+        pool_scores = scorer.score(rows, needs - {*PER_IMAGE, *OF_NO_CANDIDATE})
     labelled_embedding = None
     if LABELLED_EMBEDDING in needs:
         labelled_embedding = scorer.score(pool.labelled, frozenset({"embedding"})).columns.get("embedding")
@@ -68,7 +70,7 @@ def select_from_pool(
         # People may have labelled everything, and acquisition functions expect candidates.
         if wanted == 0 or len(ids) == 0:
             return []
-        candidates = _build_candidates(ids, needs, pool_scores, labelled_embedding)
+        candidates = _build_candidates(ids, needs, pool_scores, labelled_embedding, progress)
         most = oracle.spare * wanted
         ranked = acquisition.select(candidates, most, rng)
         check_chosen(acquisition, ranked, ids, most)
@@ -132,8 +134,9 @@ def _build_candidates(
     needs: frozenset[str],
     scores: Evaluation | None,
     labelled_embedding: NDArray[np.float32] | None,
+    progress: Progress | None,
 ) -> Candidates:
     """The pool as the acquisition sees it: the columns that it needs, and no others."""
-    columns = {} if scores is None else {name: scores.columns[name] for name in needs - {LABELLED_EMBEDDING}}
+    columns = {} if scores is None else {name: scores.columns[name] for name in needs - OF_NO_CANDIDATE}
     general = {name: columns.pop(name) for name in ("predicted_loss", "true_loss", "embedding") if name in columns}
-    return Candidates(ids, **general, labelled_embedding=labelled_embedding, columns=columns)
+    return Candidates(ids, **general, labelled_embedding=labelled_embedding, columns=columns, progress=progress)
