@@ -80,7 +80,7 @@ class Candidates:
     true_loss: NDArray[np.float32] | None = None  # (N,) known in simulations only
     embedding: NDArray[np.float32] | None = None  # (N, D) pooled penultimate map
     labelled_embedding: NDArray[np.float32] | None = None  # (L, D) of the labelled ids
-    columns: Mapping[str, NDArray[np.float32]] = field(
-        default_factory=dict
-    )  # (N, …) predictions of the task, by name
+    labelled_true_loss: NDArray[np.float32] | None = None  # (L,) of these, NaN where nothing can be compared
+    # Columns of the task by name: (N, …), or (L, …) of the labelled ids where the name begins with `labelled_`.
+    columns: Mapping[str, NDArray[np.float32]] = field(default_factory=dict)
     progress: Progress | None = None

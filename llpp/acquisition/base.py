@@ -11,13 +11,15 @@ from numpy.typing import NDArray
 from llpp.types import Candidates
 
 PROGRESS = "progress"
-NEEDS = frozenset({"predicted_loss", "true_loss", "embedding", "labelled_embedding", PROGRESS})
+LABELLED = "labelled_"  # what columns of the labelled images begin with
+NEEDS = frozenset({"predicted_loss", "true_loss", "embedding", "labelled_embedding", "labelled_true_loss", PROGRESS})
 
 
 class Acquisition(ABC):
     """Ranks the unlabelled pool and selects from it."""
 
-    needs: frozenset[str] = frozenset()  # columns of Candidates to fill: of NEEDS, or what the task offers
+    # What of Candidates to fill: of NEEDS, or columns of the task, with `labelled_` those of the labelled images.
+    needs: frozenset[str] = frozenset()
 
     @abstractmethod
     def select(self, candidates: Candidates, budget: int, rng: np.random.Generator) -> list[str]:

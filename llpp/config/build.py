@@ -13,7 +13,7 @@ from lightning_fabric.utilities.exceptions import MisconfigurationException
 from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning.callbacks import ProgressBar
 
-from llpp.acquisition.base import NEEDS, Acquisition
+from llpp.acquisition.base import LABELLED, NEEDS, Acquisition
 from llpp.backbones.base import Backbone
 from llpp.config import accelerator, build_crop_cache, fingerprint, read_settings, trainer_arguments
 from llpp.config.instantiate import (
@@ -212,9 +212,10 @@ def _check_needs(acquisition: Acquisition, task: Task, oracle: Oracle) -> None:
             f"{type(oracle).__name__} knows only those that it was asked for; use oracle=simulated, or another "
             "acquisition"
         )
-    missing = sorted(acquisition.needs - NEEDS - task.offers)
+    of_labelled = {LABELLED + name for name in task.columns}
+    missing = sorted(acquisition.needs - NEEDS - task.columns - of_labelled)
     if missing:
-        offered = ", ".join(sorted(NEEDS | task.offers))
+        offered = ", ".join(sorted(NEEDS | task.columns))
         raise ConfigError(
             f"acquisition {type(acquisition).__name__} needs {', '.join(missing)}, which task={task.name} does not "
             f"predict (it offers {offered}); choose another acquisition or task"

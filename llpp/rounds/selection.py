@@ -1,12 +1,13 @@
 """The second half of a round: score the unlabelled pool, select from it, measure what was selected."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from llpp.acquisition.base import PROGRESS, Acquisition
+from llpp.acquisition.base import LABELLED, NEEDS, PROGRESS, Acquisition
 from llpp.distributed import collectives
 from llpp.errors import ConfigError
 from llpp.ids import Ids
@@ -19,9 +20,6 @@ from llpp.seeds import Stream, make_rng
 from llpp.settings import Settings
 from llpp.tasks.base import Task
 from llpp.types import Candidates, Progress
-
-LABELLED_EMBEDDING = "labelled_embedding"
-OF_NO_CANDIDATE = frozenset({LABELLED_EMBEDDING, PROGRESS})  # what acquisitions may need and no pass over them finds
 
 
 @dataclass(frozen=True)
@@ -55,14 +53,16 @@ def select_from_pool(
     rows = _draw_subset(pool.unlabelled, settings.subset, rng)
     ids = pool.ids.take(rows)
 
-    needs = acquisition.needs
+    of_labelled = frozenset(name for name in acquisition.needs if name.startswith(LABELLED))
+    of_candidates = acquisition.needs - of_labelled - {PROGRESS}
     evaluates_pool = settings.evaluate_pool and oracle.knows_pool
     pool_scores = None
-    if len(rows) and (needs - OF_NO_CANDIDATE or evaluates_pool):
-        pool_scores = scorer.score(rows, needs - {*PER_IMAGE, *OF_NO_CANDIDATE})
-    labelled_embedding = None
-    if LABELLED_EMBEDDING in needs:
-        labelled_embedding = scorer.score(pool.labelled, frozenset({"embedding"})).columns.get("embedding")
+    if len(rows) and (of_candidates or evaluates_pool):
+        pool_scores = scorer.score(rows, of_candidates.difference(PER_IMAGE))
+    labelled_scores = None
+    if of_labelled:
+        kept = frozenset(name.removeprefix(LABELLED) for name in of_labelled)
+        labelled_scores = scorer.score(pool.labelled, kept.difference(PER_IMAGE))
     stopwatch.record_lap("score")
 
     def choose_ids() -> list[str]:
@@ -70,7 +70,8 @@ def select_from_pool(
         # People may have labelled everything, and acquisition functions expect candidates.
         if wanted == 0 or len(ids) == 0:
             return []
-        candidates = _build_candidates(ids, needs, pool_scores, labelled_embedding, progress)
+        columns = _collect_columns(acquisition.needs, pool_scores, labelled_scores)
+        candidates = make_candidates(ids, columns, progress)
         most = oracle.spare * wanted
         ranked = acquisition.select(candidates, most, rng)
         check_chosen(acquisition, ranked, ids, most)
@@ -129,14 +130,27 @@ def _describe_no_ids(chosen: object) -> str | None:
     return None
 
 
-def _build_candidates(
-    ids: Ids,
-    needs: frozenset[str],
-    scores: Evaluation | None,
-    labelled_embedding: NDArray[np.float32] | None,
-    progress: Progress | None,
+def _collect_columns(
+    needs: frozenset[str], pool: Evaluation | None, labelled: Evaluation | None
+) -> dict[str, NDArray[np.float32]]:
+    """What passes over the candidates and over the labelled images have found, by the names in `needs`."""
+    columns = {}
+    for name in needs - {PROGRESS}:
+        scores = labelled if name.startswith(LABELLED) else pool
+        if scores is not None:
+            columns[name] = scores.columns[name.removeprefix(LABELLED)]
+    return columns
+
+
+def make_candidates(
+    ids: Ids, columns: Mapping[str, NDArray[np.float32]], progress: Progress | None = None
 ) -> Candidates:
-    """The pool as the acquisition sees it: the columns that it needs, and no others."""
-    columns = {} if scores is None else {name: scores.columns[name] for name in needs - OF_NO_CANDIDATE}
-    general = {name: columns.pop(name) for name in ("predicted_loss", "true_loss", "embedding") if name in columns}
-    return Candidates(ids, **general, labelled_embedding=labelled_embedding, columns=columns, progress=progress)
+    """The pool as an acquisition sees it, with columns by the names in its `needs`."""
+    general: dict[str, Any] = {}
+    of_task = {}
+    for name, values in columns.items():
+        if name in NEEDS:
+            general[name] = values
+        else:
+            of_task[name] = values
+    return Candidates(ids, **general, columns=of_task, progress=progress)
