@@ -23,6 +23,8 @@ def pick_stratified(keys: NDArray[np.float64], strata: NDArray[np.int64], budget
     of selection, so that its beginning is such a selection, too.
     """
     budget = min(budget, len(keys))
+    if len(np.unique(strata)) <= 1:
+        return _find_highest(keys, np.arange(len(keys)), budget)
     count = round(SHARE * budget)
     place = _rank_within(keys, strata, count)
     # All first places come before all second ones; within a place the highest key is first.
