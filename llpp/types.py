@@ -81,6 +81,8 @@ class Candidates:
     embedding: NDArray[np.float32] | None = None  # (N, D) pooled penultimate map
     labelled_embedding: NDArray[np.float32] | None = None  # (L, D) of the labelled ids
     labelled_true_loss: NDArray[np.float32] | None = None  # (L,) of these, NaN where nothing can be compared
-    # Columns of the task by name: (N, …), or (L, …) of the labelled ids where the name begins with `labelled_`.
+    target_embedding: NDArray[np.float32] | None = None  # (T, D) of the images on which the model is to be good
+    target_predicted_loss: NDArray[np.float32] | None = None  # (T,) of these
+    # Columns of the task by name: (N, …), with `labelled_` before it (L, …), with `target_` (T, …).
     columns: Mapping[str, NDArray[np.float32]] = field(default_factory=dict)
     progress: Progress | None = None

@@ -167,7 +167,7 @@ def offered_shapes(samples):
     shapes = {}
     for name in options("task"):
         for column, values in {**samples(name).predict(), **samples(name).compute_columns()}.items():
-            shapes[column] = shapes[f"labelled_{column}"] = values.shape[1:]
+            shapes[column] = shapes[f"labelled_{column}"] = shapes[f"target_{column}"] = values.shape[1:]
     return shapes
 
 
@@ -179,6 +179,8 @@ def candidates(needs, count, shapes):
         "embedding": source.normal(size=(count, 4)),
         "labelled_embedding": source.normal(size=(5, 4)),
         "labelled_true_loss": source.gamma(2.0, size=5),
+        "target_embedding": source.normal(size=(5, 4)),
+        "target_predicted_loss": source.normal(size=5),
     }
     filled, columns = {}, {}
     progress = Progress(round=1, rounds=4, labelled=5, competence=0.4) if "progress" in needs else None
@@ -186,7 +188,7 @@ def candidates(needs, count, shapes):
         if name in general:
             filled[name] = general[name].astype(np.float32)
         else:
-            length = 5 if name.startswith("labelled_") else count
+            length = 5 if name.startswith(("labelled_", "target_")) else count
             columns[name] = source.random((length, *shapes[name])).round(1).astype(np.float32)
     arrays = {**filled, **columns}
     for values in arrays.values():

@@ -19,8 +19,9 @@ class HerdedLossAcquisition(Acquisition):
 
     Greedily maximise F(S) = Σ_a w_a · max over b in L ∪ S of exp(-‖z_a - z_b‖² / h²) over anchors a drawn from the
     pool, with w_a = exp(β u_a), u the normal score of the predicted loss's rank, L the labelled images, and h the
-    median distance of an anchor to its nearest labelled image. β = 0 is MaxHerding (Bae et al., ECCV 2024), which is
-    coverage alone. Half of the candidates are drawn with probability ∝ exp(β u), half uniformly.
+    median distance of an anchor to its nearest labelled image. With a `target`, a file of ids, the anchors are those
+    images: what the model is to be good at, which the pool may have little of. β = 0 is MaxHerding (Bae et al., ECCV
+    2024), which is coverage alone. Half of the candidates are drawn with probability ∝ exp(β u), half uniformly.
     """
 
     def __init__(
@@ -33,6 +34,7 @@ class HerdedLossAcquisition(Acquisition):
         drawn: int = 16384,
         trim: float = 0.03,
         trim_unfound: bool = True,
+        target: str | None = None,
     ) -> None:
         expect(beta != math.inf, "acquisition.beta", beta, "a number that is finite, schedule or competence")
         for name, value in (("anchors", anchors), ("drawn", drawn)):
@@ -42,8 +44,11 @@ class HerdedLossAcquisition(Acquisition):
         self.trim = Trim(trim, trim_unfound)
         self.anchors = anchors
         self.drawn = drawn
+        self.target_file = target
         needs = self.tilt.needs | self.trim.needs | self.space.needs | self.space.needs_of_labelled
         self.needs = needs | {"predicted_loss"}
+        if target is not None:
+            self.needs |= self.space.needs_of_target | {"target_predicted_loss"}
 
     def select(self, candidates: Candidates, budget: int, rng: np.random.Generator) -> list[str]:
         """See `Acquisition.select`."""
@@ -55,13 +60,22 @@ class HerdedLossAcquisition(Acquisition):
         kept = self.trim.find_kept(candidates, losses, budget)
         normal = compute_normal_scores(losses[kept])
         beta = self.tilt.compute(candidates.progress)
-        points, labelled = self.space.get_points(candidates)
+        points, labelled, target = self.space.get_points(candidates)
 
-        anchors = np.sort(rng.choice(len(kept), min(self.anchors, len(kept)), replace=False))
+        covered = points
+        covered_rows = kept
+        covered_normal = normal
+        if candidates.target_predicted_loss is not None:
+            covered = target
+            covered_rows = np.arange(len(target))
+            covered_normal = compute_normal_scores(candidates.target_predicted_loss)
+        drawn_anchors = np.sort(rng.choice(len(covered_rows), min(self.anchors, len(covered_rows)), replace=False))
         # Less the highest, so that no weight overflows.
-        weights = np.exp(beta * (normal[anchors] - normal.max()))
+        weights = np.exp(beta * (covered_normal[drawn_anchors] - covered_normal.max()))
+        anchors = covered.prepare(covered_rows[drawn_anchors])
+        coverage = Coverage.build(anchors, weights, labelled.prepare(slice(None)))
+
         drawn = self._draw_candidates(normal, beta, max(self.drawn, 2 * budget), rng)
-        coverage = Coverage.build(points.prepare(kept[anchors]), weights, labelled.prepare(slice(None)))
         picks = coverage.pick(points.prepare(kept[drawn]), budget)
         return [candidates.ids[row] for row in kept[drawn[picks]]]
 

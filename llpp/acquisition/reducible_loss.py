@@ -48,7 +48,7 @@ class ReducibleLossAcquisition(Acquisition):
         losses = candidates.predicted_loss
         if losses is None or candidates.labelled_true_loss is None:
             raise ValueError("reducible_loss needs candidates with a predicted loss, and the labelled images' losses")
-        points, labelled = self.embeddings.get_points(candidates)
+        points, labelled, _ = self.embeddings.get_points(candidates)
         left = predict_remaining_loss(points, labelled, candidates.labelled_true_loss, rng)
         rows = self.stratified_draw.draw(candidates, losses, losses - left, budget, rng)
         return [candidates.ids[row] for row in rows]

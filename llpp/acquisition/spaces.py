@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from llpp.acquisition.base import LABELLED
+from llpp.acquisition.base import LABELLED, TARGET
 from llpp.errors import expect
 from llpp.types import Candidates
 
@@ -81,19 +81,25 @@ class Space:
         """What of Candidates the points of the labelled images take, which is another pass."""
         return frozenset({LABELLED + self.name})
 
-    def get_points(self, candidates: Candidates) -> tuple[PointSet, PointSet]:
-        """Return the points of the candidates and of the labelled images, of which there may be none."""
+    @property
+    def needs_of_target(self) -> frozenset[str]:
+        """What of Candidates the points of the target take."""
+        return frozenset({TARGET + self.name})
+
+    def get_points(self, candidates: Candidates) -> tuple[PointSet, PointSet, PointSet]:
+        """Return the points of the candidates, of the labelled images and of the target, if there are any."""
         if self.name == "pose":
             values = candidates.columns.get("pose")
             labelled = candidates.columns.get("labelled_pose")
+            target = candidates.columns.get("target_pose")
         else:
             values = candidates.embedding
             labelled = candidates.labelled_embedding
+            target = candidates.target_embedding
         if values is None:
             raise ValueError(f"acquisition.space={self.name} needs candidates with that column")
-        if labelled is None:
-            labelled = values[:0]
         mean = None
         if self.name == "embedding" and len(values):
             mean = values.mean(axis=0, dtype=np.float64).astype(np.float32)
-        return PointSet(values, mean), PointSet(labelled, mean)
+        others = [values[:0] if points is None else points for points in (labelled, target)]
+        return PointSet(values, mean), PointSet(others[0], mean), PointSet(others[1], mean)

@@ -58,6 +58,6 @@ class StratifiedDraw:
         count = count_strata(budget) if isinstance(self.strata, str) else self.strata
         if count == 1 or not len(candidates.ids):
             return np.zeros(len(candidates.ids), dtype=np.int64)
-        points, _ = self.space.get_points(candidates)
+        points, _, _ = self.space.get_points(candidates)
         _, labels = cluster(points, count, rng)
         return labels

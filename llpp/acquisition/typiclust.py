@@ -15,7 +15,7 @@ Rows = NDArray[np.int64]
 MOST_CLUSTERS = 500
 NEIGHBOURS = 20
 SMALLEST_CLUSTER = 5  # images; smaller ones are outliers, which are taken last
-MOST_MEMBERS = 4096  # images of a cluster that are compared with each other
+MOST_MEMBERS = 1024  # images of a cluster that are compared with each other
 
 
 class TypiclustAcquisition(Acquisition):
@@ -24,7 +24,7 @@ class TypiclustAcquisition(Acquisition):
     There are as many clusters as images will be labelled, 500 at most. Those with the fewest labelled images come
     first, and of these the largest. It looks at no loss: for a first model, and as a control. Unlike in the published
     code, clusters are made of the candidates alone, and labelled images assigned to them; a second image of a cluster
-    is the next typical one, without another comparison; and of a cluster of more than 4,096 candidates so many are
+    is the next typical one, without another comparison; and of a cluster of more than 1,024 candidates so many are
     drawn and compared.
     """
 
@@ -36,7 +36,7 @@ class TypiclustAcquisition(Acquisition):
 
     def select(self, candidates: Candidates, budget: int, rng: np.random.Generator) -> list[str]:
         """See `Acquisition.select`."""
-        points, labelled = self.space.get_points(candidates)
+        points, labelled, _ = self.space.get_points(candidates)
         count = min(len(labelled) + budget, self.clusters)
         if count == 0 or not len(points):
             return []

@@ -13,7 +13,7 @@ from lightning_fabric.utilities.exceptions import MisconfigurationException
 from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning.callbacks import ProgressBar
 
-from llpp.acquisition.base import LABELLED, NEEDS, Acquisition
+from llpp.acquisition.base import LABELLED, NEEDS, TARGET, Acquisition
 from llpp.backbones.base import Backbone
 from llpp.config import accelerator, build_crop_cache, fingerprint, read_settings, trainer_arguments
 from llpp.config.instantiate import (
@@ -45,6 +45,7 @@ from llpp.plug_in_errors import name_class
 from llpp.redaction import redact
 from llpp.rounds import plug_in_check
 from llpp.rounds.run import Publisher, Run, RunData
+from llpp.rounds.target import read_target
 from llpp.run_dir.checkpoints import AtomicCheckpointIO
 from llpp.setting_rules import check_setting
 from llpp.tasks.base import Task
@@ -126,6 +127,7 @@ def build_run(cfg: DictConfig, gpu: int | None = None, dataset: AnyDataset | Non
         ),
         performance=performance,
         acquisition=acquisition,
+        target=None if acquisition.target_file is None else read_target(acquisition.target_file, dataset),
         oracle=oracle,
         publisher=Publisher(
             loggers=[logger for logger in loggers if not isinstance(logger, WandbRun)],
@@ -212,8 +214,8 @@ def _check_needs(acquisition: Acquisition, task: Task, oracle: Oracle) -> None:
             f"{type(oracle).__name__} knows only those that it was asked for; use oracle=simulated, or another "
             "acquisition"
         )
-    of_labelled = {LABELLED + name for name in task.columns}
-    missing = sorted(acquisition.needs - NEEDS - task.columns - of_labelled)
+    of_others = {prefix + name for name in task.columns for prefix in (LABELLED, TARGET)}
+    missing = sorted(acquisition.needs - NEEDS - task.columns - of_others)
     if missing:
         offered = ", ".join(sorted(NEEDS | task.columns))
         raise ConfigError(
@@ -243,7 +245,12 @@ def _collect_decided_settings(cfg: DictConfig) -> dict[str, Any]:
     """The sections of the config in which the machine has a say, with what was decided; results depend on it."""
     trainer = to_plain(cfg.trainer)
     trainer["precision"] = trainer_setup.resolve_precision(cfg.trainer.precision, cfg.trainer.accelerator)
-    return {"trainer": trainer, "crop": build_crop_cache.collect_crop_result_settings(cfg)}
+    acquisition = to_plain(cfg.acquisition)
+    if acquisition.get("target"):
+        # What the file says decides results, and not where it is; whether it can be read is known by now.
+        acquisition["target"] = compute_sha256(Path(acquisition["target"]))
+    crop = build_crop_cache.collect_crop_result_settings(cfg)
+    return {"trainer": trainer, "crop": crop, "acquisition": acquisition}
 
 
 def _build_compilation(cfg: DictConfig) -> compilation.Compilation:

@@ -264,7 +264,16 @@ def run_round(run: Run, state: RunState, number: int) -> RunState:
         if PROGRESS in run.acquisition.needs:
             progress = measure_progress(run.settings, run.data.task, pool, state, validation, scorer)
         selection = select_from_pool(
-            run.acquisition, run.oracle, run.data.task, run.settings, pool, number, scorer, stopwatch, progress
+            run.acquisition,
+            run.oracle,
+            run.data.task,
+            run.settings,
+            pool,
+            number,
+            scorer,
+            stopwatch,
+            progress,
+            run.target,
         )
 
     steered = run.settings.weights == "best" or trained.steered

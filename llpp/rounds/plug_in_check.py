@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from pytorch_lightning.accelerators import CPUAccelerator
 from torch import Tensor
 
-from llpp.acquisition.base import LABELLED, PROGRESS, Acquisition
+from llpp.acquisition.base import LABELLED, PROGRESS, TARGET, Acquisition
 from llpp.backbones.base import Backbone
 from llpp.data.crop_dataset import to_tensors
 from llpp.data.person_crop import PersonCrop
@@ -66,7 +66,8 @@ def check_network(module: LearningLossModule, trainer: pl.Trainer, crop: PersonC
             predicted = _check_head(module.head, output)
             _check_objective(module.objective, predicted, losses)
     shapes |= {"predicted_loss": (), "true_loss": (), "embedding": (module.backbone.penultimate_channels,)}
-    return shapes | {LABELLED + name: shape for name, shape in shapes.items()}
+    prefixed = {prefix + name: shape for name, shape in shapes.items() for prefix in (LABELLED, TARGET)}
+    return shapes | prefixed
 
 
 def _make_batch(task: Task, crop: PersonCrop, device: torch.device) -> tuple[Batch, Tensor]:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from llpp.acquisition.base import LABELLED, NEEDS, PROGRESS, Acquisition
+from llpp.acquisition.base import LABELLED, NEEDS, PROGRESS, TARGET, Acquisition
 from llpp.distributed import collectives
 from llpp.errors import ConfigError
 from llpp.ids import Ids
@@ -44,25 +44,26 @@ def select_from_pool(
     scorer: PoolScorer,
     stopwatch: Stopwatch,
     progress: Progress | None = None,
+    target: NDArray[np.int64] | None = None,
 ) -> Selection:
     """Score the unlabelled pool, select from it, ask for labels, and measure the selected images.
 
-    `progress` is for acquisitions that need it. All ranks call it together; the choice is rank 0's.
+    `progress` and the rows of the `target` are for acquisitions that need them. All ranks call it together; the
+    choice is rank 0's.
     """
     rng = make_rng(Stream.SELECT, settings.seed, number)
     rows = _draw_subset(pool.unlabelled, settings.subset, rng)
     ids = pool.ids.take(rows)
 
-    of_labelled = frozenset(name for name in acquisition.needs if name.startswith(LABELLED))
-    of_candidates = acquisition.needs - of_labelled - {PROGRESS}
+    needs = _sort_needs(acquisition.needs)
     evaluates_pool = settings.evaluate_pool and oracle.knows_pool
     pool_scores = None
-    if len(rows) and (of_candidates or evaluates_pool):
-        pool_scores = scorer.score(rows, of_candidates.difference(PER_IMAGE))
-    labelled_scores = None
-    if of_labelled:
-        kept = frozenset(name.removeprefix(LABELLED) for name in of_labelled)
-        labelled_scores = scorer.score(pool.labelled, kept.difference(PER_IMAGE))
+    if len(rows) and (needs[""] or evaluates_pool):
+        pool_scores = scorer.score(rows, needs[""].difference(PER_IMAGE))
+    scores_of_others = {}
+    for prefix, other_rows in ((LABELLED, pool.labelled), (TARGET, target)):
+        if needs[prefix] and other_rows is not None:
+            scores_of_others[prefix] = scorer.score(other_rows, needs[prefix].difference(PER_IMAGE))
     stopwatch.record_lap("score")
 
     def choose_ids() -> list[str]:
@@ -70,7 +71,10 @@ def select_from_pool(
         # People may have labelled everything, and acquisition functions expect candidates.
         if wanted == 0 or len(ids) == 0:
             return []
-        columns = _collect_columns(acquisition.needs, pool_scores, labelled_scores)
+        columns: dict[str, NDArray[np.float32]] = {}
+        for prefix, scored in {"": pool_scores, **scores_of_others}.items():
+            if scored is not None:
+                columns |= {prefix + name: scored.columns[name] for name in needs[prefix]}
         candidates = make_candidates(ids, columns, progress)
         most = oracle.spare * wanted
         ranked = acquisition.select(candidates, most, rng)
@@ -130,16 +134,13 @@ def _describe_no_ids(chosen: object) -> str | None:
     return None
 
 
-def _collect_columns(
-    needs: frozenset[str], pool: Evaluation | None, labelled: Evaluation | None
-) -> dict[str, NDArray[np.float32]]:
-    """What passes over the candidates and over the labelled images have found, by the names in `needs`."""
-    columns = {}
+def _sort_needs(needs: frozenset[str]) -> dict[str, frozenset[str]]:
+    """Columns by the prefix that says of which images they are, without it; those of the candidates have none."""
+    columns: dict[str, set[str]] = {"": set(), LABELLED: set(), TARGET: set()}
     for name in needs - {PROGRESS}:
-        scores = labelled if name.startswith(LABELLED) else pool
-        if scores is not None:
-            columns[name] = scores.columns[name.removeprefix(LABELLED)]
-    return columns
+        prefix = next((prefix for prefix in (LABELLED, TARGET) if name.startswith(prefix)), "")
+        columns[prefix].add(name.removeprefix(prefix))
+    return {prefix: frozenset(names) for prefix, names in columns.items()}
 
 
 def make_candidates(

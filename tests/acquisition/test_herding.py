@@ -1,5 +1,6 @@
 """Greedy coverage against the plain algorithm and the best of all sets; regression against leaving points out."""
 
+from dataclasses import replace
 from itertools import combinations
 
 import numpy as np
@@ -108,6 +109,25 @@ def test_herding_covers_at_beta_0_and_follows_the_loss_with_more():
 
     assert min(count(0.0)[1:]) >= 2
     assert count(8.0)[2] > count(0.0)[2]
+
+
+def test_a_target_is_covered_instead_of_the_pool():
+    """Most of the pool is around 0, the target around 10: the few candidates there come first."""
+    pose = np.zeros((60, 1, 2), dtype=np.float32)
+    pose[55:] = 10
+    pose += rng(1).normal(size=pose.shape).astype(np.float32)
+    target = 10 + rng(2).normal(size=(20, 1, 2)).astype(np.float32)
+    candidates = make_candidates(pose, np.zeros(60, dtype=np.float32), np.full((2, 1, 2), -5, dtype=np.float32))
+    candidates = replace(
+        candidates,
+        target_predicted_loss=np.zeros(20, dtype=np.float32),
+        columns={**candidates.columns, "target_pose": target},
+    )
+    acquisition = HerdedLossAcquisition(target="ids.txt", trim=0.0)
+    assert {"target_pose", "target_predicted_loss"} <= acquisition.needs and acquisition.target_file == "ids.txt"
+    assert set(acquisition.select(candidates, 4, rng())) <= {"55", "56", "57", "58", "59"}
+    without = replace(candidates, target_predicted_loss=None)
+    assert not set(HerdedLossAcquisition(trim=0.0).select(without, 1, rng())) & {"55", "56", "57", "58", "59"}
 
 
 def test_herding_compares_a_draw_where_the_pool_is_large():

@@ -93,9 +93,10 @@ def test_embeddings_are_compared_by_their_direction_from_the_mean():
     values = np.array([[1.0, 1.0], [3.0, 1.0], [2.0, 4.0]], dtype=np.float32)  # mean (2, 2)
     labelled = np.array([[2.0, 2.0], [2.0, 7.0]], dtype=np.float32)
     candidates = Candidates(["a", "b", "c"], embedding=values, labelled_embedding=labelled)
-    points, others = Space("embedding").get_points(candidates)
+    points, others, target = Space("embedding").get_points(candidates)
     root = 0.5**0.5
     assert points.prepare(slice(None)) == pytest.approx(np.array([[-root, -root], [root, -root], [0, 1]]), abs=1e-6)
+    assert len(target) == 0
     assert others.prepare(slice(None)) == pytest.approx(np.array([[0, 0], [0, 1]]), abs=1e-6)
 
 

@@ -309,7 +309,8 @@ def test_the_check_leaves_torchs_generator_as_it_was_and_says_what_candidates_ha
         "pose": (14, 2), "joint_confidence": (14,), "joints_found": (), "heatmap_entropy": (),
         "found_peak_entropy": (), "top_peak_entropy": (), "flip_distance": (),
     }  # fmt: skip
-    assert shapes == expected | {f"labelled_{name}": shape for name, shape in expected.items()}
+    of_others = {f"{images}_{name}": shape for name, shape in expected.items() for images in ("labelled", "target")}
+    assert shapes == expected | of_others
 
 
 def test_the_check_compiles_nothing(tmp_path):
