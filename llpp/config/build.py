@@ -89,6 +89,7 @@ def build_run(cfg: DictConfig, gpu: int | None = None, dataset: AnyDataset | Non
     oracle: Oracle = make(cfg.oracle)(dataset=dataset)
     check_kind(oracle, Oracle, "oracle")
     _check_needs(acquisition, task, oracle)
+    target = None if acquisition.target_file is None else read_target(acquisition.target_file, dataset)
     make_module = partial(build_module, cfg, dataset, task, images)
     module, trainer = _check_training(cfg, make_module, task, gpu)
     check_first_image(dataset)
@@ -127,7 +128,7 @@ def build_run(cfg: DictConfig, gpu: int | None = None, dataset: AnyDataset | Non
         ),
         performance=performance,
         acquisition=acquisition,
-        target=None if acquisition.target_file is None else read_target(acquisition.target_file, dataset),
+        target=target,
         oracle=oracle,
         publisher=Publisher(
             loggers=[logger for logger in loggers if not isinstance(logger, WandbRun)],
