@@ -7,8 +7,8 @@ from numpy.typing import NDArray
 
 from llpp.acquisition.base import Acquisition, select_highest
 from llpp.acquisition.herding import Coverage
-from llpp.acquisition.spaces import Space
-from llpp.acquisition.tilting import Tilt, compute_normal_scores, draw_keys
+from llpp.acquisition.spaces import Points, PointSet, Space
+from llpp.acquisition.tilting import Scores, Tilt, compute_normal_scores, draw_keys
 from llpp.acquisition.trimming import Trim
 from llpp.errors import expect
 from llpp.types import Candidates
@@ -62,25 +62,28 @@ class HerdedLossAcquisition(Acquisition):
         beta = self.tilt.compute(candidates.progress)
         points, labelled, target = self.space.get_points(candidates)
 
-        covered = points
-        covered_rows = kept
-        covered_normal = normal
-        if candidates.target_predicted_loss is not None:
-            covered = target
-            covered_rows = np.arange(len(target))
-            covered_normal = compute_normal_scores(candidates.target_predicted_loss)
-        drawn_anchors = np.sort(rng.choice(len(covered_rows), min(self.anchors, len(covered_rows)), replace=False))
-        # Less the highest, so that no weight overflows.
-        weights = np.exp(beta * (covered_normal[drawn_anchors] - covered_normal.max()))
-        anchors = covered.prepare(covered_rows[drawn_anchors])
+        of_target = candidates.target_predicted_loss
+        if of_target is None:
+            anchors, weights = self._draw_anchors(points, kept, normal, beta, rng)
+        else:
+            everything = np.arange(len(target))
+            anchors, weights = self._draw_anchors(target, everything, compute_normal_scores(of_target), beta, rng)
         coverage = Coverage.build(anchors, weights, labelled.prepare(slice(None)))
-
         drawn = self._draw_candidates(normal, beta, max(self.drawn, 2 * budget), rng)
         picks = coverage.pick(points.prepare(kept[drawn]), budget)
         return [candidates.ids[row] for row in kept[drawn[picks]]]
 
+    def _draw_anchors(
+        self, points: PointSet, rows: NDArray[np.int64], normal: Scores, beta: float, rng: np.random.Generator
+    ) -> tuple[Points, Scores]:
+        """Return the points (A, D) and weights (A,) of some of the `rows`, whose normal scores are `normal`."""
+        drawn = np.sort(rng.choice(len(rows), min(self.anchors, len(rows)), replace=False))
+        scores = normal[drawn]
+        # Less the highest: no weight overflows, and not all of them become 0.
+        return points.prepare(rows[drawn]), np.exp(beta * (scores - scores.max()))
+
     def _draw_candidates(
-        self, normal: NDArray[np.float64], beta: float, count: int, rng: np.random.Generator
+        self, normal: Scores, beta: float, count: int, rng: np.random.Generator
     ) -> NDArray[np.int64]:
         """Return rows: half drawn with probability ∝ exp(β u), the others uniformly; all rows if they are few."""
         keys = draw_keys(normal, beta, rng)

@@ -58,10 +58,10 @@ def test_anchors_that_are_labelled_points_have_some_width():
 
 
 @pytest.mark.parametrize("labelled", [0, 5])
-@pytest.mark.parametrize("at_once", [1, 4, 32])
+@pytest.mark.parametrize("at_once", [1, 32])
 def test_lazy_greedy_picks_what_plain_greedy_picks(labelled, at_once, monkeypatch):
     monkeypatch.setattr(herding, "GAINS_AT_ONCE", at_once)
-    for seed in range(10):
+    for seed in range(3):
         source = rng(seed)
         anchors, candidates, known = (source.normal(size=(n, 3)).astype(np.float32) for n in (40, 60, labelled))
         weights = np.exp(source.normal(size=40)).astype(np.float32)
