@@ -9,6 +9,7 @@ computed again (Minoux 1978).
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from llpp.acquisition.spaces import Points
 
@@ -26,7 +27,7 @@ class Coverage:
     covered: Points  # (A,) by the labelled points, 0 to 1
 
     @classmethod
-    def build(cls, anchors: Points, weights: Points, labelled: Points) -> "Coverage":
+    def build(cls, anchors: Points, weights: NDArray[np.floating], labelled: Points) -> "Coverage":
         """Cover the anchors by the labelled points (L, D).
 
         h is the median distance of an anchor to its nearest labelled point; without any, that to the mean anchor.
