@@ -246,12 +246,12 @@ def _collect_decided_settings(cfg: DictConfig) -> dict[str, Any]:
     """The sections of the config in which the machine has a say, with what was decided; results depend on it."""
     trainer = to_plain(cfg.trainer)
     trainer["precision"] = trainer_setup.resolve_precision(cfg.trainer.precision, cfg.trainer.accelerator)
+    decided = {"trainer": trainer, "crop": build_crop_cache.collect_crop_result_settings(cfg)}
     acquisition = to_plain(cfg.acquisition)
     if acquisition.get("target"):
         # What the file says decides results, and not where it is; whether it can be read is known by now.
-        acquisition["target"] = compute_sha256(Path(acquisition["target"]))
-    crop = build_crop_cache.collect_crop_result_settings(cfg)
-    return {"trainer": trainer, "crop": crop, "acquisition": acquisition}
+        decided["acquisition"] = {**acquisition, "target": compute_sha256(Path(acquisition["target"]))}
+    return decided
 
 
 def _build_compilation(cfg: DictConfig) -> compilation.Compilation:
