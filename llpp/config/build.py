@@ -99,7 +99,7 @@ def build_run(cfg: DictConfig, gpu: int | None = None, dataset: AnyDataset | Non
 
     plain = to_plain(cfg)
     plain["dataset"] = add_decided_settings(plain["dataset"], dataset.decided)
-    decided = _collect_decided_settings(cfg)
+    decided = _collect_decided_settings(cfg, acquisition.target_file)
     if cfg.trainer.precision == "auto":
         chosen = decided["trainer"]["precision"]
         log.info("%s: trainer.precision=%s, which is fastest here", cfg.paths.run_dir, chosen)
@@ -242,15 +242,14 @@ def _check_training(
     return module, trainer
 
 
-def _collect_decided_settings(cfg: DictConfig) -> dict[str, Any]:
+def _collect_decided_settings(cfg: DictConfig, target_file: str | None) -> dict[str, Any]:
     """The sections of the config in which the machine has a say, with what was decided; results depend on it."""
     trainer = to_plain(cfg.trainer)
     trainer["precision"] = trainer_setup.resolve_precision(cfg.trainer.precision, cfg.trainer.accelerator)
     decided = {"trainer": trainer, "crop": build_crop_cache.collect_crop_result_settings(cfg)}
-    acquisition = to_plain(cfg.acquisition)
-    if acquisition.get("target"):
-        # What the file says decides results, and not where it is; whether it can be read is known by now.
-        decided["acquisition"] = {**acquisition, "target": compute_sha256(Path(acquisition["target"]))}
+    if target_file is not None:
+        # What the file says decides results, and not where it is; it has been read by now.
+        decided["acquisition"] = {**to_plain(cfg.acquisition), "target": compute_sha256(Path(target_file))}
     return decided
 
 
