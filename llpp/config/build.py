@@ -242,7 +242,7 @@ def _check_training(
     return module, trainer
 
 
-def _collect_decided_settings(cfg: DictConfig, target_file: str | None) -> dict[str, Any]:
+def _collect_decided_settings(cfg: DictConfig, target_file: str | None = None) -> dict[str, Any]:
     """The sections of the config in which the machine has a say, with what was decided; results depend on it."""
     trainer = to_plain(cfg.trainer)
     trainer["precision"] = trainer_setup.resolve_precision(cfg.trainer.precision, cfg.trainer.accelerator)
