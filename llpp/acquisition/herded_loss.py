@@ -33,7 +33,7 @@ class HerdedLossAcquisition(Acquisition):
         anchors: int = 8192,
         drawn: int = 16384,
         trim: float = 0.03,
-        trim_unfound: bool = True,
+        trim_unfound: bool = False,
         target: str | None = None,
     ) -> None:
         expect(beta != math.inf, "acquisition.beta", beta, "a number that is finite, schedule or competence")

@@ -15,7 +15,7 @@ class LossThenDiverseAcquisition(Acquisition):
     The first centre is the farthest from all labelled images; without any, the one with the highest loss.
     """
 
-    def __init__(self, factor: float = 4.0, trim: float = 0.03, trim_unfound: bool = True) -> None:
+    def __init__(self, factor: float = 4.0, trim: float = 0.03, trim_unfound: bool = False) -> None:
         expect(factor >= 1, "acquisition.factor", factor, "a number, 1 (the highest losses) or more")
         self.factor = factor
         self.trim = Trim(trim, trim_unfound)

@@ -35,7 +35,7 @@ class ReducibleLossAcquisition(Acquisition):
         strata: int | str = "auto",
         space: str = "pose",
         trim: float = 0.03,
-        trim_unfound: bool = True,
+        trim_unfound: bool = False,
     ) -> None:
         tilt = Tilt(beta, beta_first, beta_last)
         self.stratified_draw = StratifiedDraw(tilt, Space(space), strata, Trim(trim, trim_unfound))

@@ -17,8 +17,8 @@ from llpp.types import Candidates
 class StratifiedPowerAcquisition(Acquisition):
     """Draw without replacement with probability ∝ exp(β u), u the normal score of the predicted loss's rank.
 
-    Two thirds of the budget are spread evenly over k-means clusters of the predicted poses. With strata=1, trim=0 and
-    trim_unfound=false, β = 0 is `random` and β = ∞ is `predicted_loss`: one file draws the curve between them.
+    Two thirds of the budget are spread evenly over k-means clusters of the predicted poses. With strata=1 and trim=0,
+    β = 0 is `random` and β = ∞ is `predicted_loss`: one file draws the curve between them.
     """
 
     def __init__(
@@ -29,7 +29,7 @@ class StratifiedPowerAcquisition(Acquisition):
         strata: int | str = "auto",
         space: str = "pose",
         trim: float = 0.03,
-        trim_unfound: bool = True,
+        trim_unfound: bool = False,
     ) -> None:
         tilt = Tilt(beta, beta_first, beta_last)
         self.stratified_draw = StratifiedDraw(tilt, Space(space), strata, Trim(trim, trim_unfound))

@@ -21,7 +21,7 @@ class Trim:
     """Which candidates are left out; never so many that the budget cannot be spent."""
 
     share: float  # of the candidates, those with the highest scores
-    unfound: bool  # also images on which no joint is found; only poses have that
+    unfound: bool  # also images on which no joint is found; of poses only, by a network that finds most
 
     def __post_init__(self) -> None:
         expect(0 <= self.share < 1, "acquisition.trim", self.share, "a share, 0 to less than 1")
