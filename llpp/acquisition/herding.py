@@ -80,9 +80,9 @@ class Coverage:
                 exact[:] = False
                 continue
             highest = np.argpartition(-bounds, min(GAINS_AT_ONCE, len(bounds) - 1))[:GAINS_AT_ONCE]
-            unknown = np.sort(highest[~exact[highest] & np.isfinite(bounds[highest])])
-            if not exact[best] and best not in unknown:
-                unknown = np.append(unknown, best)
+            # Those picked already have no gain. Among many equal bounds, the best may not be one of the highest.
+            unknown = highest[~exact[highest] & np.isfinite(bounds[highest])]
+            unknown = np.union1d(unknown, [best])
             bounds[unknown] = self.compute_gains(candidates[unknown], covered)
             exact[unknown] = True
         return picks
