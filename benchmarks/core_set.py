@@ -11,7 +11,7 @@ from benchmarks.measure import (
     time_rounds,
     time_variants,
 )
-from llpp.acquisition.core_set import k_centre_greedy
+from llpp.acquisition.k_centre_on_host import k_centre_greedy
 
 DIMENSIONS = 256
 CHUNK = 2048  # rows that are drawn, or converted to double precision, at once

@@ -21,7 +21,7 @@ from benchmarks.bookkeeping import HELD_OUT, measure_rounds
 from benchmarks.core_set import draw_points
 from benchmarks.measure import make_parser, print_result, read_lines, read_peak_bytes, run_in_process, time_rounds
 from benchmarks.nets import make_module, make_noise_data, make_trainer
-from llpp.acquisition.core_set import k_centre_greedy
+from llpp.acquisition.k_centre_on_host import k_centre_greedy
 from llpp.inference.evaluation import evaluate
 from llpp.inference.performance import keep_memory
 from llpp.settings import LoaderSettings

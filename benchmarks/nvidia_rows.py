@@ -15,8 +15,8 @@ from torch.profiler import ProfilerActivity, profile
 from benchmarks import measure, nets
 from benchmarks.core_set import DIMENSIONS
 from benchmarks.measure import Timing
-from llpp.acquisition.core_set import k_centre_greedy
 from llpp.acquisition.core_set_on_device import k_centre_greedy_on_device, pick_centres
+from llpp.acquisition.k_centre_on_host import k_centre_greedy
 from llpp.inference import fuse_batchnorm
 from llpp.inference.device_to_host import AsyncHostCopy
 from llpp.settings import LoaderSettings

@@ -65,6 +65,16 @@ class Output:
 
 
 @dataclass(frozen=True)
+class Progress:
+    """How far a run has come, for acquisitions that adapt to it."""
+
+    round: int  # number of the round that selects, from 0
+    rounds: int | None  # models that the run trains, all but the last of which select; None where it has no end
+    labelled: int  # images that the model was trained on
+    competence: float | None  # 0 to 1, see `measure_progress`; None where nothing could be measured
+
+
+@dataclass(frozen=True)
 class Candidates:
     """The unlabelled pool as an acquisition function sees it: N ids and what a scoring pass found.
 
@@ -76,6 +86,9 @@ class Candidates:
     true_loss: NDArray[np.float32] | None = None  # (N,) known in simulations only
     embedding: NDArray[np.float32] | None = None  # (N, D) pooled penultimate map
     labelled_embedding: NDArray[np.float32] | None = None  # (L, D) of the labelled ids
-    columns: Mapping[str, NDArray[np.float32]] = field(
-        default_factory=dict
-    )  # (N, …) predictions of the task, by name
+    labelled_true_loss: NDArray[np.float32] | None = None  # (L,) of these, NaN where nothing can be compared
+    target_embedding: NDArray[np.float32] | None = None  # (T, D) of the images on which the model is to be good
+    target_predicted_loss: NDArray[np.float32] | None = None  # (T,) of these
+    # Columns of the task by name: (N, …), with `labelled_` before it (L, …), with `target_` (T, …).
+    columns: Mapping[str, NDArray[np.float32]] = field(default_factory=dict)
+    progress: Progress | None = None

@@ -39,7 +39,7 @@ from llpp.oracles.base import Oracle
 from llpp.tasks.base import Task
 from llpp.training import trainer_setup
 from llpp.training.module import RoundPart
-from llpp.types import Batch, Candidates, Output, PlacedCrops
+from llpp.types import Batch, Candidates, Output, PlacedCrops, Progress
 
 JOINTS = 14
 FEW = {
@@ -173,8 +173,8 @@ def offered_shapes(samples):
     """What the tasks of conf/task predict: name → shape of one image's prediction."""
     shapes = {}
     for name in options("task"):
-        for column, values in samples(name).predict().items():
-            shapes[column] = values.shape[1:]
+        for column, values in {**samples(name).predict(), **samples(name).compute_columns()}.items():
+            shapes[column] = shapes[f"labelled_{column}"] = shapes[f"target_{column}"] = values.shape[1:]
     return shapes
 
 
@@ -185,17 +185,23 @@ def candidates(needs, count, shapes):
         "true_loss": source.gamma(2.0, size=count).round(1),
         "embedding": source.normal(size=(count, 4)),
         "labelled_embedding": source.normal(size=(5, 4)),
+        "labelled_true_loss": source.gamma(2.0, size=5),
+        "target_embedding": source.normal(size=(5, 4)),
+        "target_predicted_loss": source.normal(size=5),
     }
     filled, columns = {}, {}
-    for name in sorted(needs):
+    progress = Progress(round=1, rounds=4, labelled=5, competence=0.4) if "progress" in needs else None
+    for name in sorted(needs - {"progress"}):
         if name in general:
             filled[name] = general[name].astype(np.float32)
         else:
-            columns[name] = source.random((count, *shapes[name])).round(1).astype(np.float32)
+            length = 5 if name.startswith(("labelled_", "target_")) else count
+            columns[name] = source.random((length, *shapes[name])).round(1).astype(np.float32)
     arrays = {**filled, **columns}
     for values in arrays.values():
         values.flags.writeable = False
-    return Candidates(tuple(f"person/{i}" for i in range(count)), **filled, columns=columns), arrays
+    ids = tuple(f"person/{i}" for i in range(count))
+    return Candidates(ids, **filled, columns=columns, progress=progress), arrays
 
 
 @every("acquisition")
@@ -306,6 +312,10 @@ class Sample:
         """Predictions as a scoring pass makes them."""
         return self.task.predict(self.output, self.output if self.task.uses_mirrored_images else None)
 
+    def compute_columns(self):
+        """Everything that the task computes on request."""
+        return self.task.compute_columns(self.task.extra_columns, self.output, self.output)
+
 
 @pytest.fixture(scope="module")
 def datasets(tmp_path_factory):
@@ -402,7 +412,8 @@ def test_tasks_name_what_they_measure_and_show(task, samples):
     for words in (made.metric_title, made.part_word, made.record_word):
         assert words and words == words.strip() and "\n" not in words
     assert all(isinstance(part, str) and part for part in made.part_names)
-    assert made.shown <= made.offers and not made.offers & (NEEDS | {"id", "row", "quality"})
+    assert made.shown <= made.offers and not made.columns & (NEEDS | {"id", "row", "quality"})
+    assert made.mirrored_columns <= made.extra_columns and not made.extra_columns & made.offers
     count = len(made.dataset.records.ids)
     assert made.label_arrays and all(len(array) == count for array in made.label_arrays)
     assert (made.normaliser is None) == (made.normaliser_source is None)
@@ -461,6 +472,19 @@ def test_predictions_are_what_a_task_offers_for_each_image(task, samples):
         for name, values in predictions.items():
             assert len(values) == len(KEYS) and values.isfinite().all()
             torch.testing.assert_close(first[name], values[:2], msg="images do not mix")
+
+
+@every("task")
+def test_columns_that_an_acquisition_asks_for_are_one_finite_value_or_more_per_image(task, samples):
+    made, output = samples(task).task, samples(task).output
+    columns = samples(task).compute_columns()
+    assert set(columns) == made.extra_columns
+    for name, values in columns.items():
+        mirrored = output.take_first(2) if name in made.mirrored_columns else None
+        (alone,) = made.compute_columns(frozenset({name}), output.take_first(2), mirrored).values()
+        assert len(values) == len(KEYS) and values.isfinite().all()
+        torch.testing.assert_close(alone, values[:2], msg="images do not mix, nor do columns")
+    assert made.compute_columns(frozenset(), output) == {}
 
 
 @every("task")

@@ -10,13 +10,22 @@ from numpy.typing import NDArray
 
 from llpp.types import Candidates
 
-NEEDS = frozenset({"predicted_loss", "true_loss", "embedding", "labelled_embedding"})
+PROGRESS = "progress"
+LABELLED = "labelled_"  # what columns of the labelled images begin with
+TARGET = "target_"  # of the images in `Acquisition.target_file`
+GENERAL = ("predicted_loss", "true_loss", "embedding")
+OF_LABELLED = ("labelled_embedding", "labelled_true_loss")
+OF_TARGET = ("target_embedding", "target_predicted_loss")
+NEEDS = frozenset({*GENERAL, *OF_LABELLED, *OF_TARGET, PROGRESS})
 
 
 class Acquisition(ABC):
     """Ranks the unlabelled pool and selects from it."""
 
-    needs: frozenset[str] = frozenset()  # columns of Candidates to fill: of NEEDS, or what the task offers
+    # What of Candidates to fill: of NEEDS, or columns of the task, with `labelled_` or `target_` before them
+    # those of the labelled images or of the target.
+    needs: frozenset[str] = frozenset()
+    target_file: str | None = None  # ids, one a line, of images of the dataset on which the model is to be good
 
     @abstractmethod
     def select(self, candidates: Candidates, budget: int, rng: np.random.Generator) -> list[str]:

@@ -38,7 +38,7 @@ def find_gpu_with_room(points: Points, centres: Points | None) -> torch.device |
 def k_centre_greedy_on_device(
     device: torch.device, points: Points, centres: Points | None, budget: int, first: int | None = None
 ) -> list[int]:
-    """Run `core_set.k_centre_greedy` on `device`, to which (N, D) points and (L, D) centres are copied."""
+    """Run `k_centre_on_host.k_centre_greedy` on `device`, to which (N, D) points and (L, D) centres are copied."""
     if centres is None:
         centres = points[:0]
     return pick_centres(copy_to_device(points, device), copy_to_device(centres, device), budget, first)

@@ -1,4 +1,4 @@
-"""What k-centre greedy in NumPy (`core_set`) and in torch (`core_set_on_device`) have in common.
+"""What k-centre greedy in NumPy (`k_centre_on_host`) and in torch (`core_set_on_device`) have in common.
 
 N points, L centres, D dimensions. Both bound squared distances with |x|² + |c|² - 2 x·c of centred vectors, which is
 one matrix product, and measure Σ(x - c)² only for the pairs that the bounds leave open.

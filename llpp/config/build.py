@@ -13,7 +13,7 @@ from lightning_fabric.utilities.exceptions import MisconfigurationException
 from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning.callbacks import ProgressBar
 
-from llpp.acquisition.base import NEEDS, Acquisition
+from llpp.acquisition.base import LABELLED, NEEDS, TARGET, Acquisition
 from llpp.backbones.base import Backbone
 from llpp.config import accelerator, build_crop_cache, fingerprint, read_settings, trainer_arguments
 from llpp.config.instantiate import (
@@ -45,6 +45,7 @@ from llpp.plug_in_errors import name_class
 from llpp.redaction import redact
 from llpp.rounds import plug_in_check
 from llpp.rounds.run import Publisher, Run, RunData
+from llpp.rounds.target import read_target
 from llpp.run_dir.checkpoints import AtomicCheckpointIO
 from llpp.setting_rules import check_setting
 from llpp.tasks.base import Task
@@ -88,6 +89,7 @@ def build_run(cfg: DictConfig, gpu: int | None = None, dataset: AnyDataset | Non
     oracle: Oracle = make(cfg.oracle)(dataset=dataset)
     check_kind(oracle, Oracle, "oracle")
     _check_needs(acquisition, task, oracle)
+    target = None if acquisition.target_file is None else read_target(acquisition.target_file, dataset)
     make_module = partial(build_module, cfg, dataset, task, images)
     module, trainer = _check_training(cfg, make_module, task, gpu)
     check_first_image(dataset)
@@ -97,7 +99,7 @@ def build_run(cfg: DictConfig, gpu: int | None = None, dataset: AnyDataset | Non
 
     plain = to_plain(cfg)
     plain["dataset"] = add_decided_settings(plain["dataset"], dataset.decided)
-    decided = _collect_decided_settings(cfg)
+    decided = _collect_decided_settings(cfg, acquisition.target_file)
     if cfg.trainer.precision == "auto":
         chosen = decided["trainer"]["precision"]
         log.info("%s: trainer.precision=%s, which is fastest here", cfg.paths.run_dir, chosen)
@@ -126,6 +128,7 @@ def build_run(cfg: DictConfig, gpu: int | None = None, dataset: AnyDataset | Non
         ),
         performance=performance,
         acquisition=acquisition,
+        target=target,
         oracle=oracle,
         publisher=Publisher(
             loggers=[logger for logger in loggers if not isinstance(logger, WandbRun)],
@@ -214,9 +217,10 @@ def _check_needs(acquisition: Acquisition, task: Task, oracle: Oracle) -> None:
             f"{type(oracle).__name__} knows only those that it was asked for; use oracle=simulated, or another "
             "acquisition"
         )
-    missing = sorted(acquisition.needs - NEEDS - task.offers)
+    of_others = {prefix + name for name in task.columns for prefix in (LABELLED, TARGET)}
+    missing = sorted(acquisition.needs - NEEDS - task.columns - of_others)
     if missing:
-        offered = ", ".join(sorted(NEEDS | task.offers))
+        offered = ", ".join(sorted(NEEDS | task.columns))
         raise ConfigError(
             f"acquisition {type(acquisition).__name__} needs {', '.join(missing)}, which task={task.name} does not "
             f"predict (it offers {offered}); choose another acquisition or task"
@@ -240,11 +244,15 @@ def _check_training(
     return module, trainer
 
 
-def _collect_decided_settings(cfg: DictConfig) -> dict[str, Any]:
+def _collect_decided_settings(cfg: DictConfig, target_file: str | None = None) -> dict[str, Any]:
     """The sections of the config in which the machine has a say, with what was decided; results depend on it."""
     trainer = to_plain(cfg.trainer)
     trainer["precision"] = trainer_setup.resolve_precision(cfg.trainer.precision, cfg.trainer.accelerator)
-    return {"trainer": trainer, "crop": build_crop_cache.collect_crop_result_settings(cfg)}
+    decided = {"trainer": trainer, "crop": build_crop_cache.collect_crop_result_settings(cfg)}
+    if target_file is not None:
+        # What the file says decides results, and not where it is; it has been read by now.
+        decided["acquisition"] = {**to_plain(cfg.acquisition), "target": compute_sha256(Path(target_file))}
+    return decided
 
 
 def _build_compilation(cfg: DictConfig) -> compilation.Compilation:

@@ -112,7 +112,7 @@ def evaluate(
 ) -> Evaluation:
     """Pass over `rows`.
 
-    `keep` adds `embedding` or predictions of the task to the columns. All ranks call it together.
+    `keep` adds `embedding` or columns of the task, which computes some only then. All ranks call it together.
     """
     if not len(rows):
         return Evaluation({name: np.zeros(0, dtype=np.float32) for name in PER_IMAGE}, {})
@@ -121,10 +121,12 @@ def evaluate(
     own_rows = rows[compute_rank_positions(len(rows), batch_size, collectives.get_rank())]
     collector = ScoreCollector(own_rows, keep, module.task, folder)
     trainer.callbacks.append(collector)  # type: ignore[attr-defined]  # the stub lacks it
+    module.extra_columns = keep & module.task.extra_columns
     try:
         trainer.predict(module, dataloaders=data.make_rows_loader(rows), return_predictions=False)
         collector.finish()
     finally:
+        module.extra_columns = frozenset()
         trainer.callbacks.remove(collector)  # type: ignore[attr-defined]  # likewise
     if not (collector.visits == 1).all():
         missed = int((collector.visits != 1).sum())

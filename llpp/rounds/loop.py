@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from llpp import storage
+from llpp.acquisition.base import PROGRESS
 from llpp.distributed import collectives
 from llpp.errors import OccupiedError, StateError
 from llpp.inference.evaluation import Evaluation
@@ -28,6 +29,7 @@ from llpp.rounds.preflight import (
     create_live_state,
     find_unreadable_images,
 )
+from llpp.rounds.progress import measure_progress
 from llpp.rounds.run import Run
 from llpp.rounds.selection import Selection, select_from_pool
 from llpp.rounds.stopwatch import Stopwatch
@@ -266,8 +268,20 @@ def run_round(run: Run, state: RunState, number: int) -> RunState:
     # The last round's model is only tested: no later round trains on what it selects.
     selection = None
     if run.settings.rounds is None or number < run.settings.rounds - 1:
+        progress = None
+        if PROGRESS in run.acquisition.needs:
+            progress = measure_progress(run.settings, run.data.task, pool, state, validation, scorer)
         selection = select_from_pool(
-            run.acquisition, run.oracle, run.data.task, run.settings, pool, number, scorer, stopwatch
+            run.acquisition,
+            run.oracle,
+            run.data.task,
+            run.settings,
+            pool,
+            number,
+            scorer,
+            stopwatch,
+            progress,
+            run.target,
         )
 
     result = RoundResult(

@@ -8,7 +8,6 @@ runs as it is, because code that was compiled for so few images would change how
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import pytorch_lightning as pl
@@ -17,7 +16,7 @@ from numpy.typing import NDArray
 from pytorch_lightning.accelerators import CPUAccelerator
 from torch import Tensor
 
-from llpp.acquisition.base import NEEDS, Acquisition
+from llpp.acquisition.base import LABELLED, PROGRESS, TARGET, Acquisition
 from llpp.backbones.base import Backbone
 from llpp.data.crop_dataset import to_tensors
 from llpp.data.person_crop import PersonCrop
@@ -28,11 +27,11 @@ from llpp.heads.base import LossHead
 from llpp.objectives.base import Objective
 from llpp.oracles.base import Oracle
 from llpp.plug_in_errors import explain_exception, has_user_code, list_frames, name_class
-from llpp.rounds.selection import check_chosen
+from llpp.rounds.selection import check_chosen, make_candidates
 from llpp.settings import Settings
 from llpp.tasks.base import Task
 from llpp.training.module import LearningLossModule
-from llpp.types import Batch, Candidates, Features, Output, PlacedCrops
+from llpp.types import Batch, Features, Output, PlacedCrops, Progress
 
 IMAGES = 3  # in the made batch
 CANDIDATES = 32  # of the acquisition, at most
@@ -66,9 +65,9 @@ def check_network(module: LearningLossModule, trainer: pl.Trainer, crop: PersonC
         if module.head is not None:
             predicted = _check_head(module.head, output)
             _check_objective(module.objective, predicted, losses)
-    general: dict[str, Shape] = {"predicted_loss": (), "true_loss": ()}
-    embedding = (module.backbone.penultimate_channels,)
-    return {**general, "embedding": embedding, "labelled_embedding": embedding, **shapes}
+    shapes |= {"predicted_loss": (), "true_loss": (), "embedding": (module.backbone.penultimate_channels,)}
+    prefixed = {prefix + name: shape for name, shape in shapes.items() for prefix in (LABELLED, TARGET)}
+    return shapes | prefixed
 
 
 def _make_batch(task: Task, crop: PersonCrop, device: torch.device) -> tuple[Batch, Tensor]:
@@ -142,6 +141,15 @@ def _check_task(task: Task, output: Output, batch: Batch) -> tuple[Tensor, dict[
         size = tuple(values.shape[1:]) if isinstance(values, Tensor) else ()
         call.expect_shape(values, (IMAGES, *size), name)
 
+    call = _Call("task", task, "compute_columns")
+    with call.explain_failure():
+        extra = task.compute_columns(task.extra_columns, output, output if task.mirrored_columns else None)
+    if set(extra) != task.extra_columns:
+        raise call.refuse(f"{sorted(extra)}", f"{sorted(task.extra_columns)}, its extra_columns")
+    for name, values in extra.items():
+        size = tuple(values.shape[1:]) if isinstance(values, Tensor) else ()
+        call.expect_shape(values, (IMAGES, *size), name)
+
     call = _Call("task", task, "compute_quality")
     with call.explain_failure():
         quality = task.compute_quality(predictions, batch)
@@ -154,7 +162,8 @@ def _check_task(task: Task, output: Output, batch: Batch) -> tuple[Tensor, dict[
         summary = task.summarise_metric(metric)
     if task.metric_name not in summary:
         raise call.refuse(f"{sorted(summary)}", f"{task.metric_name}, its metric_name")
-    return losses, {name: tuple(predictions[name].shape[1:]) for name in task.offers}
+    columns = {name: predictions[name] for name in task.offers} | extra
+    return losses, {name: tuple(values.shape[1:]) for name, values in columns.items()}
 
 
 def _check_head(head: LossHead, output: Output) -> Tensor:
@@ -219,15 +228,16 @@ def check_acquisition(
     ids = dataset.records.ids.take(train[-count:])
     rng = np.random.default_rng(0)
     columns: dict[str, NDArray[np.float32]] = {}
-    for name in sorted(acquisition.needs):
+    for name in sorted(acquisition.needs - {PROGRESS}):
         columns[name] = rng.random((count, *shapes[name]), dtype=np.float32)
     before = {name: values.copy() for name, values in columns.items()}
-    general: dict[str, Any] = {name: columns[name] for name in NEEDS & set(columns)}
-    others = {name: columns[name] for name in set(columns) - NEEDS}
+    progress = None
+    if PROGRESS in acquisition.needs:
+        progress = Progress(round=0, rounds=settings.rounds, labelled=settings.initial, competence=0.5)
     budget = min(settings.budget, BUDGET)
     call = _Call("acquisition", acquisition, "select")
     with call.explain_failure():
-        chosen = acquisition.select(Candidates(ids, **general, columns=others), budget, rng)
+        chosen = acquisition.select(make_candidates(ids, columns, progress), budget, rng)
     check_chosen(acquisition, chosen, ids, budget)
     for name, values in columns.items():
         # The scores of a run are written to a file after the selection.

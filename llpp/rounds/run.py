@@ -117,5 +117,6 @@ class Run:
     trainer: RoundTrainer
     performance: Performance
     acquisition: Acquisition
+    target: NDArray[np.int64] | None  # rows of the images on which the model is to be good, if the acquisition asks
     oracle: Oracle
     publisher: Publisher

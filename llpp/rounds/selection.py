@@ -1,12 +1,13 @@
 """The second half of a round: score the unlabelled pool, select from it, measure what was selected."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from llpp.acquisition.base import Acquisition
+from llpp.acquisition.base import LABELLED, NEEDS, PROGRESS, TARGET, Acquisition
 from llpp.distributed import collectives
 from llpp.errors import ConfigError
 from llpp.ids import Ids
@@ -18,9 +19,7 @@ from llpp.rounds.stopwatch import Stopwatch
 from llpp.seeds import Stream, make_rng
 from llpp.settings import Settings
 from llpp.tasks.base import Task
-from llpp.types import Candidates
-
-LABELLED_EMBEDDING = "labelled_embedding"
+from llpp.types import Candidates, Progress
 
 
 @dataclass(frozen=True)
@@ -44,23 +43,27 @@ def select_from_pool(
     number: int,
     scorer: PoolScorer,
     stopwatch: Stopwatch,
+    progress: Progress | None = None,
+    target: NDArray[np.int64] | None = None,
 ) -> Selection:
     """Score the unlabelled pool, select from it, ask for labels, and measure the selected images.
 
-    All ranks call it together; the choice is rank 0's.
+    `progress` and the rows of the `target` are for acquisitions that need them. All ranks call it together; the
+    choice is rank 0's.
     """
     rng = make_rng(Stream.SELECT, settings.seed, number)
     rows = _draw_subset(pool.unlabelled, settings.subset, rng)
     ids = pool.ids.take(rows)
 
-    needs = acquisition.needs
+    needs = _sort_needs(acquisition.needs)
     evaluates_pool = settings.evaluate_pool and oracle.knows_pool
     pool_scores = None
-    if len(rows) and (needs or evaluates_pool):
-        pool_scores = scorer.score(rows, needs - {*PER_IMAGE, LABELLED_EMBEDDING})
-    labelled_embedding = None
-    if LABELLED_EMBEDDING in needs:
-        labelled_embedding = scorer.score(pool.labelled, frozenset({"embedding"})).columns.get("embedding")
+    if len(rows) and (needs[""] or evaluates_pool):
+        pool_scores = scorer.score(rows, needs[""].difference(PER_IMAGE))
+    scores_of_others = {}
+    for prefix, other_rows in ((LABELLED, pool.labelled), (TARGET, target)):
+        if needs[prefix] and other_rows is not None:
+            scores_of_others[prefix] = scorer.score(other_rows, needs[prefix].difference(PER_IMAGE))
     stopwatch.record_lap("score")
 
     def choose_ids() -> list[str]:
@@ -68,7 +71,11 @@ def select_from_pool(
         # People may have labelled everything, and acquisition functions expect candidates.
         if wanted == 0 or len(ids) == 0:
             return []
-        candidates = _build_candidates(ids, needs, pool_scores, labelled_embedding)
+        columns: dict[str, NDArray[np.float32]] = {}
+        for prefix, scored in {"": pool_scores, **scores_of_others}.items():
+            if scored is not None:
+                columns |= {prefix + name: scored.columns[name] for name in needs[prefix]}
+        candidates = make_candidates(ids, columns, progress)
         most = oracle.spare * wanted
         ranked = acquisition.select(candidates, most, rng)
         check_chosen(acquisition, ranked, ids, most)
@@ -127,13 +134,24 @@ def _describe_no_ids(chosen: object) -> str | None:
     return None
 
 
-def _build_candidates(
-    ids: Ids,
-    needs: frozenset[str],
-    scores: Evaluation | None,
-    labelled_embedding: NDArray[np.float32] | None,
+def _sort_needs(needs: frozenset[str]) -> dict[str, frozenset[str]]:
+    """Columns by the prefix that says of which images they are, without it; those of the candidates have none."""
+    columns: dict[str, set[str]] = {"": set(), LABELLED: set(), TARGET: set()}
+    for name in needs - {PROGRESS}:
+        prefix = next((prefix for prefix in (LABELLED, TARGET) if name.startswith(prefix)), "")
+        columns[prefix].add(name.removeprefix(prefix))
+    return {prefix: frozenset(names) for prefix, names in columns.items()}
+
+
+def make_candidates(
+    ids: Ids, columns: Mapping[str, NDArray[np.float32]], progress: Progress | None = None
 ) -> Candidates:
-    """The pool as the acquisition sees it: the columns that it needs, and no others."""
-    columns = {} if scores is None else {name: scores.columns[name] for name in needs - {LABELLED_EMBEDDING}}
-    general = {name: columns.pop(name) for name in ("predicted_loss", "true_loss", "embedding") if name in columns}
-    return Candidates(ids, **general, labelled_embedding=labelled_embedding, columns=columns)
+    """The pool as an acquisition sees it, with columns by the names in its `needs`."""
+    general: dict[str, Any] = {}
+    of_task = {}
+    for name, values in columns.items():
+        if name in NEEDS:
+            general[name] = values
+        else:
+            of_task[name] = values
+    return Candidates(ids, **general, columns=of_task, progress=progress)

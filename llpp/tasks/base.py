@@ -90,9 +90,16 @@ class Task(ABC):
     record_word: str  # what a record of the dataset is, in plural: persons, images
     offers: frozenset[str] = frozenset()  # what `predict` gives: columns that an acquisition may need
     shown: frozenset[str] = frozenset()  # of these, what is kept of selected images and drawn
+    extra_columns: frozenset[str] = frozenset()  # what `compute_columns` gives where an acquisition needs it
+    mirrored_columns: frozenset[str] = frozenset()  # of these, what takes a second pass, over the mirrored images
     constant_title: str = "one prediction for all images"  # what `evaluate_constant` tries
     metric_setting: str = ""  # another choice of the metric, as one types it: pck=box; empty where there is none
     uses_mirrored_images: bool = False  # whether `predict` wants the output for mirrored images, too
+
+    @property
+    def columns(self) -> frozenset[str]:
+        """All columns that an acquisition may need of this task."""
+        return self.offers | self.extra_columns
 
     @property
     @abstractmethod
@@ -170,6 +177,12 @@ class Task(ABC):
     @abstractmethod
     def predict(self, output: Output, mirrored: Output | None = None) -> dict[str, Tensor]:
         """(B, …) results per image, in crop pixels, by the names of `offers`."""
+
+    def compute_columns(
+        self, names: frozenset[str], output: Output, mirrored: Output | None = None
+    ) -> dict[str, Tensor]:
+        """(B, …) of those of `extra_columns` that are named; `mirrored` is there for those that need it."""
+        return {}
 
     @abstractmethod
     def compute_quality(self, predictions: Mapping[str, Tensor], batch: Batch) -> Tensor:

@@ -81,6 +81,7 @@ class LearningLossModule(pl.LightningModule):
         self.loss_monitor = NonFiniteLossMonitor(part.number)
         self.plateau: ReduceLROnPlateau | None = None
         self._plateau_state: dict[str, Any] | None = None
+        self.extra_columns: frozenset[str] = frozenset()  # of the task, for the scoring pass that is under way
         if self.phase == "head":
             self.backbone.requires_grad_(False)
 
@@ -93,8 +94,11 @@ class LearningLossModule(pl.LightningModule):
         """The task's predictions from the output for `image` (B, 3, H, W)."""
         if not self.task.uses_mirrored_images:
             return self.task.predict(output)
-        mirrored = self.compilation.evaluate(self.backbone, image.flip(-1))
-        return self.task.predict(output, mirrored)
+        return self.task.predict(output, self._evaluate_mirrored(image))
+
+    def _evaluate_mirrored(self, image: Tensor) -> Output:
+        """The backbone's output for the mirror image of `image` (B, 3, H, W)."""
+        return self.compilation.evaluate(self.backbone, image.flip(-1))
 
     def on_train_start(self) -> None:
         """Losses are checked as often as they are logged."""
@@ -237,8 +241,8 @@ class LearningLossModule(pl.LightningModule):
 
         Returns:
             `row` (B,); `predicted_loss` (B,); `true_loss` (B,), NaN where nothing can be compared; `quality` (B,),
-            NaN where it is unknown; `embedding` (B, C), the penultimate map averaged over its cells; and the task's
-            predictions (B, …).
+            NaN where it is unknown; `embedding` (B, C), the penultimate map averaged over its cells; the task's
+            predictions (B, …), and those of its `extra_columns` that this module's name.
         """
         if self.head is None:
             raise TrainingError("a module without a head cannot score images; train its head first")
@@ -246,7 +250,10 @@ class LearningLossModule(pl.LightningModule):
         image = self.prepare_images(batch)
         output = self.compilation.evaluate(self.backbone, image)
         losses, has_target = self.task.compute_losses(output, batch)
-        predictions = self.predict(output, image)
+        mirrored = None
+        if self.task.uses_mirrored_images or self.extra_columns & self.task.mirrored_columns:
+            mirrored = self._evaluate_mirrored(image)
+        predictions = self.task.predict(output, mirrored if self.task.uses_mirrored_images else None)
         return {
             "row": batch["row"],
             "predicted_loss": self.head(output.features).float(),
@@ -254,6 +261,7 @@ class LearningLossModule(pl.LightningModule):
             "embedding": average_pool(output.features.penultimate).float(),
             "quality": self.task.compute_quality(predictions, batch),
             **predictions,
+            **self.task.compute_columns(self.extra_columns, output, mirrored),
         }
 
     def configure_optimizers(self) -> Any:

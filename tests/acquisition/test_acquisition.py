@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from llpp.acquisition.base import select_highest
-from llpp.acquisition.core_set import CENTRES_AT_ONCE, CoreSetAcquisition
+from llpp.acquisition.core_set import CoreSetAcquisition
+from llpp.acquisition.k_centre_on_host import CENTRES_AT_ONCE
 from llpp.acquisition.loss_proportional import LossProportionalAcquisition
 from llpp.acquisition.predicted_loss import PredictedLossAcquisition
 from llpp.acquisition.random import RandomAcquisition

@@ -7,8 +7,8 @@ from helpers.host_waits import Waits
 from test_acquisition import k_centre
 
 from llpp.acquisition import core_set_on_device
-from llpp.acquisition.core_set import k_centre_greedy
 from llpp.acquisition.core_set_on_device import _pick_unchecked, find_gpu_with_room, k_centre_greedy_on_device
+from llpp.acquisition.k_centre_on_host import k_centre_greedy
 
 CPU = torch.device("cpu")
 

@@ -95,7 +95,10 @@ def test_scores_are_those_of_one_process_bit_by_bit(tmp_path):
                 assert all(len(column) == sum(map(len, batches)) for column in held.values())
 
 
-ACQUISITIONS = ("predicted_loss", "random", "core_set", "loss_proportional", "true_loss")
+ACQUISITIONS = (
+    "predicted_loss", "random", "core_set", "loss_proportional", "true_loss", "stratified_power", "herded_loss",
+    "reducible_loss", "flip_distance",
+)  # fmt: skip
 
 
 def test_every_acquisition_selects_the_same_ids_in_the_same_order_on_any_number_of_ranks(tmp_path):

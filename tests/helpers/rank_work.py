@@ -18,6 +18,7 @@ from llpp.inference.evaluation import evaluate
 from llpp.inference.scorer import PoolScorer
 from llpp.rounds import image_files, loop, records
 from llpp.rounds.preflight import create_initial_state
+from llpp.rounds.progress import measure_progress
 from llpp.rounds.run import RunData
 from llpp.rounds.selection import select_from_pool
 from llpp.rounds.stopwatch import Stopwatch
@@ -114,7 +115,8 @@ def scored(run_dir, pools, *overrides):
     torch.manual_seed(0)
     module = experiment.trainer.make_module(RoundPart(0))
     trainer = experiment.trainer.make_trainer(run_dir, "key", False)
-    found = [evaluate(trainer, module, data, np.array(rows, dtype=int), frozenset({"embedding"})) for rows in pools]
+    kept = frozenset({"embedding", "pose", "joint_confidence", "flip_distance", "top_peak_entropy"})
+    found = [evaluate(trainer, module, data, np.array(rows, dtype=int), kept) for rows in pools]
     return [({name: np.asarray(column) for name, column in f.columns.items()}, f.metric) for f in found]
 
 
@@ -151,14 +153,16 @@ def selections(run_dir, acquisitions, *overrides):
     begun = create_initial_state(experiment.settings, experiment.result_settings, experiment.data)
     pool = loop.build_pool(experiment, begun)
     task = experiment.data.task
-    data = experiment.data.make_loaders(pool.labelled.tolist(), experiment.data.select_rows("val", begun), 0)
+    validation = experiment.data.select_rows("val", begun)
+    data = experiment.data.make_loaders(pool.labelled.tolist(), validation, 0)
     trained = experiment.trainer.train(0, begun.labelled, data, 0, "")
     scorer = PoolScorer(trained.trainer, trained.module, data)
     found = {}
     for name in acquisitions:
         acquisition = build.make(OmegaConf.load(conf_dir() / f"acquisition/{name}.yaml"))
+        progress = measure_progress(experiment.settings, task, pool, begun, validation, scorer)
         selection = select_from_pool(
-            acquisition, experiment.oracle, task, experiment.settings, pool, 0, scorer, Stopwatch()
+            acquisition, experiment.oracle, task, experiment.settings, pool, 0, scorer, Stopwatch(), progress
         )
         row = collectives.on_rank_zero(lambda made=selection: records.build_selection_row(task, made))
         found[name] = selection.ids, row

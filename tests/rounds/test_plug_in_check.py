@@ -236,7 +236,14 @@ class Unoffered(PoseTask):
     offers = frozenset({"joints", "confidence", "depth"})
 
 
+class Columnless(PoseTask):
+    def compute_columns(self, names, output, mirrored=None):
+        return {}
+
+
 TASKS = {
+    Columnless: "returned [], expected ['flip_distance', 'found_peak_entropy', 'heatmap_entropy', "
+    "'joint_confidence', 'joints_found', 'pose', 'top_peak_entropy'], its extra_columns; fix its compute_columns()",
     MeanLoss: "returned losses (), expected (3,); fix its compute_losses()",
     Unoffered: "returned ['confidence', 'joints'], expected depth too, as in its offers; fix its predict()",
 }
@@ -297,10 +304,13 @@ def test_the_check_leaves_torchs_generator_as_it_was_and_says_what_candidates_ha
     shapes = plug_in_check.check_network(module, trainer, PersonCrop(32))
     assert torch.equal(before, torch.random.get_rng_state())
     # 8 channels, 14 joints
-    assert shapes == {
-        "predicted_loss": (), "true_loss": (), "embedding": (8,), "labelled_embedding": (8,), "joints": (14, 2),
-        "confidence": (),
+    expected = {
+        "predicted_loss": (), "true_loss": (), "embedding": (8,), "joints": (14, 2), "confidence": (),
+        "pose": (14, 2), "joint_confidence": (14,), "joints_found": (), "heatmap_entropy": (),
+        "found_peak_entropy": (), "top_peak_entropy": (), "flip_distance": (),
     }  # fmt: skip
+    of_others = {f"{images}_{name}": shape for name, shape in expected.items() for images in ("labelled", "target")}
+    assert shapes == expected | of_others
 
 
 def test_the_check_compiles_nothing(tmp_path):

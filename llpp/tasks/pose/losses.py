@@ -5,7 +5,7 @@ and are, detached, the targets of the loss head.
 """
 
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import ClassVar, Literal, Protocol
 
 import torch
 from torch import Tensor
@@ -17,6 +17,8 @@ Mask = Literal["labelled", "all"]
 
 class PoseLoss(Protocol):
     """Raw heatmaps against Gaussian targets."""
+
+    gives_shares: ClassVar[bool]  # whether the cells of a map add up to 1, or have heights as the targets
 
     def __call__(self, heatmaps: Tensor, target: Tensor, has_target: Tensor) -> Tensor:
         """(B, S, K, h, w), (B, K, h, w), (B, K) bool → (B,); 0 for an image that offers nothing to compare."""
@@ -44,6 +46,7 @@ class HeatmapMSE:
     LearningLoss++ code does; `labelled` leaves those joints out.
     """
 
+    gives_shares: ClassVar[bool] = False
     mask: Mask = "labelled"
 
     def __post_init__(self) -> None:
@@ -67,6 +70,7 @@ class ForegroundMSE:
     from scratch can stop there; here the Gaussian's cells carry most of the weight.
     """
 
+    gives_shares: ClassVar[bool] = False
     mask: Mask = "labelled"
     background: float = 0.05  # weight of a cell far from the joint, relative to the joint's own
 
@@ -94,6 +98,8 @@ class SpatialCrossEntropy:
     The subtraction changes no gradient and makes a perfect map cost 0, which the objectives need: a constant
     added to all losses would hide their ratios. Joints without a target cannot be compared and are left out.
     """
+
+    gives_shares: ClassVar[bool] = True
 
     def __call__(self, heatmaps: Tensor, target: Tensor, has_target: Tensor) -> Tensor:
         """See `PoseLoss`."""

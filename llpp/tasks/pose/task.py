@@ -3,6 +3,7 @@
 B images, K joints, S stacks, h × w heatmap cells.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property, partial
@@ -40,6 +41,12 @@ from llpp.tasks.pose.facts import (
     tabulate_joints,
     tabulate_normalisers,
 )
+from llpp.tasks.pose.heatmap_columns import (
+    compute_entropy_of_found_peaks,
+    compute_entropy_of_top_peaks,
+    compute_heatmap_entropy,
+    count_found_joints,
+)
 from llpp.tasks.pose.heatmaps import HeatmapCodec
 from llpp.tasks.pose.label_evidence import compute_label_evidence
 from llpp.tasks.pose.label_mistakes import KINDS, make_mistakes
@@ -71,6 +78,18 @@ class PoseTask(Task):
     record_word = "persons"
     offers = frozenset({"joints", CONFIDENCE})
     shown = frozenset({"joints"})
+    extra_columns = frozenset(
+        {
+            "pose",
+            "joint_confidence",
+            "joints_found",
+            "heatmap_entropy",
+            "found_peak_entropy",
+            "top_peak_entropy",
+            "flip_distance",
+        }
+    )
+    mirrored_columns = frozenset({"flip_distance"})
 
     def __init__(
         self,
@@ -214,12 +233,7 @@ class PoseTask(Task):
 
     def decode(self, output: Output, mirrored: Output | None = None) -> tuple[Tensor, Tensor]:
         """Joints (B, K, 2), crop pixels, from the last stack's heatmaps, and (B, K) their height there, or 0."""
-        maps = self.loss.to_heatmaps(output.raw[:, -1])
-        if mirrored is not None:
-            flipped = self.loss.to_heatmaps(mirrored.raw[:, -1]).flip(-1)
-            renamed = torch.stack([flipped[:, joint] for joint in self._flip_order.tolist()], dim=1)
-            maps = (maps + renamed) / 2
-        joints, heights = self._get_codec(output).decode(maps)
+        joints, heights = self._get_codec(output).decode(self._compute_maps(output, mirrored))
         return joints, heights.clamp(min=0)
 
     def compare_with_labels(self, output: Output, batch: Batch) -> dict[str, Tensor]:
@@ -240,6 +254,62 @@ class PoseTask(Task):
             for name, values in compute_label_evidence(maps, codec, *labels, order).items():
                 evidence[f"{kind}_{name}"] = values
         return evidence
+
+    def compute_columns(
+        self, names: frozenset[str], output: Output, mirrored: Output | None = None
+    ) -> dict[str, Tensor]:
+        """See `Task.compute_columns`; with `flip_test`, of the averaged heatmaps.
+
+        Returns:
+            `pose` (B, K, 2): the joints around their mean, as shares of the crop's side, which is that of the box
+            times `crop.padding`. `joint_confidence` (B, K): the height of each joint's map, whose mean is the
+            confidence. `joints_found` (B,), `heatmap_entropy` (B,), `found_peak_entropy` (B,) and
+            `top_peak_entropy` (B,): see `heatmap_columns`. `flip_distance` (B,): the mean distance between the joints
+            of the image and those of its mirror image, as a share of the crop's side.
+        """
+        columns: dict[str, Tensor] = {}
+        if not names:
+            return columns
+        codec = self._get_codec(output)
+        side = output.raw.shape[-1] * codec.stride
+        full_height = self._compute_full_height()
+        maps = self._compute_maps(output, mirrored if self.uses_mirrored_images else None).float()
+        if names & {"pose", "joint_confidence", "joints_found"}:
+            joints, heights = codec.decode(maps)
+            heights = heights.clamp(min=0)
+            columns["pose"] = (joints - joints.mean(dim=1, keepdim=True)) / side
+            columns["joint_confidence"] = heights
+            columns["joints_found"] = count_found_joints(heights, full_height)
+        if "heatmap_entropy" in names:
+            columns["heatmap_entropy"] = compute_heatmap_entropy(maps)
+        if "found_peak_entropy" in names:
+            columns["found_peak_entropy"] = compute_entropy_of_found_peaks(maps, full_height)
+        if "top_peak_entropy" in names:
+            columns["top_peak_entropy"] = compute_entropy_of_top_peaks(maps, full_height)
+        if "flip_distance" in names:
+            own, _ = codec.decode(self._compute_maps(output))
+            other, _ = codec.decode(self._mirror_maps(cast(Output, mirrored)))
+            columns["flip_distance"] = torch.linalg.vector_norm(own - other, dim=2).mean(dim=1) / side
+        return {name: columns[name] for name in names}
+
+    def _compute_maps(self, output: Output, mirrored: Output | None = None) -> Tensor:
+        """(B, K, h, w) heatmaps of the last stack, averaged with those of the mirrored image if that is there."""
+        maps = self.loss.to_heatmaps(output.raw[:, -1])
+        if mirrored is None:
+            return maps
+        return (maps + self._mirror_maps(mirrored)) / 2
+
+    def _mirror_maps(self, mirrored: Output) -> Tensor:
+        """(B, K, h, w) heatmaps of the mirrored image, turned back: cells and joints as in the image itself."""
+        flipped = self.loss.to_heatmaps(mirrored.raw[:, -1]).flip(-1)
+        return torch.stack([flipped[:, joint] for joint in self._flip_order.tolist()], dim=1)
+
+    def _compute_full_height(self) -> float:
+        """The height of a map where the network is as sure as its targets are."""
+        if self.loss.gives_shares:
+            # The targets' largest share: 1 over the sum of a Gaussian's cells.
+            return 1 / (2 * math.pi * self.codec.sigma**2)
+        return self.codec.peak
 
     def _get_codec(self, output: Output) -> HeatmapCodec:
         return replace(self.codec, stride=cast(int, output.stride))

@@ -136,7 +136,7 @@ def test_a_picture_says_truth_and_prediction():
         (["backbone=resnet18"], "task=pose needs a backbone that gives heatmaps"),
         (
             ["acquisition=entropy"],
-            "needs entropy, which task=pose does not predict (it offers confidence, embedding, joints,",
+            "needs entropy, which task=pose does not predict (it offers confidence, embedding, flip_distance,",
         ),
         (["acquisition=margin"], "needs margin, which task=pose does not predict"),
         (["experiment=digits", "backbone.width=0"], "backbone.width=0 is invalid; expected a number of channels"),
