@@ -14,6 +14,7 @@ class Stream(IntEnum):
     ORDER = 3  # order of an epoch
     SAMPLE = 4  # augmentation of one sample
     SELECT = 5  # ties and draws of an acquisition
+    AUDIT = 6  # images that are drawn to measure the pool
 
 
 def make_rng(stream: Stream, seed: int, *place: int) -> np.random.Generator:

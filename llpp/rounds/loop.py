@@ -18,6 +18,7 @@ from llpp.errors import OccupiedError, StateError
 from llpp.inference.evaluation import Evaluation
 from llpp.inference.scorer import PoolScorer
 from llpp.rounds import image_files, pool_growth, records
+from llpp.rounds.auditing import Answers, get_competence, measure_answers
 from llpp.rounds.image_files import ImageTable
 from llpp.rounds.notices import log_notices
 from llpp.rounds.pool import Pool
@@ -32,6 +33,8 @@ from llpp.rounds.preflight import (
 from llpp.rounds.progress import measure_progress
 from llpp.rounds.run import Run
 from llpp.rounds.selection import Selection, select_from_pool
+from llpp.rounds.stability import FILE as WATCHED
+from llpp.rounds.stability import choose_watched, measure_stability
 from llpp.rounds.stopwatch import Stopwatch
 from llpp.rounds.time_left import describe_time_left
 from llpp.run_dir import layout
@@ -75,6 +78,7 @@ class RoundResult:
     test_rows: NDArray[np.int64]
     test_scores: Evaluation
     selection: Selection | None  # None in the last round
+    answers: Answers | None  # to what the round before selected, if they came after it
     stopwatch: Stopwatch
 
 
@@ -254,22 +258,27 @@ def run_round(run: Run, state: RunState, number: int) -> RunState:
 
     scorer = PoolScorer(trained.trainer, trained.module, loaders, run.performance)
     test_rows = run.data.select_rows("test", state)
-    test_scores = scorer.score(test_rows, run.data.task.offers & {CONFIDENCE})
+    task = run.data.task
+    test_scores = scorer.score(test_rows, task.shown | (task.offers & {CONFIDENCE}))
     stopwatch.record_lap("test")
 
     # The last round's model is only tested: no later round trains on what it selects.
     selection = None
+    answers = collectives.on_rank_zero(lambda: measure_answers(run.directory, state, task, run.oracle))
     if run.settings.rounds is None or number < run.settings.rounds - 1:
         progress = None
         if PROGRESS in run.acquisition.needs:
-            progress = measure_progress(run.settings, run.data.task, pool, state, validation, scorer)
+            competence = get_competence(state.rounds, answers)
+            progress = measure_progress(run.settings, task, pool, state, validation, scorer, competence)
         selection = select_from_pool(
-            run.acquisition, run.oracle, run.data.task, run.settings, pool, number, scorer, stopwatch, progress
+            run.acquisition, run.oracle, task, run.settings, pool, number, scorer, stopwatch, progress
         )
 
     steered = run.settings.weights == "best" or trained.steered
     validation_labels = len(validation) if steered else 0
-    result = RoundResult(number, pool, trained, validation_labels, test_rows, test_scores, selection, stopwatch)
+    result = RoundResult(
+        number, pool, trained, validation_labels, test_rows, test_scores, selection, answers, stopwatch
+    )
     return collectives.on_rank_zero(lambda: commit_round(run, state, result))
 
 
@@ -292,8 +301,13 @@ def commit_round(run: Run, state: RunState, result: RoundResult) -> RunState:
     test_ids = result.pool.ids.take(result.test_rows)
     groups = run.data.dataset.records.group
     test_groups = None if groups is None else groups.take(result.test_rows)
-    records.write_scores(directory / "test.parquet", test_ids, result.test_scores, test_groups)
-    constant = run.data.task.evaluate_constant(result.pool.labelled, result.test_rows)
+    task = run.data.task
+    watched = choose_watched(task, result.pool.ids, result.test_rows, result.test_scores)
+    stable_share = measure_stability(run.directory, state, task, watched)
+    records.write_scores(directory / WATCHED, watched.ids, watched.predictions)
+    tested = records.leave_out_columns(result.test_scores, task.shown - {CONFIDENCE})
+    records.write_scores(directory / "test.parquet", test_ids, tested, test_groups)
+    constant = task.evaluate_constant(result.pool.labelled, result.test_rows)
     records.write_constant(directory / "constant.parquet", test_ids, constant)
     selected: tuple[str, ...] = ()
     if result.selection is not None:
@@ -301,17 +315,20 @@ def commit_round(run: Run, state: RunState, result: RoundResult) -> RunState:
         files = [run.data.dataset.get_file_name(row) for row in selected_rows if run.data.dataset.paths]
         records.write_selection(directory, result.selection, files)
         selected = tuple(result.selection.ids)
-    row = records.build_row(
-        result.number, run.data.task, len(result.pool.labelled), result.validation, result.test_scores
-    )
+    row = records.build_row(result.number, task, len(result.pool.labelled), result.validation, result.test_scores)
     row |= {
         "pool": len(result.pool.unlabelled),
         "base_reused": int(result.trained.reused),
         "steps": result.trained.steps,
         "devices": collectives.get_world_size(),
+        "label_count": task.count_labels(result.pool.labelled),
+        "stable_share": stable_share,
     }
+    if result.answers is not None:
+        records.write_answers(directory, result.answers)
+        row |= result.answers.row
     if result.selection is not None:
-        row |= records.build_selection_row(run.data.task, result.selection)
+        row |= records.build_selection_row(task, result.number, result.selection, tested)
     row |= result.stopwatch.to_row()
 
     committed = state.commit(
@@ -320,10 +337,10 @@ def commit_round(run: Run, state: RunState, result: RoundResult) -> RunState:
     save_state(committed, run.directory / "state.json")
     records.write_rounds(committed, run.directory)
     run.publisher.log_round(row)
-    run.publisher.show(committed, run.data.task)
-    line = records.format_round_line(run.directory, run.data.task, row, run.settings.rounds)
+    run.publisher.show(committed, task)
+    line = records.format_round_line(run.directory, task, row, run.settings.rounds)
     log.info("%s%s", line, describe_time_left(row, run.settings))
-    shortfall = records.describe_no_learning(result.number, run.data.task, result.test_scores, constant)
+    shortfall = records.describe_no_learning(result.number, task, result.test_scores, constant)
     if shortfall:
         log.info("%s", shortfall)
     return committed

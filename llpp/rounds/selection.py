@@ -13,6 +13,7 @@ from llpp.ids import Ids
 from llpp.inference.evaluation import PER_IMAGE, Evaluation
 from llpp.inference.scorer import PoolScorer
 from llpp.oracles.base import Oracle
+from llpp.rounds.auditing import Audit, count_audited, draw_audit
 from llpp.rounds.pool import Pool
 from llpp.rounds.stopwatch import Stopwatch
 from llpp.seeds import Stream, make_rng
@@ -34,6 +35,7 @@ class Selection:
     pool_ids: Ids  # what could have been selected
     pool_scores: Evaluation | None  # of these; None where nothing was scored
     pool_is_known: bool  # whether metric and true losses of all that was scored mean anything
+    audit: Audit | None = None  # of the selected images, those that were drawn by chance; they come first
 
 
 def select_from_pool(
@@ -57,34 +59,53 @@ def select_from_pool(
 
     needs = acquisition.needs
     evaluates_pool = settings.evaluate_pool and oracle.knows_pool
+    # Where large losses are likelier to be drawn, they are needed whatever the acquisition looks at.
+    is_tilted = settings.audit > 0 and settings.audit_tilt > 0
     pool_scores = None
-    if len(rows) and (needs - OF_NO_CANDIDATE or evaluates_pool):
+    if len(rows) and (needs - OF_NO_CANDIDATE or evaluates_pool or is_tilted):
         pool_scores = scorer.score(rows, needs - {*PER_IMAGE, *OF_NO_CANDIDATE})
     labelled_embedding = None
     if LABELLED_EMBEDDING in needs:
         labelled_embedding = scorer.score(pool.labelled, frozenset({"embedding"})).columns.get("embedding")
     stopwatch.record_lap("score")
 
-    def choose_ids() -> list[str]:
+    def choose_ids() -> tuple[list[str], Audit | None]:
         wanted = oracle.count_wanted(settings.budget)
         # People may have labelled everything, and acquisition functions expect candidates.
         if wanted == 0 or len(ids) == 0:
-            return []
-        candidates = _build_candidates(ids, needs, pool_scores, labelled_embedding, progress)
-        most = oracle.spare * wanted
-        ranked = acquisition.select(candidates, most, rng)
-        check_chosen(acquisition, ranked, ids, most)
-        chosen = oracle.choose(ranked, wanted)
-        oracle.ask(chosen)
-        return chosen
+            return [], None
+        audit = None
+        audited: list[str] = []
+        drawn = count_audited(settings, wanted)
+        if drawn:
+            losses = None if pool_scores is None else pool_scores.columns["predicted_loss"]
+            audit = draw_audit(settings, number, oracle, ids, drawn, losses)
+            audited = audit.ids
+        chosen: list[str] = []
+        if wanted > drawn:
+            candidates = _build_candidates(ids, needs, pool_scores, labelled_embedding, progress)
+            # The acquisition sees all candidates, and so many more are asked for that enough others are left.
+            most = oracle.spare * (wanted - drawn) + len(audited)
+            ranked = acquisition.select(candidates, most, rng)
+            check_chosen(acquisition, ranked, ids, most)
+            chosen = oracle.choose(_leave_out(ranked, audited), wanted - drawn, audited)
+        # What is audited comes first: it says little unless all of it is labelled.
+        asked = [*audited, *chosen]
+        oracle.ask(asked)
+        return asked, audit
 
-    selected = collectives.on_rank_zero(choose_ids)
+    selected, audit = collectives.on_rank_zero(choose_ids)
     stopwatch.record_lap("select")
 
     scores = scorer.score(pool.ids.find_rows(selected), task.shown)
     stopwatch.record_lap("score")
     answered = collectives.on_rank_zero(lambda: bool(oracle.find_answered(selected).all()))
-    return Selection(selected, scores, answered, ids, pool_scores, evaluates_pool)
+    return Selection(selected, scores, answered, ids, pool_scores, evaluates_pool, audit)
+
+
+def _leave_out(ranked: Sequence[str], ids: Sequence[str]) -> list[str]:
+    left_out = set(ids)
+    return [name for name in ranked if name not in left_out]
 
 
 def _draw_subset(rows: NDArray[np.int64], size: int | None, rng: np.random.Generator) -> NDArray[np.int64]:

@@ -19,6 +19,9 @@ TABLES = (
     "scores.parquet",
     "selected.csv",
     "predictions.parquet",
+    "audit.parquet",
+    "answered.parquet",
+    "watched.parquet",
 )
 
 
