@@ -17,14 +17,13 @@ from llpp.inference.evaluation import Evaluation
 from llpp.oracles.base import Oracle
 from llpp.reliability.audit import PoolEstimate, draw_by_chance, estimate_pool_quality
 from llpp.report.files import read_columns
-from llpp.run_dir.round_dir import get_round_dir
+from llpp.run_dir.round_dir import AUDIT, get_round_dir
 from llpp.run_dir.state import Round, Row, RunState
 from llpp.seeds import Stream, make_rng
 from llpp.settings import Settings
 from llpp.tasks.base import Task
 
 log = logging.getLogger(__name__)
-FILE = "audit.parquet"  # of the round that drew
 ANSWERS = "answered.parquet"  # of the round after it, where people give the labels
 PREDICTIONS = "predictions.parquet"
 TEST = "test.parquet"
@@ -175,10 +174,10 @@ def measure_answers(run_dir: Path, state: RunState, task: Task, oracle: Oracle) 
         None where the last round audited nothing or has measured it itself, or where its files are gone.
     """
     last = state.rounds[-1] if state.rounds else None
-    if last is None or FILE not in last.files or last.row.get("audit_round") == last.number:
+    if last is None or AUDIT not in last.files or last.row.get("audit_round") == last.number:
         return None
     directory = get_round_dir(run_dir, last.number)
-    audit = read_audit(directory / FILE, last.files[FILE])
+    audit = read_audit(directory / AUDIT, last.files[AUDIT])
     measured = _measure_predictions(directory, last, task, oracle)
     if audit is None or measured is None:
         log.warning("files of round %d are missing or damaged; how good its model is, is not known", last.number)

@@ -328,7 +328,8 @@ def commit_round(run: Run, state: RunState, result: RoundResult) -> RunState:
         records.write_answers(directory, result.answers)
         row |= result.answers.row
     if result.selection is not None:
-        row |= records.build_selection_row(task, result.number, result.selection, tested)
+        row |= records.build_selection_row(task, result.selection)
+        row |= records.build_audit_columns(result.number, result.selection, tested)
     row |= result.stopwatch.to_row()
 
     committed = state.commit(

@@ -36,8 +36,8 @@ from llpp.inference.loss_ranking import (
     spearman,
 )
 from llpp.report.evidence import compute_mean_interval, describe_shortfall, format_interval, format_signed
-from llpp.rounds import auditing
 from llpp.rounds.auditing import (
+    ANSWERS,
     Answers,
     build_audit_row,
     list_answer_columns,
@@ -45,6 +45,7 @@ from llpp.rounds.auditing import (
     measure_selected,
 )
 from llpp.rounds.selection import Selection
+from llpp.run_dir.round_dir import AUDIT
 from llpp.run_dir.state import Row, RunState, save_state
 from llpp.tasks.base import CONFIDENCE, Task
 
@@ -131,7 +132,7 @@ def write_selection(directory: Path, selection: Selection, files: Sequence[str] 
     draws = {}
     if selection.audit is not None:
         audit = selection.audit
-        write_columns(directory / auditing.FILE, audit.ids, list_audit_columns(audit))
+        write_columns(directory / AUDIT, audit.ids, list_audit_columns(audit))
         draws = dict(zip(audit.ids, zip(audit.draw.tolist(), audit.probability.tolist(), strict=True), strict=True))
     rows = []
     for number, (name, value) in enumerate(zip(selection.ids, predicted, strict=True)):
@@ -151,7 +152,7 @@ def write_selection(directory: Path, selection: Selection, files: Sequence[str] 
 def write_answers(directory: Path, answers: Answers) -> None:
     """Write how good a round turned out to be on the images that it selected, once these had labels."""
     measured = answers.measured
-    write_columns(directory / auditing.ANSWERS, measured.ids, list_answer_columns(measured))
+    write_columns(directory / ANSWERS, measured.ids, list_answer_columns(measured))
 
 
 def _replace_nan(value: float | int | None) -> float | int | None:
@@ -203,16 +204,10 @@ def evaluate_loss_ranking(scores: Evaluation) -> dict[str, float]:
     return compute_ranking_metrics(scores.columns["predicted_loss"][known], true[known])
 
 
-def build_selection_row(task: Task, number: int, selection: Selection, tested: Evaluation) -> Row:
+def build_selection_row(task: Task, selection: Selection) -> Row:
     """The columns of a round that selects: the selected images and all that was scored, as far as known."""
     chosen = selection.scores if selection.answered else None
     pool = selection.pool_scores if selection.pool_is_known else None
-    audit_row: Row = {}
-    if selection.audit is not None:
-        audit_row["audited"] = selection.audit.number
-        if selection.answered:
-            measured = measure_selected(number, selection.ids, selection.scores)
-            audit_row |= build_audit_row(selection.audit, measured, tested.columns["quality"])
     return {
         "selected": len(selection.ids),
         f"selected_{task.metric_name}": _get_metric(chosen, task),
@@ -220,8 +215,18 @@ def build_selection_row(task: Task, number: int, selection: Selection, tested: E
         "selected_loss_mean": chosen.compute_mean("true_loss") if chosen else None,
         "selected_loss_std": chosen.compute_std("true_loss") if chosen else None,
         "pool_loss_mean": pool.compute_mean("true_loss") if pool else None,
-        **audit_row,
     }
+
+
+def build_audit_columns(number: int, selection: Selection, tested: Evaluation) -> Row:
+    """The columns about what round `number` audits, where it does: what it has found, if labels are known at once."""
+    if selection.audit is None:
+        return {}
+    row: Row = {"audited": selection.audit.number}
+    if selection.answered:
+        measured = measure_selected(number, selection.ids, selection.scores)
+        row |= build_audit_row(selection.audit, measured, tested.columns["quality"])
+    return row
 
 
 def _get_metric(scores: Evaluation | None, task: Task) -> float | int | None:
