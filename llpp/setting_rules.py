@@ -95,6 +95,8 @@ RULES: Mapping[str, Rule] = {  # of single values, wherever they come from
     "label.annotators": _make_integer_rule(1),
     "label.gap": (_make_minimum(0.0), "seconds, 0 or more"),
     "label.labels": _make_optional_rule(((lambda value: isinstance(value, str) and value != ""), "a file or folder")),
+    "report.target": _make_optional_rule(SHARE),
+    "report.gain": (_is_positive, "a number above 0"),
     "pool.grow": BOOLEAN,
     "crop.cache": BOOLEAN,
     "crop.resident": (lambda value: value in (None, "device"), "null or device"),

@@ -341,6 +341,9 @@ def commit_round(run: Run, state: RunState, result: RoundResult) -> RunState:
     run.publisher.show(committed, task)
     line = records.format_round_line(run.directory, task, row, run.settings.rounds)
     log.info("%s%s", line, describe_time_left(row, run.settings))
+    audited = records.describe_audit(task, row)
+    if audited:
+        log.info("%s", audited)
     shortfall = records.describe_no_learning(result.number, task, result.test_scores, constant)
     if shortfall:
         log.info("%s", shortfall)

@@ -253,6 +253,21 @@ def format_round_line(run_dir: Path, task: Task, row: Row, rounds: int | None) -
     return " · ".join([*parts, f"{seconds:.0f} s"])
 
 
+def describe_audit(task: Task, row: Row) -> str | None:
+    """Return a sentence about what an audit has found; None where this round has measured none."""
+    value = row.get("audit_quality")
+    if value is None:
+        return None
+    shown = min(max(value, 0.0), 1.0)
+    sentence = (
+        f"the model of round {row['audit_round']} has a mean {task.metric_title} of {shown:.3f} on an image of the "
+        f"whole pool (95 % interval {row['audit_low']:.3f} to {row['audit_high']:.3f}, from "
+        f"{row['audit_measured']} images drawn by chance)"
+    )
+    unknown = row.get("audit_open")
+    return f"{sentence}; {unknown} of them have no label yet, which makes the interval wide" if unknown else sentence
+
+
 def describe_no_learning(number: int, task: Task, tested: Evaluation, constant: NDArray[np.float64]) -> str | None:
     """Return a sentence if a round's model is not shown to be better than a prediction that looks at no image.
 
