@@ -25,7 +25,7 @@ from llpp.run_dir.round_dir import AUDIT
 from llpp.run_dir.state import Row
 
 DEFAULT_GAIN = 0.01
-NO_AUDIT = "needs an audit: audit=0.1"
+NO_AUDIT = "needs an audit, of two images at least: audit=0.1"
 POOL_FILE = "scores.parquet"
 PREDICTIONS = "predictions.parquet"
 ANSWERS = "answered.parquet"

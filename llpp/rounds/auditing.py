@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from llpp.ids import Ids
 from llpp.inference.evaluation import Evaluation
 from llpp.oracles.base import Oracle
-from llpp.reliability.audit import PoolEstimate, draw_by_chance, estimate_pool_quality
+from llpp.reliability.audit import MIN_MEASURED, PoolEstimate, draw_by_chance, estimate_pool_quality
 from llpp.report.files import read_columns
 from llpp.run_dir.round_dir import AUDIT, get_round_dir
 from llpp.run_dir.state import Round, Row, RunState
@@ -47,10 +47,9 @@ class Audit:
 
 
 def count_audited(settings: Settings, wanted: int) -> int:
-    """How many of the images that a round asks for are drawn by chance: at least one, if any."""
-    if settings.audit == 0:
-        return 0
-    return min(max(int(settings.audit * wanted + 0.5), 1), wanted)
+    """How many of the images that a round asks for are drawn by chance; a single one says nothing, so none is."""
+    share = int(settings.audit * wanted + 0.5)
+    return share if share >= MIN_MEASURED else 0
 
 
 def draw_audit(

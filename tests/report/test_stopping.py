@@ -62,9 +62,9 @@ def test_a_rule_that_lacks_data_says_what_it_lacks(tmp_path):
     run_dir(tmp_path / "run", [row(0, 10, 0.5, 0.1, 0.6), row(1, 12, 0.7)], acquisition="predicted_loss")
     found = verdicts(tmp_path)
     assert all(verdict.round is None and not verdict.is_known for verdict in found.values())
-    assert found["S1"].says == "needs an audit: audit=0.1"
+    assert found["S1"].says == "needs an audit, of two images at least: audit=0.1"
     assert found["S3"].says == "needs 4 tested rounds, has 2"
-    assert found["S4"].says == "needs an audit: audit=0.1"
+    assert found["S4"].says == "needs an audit, of two images at least: audit=0.1"
     assert found["S5"].says == "needs 3 rounds that recorded their predictions"
     assert found["S6"].says == "needs an audit, and the predicted losses of the pool"
 

@@ -35,8 +35,10 @@ def settings(**values):
     return Settings(**{"seed": 3, "rounds": 3, "initial": 2, "budget": 10, "audit": 0.1, **values})
 
 
-@pytest.mark.parametrize(("share", "wanted", "drawn"), [(0.1, 50, 5), (0.1, 4, 1), (1.0, 3, 3), (0.0, 50, 0)])
-def test_a_share_of_the_budget_is_drawn_but_at_least_one_image(share, wanted, drawn):
+@pytest.mark.parametrize(
+    ("share", "wanted", "drawn"), [(0.1, 50, 5), (0.1, 14, 0), (0.1, 15, 2), (1.0, 3, 3), (0.0, 50, 0)]
+)
+def test_a_share_of_the_budget_is_drawn_unless_that_is_a_single_image(share, wanted, drawn):
     assert count_audited(settings(audit=share), wanted) == drawn
 
 
