@@ -260,8 +260,10 @@ def _calibrate(run: Run, number: int) -> tuple[PoolEstimate | None, tuple[float,
         return nothing
     count = len(pool["predicted_loss"])
     # Where several persons share an image, draws are of images, and the table is of persons.
-    is_one_each = count == audit["candidates"][0] and len(np.unique(audit["draw"])) == len(audit["draw"])
-    if not is_one_each:
+    drawn = len(audit["id"])
+    is_one_each = drawn > 0 and count == audit["candidates"][0] and len(np.unique(audit["draw"])) == drawn
+    has_losses = np.isfinite(pool["predicted_loss"]).all() and np.isfinite(audit["predicted_loss"]).all()
+    if not is_one_each or not has_losses:
         return nothing
     audited = np.array([qualities.get(str(name), np.nan) for name in audit["id"]])
     known = np.isfinite(tested[IMAGE_METRIC]) & np.isfinite(tested["predicted_loss"])
@@ -392,7 +394,7 @@ def _build_audit_entry(found: Sequence[tuple[PoolEstimate, float | None]]) -> En
         held = 0
         for (estimate, _), truth in zip(found, truths, strict=True):
             held += estimate.low <= truth <= estimate.high
-        notes.append(f"pool {np.mean(truths):.3f}, held by {held} of {len(found)}")
+        notes.append(f"pool {np.mean(truths):.3f}, within {held} of {len(found)}")
     return Entry(text, notes=tuple(notes))
 
 

@@ -121,7 +121,7 @@ def test_audits_are_shown_next_to_what_a_simulation_knows(tmp_path):
     ((label, seeds, (entry,)),) = grid.rows
     assert (label, seeds, grid.columns) == ("gap_fc + kl + predicted_loss", "1", ("10",))
     assert entry.text == "0.750"
-    assert entry.notes == ("0.750 to 0.750, 9 images", "pool 0.750, held by 1 of 1")
+    assert entry.notes == ("0.750 to 0.750, 9 images", "pool 0.750, within 1 of 1")
 
 
 def test_a_payoff_is_what_the_next_model_gains_for_how_hard_the_selection_was(tmp_path):
