@@ -20,7 +20,13 @@ from llpp.setting_rules import CHOICES
 ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"
 PAGES = sorted([README, ROOT / "CONTRIBUTING.md", ROOT / "benchmarks/README.md", *(ROOT / "docs").glob("*.md")])
-PLACEHOLDERS = {"acquisition=A": "acquisition=random", "seed=S": "seed=0", "KEY": "KEY"}
+PLACEHOLDERS = {
+    "acquisition=A": "acquisition=random",
+    "dataset=D": "dataset=lspet",
+    "objective=O": "objective=kl",
+    "seed=S": "seed=0",
+    "KEY": "KEY",
+}
 
 
 def find_blocks(page, language):

@@ -77,6 +77,8 @@ class RoundResult:
     validation: int  # labels that have steered the training
     test_rows: NDArray[np.int64]
     test_scores: Evaluation
+    validation_rows: NDArray[np.int64]
+    validation_scores: Evaluation | None  # None where validation images have steered the training
     selection: Selection | None  # None in the last round
     answers: Answers | None  # to what the round before selected, if they came after it
     stopwatch: Stopwatch
@@ -259,7 +261,13 @@ def run_round(run: Run, state: RunState, number: int) -> RunState:
     scorer = PoolScorer(trained.trainer, trained.module, loaders, run.performance)
     test_rows = run.data.select_rows("test", state)
     task = run.data.task
-    test_scores = scorer.score(test_rows, task.shown | (task.offers & {CONFIDENCE}))
+    confidence = task.offers & {CONFIDENCE}
+    test_scores = scorer.score(test_rows, task.shown | confidence)
+    steered = run.settings.weights == "best" or trained.steered
+    validation_scores = None
+    if len(validation) and not steered:
+        # Images that have decided nothing say as much about new ones as test images do.
+        validation_scores = scorer.score(validation, confidence)
     stopwatch.record_lap("test")
 
     # The last round's model is only tested: no later round trains on what it selects.
@@ -274,10 +282,18 @@ def run_round(run: Run, state: RunState, number: int) -> RunState:
             run.acquisition, run.oracle, task, run.settings, pool, number, scorer, stopwatch, progress
         )
 
-    steered = run.settings.weights == "best" or trained.steered
-    validation_labels = len(validation) if steered else 0
     result = RoundResult(
-        number, pool, trained, validation_labels, test_rows, test_scores, selection, answers, stopwatch
+        number=number,
+        pool=pool,
+        trained=trained,
+        validation=len(validation) if steered else 0,
+        test_rows=test_rows,
+        test_scores=test_scores,
+        validation_rows=validation,
+        validation_scores=validation_scores,
+        selection=selection,
+        answers=answers,
+        stopwatch=stopwatch,
     )
     return collectives.on_rank_zero(lambda: commit_round(run, state, result))
 
@@ -307,6 +323,13 @@ def commit_round(run: Run, state: RunState, result: RoundResult) -> RunState:
     records.write_scores(directory / WATCHED, watched.ids, watched.predictions)
     tested = records.leave_out_columns(result.test_scores, task.shown - {CONFIDENCE})
     records.write_scores(directory / "test.parquet", test_ids, tested, test_groups)
+    if result.validation_scores is not None:
+        rows = result.validation_rows
+        validation_groups = None if groups is None else groups.take(rows)
+        validation_ids = result.pool.ids.take(rows)
+        records.write_scores(
+            directory / "validation.parquet", validation_ids, result.validation_scores, validation_groups
+        )
     constant = task.evaluate_constant(result.pool.labelled, result.test_rows)
     records.write_constant(directory / "constant.parquet", test_ids, constant)
     selected: tuple[str, ...] = ()

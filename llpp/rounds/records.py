@@ -7,6 +7,7 @@ images.parquet   size, date and digest of every image file; see `image_files`
 wandb.json    id of the W&B run, if any, and how far it has been sent
 round_NN/     last.ckpt, with training.weights=best also best.ckpt, each with its digest (last.ckpt.sha256);
               in round 0 with training.base=backbone also backbone/, with the same; test.parquet;
+              validation.parquet, unless the validation images have steered the training;
               constant.parquet, the test images' quality by a prediction that looks at no image;
               watched.parquet, predictions of the same test images in every round;
               if the round selected, scores.parquet, selected.csv, predictions.parquet; with an audit, audit.parquet,

@@ -15,6 +15,7 @@ TABLES = (
     LABELS,
     "agreement.csv",
     "test.parquet",
+    "validation.parquet",
     "constant.parquet",
     "scores.parquet",
     "selected.csv",

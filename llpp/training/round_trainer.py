@@ -43,7 +43,7 @@ class TrainedRound:
     trainer: pl.Trainer
     module: LearningLossModule
     reused: bool  # taken over from another run
-    steered: bool  # the validation set decided the learning rate
+    steered: bool  # the validation set decided the learning rate, or when to stop
 
     @property
     def steps(self) -> int:
@@ -200,7 +200,8 @@ class RoundTrainer:
         if several:
             digest = {"digest": _hash_weights(module)}
             collectives.check_equal_across_ranks("weights", digest, "the same command trains the round again")
-        return TrainedRound(trainer, module, reused=False, steered=module.plateau is not None)
+        steered = module.plateau is not None or bool(trainer.early_stopping_callbacks)
+        return TrainedRound(trainer, module, reused=False, steered=steered)
 
 
 def _make_loader(weights: Weights | None) -> Prepare | None:

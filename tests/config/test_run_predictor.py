@@ -56,7 +56,7 @@ def test_the_command_and_python_give_the_same_numbers(finished, tmp_path, with_b
         values = [value for name, value in line.items() if name.endswith(("_x", "_y")) and not name.startswith("box")]
         assert values == one.joints.reshape(-1).tolist()
         assert all(0 <= line[name] <= 1 for name in line if name.endswith("_score"))
-    assert "not certified: 8 random labelled images cannot show" in done.stdout
+    assert "not certified: 12 random labelled images cannot show" in done.stdout
     assert done.stdout.splitlines()[-1] == "found/predictions.parquet"
 
 
@@ -82,11 +82,15 @@ def write_test_table(folder, **columns):
     """A run directory whose last round has tested images with these columns, and nothing recorded about its files."""
     found = run_dir(folder, [{"round": 0, "labelled": 4, "test_pck": 0.5}])
     (found / "round_00").mkdir()
+    write_table(found / "round_00/test.parquet", **columns)
+    return found
+
+
+def write_table(path, **columns):
     arrays = {}
     for name, values in columns.items():
         arrays[name] = pa.array(values, pa.large_string() if name in ("id", "group") else pa.float32())
-    pq.write_table(pa.table(arrays), found / "round_00/test.parquet", compression="snappy", use_dictionary=False)
-    return found
+    pq.write_table(pa.table(arrays), path, compression="snappy", use_dictionary=False)
 
 
 def read(folder):
@@ -102,9 +106,22 @@ def test_test_images_of_known_quality_calibrate_by_group(tmp_path):
     assert older.group.tolist() == ["a", "c"] and not older.has_groups and older.grid is None
 
 
+@pytest.mark.slow
+def test_validation_images_that_steered_nothing_calibrate_too(finished):
+    known = {}
+    for name in ("test", "validation"):
+        quality = pq.read_table(finished / f"round_00/{name}.parquet")["quality"].to_numpy()
+        known[name] = quality[np.isfinite(quality)].tolist()
+    found, _ = read(finished)
+    assert len(known["validation"]) == 4 and found.quality.tolist() == known["test"] + known["validation"]
+
+
 def test_without_labelled_test_images_there_is_a_reason(tmp_path):
     folder = write_test_table(tmp_path / "run", id=["a"], predicted_loss=[0.1], quality=[float("nan")])
-    assert read(folder) == (None, f"{folder} has no labelled test image, so that nothing is known about failures")
+    assert read(folder) == (
+        None,
+        f"{folder} has no labelled test or validation image, so that nothing is known about failures",
+    )
     (folder / "round_00/test.parquet").write_bytes(b"damaged")
     assert "test.parquet is missing or damaged" in read(folder)[1]
 

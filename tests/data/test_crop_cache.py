@@ -29,7 +29,7 @@ from llpp.data.person_crop import PersonCrop
 from llpp.datasets.base import Records
 from llpp.datasets.images import read_image
 from llpp.datasets.pose import LSP_SKELETON, PoseDataset, PoseLabels
-from llpp.errors import ConfigError, OccupiedError, StateError
+from llpp.errors import ConfigError, DataError, OccupiedError, StateError
 from llpp.geometry import Warp
 from llpp.rounds import loop
 from llpp.training.module import RoundPart
@@ -171,6 +171,30 @@ def test_a_cache_is_built_once_and_read_ever_after(photographs):
     image = Photographs(photographs).load(77)
     assert np.array_equal(again.get_pixels(77), CROP.cut_upright(image, Photographs(photographs).records.boxes[77]))
     assert again.shape(77) == (60, 80)
+
+
+def test_datasets_with_the_same_images_share_a_cache_and_neither_empties_it(photographs):
+    made, _ = built(photographs)
+    sentences = []
+    same_images = Photographs(photographs)
+    same_images.name = "photographs_shift"
+    other = cache(photographs, same_images)
+    other.open(other.prepare(sentences.append))
+    assert other.name == made.name
+    assert sentences == []  # nothing to cut, nothing to wait for
+    third = cache(photographs)
+    third.open(made.name)
+    assert all(third.get_pixels(row).any() for row in range(COUNT))
+
+
+def test_a_cache_that_was_emptied_after_it_was_built_is_refused_instead_of_read(photographs):
+    made, _ = built(photographs)
+    first_crop = made.get_pixels(0).copy()
+    store = made.get_store(made.name)
+    store.create(made._describe(made.name), np.fromfile(store.home / "rows.id", np.uint8).reshape(COUNT, 16))
+    with pytest.raises(DataError, match="emptied the crop cache"):
+        cache(photographs).open(made.name)
+    assert np.array_equal(made.get_pixels(0), first_crop)  # who had it open still sees it
 
 
 def kill_after_a_block(root):

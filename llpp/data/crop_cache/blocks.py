@@ -80,8 +80,9 @@ class Store:
         }
 
     def matches(self, description: Mapping[str, Any]) -> bool:
-        """Return whether the folder holds the described cache, complete or not."""
-        if read_description(self.home) != dict(description):
+        """Return whether the folder holds the described cache, complete or not; whichever dataset came first."""
+        found = read_description(self.home)
+        if found is None or _leave_out_dataset(found) != _leave_out_dataset(description):
             return False
         expected = self._compute_file_sizes()
         try:
@@ -223,6 +224,11 @@ def read_description(home: Path) -> dict[str, Any] | None:
     if not isinstance(content, dict):
         return None
     return content
+
+
+def _leave_out_dataset(description: Mapping[str, Any]) -> dict[str, Any]:
+    """Leave out the name, which is for people: datasets of the same images and boxes share a cache."""
+    return {key: value for key, value in description.items() if key != "dataset"}
 
 
 def _compute_digest(crops: NDArray[np.uint8], shapes: NDArray[np.int32]) -> bytes:

@@ -84,7 +84,8 @@ class CropCache:
         """Open the cache with the name that `prepare` returned.
 
         Raises:
-            DataError: its files are not visible from here, as when `root` is another machine's local disk.
+            DataError: its files are not visible from here, as when `root` is another machine's local disk, or another
+                process has emptied them since.
         """
         store = self.get_store(name)
         if not store.matches(self._describe(name)):
@@ -94,8 +95,13 @@ class CropCache:
             )
         self.name = name
         self._mark = store.mark_in_use()
-        # The arrays of a cache that was open before.
-        self.__dict__.pop("_arrays", None)
+        # Mapped now and not on first use: what is mapped stays, even if another process replaces the files.
+        self._arrays = store.open_arrays()
+        if not store.find_written_blocks().all():
+            raise DataError(
+                f"another process has emptied the crop cache {store.home} after it was built; start again, or choose "
+                "another paths.cache_dir=…"
+            )
 
     def get_store(self, name: str) -> Store:
         """Return the files of the cache of that name."""
