@@ -29,14 +29,15 @@ NO_AUDIT = "needs an audit, of two images at least: audit=0.1"
 POOL_FILE = "scores.parquet"
 PREDICTIONS = "predictions.parquet"
 ANSWERS = "answered.parquet"
+VALIDATION_FILE = "validation.parquet"
 SECONDS_PREFIX = "seconds_"
 NOTE = (
     "Rules that say when labelling could have stopped; none of them ends a run, and none is best everywhere. S1: the "
     "lower end of the audit's interval reaches the target. S2: that of the test images does. S3: by the curve "
     "a − b · n^−c through the test metric, as many labels again as last time add less than the gain. S4: the images "
     "that the acquisition chooses are hardly worse than images drawn by chance. S5: 98 % of the predictions for the "
-    "same test images stay where they were, twice. S6: as S1, from predicted losses, calibrated on the test images "
-    "and corrected by the audited ones."
+    "same test images stay where they were, twice. S6: as S1, from predicted losses, calibrated on test and "
+    "validation images and corrected by the audited ones."
 )
 Values = NDArray[np.floating[Any]]
 
@@ -252,7 +253,7 @@ def _measure_test_images(run: Run, number: int) -> PoolEstimate | None:
 def _calibrate(run: Run, number: int) -> tuple[PoolEstimate | None, tuple[float, float, float] | None]:
     """Estimate the pool's mean quality and its failures from predicted losses; None where a table is not there."""
     nothing = (None, None)
-    tested = run.read_round_columns(number, TEST_FILE, ("predicted_loss", IMAGE_METRIC))
+    tested = _read_calibration_images(run, number)
     pool = run.read_round_columns(number, POOL_FILE, ("predicted_loss",))
     audit = run.read_round_columns(number, AUDIT, ("id", "draw", "probability", "candidates", "predicted_loss"))
     qualities = _read_selected_qualities(run, number)
@@ -266,12 +267,11 @@ def _calibrate(run: Run, number: int) -> tuple[PoolEstimate | None, tuple[float,
     if not is_one_each or not has_losses:
         return nothing
     audited = np.array([qualities.get(str(name), np.nan) for name in audit["id"]])
-    known = np.isfinite(tested[IMAGE_METRIC]) & np.isfinite(tested["predicted_loss"])
 
     def estimate(measure: Callable[[Values], Values]) -> PoolEstimate | None:
         return estimate_by_calibration(
-            tested["predicted_loss"][known],
-            measure(tested[IMAGE_METRIC][known]),
+            tested["predicted_loss"],
+            measure(tested[IMAGE_METRIC]),
             pool["predicted_loss"],
             audit["predicted_loss"],
             measure(audited),
@@ -284,6 +284,21 @@ def _calibrate(run: Run, number: int) -> tuple[PoolEstimate | None, tuple[float,
         share = min(max(succeeded.value, 0.0), 1.0)
         failures = (count * (1 - share), count * (1 - succeeded.high), count * (1 - succeeded.low))
     return estimate(lambda quality: quality), failures
+
+
+def _read_calibration_images(run: Run, number: int) -> dict[str, Values] | None:
+    """Read losses and known qualities of the test images, and of validation images that have steered nothing."""
+    names = ("predicted_loss", IMAGE_METRIC)
+    tables = []
+    for file in (TEST_FILE, VALIDATION_FILE):
+        columns = run.read_round_columns(number, file, names)
+        if columns is not None:
+            tables.append(columns)
+    if not tables:
+        return None
+    joined = {name: np.concatenate([table[name] for table in tables]) for name in names}
+    is_known = np.isfinite(joined["predicted_loss"]) & np.isfinite(joined[IMAGE_METRIC])
+    return {name: values[is_known] for name, values in joined.items()}
 
 
 def _mark_successes(quality: Values) -> Values:
