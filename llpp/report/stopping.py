@@ -7,7 +7,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from llpp.errors import StateError
 from llpp.inference.loss_ranking import FAILURE_QUALITY
+from llpp.journal.snapshot import read_snapshot
 from llpp.reliability.audit import PoolEstimate
 from llpp.reliability.stopping import (
     MIN_CURVE_ROUNDS,
@@ -21,7 +23,7 @@ from llpp.report.collect import Run, Section
 from llpp.report.evidence import compute_mean_interval, format_signed
 from llpp.report.metric import DEFAULT_NAME, IMAGE_METRIC, TEST_FILE, TEST_METRIC
 from llpp.report.tables import Entry, Grid, GridRow, describe_spread, format_counts, format_number_of
-from llpp.run_dir.round_dir import AUDIT
+from llpp.run_dir.round_dir import AUDIT, LABELS
 from llpp.run_dir.state import Row
 
 DEFAULT_GAIN = 0.01
@@ -329,7 +331,7 @@ def build_stopping_grids(section: Section, given: Limits | None = None) -> list[
             of_rule = [(run, found[rule]) for run, found in verdicts]
             rows.append((rule, str(len(of_rule)), _build_stop_entries(of_rule)))
         labels = "labelled joints" if section.metric == DEFAULT_NAME else "labels"
-        columns = ("would have stopped at", labels, "seconds of the machine")
+        columns = ("would have stopped at", labels, "machine, seconds", "people, seconds")
         grids.append(Grid(method.label, describe_spread(section), columns, tuple(rows), corner="rule"))
     return grids
 
@@ -339,6 +341,7 @@ def _build_stop_entries(verdicts: Sequence[tuple[Run, Verdict]]) -> tuple[Entry 
     stops = []
     labels = []
     seconds = []
+    labelling = []
     for run, verdict in verdicts:
         if verdict.round is None:
             stops.append("not yet" if verdict.is_known else "–")
@@ -349,16 +352,30 @@ def _build_stop_entries(verdicts: Sequence[tuple[Run, Verdict]]) -> tuple[Entry 
         if count is not None:
             labels.append(float(count))
         seconds.append(sum(_sum_seconds(committed.row) for committed in rounds))
+        taken = _read_labelling_seconds(run, verdict.round)
+        if taken is not None:
+            labelling.append(taken)
     distinct = list(dict.fromkeys(stops))
     text = distinct[0] if len(distinct) == 1 else ", ".join(stops)
     says = list(dict.fromkeys(verdict.says for _, verdict in verdicts))
     notes = [says[0]] if len(says) == 1 else [f"seed {run.seed}: {verdict.says}" for run, verdict in verdicts]
-    return Entry(text, notes=tuple(notes)), _build_cost(labels), _build_cost(seconds)
+    return Entry(text, notes=tuple(notes)), _build_cost(labels), _build_cost(seconds), _build_cost(labelling)
 
 
 def _sum_seconds(row: Row) -> float:
-    """The seconds of a round's own work; nobody records how long people label."""
+    """The seconds of a round's own work."""
     return sum(float(value) for name, value in row.items() if name.startswith(SECONDS_PREFIX) and value is not None)
+
+
+def _read_labelling_seconds(run: Run, number: int) -> float | None:
+    """How long people had labelled when round `number` began; None where no tool says so."""
+    if LABELS not in run.state.rounds[number].files:
+        return None
+    try:
+        seconds = read_snapshot(run.get_round_path(number, LABELS)).seconds
+    except StateError:
+        return None
+    return float(seconds) if isinstance(seconds, int | float) else None
 
 
 def _build_cost(values: Sequence[float]) -> Entry | None:
