@@ -130,6 +130,22 @@ def estimate_pool_quality(
     return PoolEstimate(value, low, high, measured, int(open_ones.sum()))
 
 
+def estimate_mean_quality(quality: Floats) -> PoolEstimate | None:
+    """Estimate the mean quality of images like (T,) random ones, NaN where unknown; None with fewer than two known.
+
+    The interval is that of `estimate_pool_quality` for an endless pool.
+    """
+    known = np.asarray(quality, dtype=np.float64)
+    known = known[np.isfinite(known)]
+    count = len(known)
+    if count < MIN_MEASURED:
+        return None
+    value = float(known.mean())
+    variance = float(known.var(ddof=1)) / count
+    low, high = _compute_interval(value, variance, count, PRETENDED)
+    return PoolEstimate(value, low, high, count, 0)
+
+
 def _estimate(
     probability: Floats, count: int, quality: Floats, counts: NDArray[np.bool_], centre: float
 ) -> tuple[float, float, float]:
@@ -140,7 +156,9 @@ def _estimate(
     mean = float((weights * values).mean()) / share
     residuals = np.where(counts, values - mean, 0.0) / share
     variance = _compute_variance(probability, count, residuals)
-    low, high = _compute_interval(centre + mean, variance, int(counts.sum()), len(quality), count)
+    # Where most of the pool was drawn, little is left to pretend.
+    pretended = PRETENDED * (count - len(quality)) / count
+    low, high = _compute_interval(centre + mean, variance, int(counts.sum()), pretended)
     return centre + mean, low, high
 
 
@@ -163,11 +181,9 @@ def _compute_variance(probability: Floats, count: int, residuals: Floats) -> flo
     return squares / (1 - lost)
 
 
-def _compute_interval(value: float, variance: float, measured: int, number: int, count: int) -> tuple[float, float]:
-    """Return the ends of the interval after images of quality 0 and 1 have joined the measured ones."""
+def _compute_interval(value: float, variance: float, measured: int, pretended: float) -> tuple[float, float]:
+    """Return the ends of the interval after so many images of quality 0 and 1 have joined the measured ones."""
     value = min(max(value, 0.0), 1.0)
-    # Where most of the pool was drawn, little is left to pretend.
-    pretended = PRETENDED * (count - number) / count
     total = measured + pretended
     middle = (measured * value + pretended / 2) / total
     squares = variance * measured * (measured - 1)

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from llpp.errors import StateError
 from llpp.inference.loss_ranking import FAILURE_QUALITY
 from llpp.journal.snapshot import read_snapshot
-from llpp.reliability.audit import PoolEstimate
+from llpp.reliability.audit import PoolEstimate, estimate_mean_quality
 from llpp.reliability.stopping import (
     MIN_CURVE_ROUNDS,
     STABLE_ROUNDS,
@@ -20,7 +20,7 @@ from llpp.reliability.stopping import (
     is_stable,
 )
 from llpp.report.collect import Run, Section
-from llpp.report.evidence import compute_mean_interval, format_signed
+from llpp.report.evidence import format_signed
 from llpp.report.metric import DEFAULT_NAME, IMAGE_METRIC, TEST_FILE, TEST_METRIC
 from llpp.report.tables import Entry, Grid, GridRow, describe_spread, format_counts, format_number_of
 from llpp.run_dir.round_dir import AUDIT, LABELS
@@ -245,11 +245,7 @@ def _measure_test_images(run: Run, number: int) -> PoolEstimate | None:
     columns = run.read_round_columns(number, TEST_FILE, (IMAGE_METRIC,))
     if columns is None:
         return None
-    interval = compute_mean_interval(columns[IMAGE_METRIC])
-    if interval is None:
-        return None
-    measured = int(np.isfinite(columns[IMAGE_METRIC]).sum())
-    return PoolEstimate(interval.value, max(interval.low, 0.0), min(interval.high, 1.0), measured, 0)
+    return estimate_mean_quality(columns[IMAGE_METRIC])
 
 
 def _calibrate(run: Run, number: int) -> tuple[PoolEstimate | None, tuple[float, float, float] | None]:
@@ -323,16 +319,18 @@ def _read_selected_qualities(run: Run, number: int) -> dict[str, float] | None:
 def build_stopping_grids(section: Section, given: Limits | None = None) -> list[Grid]:
     """Build a table per method: for each rule, after how many labels it would have stopped, and what those cost."""
     grids = []
+    labels = "labelled joints" if section.metric == DEFAULT_NAME else "labels"
+    columns = ["would have stopped at", labels, "machine, seconds"]
+    if any(LABELS in committed.files for committed in section.rounds):
+        columns.append("people, seconds")
     for method in section.started_methods:
         verdicts = [(run, list_verdicts(run, read_limits(run, given))) for run in method.started_runs]
         rules = list(verdicts[0][1])
         rows: list[GridRow] = []
         for rule in rules:
             of_rule = [(run, found[rule]) for run, found in verdicts]
-            rows.append((rule, str(len(of_rule)), _build_stop_entries(of_rule)))
-        labels = "labelled joints" if section.metric == DEFAULT_NAME else "labels"
-        columns = ("would have stopped at", labels, "machine, seconds", "people, seconds")
-        grids.append(Grid(method.label, describe_spread(section), columns, tuple(rows), corner="rule"))
+            rows.append((rule, str(len(of_rule)), _build_stop_entries(of_rule)[: len(columns)]))
+        grids.append(Grid(method.label, describe_spread(section), tuple(columns), tuple(rows), corner="rule"))
     return grids
 
 

@@ -6,7 +6,12 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from llpp.reliability.audit import compute_weights, draw_by_chance, estimate_pool_quality
+from llpp.reliability.audit import (
+    compute_weights,
+    draw_by_chance,
+    estimate_mean_quality,
+    estimate_pool_quality,
+)
 
 NAN = float("nan")
 
@@ -92,6 +97,8 @@ def test_five_images_that_are_all_right_do_not_prove_that_all_are():
     assert estimate.value == 1
     assert estimate.low == pytest.approx(low, abs=1e-6)
     assert estimate.high == 1
+    tested = estimate_mean_quality(np.array([1, 1, NAN, 1, 1, 1]))
+    assert (tested.value, tested.low, tested.high) == pytest.approx((1, low, 1))
 
 
 def test_images_without_a_label_are_left_out_and_those_that_wait_for_one_widen_the_interval():
