@@ -81,8 +81,8 @@ def compute_gain(labelled: Floats, metric: Floats, budget: int) -> float | None:
 def is_exhausted(audit: PoolEstimate, chosen_quality: float) -> bool:
     """Whether an acquisition is shown to find hardly worse images than chance does.
 
-    The interval of the difference, quality of the pool minus that of the chosen images, holds 0 and nothing above
-    0.1. An interval that only holds 0 may just be wide.
+    The interval of the difference, quality of the pool minus that of the chosen images, begins at 0 or below and
+    ends at 0.1 or below. One that only holds 0 may just be wide.
     """
     return audit.low <= chosen_quality and audit.high - chosen_quality <= EXHAUSTED_GAP
 
