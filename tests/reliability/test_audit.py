@@ -48,6 +48,7 @@ def test_probabilities_are_those_of_the_normal_scores_of_ranks():
     assert tied.probability.tolist() == [0.25]
 
 
+@pytest.mark.slow
 def test_images_are_drawn_as_often_as_their_probabilities_say():
     loss = np.array([1.0, 2.0, 3.0, 4.0])
     expected = np.exp(0.5 * stats.norm.ppf((np.arange(4) + 0.5) / 4))
@@ -64,6 +65,7 @@ def test_predicted_losses_that_are_no_numbers_are_refused():
         draw_by_chance(3, 1, np.random.default_rng(0), np.array([1.0, NAN, 2.0]), 0.5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [5, 13])
 @pytest.mark.parametrize("tilt", [0.0, 0.5])
 def test_in_simulations_the_estimate_is_unbiased_and_its_interval_holds_the_truth(number, tilt):

@@ -13,6 +13,7 @@ from llpp.report.stopping import Limits, build_audit_grids, build_stopping_grids
 from llpp.rounds.records import write_columns
 from llpp.run_dir.state import load_state, save_state
 
+pytestmark = pytest.mark.slow
 RULES = ("S1", "S2", "S3", "S4", "S5", "S6")
 
 
