@@ -39,7 +39,8 @@ NOTE = (
     "a − b · n^−c through the test metric, as many labels again as last time add less than the gain. S4: the images "
     "that the acquisition chooses are hardly worse than images drawn by chance. S5: 98 % of the predictions for the "
     "same test images stay where they were, twice. S6: as S1, from predicted losses, calibrated on test and "
-    "validation images and corrected by the audited ones."
+    "validation images and corrected by the audited ones. Labels are those that the round's model was trained on; what "
+    "an audit says of it is known when the batch after it is labelled, too."
 )
 Values = NDArray[np.floating[Any]]
 
@@ -186,7 +187,8 @@ def _judge_calibrated(measures: Sequence[RoundMeasures], limits: Limits) -> Verd
     failures = [one.failures for one in measures if one.failures is not None]
     if not failures:
         return verdict
-    count, low, high = failures[-1] if verdict.round is None else measures[verdict.round].failures or failures[-1]
+    of_stop = None if verdict.round is None else measures[verdict.round].failures
+    count, low, high = of_stop or failures[-1]
     says = f"{verdict.says}; failures left: {count:,.0f} ({low:,.0f} to {high:,.0f})"
     return Verdict(verdict.round, says, verdict.is_known)
 
