@@ -39,8 +39,8 @@ NOTE = (
     "a − b · n^−c through the test metric, as many labels again as last time add less than the gain. S4: the images "
     "that the acquisition chooses are hardly worse than images drawn by chance. S5: 98 % of the predictions for the "
     "same test images stay where they were, twice. S6: as S1, from predicted losses, calibrated on test and "
-    "validation images and corrected by the audited ones. Labels are those that the round's model was trained on; what "
-    "an audit says of it is known when the batch after it is labelled, too."
+    "validation images and corrected by the audited ones. Labels are those that the round's model was trained on; "
+    "what an audit says of it is known when the batch after it is labelled, too."
 )
 Values = NDArray[np.floating[Any]]
 
