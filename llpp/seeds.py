@@ -15,6 +15,7 @@ class Stream(IntEnum):
     SAMPLE = 4  # augmentation of one sample
     SELECT = 5  # ties and draws of an acquisition
     MISTAKE = 6  # mistakes that are made on purpose in labels
+    AUDIT = 7  # images that are drawn to measure the pool
 
 
 def make_rng(stream: Stream, seed: int, *place: int) -> np.random.Generator:

@@ -61,6 +61,8 @@ RULES: Mapping[str, Rule] = {  # of single values, wherever they come from
     "rounds": _make_optional_rule(_make_integer_rule(1)),
     "initial": _make_integer_rule(2),
     "budget": _make_integer_rule(1),
+    "audit": SHARE,
+    "audit_tilt": (lambda value: _is_number(value) and 0 <= value <= 0.5, "a number, 0 to 0.5"),
     "optimizer.lr": (_make_minimum(0.0), "a number, 0 or more"),
     "training.head_weight": (_make_minimum(0.0), "0 or more"),
     "training.detach_from_epoch": _make_optional_rule(
@@ -93,6 +95,8 @@ RULES: Mapping[str, Rule] = {  # of single values, wherever they come from
     "label.annotators": _make_integer_rule(1),
     "label.gap": (_make_minimum(0.0), "seconds, 0 or more"),
     "label.labels": _make_optional_rule(((lambda value: isinstance(value, str) and value != ""), "a file or folder")),
+    "report.target": _make_optional_rule(SHARE),
+    "report.gain": (_is_positive, "a number above 0"),
     "pool.grow": BOOLEAN,
     "crop.cache": BOOLEAN,
     "crop.resident": (lambda value: value in (None, "device"), "null or device"),

@@ -16,6 +16,8 @@ class Settings:
     rounds: int | None  # models trained; all but the last select. None: one per start, which selects
     initial: int  # ids labelled before round 0
     budget: int  # ids selected per round
+    audit: float = 0.0  # share of each budget that is drawn by chance
+    audit_tilt: float = 0.0  # how much more likely large predicted losses are drawn
     init: Literal["fresh", "previous"] = "fresh"  # weights a round starts from
     weights: Literal["last", "best"] = "last"  # weights that test and score: after the last epoch, or the best one
     base: Literal["joint", "backbone"] = "joint"  # round 0: backbone and head together, or one after the other

@@ -32,7 +32,9 @@ NON_RESULT_SETTINGS = (
 )  # fmt: skip
 # Left out as well where people give the labels: which of them a round trained on is in its snapshot, and what must
 # not change about their project is in project.json.
-LIVE_SETTINGS = ("dataset", "label", "oracle", "initial", "budget", "pool", "scoring.subset")
+LIVE_SETTINGS = (
+    "dataset", "label", "oracle", "initial", "budget", "audit", "audit_tilt", "pool", "scoring.subset",
+)  # fmt: skip
 # Callbacks that only show; any other may change what is trained.
 DISPLAY_CALLBACKS = (
     "llpp.loggers.epoch_lines",
@@ -66,6 +68,9 @@ def collect_result_settings(settings: Mapping[str, Any], dataset: AnyDataset, ta
     if dataset.is_live:
         left_out = (*left_out, *LIVE_SETTINGS)
     flat = flatten(settings)
+    if not flat.get("audit"):
+        # As runs without an audit have always recorded it.
+        left_out = (*left_out, "audit", "audit_tilt")
     collected = {}
     for name, value in flat.items():
         is_left_out = any(name == other or name.startswith(f"{other}.") for other in left_out)

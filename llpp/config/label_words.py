@@ -26,10 +26,10 @@ ONCE_PREFIXES = (
 )  # fmt: skip
 # Settings that hold until they are given again. All others decide results.
 CHANGEABLE_PREFIXES = (
-    "budget", "callbacks", "data.eval_batch_size", "data.pin_memory", "data.workers", "label.", "launch.", "logger",
-    "pool.", "report.", "scoring.compile_from", "scoring.evaluate_pool", "trainer.accelerator", "trainer.benchmark",
-    "trainer.devices", "trainer.enable_model_summary", "trainer.log_every_n_steps", "trainer.num_nodes",
-    "trainer.profiler",
+    "audit", "audit_tilt", "budget", "callbacks", "data.eval_batch_size", "data.pin_memory", "data.workers", "label.",
+    "launch.", "logger", "pool.", "report.", "scoring.compile_from", "scoring.evaluate_pool", "trainer.accelerator",
+    "trainer.benchmark", "trainer.devices", "trainer.enable_model_summary", "trainer.log_every_n_steps",
+    "trainer.num_nodes", "trainer.profiler",
 )  # fmt: skip
 SHOWING_GROUPS = ("callbacks", "logger")  # whose choices have different settings
 # Settings of the project: its labels and splits, or the files that people have by now, depend on them. They hold from

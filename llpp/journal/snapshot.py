@@ -37,11 +37,16 @@ class Snapshot:
     points: NDArray[np.float32]  # (P, K, 2) pixels, NaN where not labelled
     visible: NDArray[np.uint8]  # (P, K) 0 | 1 | 2
     boxes: NDArray[np.float32]  # (P, 4) x, y, width, height; NaN where not known
+    seconds: float | None = None  # that people have taken for all their answers, as far as their tools say so
 
 
 def write_snapshot(snapshot: Snapshot, path: Path) -> None:
     """Replace a file with a snapshot."""
-    facts = {"round": snapshot.round, "budget": snapshot.budget, "joints": list(snapshot.joints)}
+    facts: dict[str, Any] = {
+        "round": snapshot.round, "budget": snapshot.budget, "joints": list(snapshot.joints)
+    }  # fmt: skip
+    if snapshot.seconds is not None:
+        facts["seconds"] = snapshot.seconds
     count = len(snapshot.joints)
     schema = _make_schema(count).with_metadata({FACTS: json.dumps(facts).encode()})
     columns = [
@@ -76,6 +81,7 @@ def read_snapshot(path: Path) -> Snapshot:
         points=_from_lists(table["points"]).reshape(-1, count, 2),
         visible=_from_lists(table["visible"]).reshape(-1, count),
         boxes=_from_lists(table["box"]).reshape(-1, 4),
+        seconds=facts.get("seconds"),
     )
 
 

@@ -21,6 +21,7 @@ from llpp.ids import Ids
 FIRST_TEST_SHARE = 0.4  # of the first batch: without test images nobody knows how good the first model is
 LATER_TEST_SHARE = 0.2  # of each later batch
 TEST_REASON = "random, for testing"
+AUDIT_REASON = "drawn by chance, to measure the model"
 DIVERSE_REASON = "unlike all others: no model yet"
 Rows = NDArray[np.int64]
 
@@ -83,12 +84,21 @@ def choose_next_batch(
     ranked: Sequence[str],
     acquisition: str,
     gap: float,
+    audited: Collection[str] = (),
 ) -> list[Choice]:
-    """Return so many random test images, then the training images that a run has selected, most wanted first."""
+    """Return so many random test images, then the training images that a run has selected, most wanted first.
+
+    Those in `audited` were drawn by chance, the others chosen by the acquisition function.
+    """
     test = choose_test_images(index, project, taken, test_count, gap)
     choices = [Choice(image, "test", TEST_REASON) for image in test]
-    for place, image in enumerate(ranked):
-        choices.append(Choice(image, "train", explain_rank(acquisition, place + 1)))
+    rank = 0
+    for image in ranked:
+        if image in audited:
+            choices.append(Choice(image, "train", AUDIT_REASON))
+            continue
+        rank += 1
+        choices.append(Choice(image, "train", explain_rank(acquisition, rank)))
     return choices
 
 

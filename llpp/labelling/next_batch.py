@@ -21,8 +21,8 @@ from llpp.labelling.choice import Choice, choose_first_batch, choose_next_batch,
 from llpp.labelling.settings import LabelSettings
 from llpp.labelling.suggestions import keep_inside
 from llpp.oracles.tool import AskedImage, LabelBatch, LabellingTool
-from llpp.run_dir.round_dir import get_round_dir
-from llpp.run_dir.state import RunState
+from llpp.run_dir.round_dir import AUDIT, get_round_dir
+from llpp.run_dir.state import Round, RunState
 
 log = logging.getLogger(__name__)
 VISIBLE = 2
@@ -66,8 +66,23 @@ class BatchWriter:
             predictions = self._read_predictions(run_dir, last.number)
         # The images of all selected persons, first the one that is wanted most.
         ranked = [image for image in predictions if image not in taken]
-        choices = choose_next_batch(self.index, self.project, taken, test, ranked, acquisition, self.settings.gap)
-        self._write(number, choices, predictions, self._suggests(state))
+        audited = self._read_audited(run_dir, last)
+        choices = choose_next_batch(
+            self.index, self.project, taken, test, ranked, acquisition, self.settings.gap, audited
+        )
+        self._write(number, choices, predictions, self._suggests(state), audited)
+
+    def _read_audited(self, run_dir: Path, last: Round) -> frozenset[str]:
+        """The images that a round has drawn by chance."""
+        if AUDIT not in last.files:
+            return frozenset()
+        path = get_round_dir(run_dir, last.number) / AUDIT
+        try:
+            ids = pq.read_table(path, columns=["id"])["id"].to_pylist()
+        except (OSError, pa.ArrowException) as error:
+            raise StateError(f"{path} is missing or damaged ({error}); restore it from a backup") from error
+        images = set(self.index.ids)
+        return frozenset(_find_image(name, images) for name in ids)
 
     def _suggests(self, state: RunState) -> bool:
         """Whether the model's joints are shown to people."""
@@ -101,7 +116,7 @@ class BatchWriter:
         losses_by_image: dict[str, list[float]] = {}
         persons: dict[str, list[PersonLabel]] = {}
         for name, loss, flat in zip(ids, losses, points, strict=True):
-            image = name if name in images else name.rpartition("#")[0]
+            image = _find_image(name, images)
             joints = {}
             for joint, (x, y) in zip(names, np.reshape(flat, (-1, 2)).tolist(), strict=True):
                 joints[joint] = (x, y, VISIBLE)
@@ -110,7 +125,12 @@ class BatchWriter:
         return {image: Prediction(max(losses_by_image[image]), persons[image]) for image in persons}
 
     def _write(
-        self, number: int, choices: Sequence[Choice], predictions: Mapping[str, Prediction], suggests: bool
+        self,
+        number: int,
+        choices: Sequence[Choice],
+        predictions: Mapping[str, Prediction],
+        suggests: bool,
+        audited: frozenset[str] = frozenset(),
     ) -> None:
         """Write everything of a batch, and say where it is."""
         rows = self.index.ids.find_rows([choice.image for choice in choices])
@@ -145,10 +165,11 @@ class BatchWriter:
             images.append(image)
         skeleton = build_skeleton(self.project.joints, self.project.edges)
         batch = LabelBatch(self.project.name, number, skeleton, images, self.root)
-        train = [choice.image for choice in choices if choice.role == "train"]
+        # Who starts from the model's joints ends near them, and an audit would find the model better than it is.
+        chosen = [choice.image for choice in choices if choice.role == "train" and choice.image not in audited]
         options = BatchOptions(
             command=self.command,
-            blind=mark_blind(train, self.settings.blind, self.project.salt, number),
+            blind=mark_blind(chosen, self.settings.blind, self.project.salt, number) | audited,
             annotators=self.settings.annotators,
             overlap=self.settings.overlap,
             salt=self.project.salt,
@@ -163,3 +184,8 @@ class BatchWriter:
     def _locate(self, row: int) -> Path:
         base = self.folder.path if self.index.is_own[row] else self.root
         return base.resolve() / self.index.files[row]
+
+
+def _find_image(name: str, images: Collection[str]) -> str:
+    """The image of a person's record."""
+    return name if name in images else name.rpartition("#")[0]

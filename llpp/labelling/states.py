@@ -206,7 +206,22 @@ def build_snapshot(
         points=points,
         visible=visible,
         boxes=box_rows,
+        seconds=sum_seconds(folded),
     )
+
+
+def sum_seconds(folded: Mapping[str, Folded]) -> float | None:
+    """Return how long people have labelled, as far as tools say so; None if none does."""
+    timed = _list_timed_answers(folded)
+    # Whatever their order, so that equal answers make equal files.
+    return math.fsum(answer.seconds or 0.0 for answer in timed) if timed else None
+
+
+def _list_timed_answers(folded: Mapping[str, Folded]) -> list[Answer]:
+    timed: list[Answer] = []
+    for image in folded.values():
+        timed += [answer for answer in image.answers if answer.seconds is not None]
+    return timed
 
 
 def describe_time(folded: Mapping[str, Folded]) -> str:
@@ -214,9 +229,7 @@ def describe_time(folded: Mapping[str, Folded]) -> str:
 
     An image's time is that of each annotator's newest answer, which tools count from the first look at it.
     """
-    timed: list[Answer] = []
-    for image in folded.values():
-        timed += [answer for answer in image.answers if answer.seconds is not None]
+    timed = _list_timed_answers(folded)
     if not timed:
         return ""
     total = sum(answer.seconds or 0.0 for answer in timed)

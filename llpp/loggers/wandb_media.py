@@ -1,5 +1,6 @@
 """What a round looks like in W&B: a table of the metric by part, the scatter of losses, the selected images."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,8 @@ from llpp.errors import LlppError
 from llpp.report.collect import Collection, Method, Run, Section
 from llpp.report.figures import LIGHT, plot_predicted_vs_true, read_test_losses
 from llpp.report.gallery import PREDICTIONS
+from llpp.report.stopping import list_verdicts, read_limits
+from llpp.run_dir.config_file import read_config
 from llpp.run_dir.state import RunState
 from llpp.tasks.base import Task
 
@@ -22,6 +25,7 @@ def build_media(run_dir: Path, state: RunState, number: int, task: Task) -> dict
     scatter = draw_loss_scatter(run_dir, state, number, task)
     if scatter is not None:
         media["round/predicted_vs_true"] = scatter
+    media["round/would_have_stopped"] = build_stopping_table(run_dir, state, number)
     images = draw_selected_images(run_dir, state, number, task)
     if images:
         media["round/selected_images"] = images
@@ -40,6 +44,22 @@ def build_metric_table(state: RunState, number: int, task: Task) -> Any:
         values = [row.get(name) for name in columns]
         data.append([row["round"], row["labelled"], *values])
     return wandb.Table(columns=["round", "labelled", "mean", *task.part_names], data=data)
+
+
+def build_stopping_table(run_dir: Path, state: RunState, number: int) -> Any:
+    """Build a table of the rules that say when labelling could have stopped, after this round.
+
+    No rule ends a run.
+    """
+    import wandb
+
+    config, text = read_config(run_dir)
+    run = Run(run_dir, replace(state, rounds=state.rounds[: number + 1]), config, text)
+    data = []
+    for rule, verdict in list_verdicts(run, read_limits(run, None)).items():
+        stop = None if verdict.round is None else run.state.rounds[verdict.round].row["labelled"]
+        data.append([rule, stop, verdict.says])
+    return wandb.Table(columns=["rule", "would have stopped at", "says"], data=data)
 
 
 def draw_loss_scatter(run_dir: Path, state: RunState, number: int, task: Task) -> Any:

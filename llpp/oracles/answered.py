@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from llpp.datasets.base import AnyDataset
 from llpp.datasets.project.asked_dataset import NEVER_ASKED, AskedDataset
 from llpp.errors import ConfigError
+from llpp.ids import Ids
 from llpp.journal.snapshot import STATES
 from llpp.oracles.base import KnownLabels, Oracle, Rows
 from llpp.oracles.near_duplicates import pass_over
@@ -68,29 +69,42 @@ class AnsweredOracle(Oracle):
         """See `Oracle.count_wanted`; images of earlier batches that are still open count."""
         return self.budget
 
-    def choose(self, ranked: Sequence[str], wanted: int) -> list[str]:
+    def find_closed(self, ids: Sequence[str]) -> NDArray[np.bool_]:
+        """See `Oracle.find_closed`; images that were skipped, or show nobody, get no label."""
+        rows = self.dataset.records.ids.find_rows(ids)
+        answered = [STATES.index(state) for state in ("labelled", "empty", "skipped")]
+        closed: NDArray[np.bool_] = np.isin(self.dataset.states[rows], answered) & (rows >= 0)
+        return closed
+
+    def find_units(self, ids: Ids) -> NDArray[np.int64]:
+        """See `Oracle.find_units`."""
+        units: NDArray[np.int64] = self.dataset.index[self.dataset.records.ids.find_rows(ids)]
+        return units
+
+    def choose(self, ranked: Sequence[str], wanted: int, chosen: Sequence[str] = ()) -> list[str]:
         """See `Oracle.choose`: whole images, so all persons of each, and none that repeats another one."""
         ids = self.dataset.records.ids
         index = self.dataset.project_index
         # Of a person's record → its image; several persons of an image count once, as the one that is wanted most.
         image_of_record = self.dataset.index
         images = image_of_record[ids.find_rows(ranked)]
+        chosen_images = np.unique(image_of_record[ids.find_rows(chosen)])
         _, first = np.unique(images, return_index=True)
         ranked_images = images[np.sort(first)]
         open_images = np.unique(image_of_record[self.dataset.states == STATES.index("open")])
-        chosen, passed_over = pass_over(
+        found, passed_over = pass_over(
             ranked_images,
             wanted,
             index.film.assign_codes(),
             index.seconds,
             index.thumbnail,
-            open_images,
+            np.union1d(open_images, chosen_images),
             self.gap,
         )
         if passed_over:
             log.info("%d images were passed over: they are like others of the batch", passed_over)
         selected: list[str] = []
-        for image in chosen.tolist():
+        for image in found.tolist():
             persons = np.flatnonzero(image_of_record == image)
             selected += list(ids.take(persons))
         return selected

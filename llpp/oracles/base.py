@@ -7,6 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from llpp.ids import Ids
+
 Rows = NDArray[np.int64]
 
 
@@ -40,6 +42,14 @@ class Oracle(ABC):
     def find_answered(self, ids: Sequence[str]) -> NDArray[np.bool_]:
         """(n,) whether the labels of each of n ids are known by now."""
 
+    def find_closed(self, ids: Sequence[str]) -> NDArray[np.bool_]:
+        """(n,) whether nothing more is to come for each of n ids: its label is known, or it never gets one."""
+        return self.find_answered(ids)
+
+    def find_units(self, ids: Ids) -> NDArray[np.int64]:
+        """(n,) equal numbers for ids that are labelled together, such as the persons of one image."""
+        return np.arange(len(ids))
+
     def divide(self, rows: Rows) -> KnownLabels | None:
         """Divide the training rows (n,), where labels also come unasked; None: what was asked for decides."""
         return None
@@ -48,6 +58,9 @@ class Oracle(ABC):
         """How many images to select, where `budget` is the setting."""
         return budget
 
-    def choose(self, ranked: Sequence[str], wanted: int) -> list[str]:
-        """Choose what to ask for from a selection of up to `spare` times as many ids, first the one wanted most."""
+    def choose(self, ranked: Sequence[str], wanted: int, chosen: Sequence[str] = ()) -> list[str]:
+        """Choose what to ask for from a selection of up to `spare` times as many ids, first the one wanted most.
+
+        `chosen` are asked for in any case, in addition; they are not among `ranked`.
+        """
         return list(ranked[:wanted])

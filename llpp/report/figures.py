@@ -14,6 +14,7 @@ from llpp.reliability.risk_coverage import compute_risk_band, compute_risk_cover
 from llpp.report.collect import Collection, Method, Run, Section
 from llpp.report.failure_scores import FailureScores, read_failure_scores
 from llpp.report.metric import POOL_METRIC, SELECTED_METRIC, TEST_METRIC
+from llpp.report.payoff import explain_missing_payoffs, list_payoffs
 from llpp.report.tables import format_counts
 
 if TYPE_CHECKING:
@@ -146,6 +147,38 @@ def _plot_selection_bars(
         if pool:
             span = (x - width * 0.46, x + width * 0.46)
             axes.plot(span, [pool.mean] * 2, color=theme.ink, linewidth=1.6, linestyle=DASHES)
+
+
+def plot_failure_payoff(collection: Collection, theme: Theme) -> bytes:
+    """Plot what each selection gained over random ones against how much harder than the pool it was."""
+    return _plot_sections(collection, theme, SELECTED_METRIC, "What finding failures buys", _plot_payoff_panel)
+
+
+def _plot_payoff_panel(axes: "Axes", section: Section, theme: Theme, positions: Mapping[str, int]) -> None:
+    points = list_payoffs(section)
+    if not points:
+        reason = explain_missing_payoffs(section)
+        axes.text(0.5, 0.5, reason, ha="center", va="center", color=theme.muted, transform=axes.transAxes)
+        axes.axis("off")
+        return
+    axes.set_xlabel(f"{section.get_metric_name('train')} of the selected images − pool")
+    axes.set_ylabel(f"test {section.get_metric_name('test')} − random")
+    axes.axhline(0, color=theme.muted, linewidth=1.2, linestyle=":")
+    axes.axvline(0, color=theme.muted, linewidth=1.2, linestyle=":")
+    axes.grid(True, axis="x")
+    for label in dict.fromkeys(point.label for point in points):
+        own = [point for point in points if point.label == label]
+        position = positions[label]
+        colour = theme.get_colour(position)
+        xs = [point.hardness for point in own]
+        ys = [point.gain for point in own]
+        errors = [point.spread or 0.0 for point in own]
+        marker = MARKERS[position % len(MARKERS)]
+        axes.errorbar(xs, ys, errors, fmt=marker, color=colour, markersize=6, elinewidth=1.2, label=label)
+        for point in own:
+            text = f"{point.labelled:,}"
+            place = (point.hardness, point.gain)
+            axes.annotate(text, place, (5, 4), textcoords="offset points", fontsize=8, color=theme.muted)
 
 
 def read_test_losses(run: Run, number: int) -> Mapping[str, Any] | None:

@@ -3,11 +3,13 @@
 import html
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 
 from llpp.report.collect import Collection, Section
 from llpp.report.differences import NOTE, build_difference_grids, explain_missing_intervals
 from llpp.report.failure_scores import build_failure_grids
 from llpp.report.reference import Reference, compare_with_reference
+from llpp.report.stopping import Limits, build_audit_grids, build_stopping_grids
 from llpp.report.summary import list_learning_warnings
 from llpp.report.tables import (
     Entry,
@@ -19,12 +21,12 @@ from llpp.report.tables import (
 )
 
 
-def format_markdown(collection: Collection, reference: Reference | None = None) -> str:
+def format_markdown(collection: Collection, reference: Reference | None = None, limits: Limits | None = None) -> str:
     """Format every section's tables, and the jobs that failed."""
     lines: list[str] = []
     for section in collection.sections:
         lines += [f"## {_escape(section.dataset)}", ""]
-        lines += _format_section(section, reference)
+        lines += _format_section(section, reference, limits)
         notes = filter(None, map(describe_missing_seeds, section.methods))
         lines += _format_list(list(notes))
     if collection.failures:
@@ -33,7 +35,7 @@ def format_markdown(collection: Collection, reference: Reference | None = None) 
     return "\n".join(lines)
 
 
-def _format_section(section: Section, reference: Reference | None) -> list[str]:
+def _format_section(section: Section, reference: Reference | None, limits: Limits | None) -> list[str]:
     lines = _format_list(list_learning_warnings(section))
     lines += _format_grids(build_main_grids(section))
     difference_grids = build_difference_grids(section)
@@ -50,7 +52,14 @@ def _format_section(section: Section, reference: Reference | None) -> list[str]:
     lines += _format_grids(build_threshold_grids(section))
     lines += _format_grids(build_ranking_grids(section))
     lines += _format_grids(build_failure_grids(section))
+    lines += _format_grids(build_audit_grids(section))
+    lines += _format_grids(_name_stopping_grids(build_stopping_grids(section, limits)))
     return lines
+
+
+def _name_stopping_grids(grids: Sequence[Grid]) -> list[Grid]:
+    """Give each method's table a title that says what it is about."""
+    return [replace(grid, title=f"When labelling could have stopped: {grid.title}") for grid in grids]
 
 
 def _format_list(notes: Sequence[str]) -> list[str]:

@@ -18,6 +18,8 @@ from llpp.report.gallery import Gallery, TileBudget, build_gallery, plan_tiles
 from llpp.report.markdown import format_markdown
 from llpp.report.metric import IMAGE_METRIC, TEST_FILE
 from llpp.report.reference import Comparison, Reference, compare_with_reference
+from llpp.report.stopping import NOTE as STOPPING_NOTE
+from llpp.report.stopping import Limits, build_audit_grids, build_stopping_grids
 from llpp.report.summary import list_learning_warnings, summarise_section
 from llpp.report.tables import Grid, build_main_grids, build_ranking_grids, build_threshold_grids, format_tidy_csv
 from llpp.tasks.base import Task
@@ -28,6 +30,13 @@ FIGURES = {
         figures.plot_failure_finding,
         "{metric} of the images that each selection chose (dots: seeds), next to all unlabelled ones that were "
         "scored. A method that finds failures stays far {worse} the dashed line.",
+    ),
+    "failure_payoff": (
+        figures.plot_failure_payoff,
+        "What finding failures buys: {metric} of the images that a selection chose minus that of the pool, against "
+        "what the model trained on them gains in test {metric} over random selections of as many images. A point per "
+        "selection, the mean over seeds, with the standard deviation of the gain; numbers are labelled images after "
+        "it. Selections far {worse} the pool found failures, and those above the line were worth their labels.",
     ),
     "learning_curve": (
         figures.plot_learning_curve,
@@ -81,6 +90,8 @@ class Part:
     more: list[Grid]
     ranking: list[Grid]
     failures: list[Grid]
+    audits: list[Grid]
+    stopping: list[Grid]
     settings: list[tuple[str, str]]
     warnings: list[str]
     gallery: Gallery | None
@@ -92,7 +103,11 @@ class Part:
 
 
 def write_report(
-    folders: Sequence[Path], output: Path, load_task: LoadTask, reference: Reference | None = None
+    folders: Sequence[Path],
+    output: Path,
+    load_task: LoadTask,
+    reference: Reference | None = None,
+    limits: Limits | None = None,
 ) -> Path:
     """Write tables, figures and the page about all runs under `folders` into the folder `output`.
 
@@ -101,6 +116,7 @@ def write_report(
         output: gets report.html, table.md, table.csv, differences.csv and a PNG of each figure; created if missing.
         load_task: run directory → its task and dataset, for the gallery; may raise LlppError.
         reference: published numbers to show next to those of the runs.
+        limits: for the rules that say when labelling could have stopped; None: as the configs of the runs say.
 
     Returns:
         The path of report.html.
@@ -110,12 +126,12 @@ def write_report(
         StateError: a damaged run, or an output folder that cannot be written to.
     """
     collection = collect(folders)
-    write_bytes(output / "table.md", format_markdown(collection, reference).encode())
+    write_bytes(output / "table.md", format_markdown(collection, reference, limits).encode())
     write_bytes(output / "table.csv", format_tidy_csv(collection).encode())
     write_bytes(output / "differences.csv", format_differences_csv(collection).encode())
     pictures = [_draw_picture(collection, name, output) for name in FIGURES]
     page = output / "report.html"
-    write_bytes(page, _render_html(collection, pictures, load_task, reference).encode())
+    write_bytes(page, _render_html(collection, pictures, load_task, reference, limits).encode())
     return page
 
 
@@ -140,18 +156,23 @@ def _encode_base64(content: bytes) -> str:
 
 
 def _render_html(
-    collection: Collection, pictures: list[Picture], load_task: LoadTask, reference: Reference | None
+    collection: Collection,
+    pictures: list[Picture],
+    load_task: LoadTask,
+    reference: Reference | None,
+    limits: Limits | None,
 ) -> str:
     figures_size = sum(len(picture.light) + len(picture.dark) for picture in pictures)
     budget = plan_tiles(collection, figures_size)
     parts = []
     for number, section in enumerate(collection.sections):
-        parts.append(_build_part(section, load_task, budget, f"images{number + 1}", reference))
+        parts.append(_build_part(section, load_task, budget, f"images{number + 1}", reference, limits))
     template = make_environment(Path(__file__).parent).get_template("report.html.j2")
     return template.render(
         parts=parts,
         pictures=pictures,
         difference_note=NOTE,
+        stopping_note=STOPPING_NOTE,
         copies=collection.copies,
         failures=collection.failures,
     )
@@ -177,7 +198,12 @@ def describe_damage(section: Section) -> Iterator[str]:
 
 
 def _build_part(
-    section: Section, load_task: LoadTask, budget: TileBudget, key: str, reference: Reference | None
+    section: Section,
+    load_task: LoadTask,
+    budget: TileBudget,
+    key: str,
+    reference: Reference | None,
+    limits: Limits | None,
 ) -> Part:
     """Build everything that the page shows of a section; its viewer is called `key`."""
     task, gallery_note = _load_task(section, load_task)
@@ -208,6 +234,8 @@ def _build_part(
         more=build_threshold_grids(section),
         ranking=build_ranking_grids(section),
         failures=build_failure_grids(section),
+        audits=build_audit_grids(section),
+        stopping=build_stopping_grids(section, limits),
         settings=list_settings(section, task, len(skipped)),
         warnings=[*list_learning_warnings(section), *list_box_warnings(dataset), *describe_damage(section)],
         gallery=gallery,

@@ -18,6 +18,7 @@ from llpp.errors import OccupiedError, StateError
 from llpp.inference.evaluation import Evaluation
 from llpp.inference.scorer import PoolScorer
 from llpp.rounds import image_files, pool_growth, records
+from llpp.rounds.auditing import Answers, get_competence, measure_answers
 from llpp.rounds.image_files import ImageTable
 from llpp.rounds.notices import log_notices
 from llpp.rounds.pool import Pool
@@ -32,6 +33,8 @@ from llpp.rounds.preflight import (
 from llpp.rounds.progress import measure_progress
 from llpp.rounds.run import Run
 from llpp.rounds.selection import Selection, select_from_pool
+from llpp.rounds.stability import FILE as WATCHED
+from llpp.rounds.stability import choose_watched, measure_stability
 from llpp.rounds.stopwatch import Stopwatch
 from llpp.rounds.time_left import describe_time_left
 from llpp.run_dir import layout
@@ -77,6 +80,7 @@ class RoundResult:
     validation_rows: NDArray[np.int64]
     validation_scores: Evaluation | None  # None where validation images have steered the training
     selection: Selection | None  # None in the last round
+    answers: Answers | None  # to what the round before selected, if they came after it
     stopwatch: Stopwatch
 
 
@@ -256,8 +260,9 @@ def run_round(run: Run, state: RunState, number: int) -> RunState:
 
     scorer = PoolScorer(trained.trainer, trained.module, loaders, run.performance)
     test_rows = run.data.select_rows("test", state)
-    confidence = run.data.task.offers & {CONFIDENCE}
-    test_scores = scorer.score(test_rows, confidence)
+    task = run.data.task
+    confidence = task.offers & {CONFIDENCE}
+    test_scores = scorer.score(test_rows, task.shown | confidence)
     steered = run.settings.weights == "best" or trained.steered
     validation_scores = None
     if len(validation) and not steered:
@@ -267,14 +272,16 @@ def run_round(run: Run, state: RunState, number: int) -> RunState:
 
     # The last round's model is only tested: no later round trains on what it selects.
     selection = None
+    answers = collectives.on_rank_zero(lambda: measure_answers(run.directory, state, task, run.oracle))
     if run.settings.rounds is None or number < run.settings.rounds - 1:
         progress = None
         if PROGRESS in run.acquisition.needs:
-            progress = measure_progress(run.settings, run.data.task, pool, state, validation, scorer)
+            competence = get_competence(state.rounds, answers)
+            progress = measure_progress(run.settings, task, pool, state, validation, scorer, competence)
         selection = select_from_pool(
             run.acquisition,
             run.oracle,
-            run.data.task,
+            task,
             run.settings,
             pool,
             number,
@@ -294,6 +301,7 @@ def run_round(run: Run, state: RunState, number: int) -> RunState:
         validation_rows=validation,
         validation_scores=validation_scores,
         selection=selection,
+        answers=answers,
         stopwatch=stopwatch,
     )
     return collectives.on_rank_zero(lambda: commit_round(run, state, result))
@@ -318,7 +326,12 @@ def commit_round(run: Run, state: RunState, result: RoundResult) -> RunState:
     test_ids = result.pool.ids.take(result.test_rows)
     groups = run.data.dataset.records.group
     test_groups = None if groups is None else groups.take(result.test_rows)
-    records.write_scores(directory / "test.parquet", test_ids, result.test_scores, test_groups)
+    task = run.data.task
+    watched = choose_watched(task, result.pool.ids, result.test_rows, result.test_scores)
+    stable_share = measure_stability(run.directory, state, task, watched)
+    records.write_scores(directory / WATCHED, watched.ids, watched.predictions)
+    tested = records.leave_out_columns(result.test_scores, task.shown - {CONFIDENCE})
+    records.write_scores(directory / "test.parquet", test_ids, tested, test_groups)
     if result.validation_scores is not None:
         rows = result.validation_rows
         validation_groups = None if groups is None else groups.take(rows)
@@ -326,7 +339,7 @@ def commit_round(run: Run, state: RunState, result: RoundResult) -> RunState:
         records.write_scores(
             directory / "validation.parquet", validation_ids, result.validation_scores, validation_groups
         )
-    constant = run.data.task.evaluate_constant(result.pool.labelled, result.test_rows)
+    constant = task.evaluate_constant(result.pool.labelled, result.test_rows)
     records.write_constant(directory / "constant.parquet", test_ids, constant)
     selected: tuple[str, ...] = ()
     if result.selection is not None:
@@ -334,17 +347,21 @@ def commit_round(run: Run, state: RunState, result: RoundResult) -> RunState:
         files = [run.data.dataset.get_file_name(row) for row in selected_rows if run.data.dataset.paths]
         records.write_selection(directory, result.selection, files)
         selected = tuple(result.selection.ids)
-    row = records.build_row(
-        result.number, run.data.task, len(result.pool.labelled), result.validation, result.test_scores
-    )
+    row = records.build_row(result.number, task, len(result.pool.labelled), result.validation, result.test_scores)
     row |= {
         "pool": len(result.pool.unlabelled),
         "base_reused": int(result.trained.reused),
         "steps": result.trained.steps,
         "devices": collectives.get_world_size(),
+        "label_count": task.count_labels(result.pool.labelled),
+        "stable_share": stable_share,
     }
+    if result.answers is not None:
+        records.write_answers(directory, result.answers)
+        row |= result.answers.row
     if result.selection is not None:
-        row |= records.build_selection_row(run.data.task, result.selection)
+        row |= records.build_selection_row(task, result.selection)
+        row |= records.build_audit_columns(result.number, result.selection, tested)
     row |= result.stopwatch.to_row()
 
     committed = state.commit(
@@ -353,10 +370,13 @@ def commit_round(run: Run, state: RunState, result: RoundResult) -> RunState:
     save_state(committed, run.directory / "state.json")
     records.write_rounds(committed, run.directory)
     run.publisher.log_round(row)
-    run.publisher.show(committed, run.data.task)
-    line = records.format_round_line(run.directory, run.data.task, row, run.settings.rounds)
+    run.publisher.show(committed, task)
+    line = records.format_round_line(run.directory, task, row, run.settings.rounds)
     log.info("%s%s", line, describe_time_left(row, run.settings))
-    shortfall = records.describe_no_learning(result.number, run.data.task, result.test_scores, constant)
+    audited = records.describe_audit(task, row)
+    if audited:
+        log.info("%s", audited)
+    shortfall = records.describe_no_learning(result.number, task, result.test_scores, constant)
     if shortfall:
         log.info("%s", shortfall)
     return committed

@@ -16,16 +16,23 @@ Rows = NDArray[np.int64]
 
 
 def measure_progress(
-    settings: Settings, task: Task, pool: Pool, state: RunState, validation: Rows, scorer: PoolScorer
+    settings: Settings,
+    task: Task,
+    pool: Pool,
+    state: RunState,
+    validation: Rows,
+    scorer: PoolScorer,
+    audited: float | None = None,
 ) -> Progress:
     """Describe how far a run has come before its next selection.
 
-    The competence is the task's metric of the images that the last round selected, by the model that had not seen
+    The competence is `audited`, what the last audit says of the whole pool, if it is known. Otherwise it is the
+    task's metric of the images that the last round selected, by the model that had not seen
     their labels. Where those were not known in that round, as in round 0 or while people still label, it is the
     metric of the validation images by the present model, which costs a pass over them. All ranks call it together.
     """
-    competence = None
-    if state.rounds:
+    competence = audited
+    if competence is None and state.rounds:
         competence = state.rounds[-1].row.get(f"selected_{task.metric_name}")
     if competence is None:
         competence = scorer.score(validation).metric.get(task.metric_name)

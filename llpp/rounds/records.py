@@ -9,13 +9,15 @@ round_NN/     last.ckpt, with training.weights=best also best.ckpt, each with it
               in round 0 with training.base=backbone also backbone/, with the same; test.parquet;
               validation.parquet, unless the validation images have steered the training;
               constant.parquet, the test images' quality by a prediction that looks at no image;
-              if the round selected, scores.parquet, selected.csv, predictions.parquet
+              watched.parquet, predictions of the same test images in every round;
+              if the round selected, scores.parquet, selected.csv, predictions.parquet; with an audit, audit.parquet,
+              and where its labels came after the round, answered.parquet in the next one
 """
 
 import csv
 import io
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -35,7 +37,16 @@ from llpp.inference.loss_ranking import (
     spearman,
 )
 from llpp.report.evidence import compute_mean_interval, describe_shortfall, format_interval, format_signed
+from llpp.rounds.auditing import (
+    ANSWERS,
+    Answers,
+    build_audit_row,
+    list_answer_columns,
+    list_audit_columns,
+    measure_selected,
+)
 from llpp.rounds.selection import Selection
+from llpp.run_dir.round_dir import AUDIT
 from llpp.run_dir.state import Row, RunState, save_state
 from llpp.tasks.base import CONFIDENCE, Task
 
@@ -73,10 +84,17 @@ def to_csv(rows: Sequence[Mapping[str, Any]]) -> str:
 
 def write_scores(path: Path, ids: Sequence[str], scores: Evaluation, groups: Sequence[str] | None = None) -> None:
     """Write id and every column of an evaluation as Parquet; `groups` are those of the records, see `Records`."""
+    write_columns(path, ids, scores.columns, groups)
+
+
+def write_columns(
+    path: Path, ids: Sequence[str], arrays: Mapping[str, NDArray[Any]], groups: Sequence[str] | None = None
+) -> None:
+    """Write id and arrays (N, …) of floats as Parquet; see `write_scores`."""
     columns: dict[str, Any] = {"id": Ids(ids).array}
     if groups is not None:
         columns[GROUP] = Ids(groups).array
-    for name, values in scores.columns.items():
+    for name, values in arrays.items():
         # Without any row, as without test images, -1 would not say how many columns there are.
         flat = values.reshape(len(values), math.prod(values.shape[1:]))
         column = pa.array(flat.reshape(-1))
@@ -87,6 +105,12 @@ def write_scores(path: Path, ids: Sequence[str], scores: Evaluation, groups: Seq
     # Ids and scores hardly repeat: dictionaries of them would only take time. The report, which reads other people's
     # runs, accepts no codec that makes gigabytes of kilobytes.
     replace_file(path, lambda part: pq.write_table(table, part, compression="snappy", use_dictionary=False))
+
+
+def leave_out_columns(scores: Evaluation, names: Collection[str]) -> Evaluation:
+    """An evaluation without some of its columns."""
+    kept = {name: values for name, values in scores.columns.items() if name not in names}
+    return replace(scores, columns=kept)
 
 
 def write_constant(path: Path, ids: Sequence[str], quality: NDArray[np.float64]) -> None:
@@ -106,15 +130,30 @@ def write_selection(directory: Path, selection: Selection, files: Sequence[str] 
         scores = replace(selection.pool_scores, columns=kept)
         write_scores(directory / "scores.parquet", selection.pool_ids, scores)
     predicted = selection.scores.columns["predicted_loss"].tolist()
+    draws = {}
+    if selection.audit is not None:
+        audit = selection.audit
+        write_columns(directory / AUDIT, audit.ids, list_audit_columns(audit))
+        draws = dict(zip(audit.ids, zip(audit.draw.tolist(), audit.probability.tolist(), strict=True), strict=True))
     rows = []
     for number, (name, value) in enumerate(zip(selection.ids, predicted, strict=True)):
         row: dict[str, int | str] = {"rank": number + 1, "id": name}
         if files:
             row["file"] = files[number]
         row["predicted_loss"] = f"{value:.6g}"
+        if draws:
+            draw, probability = draws.get(name, ("", None))
+            row["audit_draw"] = draw
+            row["audit_probability"] = "" if probability is None else f"{probability:.9g}"
         rows.append(row)
     replace_text(directory / "selected.csv", to_csv(rows))
     write_scores(directory / "predictions.parquet", selection.ids, selection.scores)
+
+
+def write_answers(directory: Path, answers: Answers) -> None:
+    """Write how good a round turned out to be on the images that it selected, once these had labels."""
+    measured = answers.measured
+    write_columns(directory / ANSWERS, measured.ids, list_answer_columns(measured))
 
 
 def _replace_nan(value: float | int | None) -> float | int | None:
@@ -180,6 +219,17 @@ def build_selection_row(task: Task, selection: Selection) -> Row:
     }
 
 
+def build_audit_columns(number: int, selection: Selection, tested: Evaluation) -> Row:
+    """The columns about what round `number` audits, where it does: what it has found, if labels are known at once."""
+    if selection.audit is None:
+        return {}
+    row: Row = {"audited": selection.audit.number}
+    if selection.answered:
+        measured = measure_selected(number, selection.ids, selection.scores)
+        row |= build_audit_row(selection.audit, measured, tested.columns["quality"])
+    return row
+
+
 def _get_metric(scores: Evaluation | None, task: Task) -> float | int | None:
     return None if scores is None else _replace_nan(scores.metric.get(task.metric_name))
 
@@ -202,6 +252,21 @@ def format_round_line(run_dir: Path, task: Task, row: Row, rounds: int | None) -
         parts.append(f"{row['selected']} selected, {measure}{compared}")
     seconds = sum(value for name, value in row.items() if name.startswith("seconds_") and value is not None)
     return " · ".join([*parts, f"{seconds:.0f} s"])
+
+
+def describe_audit(task: Task, row: Row) -> str | None:
+    """Return a sentence about what an audit has found; None where this round has measured none."""
+    value = row.get("audit_quality")
+    if value is None:
+        return None
+    shown = min(max(value, 0.0), 1.0)
+    sentence = (
+        f"the model of round {row['audit_round']} has a mean {task.metric_title} of {shown:.3f} on an image of the "
+        f"whole pool (95 % interval {row['audit_low']:.3f} to {row['audit_high']:.3f}, from "
+        f"{row['audit_measured']} images drawn by chance)"
+    )
+    unknown = row.get("audit_open")
+    return f"{sentence}; {unknown} of them have no label yet, which makes the interval wide" if unknown else sentence
 
 
 def describe_no_learning(number: int, task: Task, tested: Evaluation, constant: NDArray[np.float64]) -> str | None:

@@ -14,6 +14,7 @@ from llpp.ids import Ids
 from llpp.inference.evaluation import PER_IMAGE, Evaluation
 from llpp.inference.scorer import PoolScorer
 from llpp.oracles.base import Oracle
+from llpp.rounds.auditing import Audit, count_audited, draw_audit
 from llpp.rounds.pool import Pool
 from llpp.rounds.stopwatch import Stopwatch
 from llpp.seeds import Stream, make_rng
@@ -32,6 +33,7 @@ class Selection:
     pool_ids: Ids  # what could have been selected
     pool_scores: Evaluation | None  # of these; None where nothing was scored
     pool_is_known: bool  # whether metric and true losses of all that was scored mean anything
+    audit: Audit | None = None  # of the selected images, those that were drawn by chance; they come first
 
 
 def select_from_pool(
@@ -57,8 +59,10 @@ def select_from_pool(
 
     needs = _sort_needs(acquisition.needs)
     evaluates_pool = settings.evaluate_pool and oracle.knows_pool
+    # Where large losses are likelier to be drawn, they are needed whatever the acquisition looks at.
+    is_tilted = settings.audit > 0 and settings.audit_tilt > 0
     pool_scores = None
-    if len(rows) and (needs[""] or evaluates_pool):
+    if len(rows) and (needs[""] or evaluates_pool or is_tilted):
         pool_scores = scorer.score(rows, needs[""].difference(PER_IMAGE))
     scores_of_others = {}
     for prefix, other_rows in ((LABELLED, pool.labelled), (TARGET, target)):
@@ -66,30 +70,47 @@ def select_from_pool(
             scores_of_others[prefix] = scorer.score(other_rows, needs[prefix].difference(PER_IMAGE))
     stopwatch.record_lap("score")
 
-    def choose_ids() -> list[str]:
+    def choose_ids() -> tuple[list[str], Audit | None]:
         wanted = oracle.count_wanted(settings.budget)
         # People may have labelled everything, and acquisition functions expect candidates.
         if wanted == 0 or len(ids) == 0:
-            return []
-        columns: dict[str, NDArray[np.float32]] = {}
-        for prefix, scored in {"": pool_scores, **scores_of_others}.items():
-            if scored is not None:
-                columns |= {prefix + name: scored.columns[name] for name in needs[prefix]}
-        candidates = make_candidates(ids, columns, progress)
-        most = oracle.spare * wanted
-        ranked = acquisition.select(candidates, most, rng)
-        check_chosen(acquisition, ranked, ids, most)
-        chosen = oracle.choose(ranked, wanted)
-        oracle.ask(chosen)
-        return chosen
+            return [], None
+        audit = None
+        audited: list[str] = []
+        drawn = count_audited(settings, wanted)
+        if drawn:
+            losses = None if pool_scores is None else pool_scores.columns["predicted_loss"]
+            audit = draw_audit(settings, number, oracle, ids, drawn, losses)
+            audited = audit.ids
+        chosen: list[str] = []
+        if wanted > drawn:
+            columns: dict[str, NDArray[np.float32]] = {}
+            for prefix, scored in {"": pool_scores, **scores_of_others}.items():
+                if scored is not None:
+                    columns |= {prefix + name: scored.columns[name] for name in needs[prefix]}
+            candidates = make_candidates(ids, columns, progress)
+            # The acquisition sees all candidates, and so many more are asked for that enough others are left.
+            most = oracle.spare * (wanted - drawn) + len(audited)
+            ranked = acquisition.select(candidates, most, rng)
+            check_chosen(acquisition, ranked, ids, most)
+            chosen = oracle.choose(_leave_out(ranked, audited), wanted - drawn, audited)
+        # What is audited comes first: it says little unless all of it is labelled.
+        asked = [*audited, *chosen]
+        oracle.ask(asked)
+        return asked, audit
 
-    selected = collectives.on_rank_zero(choose_ids)
+    selected, audit = collectives.on_rank_zero(choose_ids)
     stopwatch.record_lap("select")
 
     scores = scorer.score(pool.ids.find_rows(selected), task.shown)
     stopwatch.record_lap("score")
     answered = collectives.on_rank_zero(lambda: bool(oracle.find_answered(selected).all()))
-    return Selection(selected, scores, answered, ids, pool_scores, evaluates_pool)
+    return Selection(selected, scores, answered, ids, pool_scores, evaluates_pool, audit)
+
+
+def _leave_out(ranked: Sequence[str], ids: Sequence[str]) -> list[str]:
+    left_out = set(ids)
+    return [name for name in ranked if name not in left_out]
 
 
 def _draw_subset(rows: NDArray[np.int64], size: int | None, rng: np.random.Generator) -> NDArray[np.int64]:

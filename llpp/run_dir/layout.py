@@ -7,7 +7,7 @@ import torch
 from llpp.errors import StateError
 from llpp.files import compute_sha256
 from llpp.run_dir import checkpoints
-from llpp.run_dir.round_dir import LABELS, get_round_dir
+from llpp.run_dir.round_dir import AUDIT, LABELS, get_round_dir
 from llpp.run_dir.state import Round
 
 CHECKPOINTS = ("last.ckpt", "best.ckpt", "backbone/last.ckpt", "backbone/best.ckpt")
@@ -20,6 +20,9 @@ TABLES = (
     "scores.parquet",
     "selected.csv",
     "predictions.parquet",
+    AUDIT,
+    "answered.parquet",
+    "watched.parquet",
 )
 
 

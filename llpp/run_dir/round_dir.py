@@ -3,6 +3,7 @@
 from pathlib import Path
 
 LABELS = "labels.parquet"  # what a round trained on, where people give the labels
+AUDIT = "audit.parquet"  # what a round has drawn by chance, to measure its model on the whole pool
 STATE = "state.json"  # of the run: its committed rounds
 
 

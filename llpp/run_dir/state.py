@@ -23,7 +23,10 @@ READABLE_VERSIONS = (1, 2)
 MAX_BYTES = 1 << 31  # of a state file; a million ids of 15 characters have some 20 MB
 MAX_MEASUREMENT = 1e30  # of a finite measurement
 PRECISION = "trainer.precision"
-COUNTS = ("devices", "labelled", "validation_labels", "test_undefined", "steps", "selected", "pool")
+COUNTS = (
+    "devices", "labelled", "validation_labels", "test_undefined", "steps", "selected", "pool", "label_count",
+    "audited", "audit_round", "audit_measured", "audit_open",
+)  # fmt: skip
 Row = dict[str, float | int | None]
 
 

@@ -145,6 +145,24 @@ class Task(ABC):
         """
         return np.full(len(asked), np.nan)
 
+    def evaluate_predictions(self, predictions: Arrays, rows: NDArray[np.int64]) -> NDArray[np.float64]:
+        """(n,) the quality of predictions (n, …) of some records, by the labels that these have; NaN where unknown.
+
+        The predictions are in image pixels, by the names of `shown`. The default knows of no quality.
+        """
+        return np.full(len(rows), np.nan)
+
+    def measure_agreement(self, before: Arrays, now: Arrays, rows: NDArray[np.int64]) -> NDArray[np.float64]:
+        """(n,) the quality of the predictions `now` if those `before` were true; NaN where it is not defined.
+
+        Both are as in `evaluate_predictions`. The default knows of no such measure.
+        """
+        return np.full(len(rows), np.nan)
+
+    def count_labels(self, rows: NDArray[np.int64]) -> int:
+        """How many labels some records have, as far as each takes its time to give: joints, or classes."""
+        return int(self.dataset.records.labels.is_labelled[rows].sum())
+
     @abstractmethod
     def crop_labels(self, crops: PlacedCrops) -> dict[str, NDArray[Any]]:
         """Labels of B crops, as entries of their batch."""

@@ -107,6 +107,8 @@ def test_every_acquisition_selects_the_same_ids_in_the_same_order_on_any_number_
         "trainer.max_epochs=1",
         "data.batch_size=6",
         "data.eval_batch_size=5",
+        "audit=0.5",
+        "audit_tilt=0.5",
         f"training.base_models={tmp_path}",
     )
     alone, tested, _ = rank_work.selections(tmp_path / "1", ACQUISITIONS, *common)

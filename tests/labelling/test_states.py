@@ -163,6 +163,7 @@ def test_a_snapshot_has_a_row_per_person_and_one_per_image_without(tmp_path):
     write_snapshot(snapshot, tmp_path / "labels.parquet")
     again = read_snapshot(tmp_path / "labels.parquet")
     assert again.ids == snapshot.ids and again.points.tobytes() == snapshot.points.tobytes()
+    assert again.seconds is None, "no tool has counted them"
 
 
 def test_labels_of_a_missing_image_are_not_trained_on(mice):
@@ -203,7 +204,7 @@ def test_a_batch_of_an_image_that_was_answered_before_counts_as_answered(mice):
     assert states.batches[0].describe().startswith("round 0, 1 of 1 answered (1 labelled, ")
 
 
-def test_the_time_that_labelling_took_is_said_as_far_as_it_is_known(mice):
+def test_the_time_that_labelling_took_is_said_as_far_as_it_is_known(mice, tmp_path):
     assert describe_time({}) == ""
     mice.put(skipped("d.jpg"), labelled("c.jpg"))
     mice.read()
@@ -216,6 +217,8 @@ def test_the_time_that_labelling_took_is_said_as_far_as_it_is_known(mice):
     mice.put(*entries, {**skipped("f.jpg"), "seconds": 15}, name="timed.json")
     mice.read()
     assert describe_time(mice.fold()) == "labelling took 3 min, 38 s an image; drawn 61 s, edited 38 s"
+    write_snapshot(build_snapshot(1, 5, mice.project.joints, mice.fold(), find(mice)), tmp_path / "labels.parquet")
+    assert read_snapshot(tmp_path / "labels.parquet").seconds == 61 + 40 + 36 + 15
 
 
 def test_an_edit_replaces_the_time_that_the_tool_had_counted_so_far(mice):

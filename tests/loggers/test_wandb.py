@@ -98,6 +98,9 @@ def test_a_round_brings_its_table_and_pictures(finished):
     expected = [[int(r["round"]), int(r["labelled"]), float(r["test_pck"])] for r in rows(finished)]
     assert [row[:3] for row in table["data"]] == expected
     assert table["data"][2][-1] == float(rows(finished)[2]["test_pck_head_top"])
+    rules = json.loads((run.files / last["round/would_have_stopped"]["path"]).read_text())
+    assert rules["columns"] == ["rule", "would have stopped at", "says"]
+    assert [rule[:2] for rule, _, _ in rules["data"]] == ["S1", "S2", "S3", "S4", "S5", "S6"]
     for row in (first, second):
         shown = row["round/selected_images"]["filenames"]
         assert len(shown) == 6 and all((run.files / name).stat().st_size > 1000 for name in shown)

@@ -26,7 +26,7 @@ from llpp.tasks.pose.drawing import SIDE_COLOURS, TILE, compute_tile_matrix, dra
 pytestmark = pytest.mark.slow
 
 FILES = (
-    "table.md", "table.csv", "differences.csv", "learning_curve.png", "failure_finding.png",
+    "table.md", "table.csv", "differences.csv", "learning_curve.png", "failure_finding.png", "failure_payoff.png",
     "predicted_vs_true.png", "risk_coverage.png", "reliability.png", "report.html",
 )  # fmt: skip
 

@@ -82,6 +82,16 @@ class ClassificationTask(Task):
         most_frequent = np.bincount(seen).argmax()
         return np.where(true == UNKNOWN, np.nan, (true == most_frequent).astype(np.float64))
 
+    def evaluate_predictions(self, predictions: Arrays, rows: NDArray[np.int64]) -> NDArray[np.float64]:
+        """See `Task.evaluate_predictions`: 1 for the right class."""
+        true = self.labels.index[rows]
+        is_right = predictions["predicted_class"] == true
+        return np.where(true == UNKNOWN, np.nan, is_right.astype(np.float64))
+
+    def measure_agreement(self, before: Arrays, now: Arrays, rows: NDArray[np.int64]) -> NDArray[np.float64]:
+        """See `Task.measure_agreement`: 1 where the class has stayed the same."""
+        return np.asarray(before["predicted_class"] == now["predicted_class"], dtype=np.float64)
+
     def crop_labels(self, crops: PlacedCrops) -> dict[str, NDArray[Any]]:
         """`label` (B,), UNKNOWN where there is none; a class does not move with its crop."""
         label = self.labels.index[crops.rows]

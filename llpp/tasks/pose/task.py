@@ -180,15 +180,35 @@ class PoseTask(Task):
     def evaluate_constant(self, known: NDArray[np.int64], asked: NDArray[np.int64]) -> NDArray[np.float64]:
         """See `Task.evaluate_constant`: the mean pose in every person's box."""
         predicted = predict_mean_pose(self.labels.joints, self.dataset.records.boxes, known, asked)
-        distances = self._pck.compute_distances(
-            torch.from_numpy(predicted),
-            torch.from_numpy(self.labels.joints[asked]),
-            torch.from_numpy(self.labels.visible[asked]),
-            torch.from_numpy(self._lengths[asked]),
-        )
-        quality = self._pck.compute_per_image(distances).numpy().astype(np.float64)
+        quality = self._compute_pck(predicted, self.labels.joints[asked], self.labels.visible[asked], asked)
         quality[np.isnan(predicted).all(axis=(1, 2))] = np.nan
         return quality
+
+    def evaluate_predictions(self, predictions: Arrays, rows: NDArray[np.int64]) -> NDArray[np.float64]:
+        """See `Task.evaluate_predictions`: PCK of each image."""
+        return self._compute_pck(predictions["joints"], self.labels.joints[rows], self.labels.visible[rows], rows)
+
+    def measure_agreement(self, before: Arrays, now: Arrays, rows: NDArray[np.int64]) -> NDArray[np.float64]:
+        """See `Task.measure_agreement`: the share of an image's joints that have moved less than PCK allows."""
+        visible = np.full((len(rows), len(self.part_names)), VISIBLE, dtype=np.uint8)
+        return self._compute_pck(now["joints"], before["joints"], visible, rows)
+
+    def count_labels(self, rows: NDArray[np.int64]) -> int:
+        """See `Task.count_labels`: labelled joints, occluded ones included."""
+        return int((self.labels.visible[rows] > 0).sum())
+
+    def _compute_pck(
+        self, predicted: NDArray[Any], true: NDArray[Any], visible: NDArray[np.uint8], rows: NDArray[np.int64]
+    ) -> NDArray[np.float64]:
+        """(n,) PCK of joints (n, K, 2), image pixels, of some persons; NaN where no joint counts."""
+        shape = (len(rows), len(self.part_names), 2)
+        distances = self._pck.compute_distances(
+            torch.from_numpy(np.asarray(predicted, dtype=np.float32).reshape(shape)),
+            torch.from_numpy(np.asarray(true, dtype=np.float32).reshape(shape)),
+            torch.from_numpy(visible),
+            torch.from_numpy(self._lengths[rows]),
+        )
+        return self._pck.compute_per_image(distances).numpy().astype(np.float64)
 
     def crop_labels(self, crops: PlacedCrops) -> dict[str, NDArray[Any]]:
         """`joints` (B, K, 2) crop pixels, NaN where `visible` (B, K) is 0; `normaliser` (B,) crop pixels."""
