@@ -79,6 +79,7 @@ def test_settings_that_cannot_be_are_a_sentence(arguments, sentence):
         HeatmapConvHead(SPEC, **arguments)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("head", ["head=heatmap_conv", "head.evidence=summary"])
 def test_a_network_for_classes_is_refused_before_it_is_trained(head):
     cfg = composed("task=classification", "dataset=digits", "backbone=resnet18", head)

@@ -36,6 +36,7 @@ def test_a_quarter_moves_the_right_edge_to_the_top():
     assert places == [(0, 2), (0, 0), (2, 0), (2, 2)], "row, column: anticlockwise"
 
 
+@pytest.mark.slow
 def test_joints_move_with_their_pixels(experiment):
     """A bright pixel under each joint is under it again in the turned image."""
     positions = torch.tensor([[3.0, 5.0], [30.0, 1.0], [0.0, 31.0]])
@@ -58,6 +59,7 @@ def test_an_image_is_as_it_was_every_other_time():
     assert TURNS.count(0) == len(TURNS) / 2 and set(TURNS) == {0, 1, 2, 3}
 
 
+@pytest.mark.slow
 def test_what_is_turned_is_a_function_of_row_and_epoch(experiment):
     batch = some_batch(experiment)
     module = make_module(experiment).train()
@@ -69,6 +71,7 @@ def test_what_is_turned_is_a_function_of_row_and_epoch(experiment):
     torch.testing.assert_close(again, first[order])
 
 
+@pytest.mark.slow
 def test_the_network_learns_nothing_from_a_head_with_turned_images(experiment):
     """Its gradient and its BatchNorm statistics are those of a training without that head."""
     batch = some_batch(experiment)
