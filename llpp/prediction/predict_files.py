@@ -103,6 +103,9 @@ def predict_files(request: Request, load: Callable[[], Predictor], report: Repor
                 sources, persons, choice, facts, flags, summary, lambda done: report("shown", done, count, 0)
             )
             replace_text(page, html)
+        else:
+            # One of an earlier command, perhaps with other flags than the table.
+            (out / PAGE).unlink(missing_ok=True)
         # Last, so that a folder with a summary is complete.
         replace_text(out / "summary.json", json.dumps(summary, indent=1, ensure_ascii=False, allow_nan=False))
     return Result(out, table, summary, page)
