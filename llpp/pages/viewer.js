@@ -295,8 +295,10 @@ class Viewer {
     this.dialog.querySelector("h3").textContent = picture.id;
     const place = this.shown.indexOf(index);
     this.dialog.querySelector(".place").textContent = place < 0 ? "" : `${place + 1} of ${this.shown.length}`;
-    this.dialog.querySelector(".previous").disabled = place <= 0;
-    this.dialog.querySelector(".next").disabled = place < 0 || place >= this.shown.length - 1;
+    // Not `disabled`, which would take the focus away from a keyboard that has come to the end.
+    this.dialog.querySelector(".previous").setAttribute("aria-disabled", String(place <= 0));
+    const isLast = place < 0 || place >= this.shown.length - 1;
+    this.dialog.querySelector(".next").setAttribute("aria-disabled", String(isLast));
     const image = card.querySelector("img").cloneNode();
     image.loading = "eager";
     this.tip = makeElement("p", "", "tip");
@@ -308,8 +310,6 @@ class Viewer {
     this.listJoints(index);
     this.showLayers();
     if (!this.dialog.open) this.dialog.showModal();
-    // A button that cannot be pressed any more cannot keep the focus either.
-    if (document.activeElement.disabled) this.dialog.querySelector(".close").focus();
     this.dialog.querySelector(".side").scrollTop = 0;
     this.writeAddress();
   }

@@ -208,10 +208,11 @@ def test_a_keyboard_keeps_its_place(browser, report):
     with open_page(browser, path) as page:
         focus = "document.activeElement.localName + document.activeElement.className"
         page.locator(".card > button").nth(22).press("Enter")
-        page.locator("dialog .next").press("Enter")
-        # The last picture has no next one.
+        for _ in range(3):
+            page.keyboard.press("Enter")
+        # The last picture has no next one, which is no reason to lose the place.
         assert page.locator("dialog .place").inner_text() == "24 of 24"
-        assert page.evaluate(focus) == "buttonclose"
+        assert page.evaluate(focus) == "buttonnext"
         page.keyboard.press("Escape")
         page.get_by_role("searchbox").fill("0")
         page.get_by_role("button", name="show all").press("Enter")
