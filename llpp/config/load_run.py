@@ -29,6 +29,7 @@ from llpp.tasks.base import Task
 from llpp.types import Output
 
 PARTS = ("dataset", "task", "backbone", "head", "crop")  # of a run's config that are built again
+REMEDY = "give a run directory, as in runs/demo/predicted_loss/seed0"
 Image = str | Path | NDArray[np.uint8]
 Box = Sequence[float] | NDArray[Any] | None
 
@@ -49,7 +50,9 @@ class LoadedRun:
     def __init__(self, run_dir: str | Path, device: str = "cpu", trusted_packages: Sequence[str] = ()) -> None:
         folder = Path(run_dir)
         if not folder.is_dir():
-            raise StateError(f"{folder} is not a folder; give a run directory, as in runs/demo/predicted_loss/seed0")
+            raise StateError(f"{folder} is not a folder; {REMEDY}")
+        if not (folder / "config.yaml").exists() and not (folder / "state.json").exists():
+            raise StateError(f"{folder} is no run directory, it has neither config.yaml nor state.json; {REMEDY}")
         config, _ = read_config(folder)
         self.folder = folder
         self.state, weights_file = _find_weights(folder, config)

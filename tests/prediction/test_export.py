@@ -387,6 +387,7 @@ def test_packages_that_are_not_installed_are_named(tmp_path, monkeypatch):
         (["runs/none", "tensorflow"], ConfigError, "the format 'tensorflow' is not known; expected onnx or torch"),
         (["runs/none", "torch", "--output", "model.onnx"], ConfigError, r"expected one that ends with \.pt2"),
         (["runs/none", "torch"], StateError, "runs/none is not a folder; give a run directory"),
+        ([str(Path(__file__).parent), "torch"], StateError, "prediction is no run directory, .*; give a run"),
     ],
 )
 def test_a_wrong_command_is_a_sentence(arguments, error, sentence):
