@@ -164,8 +164,8 @@ def test_a_file_says_what_it_is_in_both_formats(exported):
         assert found.crop_size == SIZE and found.padding == 1.25 and found.round == 0
         assert found.version == llpp.__version__ and len(found.run_digest) == 64
         assert found.extra["format"] == name and "uint8" in found.extra["crops"]
-    # The eight test images of the run, on which its promises about failures rest.
-    assert len(from_onnx.calibration.loss) == 8
+    # On the eight test images of the run and its four validation images its promises about failures rest.
+    assert len(from_onnx.calibration.loss) == 8 + 4
     assert np.array_equal(from_onnx.calibration.loss, from_torch.calibration.loss)
 
 
