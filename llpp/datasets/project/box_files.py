@@ -224,12 +224,13 @@ def _parse_entry(entry: Entry) -> ScoredBox | None:
 def _parse_csv(path: Path, data: bytes, tally: Tally) -> BoxFile:
     """Read a table with a header."""
     boxes: dict[str, list[ScoredBox]] = {}
+    remedy = f"for labelling, a detector is set as dataset.boxes=onnx:{path}"
     try:
         text = data.decode("utf-8-sig")
         rows = csv.DictReader(io.StringIO(text, newline=""))
         header = rows.fieldnames or []
         if not set(COLUMNS) <= set(header):
-            raise DataError(f"{path} is no file of boxes; {REQUIRED}; a detector is set as dataset.boxes=onnx:{path}")
+            raise DataError(f"{path} is no file of boxes; {REQUIRED}; {remedy}")
         for row in rows:
             scored = _parse_row(row)
             if scored is None:
@@ -237,7 +238,6 @@ def _parse_csv(path: Path, data: bytes, tally: Tally) -> BoxFile:
                 continue
             boxes.setdefault(row["image"], []).append(scored)
     except (UnicodeDecodeError, csv.Error) as error:
-        remedy = f"a detector is set as dataset.boxes=onnx:{path}"
         raise DataError(f"{path} is no file of boxes ({error}); {REQUIRED}; {remedy}") from error
     return BoxFile(boxes)
 
