@@ -88,7 +88,8 @@ def predict_files(request: Request, load: Callable[[], Predictor], report: Repor
         if boxes is not None:
             remarks += boxes.tally.describe()
         summary = build_summary(facts, flags, counts, sources, losses, origins, remarks)
-        table = write_predictions(out, request.format, shards.read_persons(), facts.joints, flags)
+        image_ids = {} if boxes is None else boxes.find_image_ids(sources)
+        table = write_predictions(out, request.format, shards.read_persons(), facts.joints, flags, image_ids)
         replace_text(out / PROBLEMS, format_problems(counts))
         if request.overlay:
             count = len(sources)
