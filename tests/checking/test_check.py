@@ -58,6 +58,9 @@ def read_table(path):
 
 @pytest.mark.slow
 def test_no_label_is_judged_by_a_network_that_trained_on_it(run_dir, tmp_path, trained):
+    older = tmp_path / "out/batch/images/of_an_earlier_check.jpg"
+    older.parent.mkdir(parents=True)
+    older.write_bytes(b"")
     check(run_dir, tmp_path / "out", 2, "coco")
     table = read_table(tmp_path / "out/labels.csv")
     labelled = set(load_state(run_dir / "state.json").labelled)
@@ -89,6 +92,7 @@ def test_no_label_is_judged_by_a_network_that_trained_on_it(run_dir, tmp_path, t
     for row in read_table(tmp_path / "out/joints.csv"):
         joints.setdefault(row["id"], []).append(row)
     assert len(shown) == 11  # a fifth of 54, rounded up
+    assert {path.name for path in older.parent.iterdir()} == set(shown)
     for person in content["annotations"]:
         points = np.reshape(person["keypoints"], (-1, 3))
         rows = joints[shown[names[person["image_id"]]]]
