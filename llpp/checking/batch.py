@@ -87,6 +87,8 @@ def write_check_batch(
     endings = [_get_ending(task, persons[0].row) for persons in by_image.values()]
     taken, others = _list_taken_names(task, folder)
     names = name_copies(list(zip(by_image, endings, strict=True)), taken, others)
+    if not isinstance(dataset, AskedDataset):
+        _remove_other_copies(folder / IMAGES, set(names))
     for rank, (name, (image, persons)) in enumerate(zip(names, by_image.items(), strict=True), start=1):
         path = folder / IMAGES / name
         size = _copy_image(task, persons[0].row, path)
@@ -185,6 +187,13 @@ def _copy_image(task: PoseTask, row: int, target: Path) -> tuple[int, int]:
     _, content = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
     replace_bytes(target, content.tobytes())
     return pixels.shape[1], pixels.shape[0]
+
+
+def _remove_other_copies(folder: Path, names: set[str]) -> None:
+    """Remove the copies of an earlier check, since people import all images of the folder."""
+    for path in folder.glob("*.jpg"):
+        if path.name not in names:
+            path.unlink()
 
 
 def _copy_content(source: Path, target: Path) -> None:

@@ -1,6 +1,5 @@
 """`llpp check`: judge the labels of a run by networks that did not train on them, and say which look wrong."""
 
-import logging
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -16,7 +15,6 @@ from llpp.checking.cross_fitting import (
     CheckedRun,
     Judgement,
     check_enough,
-    estimate_seconds,
     judge_by_folds,
     judge_by_rounds,
 )
@@ -27,11 +25,10 @@ from llpp.files import replace_text
 from llpp.oracles.tool import LabellingTool
 from llpp.reliability.label_suspicion import measure_found
 from llpp.run_dir.lock import lock_run_dir
-from llpp.run_dir.state import RunState
 from llpp.tasks.pose.task import PoseTask
 
-log = logging.getLogger(__name__)
 PAGE = "check.html"
+LEAST_FORECAST = 50  # labels; of fewer, mistakes made on purpose look different from the others by chance
 NOTES = (
     "Suspicion is the natural logarithm of odds: how much more often the network says such things about labels in "
     "which a mistake was made on purpose than about the labels as they are. It orders labels; it is no probability.",
@@ -56,16 +53,6 @@ class CheckResult:
 
     lines: Sequence[str]  # for the user
     files: Sequence[Path]
-
-
-def describe_cost(state: RunState, labelled: int, folds: int) -> str:
-    """Say what will be trained, and about how long it takes."""
-    trained_on = labelled - labelled // folds
-    sentence = f"{folds} networks will be trained, each on about {trained_on:,} of {labelled:,} labels"
-    seconds = estimate_seconds(state, folds)
-    if seconds is not None:
-        sentence += f", in {_format_duration(seconds)} together, if this machine is as fast as that of the run"
-    return f"{sentence}; --folds 0 trains nothing, and judges only labels that a round of the run has not trained on"
 
 
 def check_labels(checked: CheckedRun, request: CheckRequest) -> CheckResult:
@@ -99,15 +86,14 @@ def _judge(checked: CheckedRun, folds: int) -> list[Judgement]:
     judgements: list[Judgement] = []
     if folds:
         check_enough(len(trained), folds)
-        log.info("%s", describe_cost(checked.state, len(trained), folds))
         judgements += judge_by_folds(checked, trained, folds)
         judgements += judge_by_rounds(checked, others)
     else:
         judgements += judge_by_rounds(checked, np.concatenate([trained, others]))
     if not judgements:
         raise StateError(
-            f"{checked.source} has no label that one of its rounds has not trained on, so that --folds 0 can judge "
-            "none; use --folds 2, which trains two networks"
+            f"{checked.source} has no label that a round whose weights are there has not trained on, so that "
+            "--folds 0 can judge none; use --folds 2, which trains two networks"
         )
     return judgements
 
@@ -126,7 +112,7 @@ def _write(checked: CheckedRun, request: CheckRequest, ranked: Findings, count: 
     """Write all files, the summary last; `count` labels are shown."""
     findings = ranked.labels
     shown = findings[:count]
-    found = measure_found(ranked.suspicion, ranked.made, count)
+    found = measure_found(ranked.suspicion, ranked.made, count) if len(findings) >= LEAST_FORECAST else {}
     out = checked.run.directory
     task = checked.run.data.task
     summary = out / results.SUMMARY
@@ -136,7 +122,7 @@ def _write(checked: CheckedRun, request: CheckRequest, ranked: Findings, count: 
     if isinstance(task, PoseTask):
         results.write_joints(shown, task, out / results.JOINTS)
     judges = Counter(finding.judge for finding in findings)
-    by_judge = ", ".join(f"{count:,} by {judge}" for judge, count in sorted(judges.items()))
+    by_judge = ", ".join(f"{labels:,} by {judge}" for judge, labels in sorted(judges.items()))
     html, pictures = render_check_page(shown, task, len(findings), f"llpp check {checked.source}", NOTES)
     replace_text(out / PAGE, html)
     files.append(out / PAGE)
@@ -172,11 +158,3 @@ def _describe_reasons(shown: Sequence[Finding]) -> str:
 def _describe_found(found: Mapping[str, float]) -> str:
     parts = [f"{REASONS[kind]} {share:.0%}" for kind, share in found.items() if math.isfinite(share)]
     return ", ".join(parts)
-
-
-def _format_duration(seconds: float) -> str:
-    if seconds < 90:
-        return f"about {max(round(seconds), 1)} s"
-    if seconds < 90 * 60:
-        return f"about {round(seconds / 60)} min"
-    return f"about {seconds / 3600:.1f} h"

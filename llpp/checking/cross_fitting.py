@@ -72,7 +72,9 @@ def judge_by_rounds(checked: CheckedRun, rows: Rows) -> list[Judgement]:
     available = []
     for committed in checked.state.rounds:
         name = checked.run.trainer.get_tested_checkpoint(committed.number).name
-        if not layout.is_damaged(checked.source, committed, name):
+        if layout.is_damaged(checked.source, committed, name):
+            log.warning("weights of round %d are missing or damaged, so that it judges no label", committed.number)
+        else:
             available.append(committed.number)
     for number in available:
         trained = may_be_trained & np.isin(names, list(find_labelled_ids(checked, number)))
@@ -104,6 +106,18 @@ def _judge_by_round(checked: CheckedRun, number: int, rows: Rows) -> Judgement:
     return Judgement(f"round {number}", rows, columns)
 
 
+@dataclass(frozen=True)
+class _Fold:
+    """A part of the labels, and what the network that trained on the others says about them."""
+
+    number: int  # from 1
+    directory: Path
+    trained_on: Rows
+    judged: Rows
+    key: str
+    columns: Columns | None  # None: to be trained
+
+
 def judge_by_folds(checked: CheckedRun, rows: Rows, folds: int) -> list[Judgement]:
     """Train a network for each fold on the labelled images of the others, and let it judge that fold.
 
@@ -114,35 +128,40 @@ def judge_by_folds(checked: CheckedRun, rows: Rows, folds: int) -> list[Judgemen
     records = run.data.dataset.records
     groups = list(records.group.take(rows)) if records.group is not None else list(records.ids.take(rows))
     assigned = divide_into_folds(groups, folds, run.settings.seed)
+    plans = []
+    for number in range(1, folds + 1):
+        trained_on = rows[assigned != number - 1]
+        judged = rows[assigned == number - 1]
+        directory = run.directory / f"fold_{number}_of_{folds}"
+        key = _make_key(run, judged, list(records.ids.take(trained_on)))
+        plans.append(_Fold(number, directory, trained_on, judged, key, _read_judged(directory, key)))
+    missing = sum(plan.columns is None for plan in plans)
+    if missing:
+        log.info("%s", describe_cost(checked.state, len(rows), folds, missing))
     judgements = []
-    for fold in range(folds):
-        judged = rows[assigned == fold]
-        trained_on = rows[assigned != fold]
-        judgements.append(_judge_by_fold(checked, fold, folds, trained_on, judged))
+    for plan in plans:
+        columns = _judge_fold(checked, plan, folds) if plan.columns is None else plan.columns
+        judgements.append(Judgement(f"fold {plan.number} of {folds}", plan.judged, columns))
     return judgements
 
 
-def _judge_by_fold(checked: CheckedRun, fold: int, folds: int, trained_on: Rows, judged: Rows) -> Judgement:
+def _judge_fold(checked: CheckedRun, fold: _Fold, folds: int) -> Columns:
     run = checked.run
-    directory = run.directory / f"fold_{fold + 1}_of_{folds}"
-    ids = tuple(run.data.dataset.records.ids.take(trained_on))
-    key = _make_key(run, judged, list(ids))
-    columns = _read_judged(directory, key)
-    if columns is None:
-        log.info(
-            "fold %d of %d: training on %s labels, to judge %s others",
-            fold + 1,
-            folds,
-            f"{len(trained_on):,}",
-            f"{len(judged):,}",
-        )
-        run.data.open_crops()
-        validation = run.data.select_rows("val", checked.state)
-        loaders = run.data.make_loaders(trained_on.tolist(), validation.tolist(), 0)
-        trained = replace(run.trainer, run_dir=directory).train(0, ids, loaders, 0, "")
-        columns = judge_labels(trained.trainer, trained.module.eval(), loaders, judged)
-        _write_judged(directory, key, run, judged, columns)
-    return Judgement(f"fold {fold + 1} of {folds}", judged, columns)
+    log.info(
+        "fold %d of %d: training on %s labels, to judge %s others",
+        fold.number,
+        folds,
+        f"{len(fold.trained_on):,}",
+        f"{len(fold.judged):,}",
+    )
+    run.data.open_crops()
+    ids = tuple(run.data.dataset.records.ids.take(fold.trained_on))
+    validation = run.data.select_rows("val", checked.state)
+    loaders = run.data.make_loaders(fold.trained_on.tolist(), validation.tolist(), 0)
+    trained = replace(run.trainer, run_dir=fold.directory).train(0, ids, loaders, 0, "")
+    columns = judge_labels(trained.trainer, trained.module.eval(), loaders, fold.judged)
+    _write_judged(fold.directory, fold.key, run, fold.judged, columns)
+    return columns
 
 
 def _make_key(run: Run, rows: Rows, others: Sequence[str]) -> str:
@@ -169,6 +188,25 @@ def _write_judged(directory: Path, key: str, run: Run, rows: Rows, columns: Colu
     write_scores(path, list(run.data.dataset.records.ids.take(rows)), Evaluation(columns, {}))
     facts = {"key": key, "sha256": compute_sha256(path), "columns": list(columns)}
     replace_text(directory / FACTS, json.dumps(facts, indent=1))
+
+
+def describe_cost(state: RunState, labelled: int, folds: int, missing: int) -> str:
+    """Say what will be trained for the `missing` ones of the folds, and about how long it takes."""
+    trained_on = labelled - labelled // folds
+    sentence = f"{missing} of {folds} networks will be trained, each on about {trained_on:,} of {labelled:,} labels"
+    seconds = estimate_seconds(state, folds)
+    if seconds is not None:
+        duration = _format_duration(seconds * missing / folds)
+        sentence += f", in {duration}, if this machine is as fast as that of the run"
+    return f"{sentence}; --folds 0 trains nothing, and judges only labels that a round of the run has not trained on"
+
+
+def _format_duration(seconds: float) -> str:
+    if seconds < 90:
+        return f"about {max(round(seconds), 1)} s"
+    if seconds < 90 * 60:
+        return f"about {round(seconds / 60)} min"
+    return f"about {seconds / 3600:.1f} h"
 
 
 def estimate_seconds(state: RunState, folds: int) -> float | None:

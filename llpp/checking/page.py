@@ -83,7 +83,7 @@ def _make_picture(finding: Finding, task: Task, most_characters: int) -> Picture
     shown = task.show(image, finding.row, prediction)
     return Picture(
         id=finding.id,
-        image=encode_image(shown.pixels, most_characters),
+        image=encode_image(shown.pixels, most_characters, shown.layers),
         layers=shown.layers,
         joint_values=shown.joint_values,
         numbers={

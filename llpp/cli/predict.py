@@ -27,12 +27,15 @@ interruption. docs/predict.md explains the columns and the promise.
 def run_predict_command(arguments: list[str]) -> int:
     """Predict joints, and say which predictions are likely to be wrong."""
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    # What FFmpeg prints about damaged films would hide the sentences that problems.csv has for them.
+    os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # nothing
+    os.environ.setdefault("OPENCV_LOG_LEVEL", "ERROR")
     chosen = _parse_arguments(arguments)
     _check_model(chosen.model)
 
     from llpp.prediction.failure_flags import Wish
     from llpp.prediction.predict_files import Request, predict_files
-    from llpp.prediction.summary import format_summary
+    from llpp.prediction.summary import describe_no_image, format_summary
 
     request = Request(
         inputs=chosen.inputs,
@@ -48,6 +51,8 @@ def run_predict_command(arguments: list[str]) -> int:
     names = split_package_names(chosen.trusted_packages)
     result = predict_files(request, lambda: _load_predictor(chosen.model, chosen.device, names), progress.report)
     progress.finish()
+    if not result.summary["read"]:
+        raise DataError(describe_no_image(result.problems, result.folder))
     for line in format_summary(result.summary):
         print(line)
     print(result.table)

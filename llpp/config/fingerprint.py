@@ -47,9 +47,10 @@ DISPLAY_CALLBACKS = (
 )
 # Parts of llpp that train nothing: they read and show what the others have found.
 NON_TRAINING_MODULES = (
-    "analysis", "checking", "cli", "config/load_run.py", "config/run_check.py", "config/trusted_targets.py",
-    "inspection", "launch", "loggers", "report", "tasks/classification/drawing.py",
-    "tasks/pose/drawing.py", "tasks/pose/facts.py",
+    "analysis", "checking", "cli", "config/load_run.py", "config/run_calibration.py", "config/run_check.py",
+    "config/run_predictor.py", "config/trusted_targets.py", "inspection", "launch", "loggers", "pages", "prediction",
+    "report", "tasks/classification/drawing.py", "tasks/pose/drawing.py", "tasks/pose/facts.py",
+    "tasks/pose/label_evidence.py", "tasks/pose/label_mistakes.py",
 )  # fmt: skip
 
 

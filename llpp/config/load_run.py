@@ -29,6 +29,7 @@ from llpp.tasks.base import Task
 from llpp.types import Output
 
 PARTS = ("dataset", "task", "backbone", "head", "crop")  # of a run's config that are built again
+REMEDY = "give a run directory, as in runs/demo/predicted_loss/seed0"
 Image = str | Path | NDArray[np.uint8]
 Box = Sequence[float] | NDArray[Any] | None
 
@@ -49,7 +50,9 @@ class LoadedRun:
     def __init__(self, run_dir: str | Path, device: str = "cpu", trusted_packages: Sequence[str] = ()) -> None:
         folder = Path(run_dir)
         if not folder.is_dir():
-            raise StateError(f"{folder} is not a folder; give a run directory, as in runs/demo/predicted_loss/seed0")
+            raise StateError(f"{folder} is not a folder; {REMEDY}")
+        if not (folder / "config.yaml").exists() and not (folder / "state.json").exists():
+            raise StateError(f"{folder} is no run directory, it has neither config.yaml nor state.json; {REMEDY}")
         config, _ = read_config(folder)
         self.folder = folder
         self.state, weights_file = _find_weights(folder, config)
@@ -100,7 +103,7 @@ class LoadedRun:
         Raises:
             ConfigError: a batch size below 1.
             DataError: another number of boxes than of images; and, when its batch is predicted, an image that cannot
-                be read or is no such array.
+                be read or is no such array, or a box outside of its image.
         """
         if boxes is not None and len(boxes) != len(images):
             raise DataError(f"got {len(boxes)} boxes for {len(images)} images; expected one for each, or None")
@@ -123,6 +126,7 @@ class LoadedRun:
         corners = np.full(4, np.nan, dtype=np.float32) if box is None else np.asarray(box, dtype=np.float32)
         if corners.shape != (4,):
             raise DataError(f"a box is {box!r}; expected x, y, width and height in pixels, or None")
+        _check_box(corners, pixels.shape[1], pixels.shape[0])
         placement = self.crop.place(corners, pixels.shape[:2], IDENTITY_WARP)
         return warp_image(pixels, placement.matrix, self.crop.size), placement.matrix
 
@@ -168,10 +172,25 @@ def _find_weights(run_dir: Path, config: dict[str, Any]) -> tuple[RunState, Path
     return state, path
 
 
+def _check_box(box: NDArray[np.float32], width: int, height: int) -> None:
+    """Raise DataError about a box (4,) with no part in an image of this size; NaN is all of it."""
+    if np.isnan(box).all():
+        return
+    x, y, box_width, box_height = box.tolist()
+    has_size = bool(np.isfinite(box).all()) and box_width >= 0 and box_height >= 0
+    if not has_size or x > width or y > height or x + box_width < 0 or y + box_height < 0:
+        values = ", ".join(f"{value:g}" for value in box)
+        raise DataError(
+            f"the box ({values}) is outside of its image of {width} × {height} pixels, or has no size; expected x, "
+            "y, width and height in pixels, or None"
+        )
+
+
 def _read_pixels(image: Image, reading: Reading, pixels: PixelFormat) -> NDArray[np.uint8]:
     if isinstance(image, str | Path):
         return read_image(Path(image), reading, pixels=pixels)
-    if not isinstance(image, np.ndarray) or image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
+    is_array = isinstance(image, np.ndarray) and image.dtype == np.uint8 and image.ndim == 3 and image.shape[2] == 3
+    if not is_array or not image.size:
         found = f"{image.dtype} of shape {image.shape}" if isinstance(image, np.ndarray) else type(image).__name__
         raise DataError(f"an image is {found}; expected a path, or RGB pixels (H, W, 3) as uint8")
     return image

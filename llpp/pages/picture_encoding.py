@@ -18,7 +18,8 @@ Points = NDArray[np.floating[Any]]
 
 MOST_PICTURES = 500  # on a page
 PAGE_CHARACTERS = 9_600_000  # that a page may have, which is to stay below 10 MB
-OVERHEAD = 3_000  # characters that joints, numbers and words take per picture
+OVERHEAD = 1_600  # characters that numbers and words take per picture
+JOINT_CHARACTERS = 90  # that a joint with its limb takes in one layer
 MOST_CHARACTERS = 120_000  # of one picture, however few there are
 LARGEST_SIDE = 640  # pixels
 # Side and JPEG quality, the best first; the last one is taken even if it is too large.
@@ -40,13 +41,21 @@ class EncodedImage:
 
 
 def share_budget(count: int, taken: int = 0) -> int:
-    """Return how many characters each of `count` pictures may take of a page on which other things take `taken`."""
+    """Return how many characters each of `count` pictures and its joints may take of a page.
+
+    Other things on the page take `taken`.
+    """
     share = (PAGE_CHARACTERS - taken) // max(count, 1) - OVERHEAD
     return min(max(share, 0), MOST_CHARACTERS)
 
 
-def encode_image(pixels: Pixels, most_characters: int) -> EncodedImage:
-    """Encode RGB pixels (H, W, 3) with the best of QUALITIES that fits into `most_characters` of base64."""
+def encode_image(pixels: Pixels, most_characters: int, layers: Mapping[str, Points] | None = None) -> EncodedImage:
+    """Encode RGB pixels (H, W, 3) with the best of QUALITIES that fits into `most_characters` with its joints.
+
+    Each of `layers` has (K, 2) joints, which the page holds as text.
+    """
+    joints = sum(len(points) for points in (layers or {}).values())
+    room = most_characters - JOINT_CHARACTERS * joints
 
     def encode(choice: int) -> str:
         side, quality = QUALITIES[choice]
@@ -54,7 +63,7 @@ def encode_image(pixels: Pixels, most_characters: int) -> EncodedImage:
 
     # Sizes fall from choice to choice, so that a few trials find the first one that fits.
     choices = range(len(QUALITIES) - 1)
-    best = bisect_left(choices, True, key=lambda choice: len(encode(choice)) <= most_characters)
+    best = bisect_left(choices, True, key=lambda choice: len(encode(choice)) <= room)
     height, width = pixels.shape[:2]
     return EncodedImage(width, height, encode(best))
 

@@ -175,13 +175,8 @@ def _encode_data(viewer: Viewer) -> Markup:
     value = viewer.joint_value
     content = {
         "key": viewer.key,
-        "sort": viewer.sort,
-        "group": viewer.group,
-        "numbers": [{"key": number.key, "title": number.title, "worse": number.worse} for number in viewer.numbers],
-        "words": [
-            {"key": word.key, "title": word.title, "notes": dict(word.notes), "filter": word.is_filter}
-            for word in viewer.words
-        ],
+        "numbers": [{"key": number.key, "worse": number.worse} for number in viewer.numbers],
+        "words": [{"key": word.key, "notes": dict(word.notes)} for word in viewer.words],
         "layers": [{"key": layer.key, "title": layer.title, "shortcut": layer.shortcut} for layer in viewer.layers],
         "joints": viewer.skeleton.joints,
         "jointValue": None if value is None else {"title": value.title, "worse": value.worse},

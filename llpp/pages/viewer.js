@@ -33,6 +33,10 @@ function isChanged(field) {
   return readField(field) !== field.initial;
 }
 
+function countPictures(count) {
+  return count === 1 ? "1 picture" : `${count} pictures`;
+}
+
 /* Unknown numbers are last, whichever end comes first. */
 function compareNumbers(a, b, isHighFirst) {
   if (a === null || b === null) return (a === null) - (b === null);
@@ -48,6 +52,8 @@ class Viewer {
     this.dialog = root.querySelector("dialog");
     this.stage = root.querySelector(".stage");
     this.cards = [...this.list.children];
+    // Numbers as readers see them: a limit that was read in a caption includes its picture. NaN where unknown.
+    this.captions = this.cards.map((card) => [...card.querySelectorAll("dd")].map((value) => Number(value.textContent)));
     this.shown = this.cards.map((_, index) => index); // positions of the pictures in view, in their order
     this.open = null; // position of the large picture
     this.marked = ""; // the joint that stands out in all pictures
@@ -71,6 +77,7 @@ class Viewer {
       event.preventDefault(); // a browser resets the form only after this event
       for (const field of this.fields) writeField(field, field.initial);
       this.update();
+      this.form.querySelector("summary").focus(); // the button that had the focus is hidden now
     });
     this.cards.forEach((card, index) => {
       card.querySelector("button").addEventListener("click", () => this.show(index));
@@ -143,8 +150,8 @@ class Viewer {
     this.markJoint();
     this.showLayers();
     const total = this.cards.length;
-    const count = this.shown.length === total ? `${total} pictures` : `${this.shown.length} of ${total} pictures`;
-    this.form.elements.count.value = count;
+    const part = this.shown.length === total ? "" : `${this.shown.length} of `;
+    this.form.elements.count.value = part + countPictures(total);
     this.form.querySelector("[type=reset]").hidden = !this.fields.some(isChanged);
     this.writeAddress();
   }
@@ -159,11 +166,11 @@ class Viewer {
       if (value !== "" && picture.words[place] !== value) return false;
     }
     for (const [place, number] of this.data.numbers.entries()) {
-      const value = picture.numbers[place];
+      const value = this.captions[index][place];
       const least = this.getValue(`least.${number.key}`);
       const most = this.getValue(`most.${number.key}`);
-      if (least !== "" && !(value !== null && value >= Number(least))) return false;
-      if (most !== "" && !(value !== null && value <= Number(most))) return false;
+      if (least !== "" && !(value >= Number(least))) return false;
+      if (most !== "" && !(value <= Number(most))) return false;
     }
     return true;
   }
@@ -194,7 +201,7 @@ class Viewer {
     for (const [value, members] of groups) {
       if (!members.length) continue;
       const item = makeElement("li", "", "group");
-      const heading = makeElement("h4", value);
+      const heading = makeElement("h3", value);
       const note = word.notes[value] ? ` · ${word.notes[value]}` : "";
       heading.append(" ", makeElement("small", `${members.length}${note}`));
       item.append(heading);
@@ -204,9 +211,7 @@ class Viewer {
   }
 
   sortByJoint() {
-    const sort = this.getField("sort");
-    if (this.getValue("joint") !== "") sort.value = "joint";
-    else if (sort.value === "joint") sort.value = sort.initial;
+    if (this.getValue("joint") !== "") this.getField("sort").value = "joint";
   }
 
   /* Readers can sort by a joint when they have chosen one. */
@@ -215,6 +220,7 @@ class Viewer {
     if (!option) return;
     const joint = this.getValue("joint");
     option.disabled = joint === "";
+    if (option.disabled && option.selected) writeField(this.getField("sort"), this.getField("sort").initial);
     option.textContent = `${this.data.jointValue.title}: ${joint === "" ? "choose a joint" : this.data.joints[joint]}`;
   }
 
@@ -289,8 +295,10 @@ class Viewer {
     this.dialog.querySelector("h3").textContent = picture.id;
     const place = this.shown.indexOf(index);
     this.dialog.querySelector(".place").textContent = place < 0 ? "" : `${place + 1} of ${this.shown.length}`;
-    this.dialog.querySelector(".previous").disabled = place <= 0;
-    this.dialog.querySelector(".next").disabled = place < 0 || place >= this.shown.length - 1;
+    // Not `disabled`, which would take the focus away from a keyboard that has come to the end.
+    this.dialog.querySelector(".previous").setAttribute("aria-disabled", String(place <= 0));
+    const isLast = place < 0 || place >= this.shown.length - 1;
+    this.dialog.querySelector(".next").setAttribute("aria-disabled", String(isLast));
     const image = card.querySelector("img").cloneNode();
     image.loading = "eager";
     this.tip = makeElement("p", "", "tip");

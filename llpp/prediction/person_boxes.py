@@ -7,6 +7,7 @@ from pathlib import Path
 from llpp.datasets.coco.oddities import Tally, format_value
 from llpp.datasets.project.box_files import BoxFile, keep_usable, parse_box_file, read_box_file
 from llpp.datasets.project.boxes import scale_boxes
+from llpp.datasets.project.films import name_frame
 from llpp.datasets.project.image_names import list_endings, normalise_path
 from llpp.errors import DataError
 from llpp.journal.answers import Box
@@ -36,6 +37,16 @@ class FileBoxes:
                 f"{path} has boxes for {len(self.content.boxes):,} images, {example} among them, and none of these "
                 "is among the images to predict; expected their paths, or file names that occur once"
             )
+
+    def find_image_ids(self, sources: Sequence[Source]) -> dict[str, int | str]:
+        """The id that the file has for each image or frame, by our name for it."""
+        found = {}
+        for (position, number), name in self.names.items():
+            source = sources[position]
+            if name in self.content.image_ids:
+                frame = name_frame(source.name, number) if source.is_film else source.name
+                found[frame] = self.content.image_ids[name]
+        return found
 
     def find(self, source: int, number: int, name: str, size: tuple[int, int], tally: Tally) -> Sequence[Box]:
         """The boxes of an image of this width and height, best first; what cannot be used is counted in `tally`."""

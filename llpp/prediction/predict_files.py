@@ -19,7 +19,7 @@ from llpp.prediction.result_page import choose_rows, render_result_page
 from llpp.prediction.result_tables import check_format, write_predictions
 from llpp.prediction.shards import ShardFolder
 from llpp.prediction.sources import Source, count_all_frames, find_sources
-from llpp.prediction.summary import build_summary, format_problems
+from llpp.prediction.summary import PROBLEMS, build_summary, format_problems
 from llpp.run_dir.lock import lock_run_dir
 
 DEFAULT_FOLDER = Path("predictions")
@@ -53,6 +53,7 @@ class Result:
     folder: Path
     table: Path
     summary: dict[str, Any]
+    problems: Sequence[tuple[str, str]]  # image or film, and why it was passed over
     page: Path | None = None
 
 
@@ -87,8 +88,9 @@ def predict_files(request: Request, load: Callable[[], Predictor], report: Repor
         if boxes is not None:
             remarks += boxes.tally.describe()
         summary = build_summary(facts, flags, counts, sources, losses, origins, remarks)
-        table = write_predictions(out, request.format, shards.read_persons(), facts.joints, flags)
-        replace_text(out / "problems.csv", format_problems(counts))
+        image_ids = {} if boxes is None else boxes.find_image_ids(sources)
+        table = write_predictions(out, request.format, shards.read_persons(), facts.joints, flags, image_ids)
+        replace_text(out / PROBLEMS, format_problems(counts))
         if request.overlay:
             count = len(sources)
             parts = shards.read_persons()
@@ -103,9 +105,12 @@ def predict_files(request: Request, load: Callable[[], Predictor], report: Repor
                 sources, persons, choice, facts, flags, summary, lambda done: report("shown", done, count, 0)
             )
             replace_text(page, html)
+        else:
+            # One of an earlier command, perhaps with other flags than the table.
+            (out / PAGE).unlink(missing_ok=True)
         # Last, so that a folder with a summary is complete.
         replace_text(out / "summary.json", json.dumps(summary, indent=1, ensure_ascii=False, allow_nan=False))
-    return Result(out, table, summary, page)
+    return Result(out, table, summary, counts.problems, page)
 
 
 def _choose_folder(inputs: Sequence[str]) -> Path:
@@ -117,7 +122,7 @@ def _choose_folder(inputs: Sequence[str]) -> Path:
 
 def _describe_work(facts: ModelFacts, sources: Sequence[Source], boxes: str) -> dict[str, Any]:
     """What predictions depend on, by the words that a message can use."""
-    files = []
+    images = hashlib.sha256()
     for source in sources:
         try:
             # Images without compression are of one size, whatever they show.
@@ -125,9 +130,8 @@ def _describe_work(facts: ModelFacts, sources: Sequence[Source], boxes: str) -> 
         except OSError:
             # Deleted since it was found; it is passed over.
             changed = 0
-        files.append([source.name, str(source.path), source.bytes, changed])
-    digest = hashlib.sha256(json.dumps(files).encode()).hexdigest()
+        images.update(json.dumps([source.name, str(source.path), source.bytes, changed]).encode())
     content = IMAGE
     if boxes != IMAGE:
         content = hashlib.sha256(Path(boxes).read_bytes()).hexdigest()
-    return {"model": facts.run_digest, "round": facts.round, "images": digest, "boxes": content}
+    return {"model": facts.run_digest, "round": facts.round, "images": images.hexdigest(), "boxes": content}

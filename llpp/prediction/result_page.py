@@ -29,6 +29,7 @@ FILE = "page.html"
 WORST = 350  # of MOST_PICTURES: those with the highest predicted loss; the others are spread over the rest
 FRAMES = {flag: FLAG_COLOURS[flag] for flag in (OK, CHECK)}  # where nothing is known, a frame would say nothing
 Pixels = NDArray[np.uint8]
+NAME_COPIES = 7  # how often a page has the name of a picture, or a part of it
 GAP = 12  # frames: those of half a second look alike
 Report = Callable[[int], None]
 ChosenPersons = dict[int, dict[int, list[JudgedPerson]]]  # source → frame → its chosen predictions
@@ -52,7 +53,7 @@ def choose_rows(losses: NDArray[np.float32], origins: NDArray[np.int64], frames:
     """
     total = len(losses)
     if total <= MOST_PICTURES:
-        sentence = f"All {total:,} predictions are shown."
+        sentence = "The only prediction is shown." if total == 1 else f"All {total:,} predictions are shown."
         return Choice(np.arange(total), sentence)
     order = _rank(losses)
     worst = _choose_worst(order, origins, frames)
@@ -113,7 +114,10 @@ def render_result_page(
     """
     chosen = _group_by_image(_take_rows(judge_all(parts, flags), choice.rows))
     reader = ImageReader(facts.upright, facts.white, facts.background)
-    characters = share_budget(len(choice.rows))
+    names = 0
+    for source, frames in chosen.items():
+        names += len(sources[source].name.encode()) * sum(len(persons) for persons in frames.values())
+    characters = share_budget(len(choice.rows), NAME_COPIES * names)
     shown_losses = []
     pictures: list[Picture] = []
     for pixels, persons in _read_images(sources, chosen, reader):
@@ -123,6 +127,11 @@ def render_result_page(
         report(len(pictures))
     # For readers without JavaScript, too.
     worst_first = _rank(np.array(shown_losses, dtype=np.float32)).tolist()
+    note = choice.sentence
+    missing = len(choice.rows) - len(pictures)
+    if missing:
+        verb = "is" if missing == 1 else "are"
+        note += f" Of these, {missing:,} {verb} missing, because the image could not be read a second time."
     lines = format_summary(summary)
     warning = summary["drift"]["sentence"]
     has_drifted = summary["drift"]["has_drifted"]
@@ -131,7 +140,7 @@ def render_result_page(
         heading="Which predictions should not be trusted?",
         origin=f"llpp predict with {facts.name}, round {facts.round + 1}",
         lead=_make_sentence(summary["promise"]),
-        viewers=[_make_viewer([pictures[place] for place in worst_first], facts, choice.sentence)],
+        viewers=[_make_viewer([pictures[place] for place in worst_first], facts, note)],
         warnings=[_make_sentence(warning)] if has_drifted else [],
         notes=[_make_sentence(line) for line in lines if line not in (summary["promise"], warning)],
     )
@@ -211,7 +220,7 @@ def _make_picture(pixels: Pixels, judged: JudgedPerson, source: Source, characte
     name = person.image if is_whole_image else f"{person.image} · {person.person}"
     return Picture(
         id=name,
-        image=encode_image(picture, characters),
+        image=encode_image(picture, characters, layers),
         layers=layers,
         joint_values=person.confidence,
         numbers={

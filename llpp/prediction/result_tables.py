@@ -5,7 +5,7 @@ K joints; `docs/predict.md` explains the columns.
 
 import csv
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -32,13 +32,25 @@ def check_format(name: str) -> None:
 
 
 def write_predictions(
-    folder: Path, name: str, parts: Iterable[Persons], joints: Sequence[str], flags: FailureFlags
+    folder: Path,
+    name: str,
+    parts: Iterable[Persons],
+    joints: Sequence[str],
+    flags: FailureFlags,
+    image_ids: Mapping[str, int | str],
 ) -> Path:
-    """Replace the table of a format, part by part; return its path."""
+    """Replace the table of a format, part by part; return its path.
+
+    `image_ids` are COCO's, by image; others are counted.
+    """
+
+    def write_coco(path: Path, parts: Iterable[Persons], joints: Sequence[str], flags: FailureFlags) -> None:
+        _write_coco(path, parts, flags, image_ids)
+
     writers: dict[str, Callable[[Path, Iterable[Persons], Sequence[str], FailureFlags], None]] = {
         "csv": _write_csv,
         "parquet": _write_parquet,
-        "coco": _write_coco,
+        "coco": write_coco,
     }
     path = folder / FORMATS[name]
     replace_file(path, lambda part: writers[name](part, parts, joints, flags))
@@ -111,7 +123,9 @@ def _to_columns(values: NDArray[np.float32]) -> list[pa.Array]:
     return [pa.array(np.ascontiguousarray(column), from_pandas=True) for column in values.T]
 
 
-def _write_coco(path: Path, parts: Iterable[Persons], joints: Sequence[str], flags: FailureFlags) -> None:
+def _write_coco(
+    path: Path, parts: Iterable[Persons], flags: FailureFlags, image_ids: Mapping[str, int | str]
+) -> None:
     """COCO's results are one list, which is written entry by entry."""
     number = 0
     image = None
@@ -123,7 +137,7 @@ def _write_coco(path: Path, parts: Iterable[Persons], joints: Sequence[str], fla
                 if person.image != image:
                     image = person.image
                     number += 1
-                entry = _make_coco_entry(person, number)
+                entry = _make_coco_entry(person, image_ids.get(person.image, number))
                 entry["p_fail"] = _replace_nan(chance)
                 entry["flag"] = word
                 file.write(f"{separator}\n{json.dumps(entry, ensure_ascii=False, allow_nan=False)}")
@@ -131,7 +145,7 @@ def _write_coco(path: Path, parts: Iterable[Persons], joints: Sequence[str], fla
         file.write("[]\n" if separator == "[" else "\n]\n")
 
 
-def _make_coco_entry(person: PredictedPerson, number: int) -> dict[str, Any]:
+def _make_coco_entry(person: PredictedPerson, image_id: int | str) -> dict[str, Any]:
     """A result of COCO, with the keys that pycocotools reads and our own."""
     keypoints = []
     for (x, y), score in zip(person.joints.tolist(), person.confidence.tolist(), strict=True):
@@ -140,7 +154,7 @@ def _make_coco_entry(person: PredictedPerson, number: int) -> dict[str, Any]:
     if not np.isfinite(box).all():
         box = [0.0, 0.0, float(person.size[0]), float(person.size[1])]
     return {
-        "image_id": number,
+        "image_id": image_id,
         "file_name": person.image,
         "category_id": 1,
         "bbox": box,

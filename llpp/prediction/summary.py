@@ -4,7 +4,7 @@ import csv
 import io
 from collections.abc import Sequence
 from dataclasses import asdict
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
@@ -16,6 +16,7 @@ from llpp.prediction.shards import Counts
 from llpp.prediction.sources import Source
 from llpp.reliability.drift import LEAST, Drift, measure_drift
 
+PROBLEMS = "problems.csv"
 Losses = NDArray[np.float32]
 
 
@@ -106,6 +107,14 @@ def format_summary(summary: dict[str, Any]) -> list[str]:
                 f"but not those of {', '.join(drifted[:3])}{more}: no promise about failures holds there any longer"
             )
     return [*lines, *summary["remarks"]]
+
+
+def describe_no_image(problems: Sequence[tuple[str, str]], folder: Path) -> str:
+    """One sentence about inputs of which none can be read; `problems` (1 or more) are in the results' `folder`."""
+    first = problems[0][1]
+    if len(problems) == 1:
+        return f"nothing is predicted: {first}"
+    return f"nothing is predicted: none of {len(problems):,} can be read: {first}; {folder / PROBLEMS} has the rest"
 
 
 def format_problems(counts: Counts) -> str:

@@ -430,7 +430,7 @@ def _create_figure(theme: Theme, count: int, height: float) -> "Iterator[tuple[F
         for spare in panels[count:]:
             spare.axis("off")
         if not count:
-            panels[0].text(0.5, 0.5, "no round has measured this", ha="center", va="center", color=theme.muted)
+            panels[0].text(0.5, 0.5, "no round has what this shows", ha="center", va="center", color=theme.muted)
         yield figure, panels[:count]
 
 

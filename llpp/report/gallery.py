@@ -186,7 +186,7 @@ def _build_pictures(
             # Two methods may have selected the same image.
             id=f"{name} · {selection.title}",
             name=name.split("/")[-1],
-            image=encode_image(shown.pixels, budget.characters),
+            image=encode_image(shown.pixels, budget.characters, shown.layers),
             layers=shown.layers,
             joint_values=shown.joint_values,
             numbers={

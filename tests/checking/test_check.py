@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ from helpers.experiments import tiny
 from helpers.label_projects import TINY, Discs
 
 from llpp.checking.check import CheckRequest, check_labels
-from llpp.checking.cross_fitting import check_enough, estimate_seconds
+from llpp.checking.cross_fitting import check_enough, describe_cost, estimate_seconds
 from llpp.config import run_check
 from llpp.errors import StateError
 from llpp.rounds import loop
@@ -57,6 +58,9 @@ def read_table(path):
 
 @pytest.mark.slow
 def test_no_label_is_judged_by_a_network_that_trained_on_it(run_dir, tmp_path, trained):
+    older = tmp_path / "out/batch/images/of_an_earlier_check.jpg"
+    older.parent.mkdir(parents=True)
+    older.write_bytes(b"")
     check(run_dir, tmp_path / "out", 2, "coco")
     table = read_table(tmp_path / "out/labels.csv")
     labelled = set(load_state(run_dir / "state.json").labelled)
@@ -88,11 +92,22 @@ def test_no_label_is_judged_by_a_network_that_trained_on_it(run_dir, tmp_path, t
     for row in read_table(tmp_path / "out/joints.csv"):
         joints.setdefault(row["id"], []).append(row)
     assert len(shown) == 11  # a fifth of 54, rounded up
+    assert {path.name for path in older.parent.iterdir()} == set(shown)
     for person in content["annotations"]:
         points = np.reshape(person["keypoints"], (-1, 3))
         rows = joints[shown[names[person["image_id"]]]]
         known = [(float(row["label_x"]), float(row["label_y"])) for row in rows if row["visible"] != "0"]
         assert points[points[:, 2] > 0, :2] == pytest.approx(np.array(known), rel=1e-4)
+
+
+@pytest.mark.slow
+def test_a_round_whose_weights_are_damaged_is_named_and_an_earlier_one_judges(run_dir, tmp_path, caplog):
+    damaged = tmp_path / "run"
+    shutil.copytree(run_dir, damaged)
+    (damaged / "round_01/last.ckpt").write_bytes(b"damaged")
+    check(damaged, tmp_path / "out", 0)
+    judges = {row["judge"] for row in read_table(tmp_path / "out/labels.csv")}
+    assert judges == {"round 0"} and "weights of round 1 are missing or damaged" in caplog.text
 
 
 @pytest.mark.slow
@@ -155,3 +170,6 @@ def test_the_cost_is_that_of_the_last_round_that_trained_by_itself():
     assert estimate_seconds(state, 2) == 120.0
     assert estimate_seconds(state, 3) == 240.0
     assert estimate_seconds(RunState({}, ("a",), {}, (taken_over,)), 2) is None
+    # One of three networks that are left takes a third of 240 s.
+    cost = describe_cost(state, 200, 3, 1)
+    assert cost.startswith("1 of 3 networks will be trained, each on about 134 of 200 labels, in about 80 s")

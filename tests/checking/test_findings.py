@@ -62,10 +62,10 @@ def judge(labels):
         "normaliser": torch.full((COUNT,), float(SIDE)),
         "row": torch.arange(COUNT),
     }
-    losses, _ = task.compute_losses(output, batch)
+    losses, has_target = task.compute_losses(output, batch)
     predictions = task.predict(output)
     columns = {
-        "true_loss": losses,
+        "true_loss": losses.where(has_target, torch.nan),
         # As of a head that knows nothing.
         "predicted_loss": torch.zeros(COUNT),
         "quality": task.compute_quality(predictions, batch),
@@ -128,6 +128,14 @@ def test_two_joints_at_one_place_and_joints_outside_are_named():
     # One of 60 labels has each oddity.
     assert found["person5"].evidence["duplicated"] == pytest.approx(np.log(60))
     assert found["person9"].evidence["outside"] == pytest.approx(np.log(60))
+
+
+def test_a_label_off_the_map_has_no_true_loss_and_is_among_the_first():
+    labels = draw_truth()
+    labels[13] += 3 * SIDE
+    first = judge(labels).labels[0]
+    assert first.id == "person13" and np.isnan(first.true_loss)
+    assert first.suspicion > 0 and first.reason != "unclear"
 
 
 def test_a_class_is_suspicious_by_how_much_likelier_another_one_is():

@@ -2,9 +2,15 @@
 
 from pathlib import Path
 
+import numpy as np
+import pytest
+from helpers.project_folders import save
+from helpers.spot_predictor import SpotPredictor
+
 from llpp.cli import predict
 from llpp.cli.package_names import split_package_names
 from llpp.cli.predict import describe_progress
+from llpp.errors import DataError
 
 
 def test_progress_says_how_far_how_fast_and_how_long():
@@ -26,3 +32,19 @@ def test_options_may_be_written_as_for_llpp_run():
     assert (drawn.out, drawn.batch_size, drawn.overlay) == (Path("found"), 4, True)
     assert not predict._parse_arguments([*words, "overlay=false"]).overlay
     assert split_package_names(drawn.trusted_packages) == ["a", "b"] and split_package_names("") == []
+
+
+def test_inputs_of_which_none_can_be_read_are_one_sentence_and_no_success(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(predict, "_load_predictor", lambda *_: SpotPredictor())
+    monkeypatch.chdir(tmp_path)
+    save(tmp_path / "new/dot.png", np.zeros((1, 1, 3), np.uint8))
+    (tmp_path / "model.onnx").write_bytes(b"")
+    one = r"^nothing is predicted: image .*/dot\.png has 1 × 1 pixels, .*; expected 8 × 8 or more$"
+    with pytest.raises(DataError, match=one):
+        predict.run_predict_command(["model.onnx", "new"])
+    (tmp_path / "new/empty.png").write_bytes(b"")
+    both = r"none of 2 can be read: image .*/dot\.png has .* or more; both/problems\.csv has the rest$"
+    with pytest.raises(DataError, match=both):
+        predict.run_predict_command(["model.onnx", "new", "out=both"])
+    assert "empty.png is empty" in (tmp_path / "both/problems.csv").read_text()
+    assert capsys.readouterr().out == ""

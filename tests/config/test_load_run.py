@@ -97,10 +97,13 @@ def test_wrong_input_is_a_sentence(finished, tmp_path):
         ([None], None, "an image is NoneType"),
         ([np.zeros((4, 4, 3), np.uint8)], [], "got 0 boxes for 1 images"),
         ([np.zeros((4, 4, 3), np.uint8)], [(1, 2)], "expected x, y, width and height"),
+        ([np.zeros((0, 4, 3), np.uint8)], None, r"an image is uint8 of shape \(0, 4, 3\)"),
+        ([np.zeros((4, 8, 3), np.uint8)], [(9, 0, 5, 5)], r"\(9, 0, 5, 5\) is outside of its image of 8 × 4 pixels"),
+        ([np.zeros((4, 8, 3), np.uint8)], [(1, 1, np.inf, 2)], r"box \(1, 1, inf, 2\) is outside .*, or has no size"),
     ):
         with pytest.raises(DataError, match=sentence):
             list(run.predict(images, boxes))
-    with pytest.raises(StateError, match=r"has no readable config\.yaml"):
+    with pytest.raises(StateError, match=r"is no run directory"):
         llpp.load(tmp_path)
 
 

@@ -192,8 +192,11 @@ def test_a_cache_that_was_emptied_after_it_was_built_is_refused_instead_of_read(
     first_crop = made.get_pixels(0).copy()
     store = made.get_store(made.name)
     store.create(made._describe(made.name), np.fromfile(store.home / "rows.id", np.uint8).reshape(COUNT, 16))
-    with pytest.raises(DataError, match="emptied the crop cache"):
+    with pytest.raises(DataError, match="emptied or removed the crop cache"):
         cache(photographs).open(made.name)
+    in_new_process = pickle.loads(pickle.dumps(made))
+    with pytest.raises(DataError, match="emptied or removed the crop cache"):
+        in_new_process.get_pixels(0)
     assert np.array_equal(made.get_pixels(0), first_crop)  # who had it open still sees it
 
 

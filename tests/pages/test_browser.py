@@ -178,7 +178,7 @@ def test_filters_count_what_is_left_and_a_link_opens_the_same_view(browser, repo
         page.get_by_label("PCK, at most").fill("0.5")
         assert count.inner_text() == f"{len(both)} of 24 pictures"
         assert sorted(list_names(page)) == sorted(name.split("/")[-1] for name in both)
-        (heading,) = page.locator(".group h4").all_text_contents()
+        (heading,) = page.locator(".group h3").all_text_contents()
         assert heading.startswith(f"selection 2 · random {len(both)} · PCK 0.40 over all 6 selected")
         page.locator(".card > button").first.click()
         title = page.locator("dialog h3").inner_text()
@@ -190,6 +190,33 @@ def test_filters_count_what_is_left_and_a_link_opens_the_same_view(browser, repo
     with open_page(browser, path, address) as page:
         assert page.locator("output[name=count]").inner_text() == f"{len(both)} of 24 pictures"
         assert page.locator("dialog h3").inner_text() == title and page.get_by_role("dialog").is_visible()
+
+
+def test_a_limit_that_was_read_in_a_caption_includes_its_picture(browser, report):
+    path, columns, _ = report
+    captions = {name: f"{found['quality']:.2f}" for name, found in columns.items()}
+    # One whose number was rounded up.
+    text = next(text for name, text in captions.items() if columns[name]["quality"] < float(text))
+    expected = [name for name in columns if float(captions[name]) >= float(text)]
+    with open_page(browser, path) as page:
+        page.get_by_label("PCK, at least").fill(text)
+        assert sorted(list_names(page)) == sorted(name.split("/")[-1] for name in expected)
+
+
+def test_a_keyboard_keeps_its_place(browser, report):
+    path, _, _ = report
+    with open_page(browser, path) as page:
+        focus = "document.activeElement.localName + document.activeElement.className"
+        page.locator(".card > button").nth(22).press("Enter")
+        for _ in range(3):
+            page.keyboard.press("Enter")
+        # The last picture has no next one, which is no reason to lose the place.
+        assert page.locator("dialog .place").inner_text() == "24 of 24"
+        assert page.evaluate(focus) == "buttonnext"
+        page.keyboard.press("Escape")
+        page.get_by_role("searchbox").fill("0")
+        page.get_by_role("button", name="show all").press("Enter")
+        assert page.evaluate(focus) == "summary"
 
 
 def test_a_phone_scrolls_down_only_and_swipes_and_a_dark_screen_gets_a_dark_page(browser, report):

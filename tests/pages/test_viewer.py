@@ -79,21 +79,23 @@ def test_limbs_and_joints_are_drawn_where_both_ends_are_known():
     assert len(ElementTree.fromstring(nothing)) == 0
 
 
-def test_few_pictures_are_as_they_were_and_many_fit_into_ten_megabytes():
+@pytest.mark.parametrize("count", [17, pytest.param(68, marks=pytest.mark.slow)])
+def test_few_pictures_are_as_they_were_and_many_fit_into_ten_megabytes(count):
     rng = np.random.default_rng(0)
     # Nothing is larger as a JPEG than noise.
     noise = rng.integers(0, 256, (LARGEST_SIDE, LARGEST_SIDE, 3), dtype=np.uint8)
     photo = cv2.resize(noise[:40, :40], (LARGEST_SIDE, LARGEST_SIDE), interpolation=cv2.INTER_CUBIC)
     assert decode(encode_image(photo, share_budget(10))).shape == photo.shape
-    joints = rng.random((17, 2)) * LARGEST_SIDE
-    skeleton = Skeleton(
-        tuple(f"joint {n}" for n in range(17)), tuple((n, n + 1) for n in range(16)), (RED, BLUE) * 8 + (RED,)
-    )
+    joints = rng.random((count, 2)) * LARGEST_SIDE
+    layers = {"truth": joints, "prediction": joints + 5}
+    names = tuple(f"joint {number}" for number in range(count))
+    limbs = tuple((number, number + 1) for number in range(count - 1))
+    skeleton = Skeleton(names, limbs, tuple((RED, BLUE)[number % 2] for number in range(count)))
     picture = Picture(
         "a folder/with a name of some length.jpg",
-        encode_image(noise, share_budget(500)),
-        {"truth": joints, "prediction": joints + 5},
-        np.linspace(0, 1.2345, 17),
+        encode_image(noise, share_budget(500), layers),
+        layers,
+        np.linspace(0, 1.2345, count),
         {"predicted_loss": 0.12345, "true_loss": 1.2345, "quality": 0.5},
         {"method": "predicted_loss", "round": "1"},
     )

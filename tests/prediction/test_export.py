@@ -164,8 +164,8 @@ def test_a_file_says_what_it_is_in_both_formats(exported):
         assert found.crop_size == SIZE and found.padding == 1.25 and found.round == 0
         assert found.version == llpp.__version__ and len(found.run_digest) == 64
         assert found.extra["format"] == name and "uint8" in found.extra["crops"]
-    # The eight test images of the run, on which its promises about failures rest.
-    assert len(from_onnx.calibration.loss) == 8
+    # On the eight test images of the run and its four validation images its promises about failures rest.
+    assert len(from_onnx.calibration.loss) == 8 + 4
     assert np.array_equal(from_onnx.calibration.loss, from_torch.calibration.loss)
 
 
@@ -387,6 +387,7 @@ def test_packages_that_are_not_installed_are_named(tmp_path, monkeypatch):
         (["runs/none", "tensorflow"], ConfigError, "the format 'tensorflow' is not known; expected onnx or torch"),
         (["runs/none", "torch", "--output", "model.onnx"], ConfigError, r"expected one that ends with \.pt2"),
         (["runs/none", "torch"], StateError, "runs/none is not a folder; give a run directory"),
+        ([str(Path(__file__).parent), "torch"], StateError, "prediction is no run directory, .*; give a run"),
     ],
 )
 def test_a_wrong_command_is_a_sentence(arguments, error, sentence):

@@ -308,6 +308,25 @@ def test_parquet_and_coco_say_what_the_csv_says(tmp_path):
     assert [entry["image_id"] for entry in entries] == [1, 2]
 
 
+def test_results_have_the_image_ids_of_a_coco_file_of_boxes_so_that_coco_can_score_them(tmp_path):
+    pytest.importorskip("pycocotools")
+    from pycocotools.coco import COCO
+
+    root = make_folder(tmp_path / "new")
+    images = [{"id": 700 - place, "file_name": name, "width": 96, "height": 64} for place, name in enumerate(SPOTS)]
+    annotations = []
+    for image in images:
+        box = {"bbox": [0, 0, 96, 64], "area": 6144, "iscrowd": 0, "category_id": 1}
+        annotations.append({"id": image["id"], "image_id": image["id"], **box})
+    truth = {"images": images, "annotations": annotations, "categories": [{"id": 1, "name": "person"}]}
+    (tmp_path / "truth.json").write_text(json.dumps(truth))
+    found = predict(tmp_path, root, boxes=str(tmp_path / "truth.json"), format="coco").table
+    loaded = COCO(str(tmp_path / "truth.json")).loadRes(str(found))  # it refuses ids that it does not know
+    names = {image["id"]: image["file_name"] for image in images}
+    assert len(loaded.anns) == len(SPOTS)
+    assert all(names[entry["image_id"]] == entry["file_name"] for entry in loaded.anns.values())
+
+
 def test_overlays_show_the_joints_and_the_flag(tmp_path):
     root = make_folder(tmp_path / "new")
     write_film(root / "clip.mp4", [np.ascontiguousarray(draw_spots((20, 30), (70, 12), FILM_SIZE))] * 4)

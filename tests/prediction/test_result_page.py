@@ -38,6 +38,7 @@ def test_a_bad_moment_of_a_film_is_shown_once_and_all_persons_of_a_frame_are():
 
 
 def test_all_of_few_predictions_are_shown_and_of_many_the_worst_and_a_share_of_the_others():
+    assert choose_images(np.array([0.3], dtype=np.float32)).sentence == "The only prediction is shown."
     few = choose_images(np.array([0.3, 0.1, 0.2], dtype=np.float32))
     assert few.rows.tolist() == [0, 1, 2] and few.sentence == "All 3 predictions are shown."
     losses = np.arange(2000, dtype=np.float32)
@@ -88,6 +89,22 @@ def test_persons_of_an_image_are_pictures_of_their_own_and_a_page_can_be_left_ou
     result = predict_files(request, SpotPredictor, lambda *_: None)
     _, data = read_page(result.page)
     assert sorted(picture["id"] for picture in data["pictures"]) == ["a.png · 1", "a.png · 2"]
-    without = Request(inputs=request.inputs, out=tmp_path / "other", page=False)
+    # Without a page there is no old one either, whose flags might be others than the table's.
+    without = Request(inputs=request.inputs, out=request.out, boxes=request.boxes, page=False)
     assert predict_files(without, SpotPredictor, lambda *_: None).page is None
-    assert not (tmp_path / "other/page.html").exists()
+    assert not result.page.exists()
+
+
+@pytest.mark.slow
+def test_images_that_are_deleted_while_it_runs_are_counted(tmp_path):
+    for name in ("a.png", "b.png"):
+        save(tmp_path / "new" / name, draw_spots((20, 30), (70, 12)))
+
+    def delete_one(phase, done, total, before):
+        if (phase, done) == ("predicted", 2):
+            (tmp_path / "new/a.png").unlink()
+
+    request = Request(inputs=[str(tmp_path / "new")], out=tmp_path / "out")
+    html, data = read_page(predict_files(request, SpotPredictor, delete_one).page)
+    assert [picture["id"] for picture in data["pictures"]] == ["b.png"]
+    assert "All 2 predictions are shown. Of these, 1 is missing" in html

@@ -196,12 +196,14 @@ def test_runs_side_by_side_train_one_base(tmp_path):
 
 
 @pytest.mark.slow
-def test_a_validation_set_that_steers_is_counted(tmp_path):
+def test_a_validation_set_that_steers_is_counted_and_calibrates_nothing(tmp_path):
     loop.run_rounds(tiny(tmp_path / "last", "rounds=1"))
     loop.run_rounds(tiny(tmp_path / "best", "rounds=1", "training.weights=best"))
     loop.run_rounds(tiny(tmp_path / "plateau", "rounds=1", "scheduler=plateau"))
-    found = [rows(tmp_path / name)[0]["validation_labels"] for name in ("last", "best", "plateau")]
-    assert found == ["0", "4", "4"]
+    names = ("last", "best", "plateau")
+    assert [rows(tmp_path / name)[0]["validation_labels"] for name in names] == ["0", "4", "4"]
+    calibrates = [(tmp_path / name / "round_00/validation.parquet").is_file() for name in names]
+    assert calibrates == [True, False, False]
 
 
 def test_a_subset_bounds_what_is_scored_and_selected(tmp_path):

@@ -85,23 +85,20 @@ class CropCache:
 
         Raises:
             DataError: its files are not visible from here, as when `root` is another machine's local disk, or another
-                process has emptied them since.
+                process has emptied or removed them since.
         """
         store = self.get_store(name)
+        # First, so that `llpp data cache remove` leaves what is found next.
+        mark = store.mark_in_use()
         if not store.matches(self._describe(name)):
             raise DataError(
                 f"the crop cache {store.home} is not visible from this machine; choose a paths.cache_dir=… on "
                 "storage that all machines of this job share"
             )
-        self.name = name
-        self._mark = store.mark_in_use()
         # Mapped now and not on first use: what is mapped stays, even if another process replaces the files.
-        self._arrays = store.open_arrays()
-        if not store.find_written_blocks().all():
-            raise DataError(
-                f"another process has emptied the crop cache {store.home} after it was built; start again, or choose "
-                "another paths.cache_dir=…"
-            )
+        self._arrays = _map_arrays(store)
+        self.name = name
+        self._mark = mark
 
     def get_store(self, name: str) -> Store:
         """Return the files of the cache of that name."""
@@ -124,7 +121,7 @@ class CropCache:
     def _arrays(self) -> Arrays:
         if not self.name:
             raise RuntimeError("the crop cache has not been opened")
-        return self.get_store(self.name).open_arrays()
+        return _map_arrays(self.get_store(self.name))
 
     @property
     def all_pixels(self) -> NDArray[np.uint8]:
@@ -228,3 +225,19 @@ class CropCache:
             if difference > 1:
                 return False
         return True
+
+
+def _map_arrays(store: Store) -> Arrays:
+    """Map a cache that has been built; DataError if another process has emptied or removed it since."""
+    try:
+        arrays = store.open_arrays()
+        is_complete = bool(store.find_written_blocks().all())
+    except (OSError, ValueError):
+        # ValueError: a file that has become shorter.
+        is_complete = False
+    if not is_complete:
+        raise DataError(
+            f"another process has emptied or removed the crop cache {store.home} after it was built; start again, or "
+            "choose another paths.cache_dir=…"
+        )
+    return arrays

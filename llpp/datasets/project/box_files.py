@@ -40,6 +40,7 @@ class BoxFile:
 
     boxes: Mapping[str, Sequence[ScoredBox]]
     sizes: Mapping[str, tuple[int, int]] = field(default_factory=dict)  # width and height, of images that have both
+    image_ids: Mapping[str, int | str] = field(default_factory=dict)  # of images that have one
 
 
 def parse_box_file(path: Path, data: bytes, tally: Tally) -> BoxFile:
@@ -116,12 +117,14 @@ def _describe(box: Sequence[float], name: str) -> str:
 def _parse_annotations(path: Path, content: Entry, tally: Tally) -> BoxFile:
     """Read COCO's object of images and annotations."""
     names: dict[Any, str] = {}
+    image_ids: dict[str, int | str] = {}
     sizes = {}
     for image in _select_objects(content["images"], tally):
         number = simplify_id(image.get("id"))
         name = image.get("file_name")
         if isinstance(number, int | str) and isinstance(name, str):
             names[number] = name
+            image_ids[name] = number
             size = parse_size(image)
             if size is not None:
                 sizes[name] = size
@@ -139,7 +142,7 @@ def _parse_annotations(path: Path, content: Entry, tally: Tally) -> BoxFile:
             tally.add("boxes of crowds are left out", format_value(entry.get("id")))
             continue
         named.append((names[number], entry))
-    return BoxFile(_collect(path, named, titles, tally), sizes)
+    return BoxFile(_collect(path, named, titles, tally), sizes, image_ids)
 
 
 def _parse_detections(path: Path, content: Sequence[Any], tally: Tally) -> BoxFile:
@@ -224,12 +227,13 @@ def _parse_entry(entry: Entry) -> ScoredBox | None:
 def _parse_csv(path: Path, data: bytes, tally: Tally) -> BoxFile:
     """Read a table with a header."""
     boxes: dict[str, list[ScoredBox]] = {}
+    remedy = f"for labelling, a detector is set as dataset.boxes=onnx:{path}"
     try:
         text = data.decode("utf-8-sig")
         rows = csv.DictReader(io.StringIO(text, newline=""))
         header = rows.fieldnames or []
         if not set(COLUMNS) <= set(header):
-            raise DataError(f"{path} is no file of boxes; {REQUIRED}; a detector is set as dataset.boxes=onnx:{path}")
+            raise DataError(f"{path} is no file of boxes; {REQUIRED}; {remedy}")
         for row in rows:
             scored = _parse_row(row)
             if scored is None:
@@ -237,7 +241,6 @@ def _parse_csv(path: Path, data: bytes, tally: Tally) -> BoxFile:
                 continue
             boxes.setdefault(row["image"], []).append(scored)
     except (UnicodeDecodeError, csv.Error) as error:
-        remedy = f"a detector is set as dataset.boxes=onnx:{path}"
         raise DataError(f"{path} is no file of boxes ({error}); {REQUIRED}; {remedy}") from error
     return BoxFile(boxes)
 
