@@ -1,8 +1,9 @@
-"""From coverage to failures, as far as the model is known to be good: a schedule by measured competence.
+"""From random images to failures, as far as the model is known to be good: a schedule by measured competence.
 
-Where a model fails on most images, those with the highest losses teach it less than any others: on photographs, with a
-test PCK below one half, even true losses lose to random (docs/results.md). Published curves cross as well: DCoM (2024)
-and VATL4Pose (WACV 2024) answer with weights that follow coverage or competence, ClaSP PE (TMLR 2026) with rounds.
+Where a model fails on most images, those with the highest losses teach it less than random ones do; where it is good
+at most, they teach it more (docs/results.md). Published curves cross as well, and are answered by schedules: ClaSP PE
+(TMLR 2026) counts rounds, DCoM (2024) measures how much of the pool is covered, VATL4Pose (WACV 2024) how well the
+images labelled last were predicted. Here an audit measures how well the whole pool is.
 """
 
 import numpy as np
@@ -18,9 +19,8 @@ from llpp.types import Candidates, Progress
 class AdaptiveAcquisition(Acquisition):
     """Draw as `stratified_power` does, with a β that the measured competence decides.
 
-    Up to `competence_low`, and where nothing has been measured, β is 0: images are drawn evenly from clusters of the
-    predicted poses, whatever their predicted loss. From there β rises in proportion, to `beta_most` at
-    `competence_high`.
+    Up to `competence_low`, and where nothing has been measured, β is 0 and the draw is that of `random`. From there β
+    rises in proportion, to `beta_most` at `competence_high`.
     """
 
     def __init__(
@@ -46,5 +46,9 @@ class AdaptiveAcquisition(Acquisition):
         losses = candidates.predicted_loss
         if losses is None:
             raise ValueError("adaptive needs candidates with a predicted loss")
-        rows = self.stratified_draw.draw(candidates, losses, losses, budget, rng)
+        if self.compute_beta(candidates.progress) == 0:
+            # Neither strata nor trimming: clusters of poses that a weak model predicts are clusters of its failures.
+            rows = rng.permutation(len(candidates.ids))[:budget]
+        else:
+            rows = self.stratified_draw.draw(candidates, losses, losses, budget, rng)
         return [candidates.ids[row] for row in rows]

@@ -20,10 +20,14 @@ class Ramp:
     most: float
 
     def __post_init__(self) -> None:
+        values = {"competence_low": self.low, "competence_high": self.high, "beta_most": self.most}
+        for name, value in values.items():
+            is_number = isinstance(value, int | float) and not isinstance(value, bool)
+            expect(is_number, f"acquisition.{name}", value, "a number")
         expect(0 <= self.low < 1, "acquisition.competence_low", self.low, "a number, 0 to less than 1")
-        above = f"a number above competence_low ({self.low}), at most 1"
-        expect(self.low < self.high <= 1, "acquisition.competence_high", self.high, above)
-        expect(self.most > 0, "acquisition.beta_most", self.most, "a number above 0, or inf")
+        fits = self.low < self.high <= 1
+        expect(fits, "acquisition.competence_high", self.high, f"a number above competence_low={self.low}, at most 1")
+        expect(0 < self.most < math.inf, "acquisition.beta_most", self.most, "a number above 0")
 
     @property
     def needs(self) -> frozenset[str]:
@@ -36,7 +40,5 @@ class Ramp:
             raise ValueError("a β that follows the competence needs candidates with the progress of the run")
         if progress.competence is None or progress.competence <= self.low:
             return 0.0
-        if math.isinf(self.most):
-            return self.most
         share = (progress.competence - self.low) / (self.high - self.low)
         return self.most * min(share, 1.0)

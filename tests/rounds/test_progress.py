@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from helpers.experiments import rows, tiny
+from helpers.interruptions import stopped
 
 from llpp.acquisition.random import RandomAcquisition
 from llpp.datasets.synthetic.dataset import SyntheticFigures
@@ -74,8 +75,7 @@ def test_a_target_that_is_none_is_refused(ids, sentence, tmp_path):
 
 
 @pytest.mark.slow
-def test_acquisitions_know_the_round_and_how_good_the_model_was_on_what_it_selected_last(tmp_path, monkeypatch):
-    """In round 0, where nothing was selected yet, that is the PCK of the validation images."""
+def test_acquisitions_know_the_round_and_how_good_the_model_is_on_validation_images(tmp_path, monkeypatch):
     validations = []
     end_validation = LearningLossModule.on_validation_epoch_end
 
@@ -93,7 +93,8 @@ def test_acquisitions_know_the_round_and_how_good_the_model_was_on_what_it_selec
     assert (second.round, second.rounds, second.labelled) == (1, 3, 18)
     # The last of two epochs of round 0 was validated with the weights that are tested.
     assert first.competence == pytest.approx(validations[1], abs=1e-5)
-    assert second.competence == pytest.approx(float(rows(tmp_path)[0]["selected_pck"]), abs=1e-6)
+    assert second.competence == pytest.approx(validations[3], abs=1e-5)
+    assert not first.audited and not second.audited
 
     labelled = watching.seen[1]
     assert labelled.labelled_true_loss.shape == (18,) and (labelled.labelled_true_loss > 0).all()
@@ -101,3 +102,23 @@ def test_acquisitions_know_the_round_and_how_good_the_model_was_on_what_it_selec
     assert labelled.columns["labelled_pose"].mean(axis=1) == pytest.approx(np.zeros((18, 2)), abs=1e-6)
     assert labelled.columns["flip_distance"].shape == (18,), "24 in the pool, 6 of them labelled"
     assert labelled.labelled_embedding is None and labelled.predicted_loss is None, "nobody has asked for it"
+
+
+@pytest.mark.slow
+def test_beta_follows_the_audit_of_the_round_before_and_is_the_same_after_an_interruption(tmp_path):
+    """So small a network is hardly right anywhere: β is 100 times its competence."""
+    adaptive = ("acquisition=adaptive", "acquisition.competence_low=0", "acquisition.competence_high=1")
+    overrides = (*adaptive, "acquisition.beta_most=100", "audit=0.5")
+    loop.run_rounds(tiny(tmp_path / "whole", *overrides))
+    first, second, last = rows(tmp_path / "whole")
+    assert second["competence"] == first["audit_quality"] != first["competence"]
+    for row in (first, second):
+        assert float(row["beta"]) == pytest.approx(100 * float(row["competence"]))
+    assert last["beta"] == last["competence"] == "", "the last round does not select"
+
+    with pytest.MonkeyPatch.context() as patch:
+        stopped(patch, tmp_path / "parts", 1, 1, *overrides)
+    loop.run_rounds(tiny(tmp_path / "parts", *overrides))
+    assert rows(tmp_path / "parts") == rows(tmp_path / "whole")
+    for name in ("round_00/selected.csv", "round_01/selected.csv"):
+        assert (tmp_path / "parts" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
