@@ -1,10 +1,11 @@
-"""Between coverage and the highest losses, by what the model is measured to know."""
+"""Between random images and the highest losses, by what the model is measured to know."""
 
 import numpy as np
 import pytest
 
 from llpp.acquisition.adaptive import AdaptiveAcquisition
 from llpp.acquisition.predicted_loss import PredictedLossAcquisition
+from llpp.acquisition.random import RandomAcquisition
 from llpp.acquisition.stratified_power import StratifiedPowerAcquisition
 from llpp.errors import ConfigError
 from llpp.rounds.records import describe_leaning
@@ -46,15 +47,20 @@ def test_beta_is_0_up_to_half_of_what_can_be_known_and_4_from_80_percent_on():
 
 
 @pytest.mark.parametrize("competence", [None, 0.1, 0.5])
-def test_a_model_that_knows_little_selects_what_covers_the_pool_whatever_its_losses(competence):
+def test_a_model_that_knows_little_selects_at_random(competence):
     candidates = make_candidates(competence)
     found = AdaptiveAcquisition().select(candidates, 40, rng(7))
-    assert found == StratifiedPowerAcquisition(beta=0.0).select(candidates, 40, rng(7))
-    # Without a lean, the mean rank of 40 of 400 is 200 give or take 18, less what the rare poses, all with low
-    # losses, take off; without strata 2 of these would be drawn.
-    rows = get_rows(found)
-    assert 120 < rows.mean() < 230
-    assert (rows < RARE).sum() >= 4
+    assert found == RandomAcquisition().select(candidates, 40, rng(7))
+
+
+def test_a_model_that_knows_something_spreads_its_selection_over_parts_of_the_pool():
+    """The rare poses have the lowest losses: without parts, none of them is among the 40 of a large β."""
+    candidates = make_candidates(0.65)
+    found = AdaptiveAcquisition(strata="auto").select(candidates, 40, rng(7))
+    assert found == StratifiedPowerAcquisition(beta=2.0).select(candidates, 40, rng(7))
+    assert (get_rows(found) < RARE).sum() >= 3
+    undivided = AdaptiveAcquisition(strata=1, trim=0.0).select(candidates, 40, rng(7))
+    assert (get_rows(undivided) < RARE).sum() == 0
 
 
 def test_without_parts_a_good_model_with_a_large_beta_takes_the_highest_predicted_losses():

@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 from helpers.experiments import rows, tiny
 from helpers.interruptions import stopped
@@ -12,7 +13,6 @@ from llpp.datasets.synthetic.dataset import SyntheticFigures
 from llpp.errors import ConfigError, OccupiedError
 from llpp.rounds import loop
 from llpp.rounds.target import read_target
-from llpp.training.module import LearningLossModule
 
 
 class Watching(RandomAcquisition):
@@ -75,26 +75,19 @@ def test_a_target_that_is_none_is_refused(ids, sentence, tmp_path):
 
 
 @pytest.mark.slow
-def test_acquisitions_know_the_round_and_how_good_the_model_is_on_validation_images(tmp_path, monkeypatch):
-    validations = []
-    end_validation = LearningLossModule.on_validation_epoch_end
-
-    def watch(module):
-        if not module.trainer.sanity_checking:
-            validations.append(float(module.task.summarise_metric(module.val_metric)["pck"]))
-        end_validation(module)
-
-    monkeypatch.setattr(LearningLossModule, "on_validation_epoch_end", watch)
+def test_acquisitions_know_the_round_and_how_good_the_model_is_on_validation_images(tmp_path):
     watching = Watching()
     loop.run_rounds(replace(tiny(tmp_path), acquisition=watching))
 
-    first, second = (candidates.progress for candidates in watching.seen)
-    assert (first.round, first.rounds, first.labelled) == (0, 3, 12)
-    assert (second.round, second.rounds, second.labelled) == (1, 3, 18)
-    # The last of two epochs of round 0 was validated with the weights that are tested.
-    assert first.competence == pytest.approx(validations[1], abs=1e-5)
-    assert second.competence == pytest.approx(validations[3], abs=1e-5)
-    assert not first.audited and not second.audited
+    progress = [candidates.progress for candidates in watching.seen]
+    assert [(one.round, one.rounds, one.labelled) for one in progress] == [(0, 3, 12), (1, 3, 18)]
+    for number, one in enumerate(progress):
+        # All joints of a figure are labelled, so that the metric is the mean over figures as well.
+        quality = pq.read_table(tmp_path / f"round_0{number}/validation.parquet")["quality"].to_pylist()
+        assert one.competence == pytest.approx(sum(quality) / len(quality), abs=1e-6)
+        assert not one.audited
+    assert [row["competence"] for row in rows(tmp_path)] == [str(one.competence) for one in progress] + [""]
+    assert rows(tmp_path)[0]["beta"] == "", "it leans to nothing"
 
     labelled = watching.seen[1]
     assert labelled.labelled_true_loss.shape == (18,) and (labelled.labelled_true_loss > 0).all()
