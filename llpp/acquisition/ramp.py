@@ -27,7 +27,7 @@ class Ramp:
         expect(0 <= self.low < 1, "acquisition.competence_low", self.low, "a number, 0 to less than 1")
         fits = self.low < self.high <= 1
         expect(fits, "acquisition.competence_high", self.high, f"a number above competence_low={self.low}, at most 1")
-        expect(0 < self.most < math.inf, "acquisition.beta_most", self.most, "a number above 0")
+        expect(0 < self.most < math.inf, "acquisition.beta_most", self.most, "a finite number above 0")
 
     @property
     def needs(self) -> frozenset[str]:

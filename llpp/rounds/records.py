@@ -272,7 +272,7 @@ def describe_leaning(row: Row, progress: Progress | None) -> str | None:
     if progress.competence is None:
         return f"{start}; its competence is unknown: set audit=0.1, or have validation images"
     if progress.audited:
-        return f"{start}, by a competence of {progress.competence:.3f} on images of the pool (the last audit)"
+        return f"{start}, by a competence of {progress.competence:.3f}, the lower of audit and validation images"
     remedy = ""
     if progress.round > 0:
         remedy = "; if these are not like the pool, set audit=0.1 to measure it on images of the pool"

@@ -87,7 +87,7 @@ def test_the_better_the_model_the_higher_are_the_losses_that_it_selects():
             {"competence_high": 0.5},
             "acquisition.competence_high=0.5 is invalid; expected a number above competence_low=0.5, at most 1",
         ),
-        ({"beta_most": 0.0}, "acquisition.beta_most=0.0 is invalid; expected a number above 0"),
+        ({"beta_most": 0.0}, "acquisition.beta_most=0.0 is invalid; expected a finite number above 0"),
         ({"beta_most": "high"}, "acquisition.beta_most='high' is invalid; expected a number"),
         ({"competence_low": None}, "acquisition.competence_low=None is invalid; expected a number"),
     ],
@@ -101,7 +101,7 @@ def test_settings_that_mean_nothing_are_refused(settings, sentence):
 def test_the_log_says_which_beta_and_what_has_measured_the_model():
     row = {"round": 1, "beta": 2.0}
     assert describe_leaning(row, make_progress(0.65)) == (
-        "round 1 selects with β = 2.00, by a competence of 0.650 on images of the pool (the last audit)"
+        "round 1 selects with β = 2.00, by a competence of 0.650, the lower of audit and validation images"
     )
     assert describe_leaning(row, make_progress(0.65, audited=False)) == (
         "round 1 selects with β = 2.00, by a competence of 0.650 on the validation images; if these are not like the "
