@@ -3,7 +3,7 @@
 Where a model fails on most images, those with the highest losses teach it less than random ones do; where it is good
 at most, they teach it more (docs/results.md). Published curves cross as well, and are answered by schedules: ClaSP PE
 (TMLR 2026) counts rounds, DCoM (2024) measures how much of the pool is covered, VATL4Pose (WACV 2024) how well the
-images labelled last were predicted. Here an audit measures how well the whole pool is.
+images labelled last were predicted. Here an audit and the validation images measure how good the model is.
 """
 
 import numpy as np
