@@ -72,6 +72,7 @@ class Progress:
     rounds: int | None  # models that the run trains, all but the last of which select; None where it has no end
     labelled: int  # images that the model was trained on
     competence: float | None  # 0 to 1, see `measure_progress`; None where nothing could be measured
+    audited: bool = False  # whether an audit of the pool is among what has measured it
 
 
 @dataclass(frozen=True)

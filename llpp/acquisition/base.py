@@ -8,7 +8,7 @@ from abc import ABC, abstractmethod
 import numpy as np
 from numpy.typing import NDArray
 
-from llpp.types import Candidates
+from llpp.types import Candidates, Progress
 
 PROGRESS = "progress"
 LABELLED = "labelled_"  # what columns of the labelled images begin with
@@ -30,6 +30,13 @@ class Acquisition(ABC):
     @abstractmethod
     def select(self, candidates: Candidates, budget: int, rng: np.random.Generator) -> list[str]:
         """Return `budget` distinct ids, first the one to label first; all of them if the pool is smaller."""
+
+    def compute_beta(self, progress: Progress | None) -> float | None:
+        """Return the β that a selection at this progress leans to high losses with; None where it has none.
+
+        The log and `rounds.csv` show it, so that one that changes from round to round can be followed.
+        """
+        return None
 
 
 def select_highest(scores: NDArray[np.floating], budget: int, rng: np.random.Generator) -> NDArray[np.int64]:

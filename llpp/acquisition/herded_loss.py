@@ -11,7 +11,7 @@ from llpp.acquisition.spaces import Points, PointSet, Space
 from llpp.acquisition.tilting import Scores, Tilt, compute_normal_scores, draw_keys
 from llpp.acquisition.trimming import Trim
 from llpp.errors import expect
-from llpp.types import Candidates
+from llpp.types import Candidates, Progress
 
 
 class HerdedLossAcquisition(Acquisition):
@@ -49,6 +49,10 @@ class HerdedLossAcquisition(Acquisition):
         self.needs = needs | {"predicted_loss"}
         if target is not None:
             self.needs |= self.space.needs_of_target | {"target_predicted_loss"}
+
+    def compute_beta(self, progress: Progress | None) -> float:
+        """See `Acquisition.compute_beta`."""
+        return self.tilt.compute(progress)
 
     def select(self, candidates: Candidates, budget: int, rng: np.random.Generator) -> list[str]:
         """See `Acquisition.select`."""

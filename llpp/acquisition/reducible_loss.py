@@ -13,7 +13,7 @@ from llpp.acquisition.spaces import PointSet, Space
 from llpp.acquisition.stratified_draw import StratifiedDraw
 from llpp.acquisition.tilting import Tilt
 from llpp.acquisition.trimming import Trim
-from llpp.types import Candidates
+from llpp.types import Candidates, Progress
 
 MOST_LABELLED = 2**15  # images that the regression learns from
 SMALLEST_LOSS = 1e-6  # of the mean, below which losses count as equal: their logarithms would decide everything
@@ -42,6 +42,10 @@ class ReducibleLossAcquisition(Acquisition):
         self.embeddings = Space("embedding")
         of_regression = self.embeddings.needs | self.embeddings.needs_of_labelled
         self.needs = self.stratified_draw.needs | of_regression | {"predicted_loss", "labelled_true_loss"}
+
+    def compute_beta(self, progress: Progress | None) -> float:
+        """See `Acquisition.compute_beta`."""
+        return self.stratified_draw.tilt.compute(progress)
 
     def select(self, candidates: Candidates, budget: int, rng: np.random.Generator) -> list[str]:
         """See `Acquisition.select`."""

@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from llpp.acquisition.k_means import cluster
+from llpp.acquisition.ramp import Ramp
 from llpp.acquisition.spaces import Space
 from llpp.acquisition.strata import count_strata, pick_stratified
 from llpp.acquisition.tilting import Tilt, compute_normal_scores, draw_keys
@@ -23,7 +24,7 @@ class StratifiedDraw:
     u is the normal score of a candidate's rank, see `tilting`; how the strata are used, see `pick_stratified`.
     """
 
-    tilt: Tilt
+    tilt: Tilt | Ramp
     space: Space
     strata: int | str  # their number; auto: the square root of the budget, 8 at least; 1: none
     trim: Trim

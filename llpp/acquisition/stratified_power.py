@@ -11,7 +11,7 @@ from llpp.acquisition.spaces import Space
 from llpp.acquisition.stratified_draw import StratifiedDraw
 from llpp.acquisition.tilting import Tilt
 from llpp.acquisition.trimming import Trim
-from llpp.types import Candidates
+from llpp.types import Candidates, Progress
 
 
 class StratifiedPowerAcquisition(Acquisition):
@@ -34,6 +34,10 @@ class StratifiedPowerAcquisition(Acquisition):
         tilt = Tilt(beta, beta_first, beta_last)
         self.stratified_draw = StratifiedDraw(tilt, Space(space), strata, Trim(trim, trim_unfound))
         self.needs = frozenset({"predicted_loss"}) | self.stratified_draw.needs
+
+    def compute_beta(self, progress: Progress | None) -> float:
+        """See `Acquisition.compute_beta`."""
+        return self.stratified_draw.tilt.compute(progress)
 
     def select(self, candidates: Candidates, budget: int, rng: np.random.Generator) -> list[str]:
         """See `Acquisition.select`."""

@@ -233,6 +233,7 @@ def build_ranking_grids(section: Section) -> list[Grid]:
         build_grid(
             section, "failure_auroc", f"AUROC of failures ({section.metric_title} of the image below one half)", None
         ),
+        build_grid(section, "beta", "β: how far the selection leaned to high predicted losses", None),
     ]
     return _drop_empty_grids(grids)
 

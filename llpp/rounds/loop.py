@@ -50,6 +50,7 @@ from llpp.run_dir.state import (
 )
 from llpp.tasks.base import CONFIDENCE
 from llpp.training.round_trainer import TrainedRound
+from llpp.types import Progress
 
 log = logging.getLogger(__name__)
 MIN_LABELLED = 2  # images that an objective can compare
@@ -81,6 +82,7 @@ class RoundResult:
     validation_scores: Evaluation | None  # None where validation images have steered the training
     selection: Selection | None  # None in the last round
     answers: Answers | None  # to what the round before selected, if they came after it
+    progress: Progress | None  # what its acquisition knew of the run, if it asked
     stopwatch: Stopwatch
 
 
@@ -272,9 +274,9 @@ def run_round(run: Run, state: RunState, number: int) -> RunState:
 
     # The last round's model is only tested: no later round trains on what it selects.
     selection = None
+    progress = None
     answers = collectives.on_rank_zero(lambda: measure_answers(run.directory, state, task, run.oracle))
     if run.settings.rounds is None or number < run.settings.rounds - 1:
-        progress = None
         if PROGRESS in run.acquisition.needs:
             competence = get_competence(state.rounds, answers)
             progress = measure_progress(run.settings, task, pool, state, validation, scorer, competence)
@@ -302,6 +304,7 @@ def run_round(run: Run, state: RunState, number: int) -> RunState:
         validation_scores=validation_scores,
         selection=selection,
         answers=answers,
+        progress=progress,
         stopwatch=stopwatch,
     )
     return collectives.on_rank_zero(lambda: commit_round(run, state, result))
@@ -362,6 +365,7 @@ def commit_round(run: Run, state: RunState, result: RoundResult) -> RunState:
     if result.selection is not None:
         row |= records.build_selection_row(task, result.selection)
         row |= records.build_audit_columns(result.number, result.selection, tested)
+        row |= records.build_progress_columns(run.acquisition, result.progress, result.selection)
     row |= result.stopwatch.to_row()
 
     committed = state.commit(
@@ -373,6 +377,9 @@ def commit_round(run: Run, state: RunState, result: RoundResult) -> RunState:
     run.publisher.show(committed, task)
     line = records.format_round_line(run.directory, task, row, run.settings.rounds)
     log.info("%s%s", line, describe_time_left(row, run.settings))
+    leaning = records.describe_leaning(row, result.progress)
+    if leaning:
+        log.info("%s", leaning)
     audited = records.describe_audit(task, row)
     if audited:
         log.info("%s", audited)

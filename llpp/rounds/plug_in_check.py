@@ -239,6 +239,11 @@ def check_acquisition(
     with call.explain_failure():
         chosen = acquisition.select(make_candidates(ids, columns, progress), budget, rng)
     check_chosen(acquisition, chosen, ids, budget)
+    call = _Call("acquisition", acquisition, "compute_beta")
+    with call.explain_failure():
+        beta = acquisition.compute_beta(progress)
+    if not isinstance(beta, float | int | None):
+        raise call.refuse(_describe(beta), "a number or None")
     for name, values in columns.items():
         # The scores of a run are written to a file after the selection.
         if not np.array_equal(values, before[name]):

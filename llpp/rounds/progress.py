@@ -26,16 +26,13 @@ def measure_progress(
 ) -> Progress:
     """Describe how far a run has come before its next selection.
 
-    The competence is `audited`, what the last audit says of the whole pool, if it is known. Otherwise it is the
-    task's metric of the images that the last round selected, by the model that had not seen
-    their labels. Where those were not known in that round, as in round 0 or while people still label, it is the
-    metric of the validation images by the present model, which costs a pass over them. All ranks call it together.
+    The competence is the lower of two measurements, as far as there are any: `audited`, what the last audit says of
+    the whole pool, and the task's metric of the validation images by the present model, which costs a pass over them.
+    An audit of a few images may be much too high by chance, and validation images may be easier than the pool. The
+    images that were selected last would not do: where a selection finds failures, they make any model look
+    incompetent. All ranks call it together.
     """
-    competence = audited
-    if competence is None and state.rounds:
-        competence = state.rounds[-1].row.get(f"selected_{task.metric_name}")
-    if competence is None:
-        competence = scorer.score(validation).metric.get(task.metric_name)
-    if competence is not None and not math.isfinite(competence):
-        competence = None
-    return Progress(len(state.rounds), settings.rounds, len(pool.labelled), competence)
+    measured = [audited, scorer.score(validation).metric.get(task.metric_name)]
+    known = [value for value in measured if value is not None and math.isfinite(value)]
+    competence = min(known, default=None)
+    return Progress(len(state.rounds), settings.rounds, len(pool.labelled), competence, audited is not None)

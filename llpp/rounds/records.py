@@ -27,6 +27,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from llpp.acquisition.base import Acquisition
 from llpp.files import replace_file, replace_text
 from llpp.ids import Ids
 from llpp.inference.evaluation import PER_IMAGE, Evaluation
@@ -49,6 +50,7 @@ from llpp.rounds.selection import Selection
 from llpp.run_dir.round_dir import AUDIT
 from llpp.run_dir.state import Row, RunState, save_state
 from llpp.tasks.base import CONFIDENCE, Task
+from llpp.types import Progress
 
 GROUP = "group"  # column of test.parquet: which images are not independent of each other
 
@@ -230,6 +232,13 @@ def build_audit_columns(number: int, selection: Selection, tested: Evaluation) -
     return row
 
 
+def build_progress_columns(acquisition: Acquisition, progress: Progress | None, selection: Selection) -> Row:
+    """The columns about how far a selection leans to high losses, where what the acquisition knows decides that."""
+    if progress is None or not selection.ids:
+        return {}
+    return {"competence": progress.competence, "beta": acquisition.compute_beta(progress)}
+
+
 def _get_metric(scores: Evaluation | None, task: Task) -> float | int | None:
     return None if scores is None else _replace_nan(scores.metric.get(task.metric_name))
 
@@ -252,6 +261,22 @@ def format_round_line(run_dir: Path, task: Task, row: Row, rounds: int | None) -
         parts.append(f"{row['selected']} selected, {measure}{compared}")
     seconds = sum(value for name, value in row.items() if name.startswith("seconds_") and value is not None)
     return " · ".join([*parts, f"{seconds:.0f} s"])
+
+
+def describe_leaning(row: Row, progress: Progress | None) -> str | None:
+    """Return a sentence about the β of a round's selection and why; None where nothing is measured to decide it."""
+    beta = row.get("beta")
+    if progress is None or beta is None:
+        return None
+    start = f"round {row['round']} selects with β = {beta:.2f}"
+    if progress.competence is None:
+        return f"{start}; its competence is unknown: set audit=0.1, or have validation images"
+    if progress.audited:
+        return f"{start}, by a competence of {progress.competence:.3f}, the lower of audit and validation images"
+    remedy = ""
+    if progress.round > 0:
+        remedy = "; if these are not like the pool, set audit=0.1 to measure it on images of the pool"
+    return f"{start}, by a competence of {progress.competence:.3f} on the validation images{remedy}"
 
 
 def describe_audit(task: Task, row: Row) -> str | None:

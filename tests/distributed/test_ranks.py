@@ -97,7 +97,7 @@ def test_scores_are_those_of_one_process_bit_by_bit(tmp_path):
 
 ACQUISITIONS = (
     "predicted_loss", "random", "core_set", "loss_proportional", "true_loss", "stratified_power", "herded_loss",
-    "reducible_loss", "flip_distance",
+    "reducible_loss", "flip_distance", "adaptive",
 )  # fmt: skip
 
 

@@ -3,15 +3,16 @@
 from dataclasses import replace
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 from helpers.experiments import rows, tiny
+from helpers.interruptions import stopped
 
 from llpp.acquisition.random import RandomAcquisition
 from llpp.datasets.synthetic.dataset import SyntheticFigures
 from llpp.errors import ConfigError, OccupiedError
 from llpp.rounds import loop
 from llpp.rounds.target import read_target
-from llpp.training.module import LearningLossModule
 
 
 class Watching(RandomAcquisition):
@@ -74,26 +75,19 @@ def test_a_target_that_is_none_is_refused(ids, sentence, tmp_path):
 
 
 @pytest.mark.slow
-def test_acquisitions_know_the_round_and_how_good_the_model_was_on_what_it_selected_last(tmp_path, monkeypatch):
-    """In round 0, where nothing was selected yet, that is the PCK of the validation images."""
-    validations = []
-    end_validation = LearningLossModule.on_validation_epoch_end
-
-    def watch(module):
-        if not module.trainer.sanity_checking:
-            validations.append(float(module.task.summarise_metric(module.val_metric)["pck"]))
-        end_validation(module)
-
-    monkeypatch.setattr(LearningLossModule, "on_validation_epoch_end", watch)
+def test_acquisitions_know_the_round_and_how_good_the_model_is_on_validation_images(tmp_path):
     watching = Watching()
     loop.run_rounds(replace(tiny(tmp_path), acquisition=watching))
 
-    first, second = (candidates.progress for candidates in watching.seen)
-    assert (first.round, first.rounds, first.labelled) == (0, 3, 12)
-    assert (second.round, second.rounds, second.labelled) == (1, 3, 18)
-    # The last of two epochs of round 0 was validated with the weights that are tested.
-    assert first.competence == pytest.approx(validations[1], abs=1e-5)
-    assert second.competence == pytest.approx(float(rows(tmp_path)[0]["selected_pck"]), abs=1e-6)
+    progress = [candidates.progress for candidates in watching.seen]
+    assert [(one.round, one.rounds, one.labelled) for one in progress] == [(0, 3, 12), (1, 3, 18)]
+    for number, one in enumerate(progress):
+        # All joints of a figure are labelled, so that the metric is the mean over figures as well.
+        quality = pq.read_table(tmp_path / f"round_0{number}/validation.parquet")["quality"].to_pylist()
+        assert one.competence == pytest.approx(sum(quality) / len(quality), abs=1e-6)
+        assert not one.audited
+    assert [row["competence"] for row in rows(tmp_path)] == [str(one.competence) for one in progress] + [""]
+    assert rows(tmp_path)[0]["beta"] == "", "it leans to nothing"
 
     labelled = watching.seen[1]
     assert labelled.labelled_true_loss.shape == (18,) and (labelled.labelled_true_loss > 0).all()
@@ -101,3 +95,25 @@ def test_acquisitions_know_the_round_and_how_good_the_model_was_on_what_it_selec
     assert labelled.columns["labelled_pose"].mean(axis=1) == pytest.approx(np.zeros((18, 2)), abs=1e-6)
     assert labelled.columns["flip_distance"].shape == (18,), "24 in the pool, 6 of them labelled"
     assert labelled.labelled_embedding is None and labelled.predicted_loss is None, "nobody has asked for it"
+
+
+@pytest.mark.slow
+def test_beta_follows_the_audit_of_the_round_before_and_is_the_same_after_an_interruption(tmp_path):
+    """So small a network is hardly right anywhere: β is 100 times its competence."""
+    adaptive = ("acquisition=adaptive", "acquisition.competence_low=0", "acquisition.competence_high=1")
+    overrides = (*adaptive, "acquisition.beta_most=100", "audit=0.5")
+    loop.run_rounds(tiny(tmp_path / "whole", *overrides))
+    first, second, last = rows(tmp_path / "whole")
+    quality = pq.read_table(tmp_path / "whole/round_01/validation.parquet")["quality"].to_pylist()
+    lower = min(float(first["audit_quality"]), sum(quality) / len(quality))
+    assert float(second["competence"]) == pytest.approx(lower, abs=1e-6)
+    for row in (first, second):
+        assert float(row["beta"]) == pytest.approx(100 * float(row["competence"]))
+    assert last["beta"] == last["competence"] == "", "the last round does not select"
+
+    with pytest.MonkeyPatch.context() as patch:
+        stopped(patch, tmp_path / "parts", 1, 1, *overrides)
+    loop.run_rounds(tiny(tmp_path / "parts", *overrides))
+    assert rows(tmp_path / "parts") == rows(tmp_path / "whole")
+    for name in ("round_00/selected.csv", "round_01/selected.csv"):
+        assert (tmp_path / "parts" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
