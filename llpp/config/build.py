@@ -217,6 +217,12 @@ def _check_needs(acquisition: Acquisition, task: Task, oracle: Oracle) -> None:
             f"{type(oracle).__name__} knows only those that it was asked for; use oracle=simulated, or another "
             "acquisition"
         )
+    of_target = sorted(name for name in acquisition.needs if name.startswith(TARGET))
+    if of_target and acquisition.target_file is None:
+        raise ConfigError(
+            f"acquisition {type(acquisition).__name__} needs {of_target[0]} and has no file that says of which "
+            "images; set its target_file to one with their ids, or leave that column out of its needs"
+        )
     of_others = {prefix + name for name in task.columns for prefix in (LABELLED, TARGET)}
     missing = sorted(acquisition.needs - NEEDS - task.columns - of_others)
     if missing:
