@@ -3,7 +3,7 @@
 import math
 import re
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeGuard
 
 from llpp.errors import ConfigError, expect
 
@@ -12,16 +12,17 @@ PRECISIONS = ("auto", "32-true", "bf16-mixed", "16-mixed", "bf16-true", "16-true
 OTHER_PRECISIONS = ("32", "bf16", "16", "64", "transformer-engine", "transformer-engine-float16")
 
 
-def _is_number(value: object) -> bool:
+def is_number(value: object) -> TypeGuard[int | float]:
+    """Whether it is a finite number, and not true or false."""
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def _is_positive(value: object) -> bool:
-    return _is_number(value) and value > 0  # type: ignore[operator]  # it is one
+    return is_number(value) and value > 0
 
 
 def _make_minimum(least: float) -> Callable[[Any], bool]:
-    return lambda value: _is_number(value) and value >= least
+    return lambda value: is_number(value) and value >= least
 
 
 def _is_list(value: object) -> bool:
@@ -52,7 +53,7 @@ def _make_optional_rule(rule: Rule) -> Rule:
 
 
 BOOLEAN: Rule = (lambda value: isinstance(value, bool), "true or false")
-SHARE: Rule = (lambda value: _is_number(value) and 0 <= value <= 1, "a share, 0 to 1")
+SHARE: Rule = (lambda value: is_number(value) and 0 <= value <= 1, "a share, 0 to 1")
 DURATION = "a time above 0, as in 00:01:30:00 (days, hours, minutes, seconds)"
 
 RULES: Mapping[str, Rule] = {  # of single values, wherever they come from
@@ -62,7 +63,7 @@ RULES: Mapping[str, Rule] = {  # of single values, wherever they come from
     "initial": _make_integer_rule(2),
     "budget": _make_integer_rule(1),
     "audit": SHARE,
-    "audit_tilt": (lambda value: _is_number(value) and 0 <= value <= 0.5, "a number, 0 to 0.5"),
+    "audit_tilt": (lambda value: is_number(value) and 0 <= value <= 0.5, "a number, 0 to 0.5"),
     "optimizer.lr": (_make_minimum(0.0), "a number, 0 or more"),
     "training.head_weight": (_make_minimum(0.0), "0 or more"),
     "training.detach_from_epoch": _make_optional_rule(

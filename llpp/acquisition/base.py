@@ -47,9 +47,7 @@ def select_highest(scores: NDArray[np.floating], budget: int, rng: np.random.Gen
     Raises:
         ValueError: scores that are not finite, which could land anywhere in the order.
     """
-    finite = np.isfinite(scores)
-    if not finite.all():
-        raise ValueError(f"{int((~finite).sum())} of {len(scores)} scores are not finite")
+    check_finite(scores)
     # One lot per score breaks ties: all that tie with the last selected score have an equal chance.
     lots = rng.random(len(scores))
     positions = np.arange(len(scores))
@@ -63,3 +61,10 @@ def select_highest(scores: NDArray[np.floating], budget: int, rng: np.random.Gen
     descending = -scores[positions].astype(np.float64)
     order = np.lexsort((lots[positions], descending))
     return positions[order][:budget]
+
+
+def check_finite(scores: NDArray[np.floating]) -> None:
+    """Raise ValueError if some of the scores (N,) are not finite: they have no place in an order."""
+    finite = np.isfinite(scores)
+    if not finite.all():
+        raise ValueError(f"{int((~finite).sum())} of {len(scores)} scores are not finite")

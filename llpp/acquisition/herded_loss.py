@@ -39,6 +39,7 @@ class HerdedLossAcquisition(Acquisition):
         expect(beta != math.inf, "acquisition.beta", beta, "a number that is finite, schedule or competence")
         for name, value in (("anchors", anchors), ("drawn", drawn)):
             expect(type(value) is int and value >= 1, f"acquisition.{name}", value, "a whole number, 1 or more")
+        expect(target is None or isinstance(target, str), "acquisition.target", target, "null, or the path of a file")
         self.tilt = Tilt(beta, beta_first, beta_last)
         self.space = Space(space)
         self.trim = Trim(trim, trim_unfound)

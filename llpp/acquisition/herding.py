@@ -39,7 +39,7 @@ class Coverage:
             squared = _compute_squared_distances(anchors, covers[start : start + step])
             np.minimum(nearest, squared.min(axis=1), out=nearest)
         width = float(np.sqrt(np.median(nearest)))
-        if width == 0:
+        if width**2 < np.finfo(np.float32).tiny:
             # Most anchors are labelled points themselves: any width tells the others from them.
             width = 1.0
         covered = np.exp(nearest / np.float32(-(width**2)))

@@ -4,6 +4,7 @@ import numpy as np
 
 from llpp.acquisition.base import Acquisition, select_highest
 from llpp.errors import expect
+from llpp.setting_rules import is_number
 from llpp.types import Candidates
 
 
@@ -17,7 +18,8 @@ class LossProportionalAcquisition(Acquisition):
     needs = frozenset({"predicted_loss"})
 
     def __init__(self, temperature: float = 1.0) -> None:
-        expect(temperature >= 0, "acquisition.temperature", temperature, "0 (uniform) or more")
+        fits = is_number(temperature) and temperature >= 0
+        expect(fits, "acquisition.temperature", temperature, "a number, 0 (uniform) or more")
         self.temperature = temperature
 
     def select(self, candidates: Candidates, budget: int, rng: np.random.Generator) -> list[str]:

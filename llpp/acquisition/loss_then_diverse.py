@@ -6,6 +6,7 @@ from llpp.acquisition.base import Acquisition, select_highest
 from llpp.acquisition.farthest import pick_farthest
 from llpp.acquisition.trimming import Trim
 from llpp.errors import expect
+from llpp.setting_rules import is_number
 from llpp.types import Candidates
 
 
@@ -16,7 +17,8 @@ class LossThenDiverseAcquisition(Acquisition):
     """
 
     def __init__(self, factor: float = 4.0, trim: float = 0.03, trim_unfound: bool = False) -> None:
-        expect(factor >= 1, "acquisition.factor", factor, "a number, 1 (the highest losses) or more")
+        fits = is_number(factor) and factor >= 1
+        expect(fits, "acquisition.factor", factor, "a number, 1 (the highest losses) or more")
         self.factor = factor
         self.trim = Trim(trim, trim_unfound)
         self.needs = self.trim.needs | {"predicted_loss", "embedding", "labelled_embedding"}

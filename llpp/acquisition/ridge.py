@@ -43,7 +43,10 @@ def fit_ridge(points: Points, targets: Values) -> Ridge:
     eigenvalues = np.maximum(eigenvalues, 0)
     rotated = wide @ vectors
     projected = rotated.T @ (targets - intercept)
-    scale = max(float(eigenvalues.mean()), np.finfo(np.float64).tiny)
+    scale = float(eigenvalues.mean())
+    if scale == 0:
+        # All points are equal, and any penalty leaves the mean of the targets.
+        scale = 1.0
     best_error = np.inf
     best = np.zeros_like(projected)
     for penalty in PENALTIES:

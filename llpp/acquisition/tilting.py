@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 from scipy.special import ndtri
 from scipy.stats import rankdata
 
-from llpp.acquisition.base import PROGRESS
+from llpp.acquisition.base import PROGRESS, check_finite
 from llpp.errors import ConfigError, expect
+from llpp.setting_rules import is_number
 from llpp.types import Progress
 
 Scores = NDArray[np.float64]
@@ -28,9 +29,7 @@ def compute_normal_scores(scores: NDArray[np.floating]) -> Scores:
     Raises:
         ValueError: scores that are not finite, which have no rank.
     """
-    finite = np.isfinite(scores)
-    if not finite.all():
-        raise ValueError(f"{int((~finite).sum())} of {len(scores)} scores are not finite")
+    check_finite(scores)
     normal: Scores = ndtri((rankdata(scores) - 0.5) / max(1, len(scores)))
     return normal
 
@@ -62,12 +61,12 @@ class Tilt:
     last: float
 
     def __post_init__(self) -> None:
-        number = isinstance(self.beta, int | float) and not isinstance(self.beta, bool)
-        fits = (number and float(self.beta) >= 0) or self.beta in (SCHEDULE, COMPETENCE)
-        expected = f"a number, 0 (uniform) to inf (the highest), {SCHEDULE} or {COMPETENCE}"
+        # In YAML files infinity is .inf, and inf a word.
+        fits = self.beta in (SCHEDULE, COMPETENCE, math.inf) or (is_number(self.beta) and float(self.beta) >= 0)
+        expected = f"a number, 0 (uniform) to inf (the highest; in a file .inf), {SCHEDULE} or {COMPETENCE}"
         expect(fits, "acquisition.beta", self.beta, expected)
-        expect(0 < self.first < math.inf, "acquisition.beta_first", self.first, "a number above 0")
-        expect(0 < self.last < math.inf, "acquisition.beta_last", self.last, "a number above 0")
+        for name, value in (("beta_first", self.first), ("beta_last", self.last)):
+            expect(is_number(value) and value > 0, f"acquisition.{name}", value, "a number above 0")
 
     @property
     def needs(self) -> frozenset[str]:

@@ -9,8 +9,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from llpp.acquisition.base import select_highest
+from llpp.acquisition.base import check_finite, select_highest
 from llpp.errors import expect
+from llpp.setting_rules import is_number
 from llpp.types import Candidates
 
 JOINTS_FOUND = "joints_found"
@@ -24,7 +25,8 @@ class Trim:
     unfound: bool  # also images on which no joint is found; of poses only, by a network that finds most
 
     def __post_init__(self) -> None:
-        expect(0 <= self.share < 1, "acquisition.trim", self.share, "a share, 0 to less than 1")
+        fits = is_number(self.share) and 0 <= self.share < 1
+        expect(fits, "acquisition.trim", self.share, "a share, 0 to less than 1")
         expect(isinstance(self.unfound, bool), "acquisition.trim_unfound", self.unfound, "true or false")
 
     @property
@@ -33,7 +35,12 @@ class Trim:
         return frozenset({JOINTS_FOUND}) if self.unfound else frozenset()
 
     def find_kept(self, candidates: Candidates, scores: NDArray[np.floating], budget: int) -> NDArray[np.int64]:
-        """Return the rows to choose from, ascending; `scores` are (N,), and a budget of N or more keeps all."""
+        """Return the rows to choose from, ascending; `scores` are (N,), and a budget of N or more keeps all.
+
+        Raises:
+            ValueError: scores that are not finite, which might be left out unnoticed.
+        """
+        check_finite(scores)
         left_out = np.zeros(len(scores), dtype=np.bool_)
         count = int(self.share * len(scores))
         if count:

@@ -88,7 +88,7 @@ def build_run(cfg: DictConfig, gpu: int | None = None, dataset: AnyDataset | Non
     check_kind(acquisition, Acquisition, "acquisition")
     oracle: Oracle = make(cfg.oracle)(dataset=dataset)
     check_kind(oracle, Oracle, "oracle")
-    _check_needs(acquisition, task, oracle)
+    _check_needs(acquisition, cfg.acquisition, task, oracle)
     target = None if acquisition.target_file is None else read_target(acquisition.target_file, dataset)
     make_module = partial(build_module, cfg, dataset, task, images)
     module, trainer = _check_training(cfg, make_module, task, gpu)
@@ -204,8 +204,8 @@ def _set_up_process(cfg: DictConfig) -> Performance:
     return performance
 
 
-def _check_needs(acquisition: Acquisition, task: Task, oracle: Oracle) -> None:
-    """Raise ConfigError if an acquisition needs what the task does not predict, or losses that are not known."""
+def _check_needs(acquisition: Acquisition, settings: DictConfig, task: Task, oracle: Oracle) -> None:
+    """Raise ConfigError if an acquisition with these settings needs what is not predicted, or not known."""
     if not isinstance(acquisition.needs, frozenset | set):
         raise ConfigError(
             f"acquisition {type(acquisition).__name__} has needs={acquisition.needs!r}, expected a set of names, as "
@@ -217,13 +217,22 @@ def _check_needs(acquisition: Acquisition, task: Task, oracle: Oracle) -> None:
             f"{type(oracle).__name__} knows only those that it was asked for; use oracle=simulated, or another "
             "acquisition"
         )
+    of_target = sorted(name for name in acquisition.needs if name.startswith(TARGET))
+    if of_target and acquisition.target_file is None:
+        raise ConfigError(
+            f"acquisition {type(acquisition).__name__} needs {of_target[0]} and has no file that says of which "
+            "images; set its target_file to one with their ids, or leave that column out of its needs"
+        )
     of_others = {prefix + name for name in task.columns for prefix in (LABELLED, TARGET)}
     missing = sorted(acquisition.needs - NEEDS - task.columns - of_others)
     if missing:
+        remedy = "choose another acquisition or task"
+        if "pose" in missing and "space" in settings:
+            remedy = f"set acquisition.space=embedding, or {remedy}"
         offered = ", ".join(sorted(NEEDS | task.columns))
         raise ConfigError(
             f"acquisition {type(acquisition).__name__} needs {', '.join(missing)}, which task={task.name} does not "
-            f"predict (it offers {offered}); choose another acquisition or task"
+            f"predict (it offers {offered}); {remedy}"
         )
 
 

@@ -7,6 +7,7 @@ from llpp.acquisition.flip_distance import FlipDistanceAcquisition
 from llpp.acquisition.heatmap_entropy import HeatmapEntropyAcquisition
 from llpp.acquisition.herded_loss import HerdedLossAcquisition
 from llpp.acquisition.least_confidence import LeastConfidenceAcquisition
+from llpp.acquisition.loss_proportional import LossProportionalAcquisition
 from llpp.acquisition.loss_then_diverse import LossThenDiverseAcquisition
 from llpp.acquisition.multi_peak_entropy import MultiPeakEntropyAcquisition
 from llpp.acquisition.reducible_loss import ReducibleLossAcquisition
@@ -80,6 +81,11 @@ def test_columns_that_are_missing_are_named(acquisition):
         (lambda: HerdedLossAcquisition(beta=float("inf")), "acquisition.beta=inf is invalid; expected a number that"),
         (lambda: HerdedLossAcquisition(anchors=0), "acquisition.anchors=0 is invalid; expected a whole number, 1"),
         (lambda: LossThenDiverseAcquisition(0.5), "acquisition.factor=0.5 is invalid; expected a number, 1"),
+        (lambda: LossThenDiverseAcquisition(float("inf")), "acquisition.factor=inf is invalid; expected a number, 1"),
+        (lambda: LossProportionalAcquisition("a"), "acquisition.temperature='a' is invalid; expected a number, 0"),
+        (lambda: StratifiedPowerAcquisition(trim="a"), "acquisition.trim='a' is invalid; expected a share, 0 to"),
+        (lambda: StratifiedPowerAcquisition(beta_last=None), "acquisition.beta_last=None is invalid; expected a "),
+        (lambda: HerdedLossAcquisition(target=3), "acquisition.target=3 is invalid; expected null, or the path of a"),
     ],
 )
 def test_settings_that_mean_nothing_are_refused(make, sentence):

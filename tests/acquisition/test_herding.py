@@ -57,6 +57,12 @@ def test_anchors_that_are_labelled_points_have_some_width():
     assert coverage.width == 1.0 and coverage.pick(column(0, 10, 11), 1) == [2]
 
 
+def test_points_that_are_all_but_equal_are_covered_one_after_the_other():
+    """Their squared distances, 1e-40, have no inverse that float32 could hold: no point is better than another."""
+    coverage = Coverage.build(column(0, 2e-20), np.ones(2), column(1e-20))
+    assert coverage.pick(column(0, 1e-20, 2e-20), 3) == [0, 1, 2]
+
+
 @pytest.mark.parametrize("labelled", [0, 5])
 @pytest.mark.parametrize("at_once", [1, 32])
 def test_lazy_greedy_picks_what_plain_greedy_picks(labelled, at_once, monkeypatch):
@@ -200,6 +206,10 @@ def test_what_training_leaves_behind_is_learned_from_the_known_losses_of_labelle
     losses[4] = np.nan
     found = predict_remaining_loss(PointSet(column(-1, 0, 0.5), None), PointSet(labelled, None), losses, rng())
     assert found == pytest.approx([-1, 1, 2], abs=0.02)
+    everywhere = predict_remaining_loss(
+        PointSet(column(-1, 9), None), PointSet(column(3, 3, 3), None), np.exp(np.array([0.0, 1, 2])), rng()
+    )
+    assert everywhere == pytest.approx([1, 1]), "equal images say nothing about others but the mean"
     unknown = np.full(21, np.nan, dtype=np.float32)
     assert predict_remaining_loss(PointSet(column(1), None), PointSet(labelled, None), unknown, rng()).tolist() == [0]
 

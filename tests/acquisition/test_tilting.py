@@ -115,6 +115,12 @@ def test_no_more_is_left_out_than_the_budget_spares():
     assert Trim(0.2, True).find_kept(candidates, losses, 99).tolist() == list(range(10))
 
 
+def test_a_loss_that_is_no_number_is_refused_and_not_trimmed():
+    losses = np.array([0, 1, np.nan, 3.0])
+    with pytest.raises(ValueError, match="1 of 4 scores are not finite"):
+        Trim(0.25, False).find_kept(make_candidates(losses, [5] * 4), losses, 1)
+
+
 def test_without_strata_and_trimming_power_sampling_is_between_random_and_top_k():
     candidates = make_candidates([0.1, -3, 7, 2, 0.5], [0] * 5)
 

@@ -178,7 +178,12 @@ class ListOfNeeds(Acquisition):
         return list(candidates.ids)[:budget]
 
 
+class AimlessAcquisition(LazyAcquisition):
+    needs = frozenset({"target_pose"})
+
+
 ACQUISITIONS = {
+    AimlessAcquisition: "needs target_pose and has no file that says of which images; set its target_file to one",
     RowsAcquisition: "selected np.int64(0), a int64; expected a list of 6 ids such as 'synthetic/pool-00000'",
     LazyAcquisition: "selected a generator; expected a list of 6 ids such as 'synthetic/pool-00000'",
     MissingColumn: "failed in select(): AttributeError: 'NoneType' object has no attribute 'argsort'",

@@ -62,9 +62,22 @@ def compute_entropy_of_top_peaks(maps: Tensor, full_height: float) -> Tensor:
 
 
 def find_peaks(maps: Tensor, distance: int) -> Tensor:
-    """Which cells have no higher one within `distance` cells on either axis: (B, K, h, w) → bool."""
-    highest = functional.max_pool2d(maps, 2 * distance + 1, stride=1, padding=distance)
-    return maps == highest
+    """Which cells have no higher one within `distance` cells on either axis: (B, K, h, w) → bool.
+
+    Of equal ones nearby a single cell is a peak: with numbers of 16 bits, a maximum often equals a cell next to it.
+    """
+    is_highest = maps == _find_highest_nearby(maps, distance)
+    height, width = maps.shape[-2:]
+    # In this order (Knuth's multiplicative hashing), of a large flat part some cells stay, far from each other.
+    cells = torch.arange(height * width, device=maps.device)
+    order = (cells * 40503 % 65536).reshape(height, width).float()
+    contenders = torch.where(is_highest, order, -1.0)
+    return is_highest & (contenders == _find_highest_nearby(contenders, distance))
+
+
+def _find_highest_nearby(maps: Tensor, distance: int) -> Tensor:
+    """The highest value within `distance` cells of each, on either axis: (B, K, h, w) → the same shape."""
+    return functional.max_pool2d(maps, 2 * distance + 1, stride=1, padding=distance)
 
 
 def _scale_distance(distance: int, maps: Tensor) -> int:

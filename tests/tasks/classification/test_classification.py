@@ -138,6 +138,10 @@ def test_a_picture_says_truth_and_prediction():
             ["acquisition=entropy"],
             "needs entropy, which task=pose does not predict (it offers confidence, embedding, flip_distance,",
         ),
+        (
+            ["experiment=digits", "acquisition=stratified_power"],
+            "true_loss); set acquisition.space=embedding, or choose another acquisition or task",
+        ),
         (["acquisition=margin"], "needs margin, which task=pose does not predict"),
         (["experiment=digits", "backbone.width=0"], "backbone.width=0 is invalid; expected a number of channels"),
         (["experiment=digits", "crop.size=30"], "use a multiple of 8, such as 24 or 32"),

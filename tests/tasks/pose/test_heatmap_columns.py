@@ -51,6 +51,28 @@ def test_a_peak_has_no_higher_cell_nearby():
     assert [1, 1] in far and [1, 3] not in far and [1, 6] in far
 
 
+def test_of_equal_cells_nearby_one_is_a_peak():
+    """A maximum of four cells, as numbers of 16 bits make them, is one peak, and leaves nothing to doubt."""
+    maps = make_map(64, r10c10=1.0, r10c11=1.0, r11c10=1.0, r11c11=1.0)
+    found = find_peaks(maps, 7)[0, 0, 8:14, 8:14]
+    assert found.sum() == 1 and compute_entropy_of_found_peaks(maps, 1.0).item() == 0
+    apart = make_map(64, r10c10=1.0, r10c11=1.0, r40c40=1.0)
+    assert compute_entropy_of_found_peaks(apart, 1.0).item() == pytest.approx(math.log(2))
+    # A flat map says nothing: its joint is not found, and five of its many equal cells count.
+    assert compute_entropy_of_top_peaks(torch.ones(1, 1, 16, 16), 4.0).item() == pytest.approx(math.log(5))
+
+
+@pytest.mark.parametrize("height", [0.0, 10.0])
+def test_a_sure_joint_has_one_peak_with_numbers_of_16_bits(height):
+    """The logits of perfect maps of σ 1.5, joints anywhere, as a network computes them with bf16-mixed."""
+    places = 4 + 8 * torch.rand(1, 200, 2, generator=torch.Generator().manual_seed(0))
+    cells = torch.arange(16.0)
+    x, y = (cells - places[..., axis, None] for axis in (0, 1))
+    logits = height - (x[:, :, None, :] ** 2 + y[:, :, :, None] ** 2) / (2 * 1.5**2)
+    maps = SpatialCrossEntropy().to_heatmaps(logits.bfloat16())
+    assert compute_entropy_of_found_peaks(maps, 1 / (2 * math.pi * 1.5**2)).item() < 0.01
+
+
 def test_peaks_that_are_found_are_those_of_a_quarter_of_the_full_height():
     """Full height 2, so heights 1, 0.9 and 0.4 are 15, 13.5 and 6 of 30: the last is below 7.5."""
     maps = make_map(64, r10c10=1.0, r10c40=0.9, r40c10=0.4)
