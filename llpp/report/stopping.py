@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from llpp.errors import StateError
+from llpp.ids import Ids
 from llpp.inference.loss_ranking import FAILURE_QUALITY
 from llpp.journal.snapshot import read_snapshot
 from llpp.reliability.audit import PoolEstimate, estimate_mean_quality
@@ -256,8 +257,8 @@ def _calibrate(run: Run, number: int) -> tuple[PoolEstimate | None, tuple[float,
     tested = _read_calibration_images(run, number)
     pool = run.read_round_columns(number, POOL_FILE, ("predicted_loss",))
     audit = run.read_round_columns(number, AUDIT, ("id", "draw", "probability", "candidates", "predicted_loss"))
-    qualities = _read_selected_qualities(run, number)
-    if tested is None or pool is None or audit is None or qualities is None:
+    selected = _read_selected(run, number)
+    if tested is None or pool is None or audit is None or selected is None:
         return nothing
     count = len(pool["predicted_loss"])
     # Where several persons share an image, draws are of images, and the table is of persons.
@@ -266,7 +267,11 @@ def _calibrate(run: Run, number: int) -> tuple[PoolEstimate | None, tuple[float,
     has_losses = np.isfinite(pool["predicted_loss"]).all() and np.isfinite(audit["predicted_loss"]).all()
     if not is_one_each or not has_losses:
         return nothing
-    audited = np.array([qualities.get(str(name), np.nan) for name in audit["id"]])
+    places = Ids(selected["id"].tolist()).find_rows(Ids(audit["id"].tolist()))
+    if (places < 0).any():
+        return nothing
+    audited = selected[IMAGE_METRIC][places]
+    is_unknown = np.isnan(audited) & (selected["closed"][places] == 0)
 
     def estimate(measure: Callable[[Values], Values]) -> PoolEstimate | None:
         return estimate_by_calibration(
@@ -276,6 +281,7 @@ def _calibrate(run: Run, number: int) -> tuple[PoolEstimate | None, tuple[float,
             audit["predicted_loss"],
             measure(audited),
             audit["probability"],
+            is_unknown,
         )
 
     succeeded = estimate(_mark_successes)
@@ -306,16 +312,17 @@ def _mark_successes(quality: Values) -> Values:
     return np.where(np.isfinite(quality), (quality >= FAILURE_QUALITY).astype(np.float64), np.nan)
 
 
-def _read_selected_qualities(run: Run, number: int) -> dict[str, float] | None:
-    """Read id → quality of what round `number` selected; where labels came later, from the round after it."""
-    columns = None
+def _read_selected(run: Run, number: int) -> dict[str, Any] | None:
+    """Read id, quality and whether a label may still come (`closed` 0) of what round `number` selected.
+
+    Where labels came later, they are in the round after it.
+    """
     if number + 1 < len(run.state.rounds) and ANSWERS in run.state.rounds[number + 1].files:
-        columns = run.read_round_columns(number + 1, ANSWERS, ("id", IMAGE_METRIC))
-    if columns is None:
-        columns = run.read_round_columns(number, PREDICTIONS, ("id", IMAGE_METRIC))
+        return run.read_round_columns(number + 1, ANSWERS, ("id", IMAGE_METRIC, "closed"))
+    columns = run.read_round_columns(number, PREDICTIONS, ("id", IMAGE_METRIC))
     if columns is None:
         return None
-    return dict(zip(map(str, columns["id"]), columns[IMAGE_METRIC].astype(float).tolist(), strict=True))
+    return columns | {"closed": np.ones(len(columns["id"]))}
 
 
 def build_stopping_grids(section: Section, given: Limits | None = None) -> list[Grid]:
