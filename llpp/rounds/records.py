@@ -131,6 +131,8 @@ def write_selection(directory: Path, selection: Selection, files: Sequence[str] 
         write_scores(directory / "scores.parquet", selection.pool_ids, scores)
     predicted = selection.scores.columns["predicted_loss"].tolist()
     draws = {}
+    # A killed start, which may have had another `audit`, leaves its draws.
+    (directory / AUDIT).unlink(missing_ok=True)
     if selection.audit is not None:
         audit = selection.audit
         write_columns(directory / AUDIT, audit.ids, list_audit_columns(audit))
