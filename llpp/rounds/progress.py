@@ -5,6 +5,7 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
+from llpp.inference.evaluation import Evaluation
 from llpp.inference.scorer import PoolScorer
 from llpp.rounds.pool import Pool
 from llpp.run_dir.state import RunState
@@ -21,6 +22,7 @@ def measure_progress(
     pool: Pool,
     state: RunState,
     validation: Rows,
+    validated: Evaluation | None,
     scorer: PoolScorer,
     audited: float | None = None,
 ) -> Progress:
@@ -29,13 +31,16 @@ def measure_progress(
     The competence is `audited`, what the last audit says of the whole pool, if it is known. Otherwise it is the
     task's metric of the images that the last round selected, by the model that had not seen
     their labels. Where those were not known in that round, as in round 0 or while people still label, it is the
-    metric of the validation images by the present model, which costs a pass over them. All ranks call it together.
+    metric of the validation images by the present model: of `validated`, or of a pass over them where that is None.
+    All ranks call it together.
     """
     competence = audited
     if competence is None and state.rounds:
         competence = state.rounds[-1].row.get(f"selected_{task.metric_name}")
     if competence is None:
-        competence = scorer.score(validation).metric.get(task.metric_name)
+        if validated is None:
+            validated = scorer.score(validation)
+        competence = validated.metric.get(task.metric_name)
     if competence is not None and not math.isfinite(competence):
         competence = None
     return Progress(len(state.rounds), settings.rounds, len(pool.labelled), competence)

@@ -9,6 +9,7 @@ from helpers.experiments import rows, tiny
 from llpp.acquisition.random import RandomAcquisition
 from llpp.datasets.synthetic.dataset import SyntheticFigures
 from llpp.errors import ConfigError, OccupiedError
+from llpp.inference.scorer import PoolScorer
 from llpp.rounds import loop
 from llpp.rounds.target import read_target
 from llpp.training.module import LearningLossModule
@@ -85,8 +86,19 @@ def test_acquisitions_know_the_round_and_how_good_the_model_was_on_what_it_selec
         end_validation(module)
 
     monkeypatch.setattr(LearningLossModule, "on_validation_epoch_end", watch)
+    scored = []
+    score = PoolScorer.score
+
+    def watch_score(scorer, rows, *keep):
+        scored.append(rows.tolist())
+        return score(scorer, rows, *keep)
+
+    monkeypatch.setattr(PoolScorer, "score", watch_score)
     watching = Watching()
-    loop.run_rounds(replace(tiny(tmp_path), acquisition=watching))
+    run = tiny(tmp_path)
+    loop.run_rounds(replace(run, acquisition=watching))
+    validation = run.data.dataset.records.select_rows("val").tolist()
+    assert scored.count(validation) == 3, "once a round, though round 0 needs them for two things"
 
     first, second = (candidates.progress for candidates in watching.seen)
     assert (first.round, first.rounds, first.labelled) == (0, 3, 12)
