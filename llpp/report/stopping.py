@@ -34,6 +34,7 @@ PREDICTIONS = "predictions.parquet"
 ANSWERS = "answered.parquet"
 VALIDATION_FILE = "validation.parquet"
 SECONDS_PREFIX = "seconds_"
+COST_NOTE = "costs: means over the seeds that would have stopped"
 NOTE = (
     "Rules that say when labelling could have stopped; none of them ends a run, and none is best everywhere. S1: the "
     "lower end of the audit's interval reaches the target. S2: that of the test images does. S3: by the curve "
@@ -339,7 +340,7 @@ def build_stopping_grids(section: Section, given: Limits | None = None) -> list[
         for rule in rules:
             of_rule = [(run, found[rule]) for run, found in verdicts]
             rows.append((rule, str(len(of_rule)), _build_stop_entries(of_rule)[: len(columns)]))
-        grids.append(Grid(method.label, describe_spread(section), tuple(columns), tuple(rows), corner="rule"))
+        grids.append(Grid(method.label, COST_NOTE, tuple(columns), tuple(rows), corner="rule"))
     return grids
 
 
