@@ -427,7 +427,7 @@ def _build_audit_entry(found: Sequence[tuple[PoolEstimate, float | None]]) -> En
     for estimate, _ in found:
         words = f"{estimate.low:.3f} to {estimate.high:.3f}, {format_number_of(estimate.measured, 'image')}"
         if estimate.unknown:
-            words += f", {estimate.unknown} without a label yet"
+            words += f", {estimate.unknown} more without a label yet"
         notes.append(words)
     truths = [truth for _, truth in found if truth is not None]
     if len(truths) == len(found):

@@ -268,7 +268,7 @@ def describe_audit(task: Task, row: Row) -> str | None:
         f"{row['audit_measured']} images drawn by chance)"
     )
     unknown = row.get("audit_open")
-    return f"{sentence}; {unknown} of them have no label yet, which makes the interval wide" if unknown else sentence
+    return f"{sentence}; {unknown} more had no label yet, which makes the interval wider" if unknown else sentence
 
 
 def describe_no_learning(number: int, task: Task, tested: Evaluation, constant: NDArray[np.float64]) -> str | None:

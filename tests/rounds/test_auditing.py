@@ -77,6 +77,13 @@ def test_what_is_skipped_is_left_out_and_what_waits_is_counted():
     assert row["audit_low"] == 0 and row["audit_high"] > 0.9, "two known images and one that waits say little"
 
 
+def test_one_measured_image_gives_no_estimate_but_is_counted():
+    audit = audit_of(["a", "b", "c"], [1, 2, 3])
+    measured = Measured(0, ["a", "b", "c"], np.array([0.5, NAN, NAN]), np.array([True, False, False]))
+    row = build_audit_row(audit, measured, np.array([0.5]))
+    assert (row["audit_measured"], row["audit_open"], row["audit_quality"]) == (1, 2, None)
+
+
 def test_the_competence_is_what_the_last_measured_audit_says():
     committed = [Round(0, {"labelled": 2, "audit_quality": 0.4}, ()), Round(1, {"labelled": 4}, ())]
     assert get_competence(committed) == 0.4
