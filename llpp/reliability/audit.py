@@ -154,27 +154,30 @@ def _estimate(
     values = np.where(counts, quality - centre, 0.0)
     share = 1.0 if counts.all() else float((weights * counts).mean())
     mean = float((weights * values).mean()) / share
-    residuals = np.where(counts, values - mean, 0.0) / share
-    variance = _compute_variance(probability, count, residuals)
+    if not counts.all():
+        # A ratio errs by how far each value is from it. A plain weighted mean also errs by its centre, times how far
+        # the mean weight is from 1.
+        values = np.where(counts, values - mean, 0.0) / share
+    variance = _compute_variance(probability, count, values)
     # Where most of the pool was drawn, little is left to pretend.
     pretended = PRETENDED * (count - len(quality)) / count
     low, high = _compute_interval(centre + mean, variance, int(counts.sum()), pretended)
     return centre + mean, low, high
 
 
-def _compute_variance(probability: Floats, count: int, residuals: Floats) -> float:
-    """The variance of a weighted mean from the deviations (M,) of its values.
+def _compute_variance(probability: Floats, count: int, values: Floats) -> float:
+    """The variance of the weighted mean of (M,) values.
 
-    The weighted mean is Σ c_m a_m / M, where each a_m = r_m / (N p_m) + Σ_{t<m} r_t / N has the pool's mean as its
+    The weighted mean is Σ c_m a_m / M, where each a_m = x_m / (N p_m) + Σ_{t<m} x_t / N has the pool's mean as its
     expected value whatever was drawn before, and c_m = N (N − M) / ((N − m)(N − m + 1)). So the terms are
     uncorrelated.
     """
-    number = len(residuals)
+    number = len(values)
     if number == count:
         return 0.0
     draw = np.arange(1, number + 1)
-    before = np.concatenate([[0.0], np.cumsum(residuals)[:-1]])
-    terms = residuals / (count * probability) + before / count
+    before = np.concatenate([[0.0], np.cumsum(values)[:-1]])
+    terms = values / (count * probability) + before / count
     shares = count * (count - number) / ((count - draw) * (count - draw + 1)) / number
     squares = float((shares**2 * (terms - float((shares * terms).sum())) ** 2).sum())
     lost = float((shares**2).sum())  # as 1 / M is where all images are alike, for the mean that is estimated, too

@@ -5,7 +5,7 @@ R rounds. Whatever is not known is None.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -113,6 +113,7 @@ def estimate_by_calibration(
     audited_loss: Floats,
     audited_quality: Floats,
     probability: Floats,
+    is_unknown: NDArray[np.bool_],
 ) -> PoolEstimate | None:
     """Estimate the pool's mean quality from predicted losses, and correct it by the audited images.
 
@@ -128,6 +129,7 @@ def estimate_by_calibration(
         audited_loss: (M,) predicted, in the order of the draws.
         audited_quality: (M,) NaN where unknown.
         probability: (M,) of the draws.
+        is_unknown: (M,) whose quality may still become known: 0 for the lower end of the interval, 1 for the upper.
 
     Returns:
         None without test images, or with fewer than two measured draws.
@@ -137,10 +139,20 @@ def estimate_by_calibration(
     losses, qualities = fit_quality(tested_loss, tested_quality)
     fitted = np.interp(audited_loss, losses, qualities)
     fitted_mean = float(np.interp(pool_loss, losses, qualities).mean())
-    # Differences are −1 to 1; halved and moved, they are qualities, for which the interval is made.
-    halved = (np.asarray(audited_quality, dtype=np.float64) - fitted + 1) / 2
-    correction = estimate_pool_quality(probability, len(pool_loss), halved, centre=0.5)
-    if correction is None:
+    quality = np.asarray(audited_quality, dtype=np.float64)
+
+    def correct(quality: Floats) -> PoolEstimate | None:
+        # Differences are −1 to 1; halved and moved, they are qualities, for which the interval is made.
+        halved = (quality - fitted + 1) / 2
+        found = estimate_pool_quality(probability, len(pool_loss), halved, centre=0.5)
+        if found is None:
+            return None
+        value, low, high = (fitted_mean + 2 * end - 1 for end in (found.value, found.low, found.high))
+        return PoolEstimate(value, max(low, 0.0), min(high, 1.0), found.measured, int(is_unknown.sum()))
+
+    known = correct(quality)
+    lowest = correct(np.where(is_unknown, 0.0, quality))
+    highest = correct(np.where(is_unknown, 1.0, quality))
+    if known is None or lowest is None or highest is None:
         return None
-    value, low, high = (fitted_mean + 2 * end - 1 for end in (correction.value, correction.low, correction.high))
-    return PoolEstimate(value, max(low, 0.0), min(high, 1.0), correction.measured, correction.unknown)
+    return replace(known, low=lowest.low, high=highest.high)

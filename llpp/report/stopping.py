@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from llpp.errors import StateError
+from llpp.ids import Ids
 from llpp.inference.loss_ranking import FAILURE_QUALITY
 from llpp.journal.snapshot import read_snapshot
 from llpp.reliability.audit import PoolEstimate, estimate_mean_quality
@@ -33,6 +34,7 @@ PREDICTIONS = "predictions.parquet"
 ANSWERS = "answered.parquet"
 VALIDATION_FILE = "validation.parquet"
 SECONDS_PREFIX = "seconds_"
+COST_NOTE = "costs: means over the seeds that would have stopped"
 NOTE = (
     "Rules that say when labelling could have stopped; none of them ends a run, and none is best everywhere. S1: the "
     "lower end of the audit's interval reaches the target. S2: that of the test images does. S3: by the curve "
@@ -256,8 +258,8 @@ def _calibrate(run: Run, number: int) -> tuple[PoolEstimate | None, tuple[float,
     tested = _read_calibration_images(run, number)
     pool = run.read_round_columns(number, POOL_FILE, ("predicted_loss",))
     audit = run.read_round_columns(number, AUDIT, ("id", "draw", "probability", "candidates", "predicted_loss"))
-    qualities = _read_selected_qualities(run, number)
-    if tested is None or pool is None or audit is None or qualities is None:
+    selected = _read_selected(run, number)
+    if tested is None or pool is None or audit is None or selected is None:
         return nothing
     count = len(pool["predicted_loss"])
     # Where several persons share an image, draws are of images, and the table is of persons.
@@ -266,7 +268,11 @@ def _calibrate(run: Run, number: int) -> tuple[PoolEstimate | None, tuple[float,
     has_losses = np.isfinite(pool["predicted_loss"]).all() and np.isfinite(audit["predicted_loss"]).all()
     if not is_one_each or not has_losses:
         return nothing
-    audited = np.array([qualities.get(str(name), np.nan) for name in audit["id"]])
+    places = Ids(selected["id"].tolist()).find_rows(Ids(audit["id"].tolist()))
+    if (places < 0).any():
+        return nothing
+    audited = selected[IMAGE_METRIC][places]
+    is_unknown = np.isnan(audited) & (selected["closed"][places] == 0)
 
     def estimate(measure: Callable[[Values], Values]) -> PoolEstimate | None:
         return estimate_by_calibration(
@@ -276,6 +282,7 @@ def _calibrate(run: Run, number: int) -> tuple[PoolEstimate | None, tuple[float,
             audit["predicted_loss"],
             measure(audited),
             audit["probability"],
+            is_unknown,
         )
 
     succeeded = estimate(_mark_successes)
@@ -306,16 +313,17 @@ def _mark_successes(quality: Values) -> Values:
     return np.where(np.isfinite(quality), (quality >= FAILURE_QUALITY).astype(np.float64), np.nan)
 
 
-def _read_selected_qualities(run: Run, number: int) -> dict[str, float] | None:
-    """Read id → quality of what round `number` selected; where labels came later, from the round after it."""
-    columns = None
+def _read_selected(run: Run, number: int) -> dict[str, Any] | None:
+    """Read id, quality and whether a label may still come (`closed` 0) of what round `number` selected.
+
+    Where labels came later, they are in the round after it.
+    """
     if number + 1 < len(run.state.rounds) and ANSWERS in run.state.rounds[number + 1].files:
-        columns = run.read_round_columns(number + 1, ANSWERS, ("id", IMAGE_METRIC))
-    if columns is None:
-        columns = run.read_round_columns(number, PREDICTIONS, ("id", IMAGE_METRIC))
+        return run.read_round_columns(number + 1, ANSWERS, ("id", IMAGE_METRIC, "closed"))
+    columns = run.read_round_columns(number, PREDICTIONS, ("id", IMAGE_METRIC))
     if columns is None:
         return None
-    return dict(zip(map(str, columns["id"]), columns[IMAGE_METRIC].astype(float).tolist(), strict=True))
+    return columns | {"closed": np.ones(len(columns["id"]))}
 
 
 def build_stopping_grids(section: Section, given: Limits | None = None) -> list[Grid]:
@@ -332,7 +340,7 @@ def build_stopping_grids(section: Section, given: Limits | None = None) -> list[
         for rule in rules:
             of_rule = [(run, found[rule]) for run, found in verdicts]
             rows.append((rule, str(len(of_rule)), _build_stop_entries(of_rule)[: len(columns)]))
-        grids.append(Grid(method.label, describe_spread(section), tuple(columns), tuple(rows), corner="rule"))
+        grids.append(Grid(method.label, COST_NOTE, tuple(columns), tuple(rows), corner="rule"))
     return grids
 
 
@@ -419,7 +427,7 @@ def _build_audit_entry(found: Sequence[tuple[PoolEstimate, float | None]]) -> En
     for estimate, _ in found:
         words = f"{estimate.low:.3f} to {estimate.high:.3f}, {format_number_of(estimate.measured, 'image')}"
         if estimate.unknown:
-            words += f", {estimate.unknown} without a label yet"
+            words += f", {estimate.unknown} more without a label yet"
         notes.append(words)
     truths = [truth for _, truth in found if truth is not None]
     if len(truths) == len(found):

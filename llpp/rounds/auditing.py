@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from llpp.ids import Ids
 from llpp.inference.evaluation import Evaluation
 from llpp.oracles.base import Oracle
-from llpp.reliability.audit import MIN_MEASURED, PoolEstimate, draw_by_chance, estimate_pool_quality
+from llpp.reliability.audit import MIN_MEASURED, draw_by_chance, estimate_pool_quality
 from llpp.report.files import read_columns
 from llpp.run_dir.round_dir import AUDIT, get_round_dir
 from llpp.run_dir.state import Round, Row, RunState
@@ -106,18 +106,11 @@ class Measured:
     is_closed: NDArray[np.bool_]  # (S,) whether its label is known, or will never be
 
 
-def estimate_from_audit(audit: Audit, measured: Measured, centre: float) -> PoolEstimate | None:
-    """Estimate the mean quality of the pool that an audit drew from; None with fewer than two measured draws.
+def _collect_draws(audit: Audit, measured: Measured) -> tuple[Values, NDArray[np.bool_]]:
+    """Return (M,) the quality of each draw, NaN without one, and (M,) whether it may still get one.
 
     The quality of an image is the mean over those of its persons that have one.
     """
-    quality, is_unknown = _collect_draws(audit, measured)
-    first = np.unique(audit.draw, return_index=True)[1]
-    return estimate_pool_quality(audit.probability[first], audit.count, quality, is_unknown, centre)
-
-
-def _collect_draws(audit: Audit, measured: Measured) -> tuple[Values, NDArray[np.bool_]]:
-    """Return (M,) the quality of each draw, NaN without one, and (M,) whether it may still get one."""
     places = Ids(measured.ids).find_rows(Ids(audit.ids))
     is_there = places >= 0
     quality = np.where(is_there, measured.quality[places], np.nan)
@@ -135,19 +128,22 @@ def _collect_draws(audit: Audit, measured: Measured) -> tuple[Values, NDArray[np
 def build_audit_row(audit: Audit, measured: Measured, tested: NDArray[np.floating]) -> Row:
     """The columns that say what an audit has found; `tested` are the qualities of that round's test images.
 
+    With fewer than two measured draws, there is no estimate.
     `chosen_quality` is the mean quality of the images that the acquisition chose, the audited ones left out.
     """
     known = tested[np.isfinite(tested)]
     # Any guess that was made before the audit will do, and this is the best there is.
     centre = float(known.mean()) if len(known) else 0.5
-    estimate = estimate_from_audit(audit, measured, centre)
+    quality, is_unknown = _collect_draws(audit, measured)
+    first = np.unique(audit.draw, return_index=True)[1]
+    estimate = estimate_pool_quality(audit.probability[first], audit.count, quality, is_unknown, centre)
     is_audited = Ids(measured.ids).is_in(Ids(audit.ids))
     chosen = measured.quality[~is_audited]
     chosen = chosen[np.isfinite(chosen)]
     row: Row = {
         "audit_round": measured.round,
-        "audit_measured": 0 if estimate is None else estimate.measured,
-        "audit_open": None if estimate is None else estimate.unknown,
+        "audit_measured": int(np.isfinite(quality).sum()),
+        "audit_open": int(is_unknown.sum()),
         "audit_quality": None if estimate is None else estimate.value,
         "audit_low": None if estimate is None else estimate.low,
         "audit_high": None if estimate is None else estimate.high,

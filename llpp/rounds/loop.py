@@ -279,7 +279,9 @@ def run_round(run: Run, state: RunState, number: int) -> RunState:
     if run.settings.rounds is None or number < run.settings.rounds - 1:
         if PROGRESS in run.acquisition.needs:
             competence = get_competence(state.rounds, answers)
-            progress = measure_progress(run.settings, task, pool, state, validation, scorer, competence)
+            progress = measure_progress(
+                run.settings, task, pool, state, validation, validation_scores, scorer, competence
+            )
         selection = select_from_pool(
             run.acquisition,
             run.oracle,

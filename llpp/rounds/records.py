@@ -133,6 +133,8 @@ def write_selection(directory: Path, selection: Selection, files: Sequence[str] 
         write_scores(directory / "scores.parquet", selection.pool_ids, scores)
     predicted = selection.scores.columns["predicted_loss"].tolist()
     draws = {}
+    # A killed start, which may have had another `audit`, leaves its draws.
+    (directory / AUDIT).unlink(missing_ok=True)
     if selection.audit is not None:
         audit = selection.audit
         write_columns(directory / AUDIT, audit.ids, list_audit_columns(audit))
@@ -291,7 +293,7 @@ def describe_audit(task: Task, row: Row) -> str | None:
         f"{row['audit_measured']} images drawn by chance)"
     )
     unknown = row.get("audit_open")
-    return f"{sentence}; {unknown} of them have no label yet, which makes the interval wide" if unknown else sentence
+    return f"{sentence}; {unknown} more had no label yet, which makes the interval wider" if unknown else sentence
 
 
 def describe_no_learning(number: int, task: Task, tested: Evaluation, constant: NDArray[np.float64]) -> str | None:

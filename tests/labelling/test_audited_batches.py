@@ -46,4 +46,4 @@ def test_audited_images_are_measured_by_the_labels_that_come_later(tmp_path):
     assert (row["audit_round"], row["audit_open"]) == ("0", "1")
     assert float(row["audit_quality"]) == pytest.approx(sum(known) / len(known))
     assert f"the model of round 0 has a mean PCK of {sum(known) / len(known):.3f}" in done.stdout
-    assert "1 of them have no label yet" in done.stdout
+    assert "1 more had no label yet" in done.stdout

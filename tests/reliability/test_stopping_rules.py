@@ -65,7 +65,21 @@ def test_a_pool_that_is_unlike_the_test_images_is_corrected_by_the_audit():
     pool_loss = np.array([0.0, 0.0, 1.0, 1.0])
     quality = np.array([1.0, 0.0, 1.0, 1.0])
     probability = np.array([1 / 4, 1 / 3, 1 / 2, 1.0])
-    estimate = estimate_by_calibration(tested_loss, tested_quality, pool_loss, pool_loss, quality, probability)
+    draws = (pool_loss, pool_loss, quality, probability, np.zeros(4, dtype=bool))
+    estimate = estimate_by_calibration(tested_loss, tested_quality, *draws)
     assert (estimate.value, estimate.low, estimate.high) == pytest.approx((0.75, 0.75, 0.75))
     nothing = np.zeros(0)
-    assert estimate_by_calibration(nothing, nothing, pool_loss, pool_loss, quality, probability) is None
+    assert estimate_by_calibration(nothing, nothing, *draws) is None
+
+
+def test_an_image_that_waits_for_its_label_may_be_a_failure_or_none():
+    """The last of four: the pool's mean is 2/4 if it fails, and 3/4 if it does not."""
+    loss = np.array([0.0, 0.0, 1.0, 1.0])
+    quality = np.array([1.0, 0.0, 1.0, np.nan])
+    waits = np.isnan(quality)
+    probability = np.array([1 / 4, 1 / 3, 1 / 2, 1.0])
+    estimate = estimate_by_calibration(
+        np.array([0.0, 1.0]), np.array([1.0, 0.0]), loss, loss, quality, probability, waits
+    )
+    assert (estimate.low, estimate.high) == pytest.approx((0.5, 0.75))
+    assert (estimate.measured, estimate.unknown) == (3, 1)

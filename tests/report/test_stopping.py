@@ -80,8 +80,11 @@ def test_without_a_target_the_estimate_is_shown_and_asks_for_one(tmp_path):
     assert verdicts(tmp_path)["S1"].round == 0
 
 
-def write_audited_run(folder, answered_later):
-    """A pool of four images, all drawn; test images of loss 1 fail, and in the pool one of loss 0 does."""
+def write_audited_run(folder, answered_later, waiting=0):
+    """A pool of four images, all drawn; test images of loss 1 fail, and in the pool one of loss 0 does.
+
+    The last ones still wait for their labels.
+    """
     rows = [row(0, 10, 0.5), row(1, 14, 0.6)]
     rows[1 if answered_later else 0] |= audit(0.75, 0.75, 0.75, None)
     run_dir(folder, rows, acquisition="predicted_loss")
@@ -101,7 +104,9 @@ def write_audited_run(folder, answered_later):
     write_columns(first / "predictions.parquet", ids, {"predicted_loss": losses, "quality": known})
     if answered_later:
         path = folder / "round_01/answered.parquet"
-        write_columns(path, ids, {"quality": quality, "closed": np.ones(4)})
+        is_closed = np.arange(4) < 4 - waiting
+        answers = {"quality": np.where(is_closed, quality, np.nan), "closed": is_closed.astype(float)}
+        write_columns(path, ids, answers)
         state = load_state(folder / "state.json")
         recorded = replace(state.rounds[1], files={path.name: compute_sha256(path)})
         save_state(replace(state, rounds=(state.rounds[0], recorded)), folder / "state.json")
@@ -114,6 +119,14 @@ def test_predicted_losses_give_the_pools_quality_and_its_failures(tmp_path, answ
     verdict = verdicts(tmp_path, Limits(target=0.7))["S6"]
     assert verdict.round == 0
     assert verdict.says == "0.750 (0.750 to 0.750) ≥ 0.7; failures left: 1 (1 to 1)"
+
+
+def test_failures_among_images_that_wait_for_a_label_are_possible(tmp_path):
+    """One of four failed, two are right, and the last one may have failed, too."""
+    write_audited_run(tmp_path / "run", answered_later=True, waiting=1)
+    says = verdicts(tmp_path, Limits(target=0.7))["S6"].says
+    assert "(0.500 to 0.750), target 0.7; " in says
+    assert says.endswith("(1 to 2)")
 
 
 def test_audits_are_shown_next_to_what_a_simulation_knows(tmp_path):

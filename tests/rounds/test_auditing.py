@@ -8,6 +8,7 @@ from helpers.run_dirs import Grey
 
 from llpp.errors import ConfigError
 from llpp.ids import Ids
+from llpp.inference.evaluation import Evaluation
 from llpp.oracles.simulated import SimulatedOracle
 from llpp.rounds import loop
 from llpp.rounds.auditing import (
@@ -18,6 +19,8 @@ from llpp.rounds.auditing import (
     draw_audit,
     get_competence,
 )
+from llpp.rounds.records import write_selection
+from llpp.rounds.selection import Selection
 from llpp.run_dir.state import Round, load_state
 from llpp.settings import Settings
 
@@ -74,10 +77,26 @@ def test_what_is_skipped_is_left_out_and_what_waits_is_counted():
     assert row["audit_low"] == 0 and row["audit_high"] > 0.9, "two known images and one that waits say little"
 
 
+def test_one_measured_image_gives_no_estimate_but_is_counted():
+    audit = audit_of(["a", "b", "c"], [1, 2, 3])
+    measured = Measured(0, ["a", "b", "c"], np.array([0.5, NAN, NAN]), np.array([True, False, False]))
+    row = build_audit_row(audit, measured, np.array([0.5]))
+    assert (row["audit_measured"], row["audit_open"], row["audit_quality"]) == (1, 2, None)
+
+
 def test_the_competence_is_what_the_last_measured_audit_says():
     committed = [Round(0, {"labelled": 2, "audit_quality": 0.4}, ()), Round(1, {"labelled": 4}, ())]
     assert get_competence(committed) == 0.4
     assert get_competence(committed[1:]) is None
+
+
+def test_draws_that_a_killed_start_has_left_are_none_of_the_round(tmp_path):
+    """People may switch the audit off before they start again."""
+    left = tmp_path / "audit.parquet"
+    left.write_bytes(b"of the killed start")
+    nothing = Evaluation({"predicted_loss": np.zeros(0, dtype=np.float32)}, {})
+    write_selection(tmp_path, Selection([], nothing, False, Ids([]), None, False))
+    assert not left.exists()
 
 
 def test_settings_of_the_audit_are_checked():

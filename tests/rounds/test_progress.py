@@ -11,6 +11,7 @@ from helpers.interruptions import stopped
 from llpp.acquisition.random import RandomAcquisition
 from llpp.datasets.synthetic.dataset import SyntheticFigures
 from llpp.errors import ConfigError, OccupiedError
+from llpp.inference.scorer import PoolScorer
 from llpp.rounds import loop
 from llpp.rounds.target import read_target
 
@@ -75,9 +76,20 @@ def test_a_target_that_is_none_is_refused(ids, sentence, tmp_path):
 
 
 @pytest.mark.slow
-def test_acquisitions_know_the_round_and_how_good_the_model_is_on_validation_images(tmp_path):
+def test_acquisitions_know_the_round_and_how_good_the_model_is_on_validation_images(tmp_path, monkeypatch):
+    scored = []
+    score = PoolScorer.score
+
+    def watch_score(scorer, rows, *keep):
+        scored.append(rows.tolist())
+        return score(scorer, rows, *keep)
+
+    monkeypatch.setattr(PoolScorer, "score", watch_score)
     watching = Watching()
-    loop.run_rounds(replace(tiny(tmp_path), acquisition=watching))
+    run = tiny(tmp_path)
+    loop.run_rounds(replace(run, acquisition=watching))
+    validation = run.data.dataset.records.select_rows("val").tolist()
+    assert scored.count(validation) == 3, "once a round, though round 0 needs them for two things"
 
     progress = [candidates.progress for candidates in watching.seen]
     assert [(one.round, one.rounds, one.labelled) for one in progress] == [(0, 3, 12), (1, 3, 18)]
