@@ -39,7 +39,7 @@ MISTAKES = {  # command line → what it begins with, after the names of the mod
     "analyze --help": "usage: llpp analyze",
     "nope": "llpp: unknown command 'nope'",
     "run bugdet=3": "hydra | llpp: bugdet is not known; did you mean budget?",
-    "run head=nope": "hydra | llpp: Could not find 'head/nope'. Available options in 'head': gap_fc, gap_multilevel",
+    "run head=nope": "hydra | llpp: Could not find 'head/nope'. Available options in 'head': distinctness, gap_fc",
     "run -m seed=0,1 head=nope": "hydra | llpp: Could not find 'head/nope'",
     "run -m bugdet=3,4": "hydra | llpp: bugdet is not known",
     "run head=nope --cfg job": "hydra | llpp: Could not find 'head/nope'",
@@ -111,7 +111,8 @@ def test_a_sweep_with_an_unknown_choice_ends_before_its_first_job_and_leaves_no_
     refused = llpp("run", "-m", "head=gap_fc,nope", "+logger.api_key=sesame", cwd=tmp_path, anew=True)
     assert refused.returncode == 2
     assert refused.stderr == (
-        "llpp: Could not find 'head/nope'. Available options in 'head': gap_fc, gap_multilevel, multiscale_conv\n"
+        "llpp: Could not find 'head/nope'. Available options in 'head': distinctness, gap_fc, gap_multilevel, "
+        "heatmap_conv, multiscale_conv\n"
     )
     assert [path.name for path in (tmp_path / "runs").iterdir()] == ["multirun.yaml"]
     text = (tmp_path / "runs/multirun.yaml").read_text()
@@ -145,7 +146,7 @@ def test_a_current_folder_that_was_deleted_is_told(command, tmp_path):
     ("words", "sentence"),
     [
         (["bugdet=3"], "bugdet is not known; did you mean budget?"),
-        (["head=gap"], "Could not find 'head/gap'; did you mean gap_fc? Available options in 'head': gap_fc,"),
+        (["head=gap"], "Could not find 'head/gap'; did you mean gap_fc? Available options in 'head': distinctness,"),
         (["data.batchsize=3"], "data.batchsize is not known; did you mean data.batch_size?"),
         (["+seed=3"], "Could not append to config. An item is already at 'seed'."),
     ],

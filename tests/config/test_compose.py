@@ -25,7 +25,10 @@ from llpp.run_dir import older_runs
         ("seed.x=1", "seed.x is not known; `llpp run --help` lists all settings"),
         ("crop.size.x=1", "crop.size.x is not known; `llpp run --help` lists all settings"),
         ("pixel.x=1", "pixel.x is not known; `llpp run --help` lists all settings"),
-        ("head=gap", "Could not find 'head/gap'; did you mean gap_fc? Available options in 'head': gap_fc, "),
+        (
+            "head=gap",
+            "Could not find 'head/gap'; did you mean gap_fc? Available options in 'head': distinctness, gap_fc, ",
+        ),
         ("task=classification pose_loss=mse", "pose_loss is set, which only task=pose has; choose that task"),
         ("task=classification dataset=mpii", "dataset=mpii sets pck, which only task=pose has; choose that task"),
         ("logger=null", "Config group override must be a string or a list. Got NoneType; expected the name of one"),
