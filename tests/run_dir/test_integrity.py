@@ -175,9 +175,9 @@ def test_a_damaged_base_model_is_not_taken_over_but_replaced(tmp_path, caplog):
 @pytest.mark.slow
 def test_a_round_says_what_it_left(undisturbed):
     first, last = state.load_state(undisturbed / "state.json").rounds
-    tables = {"test.parquet", "constant.parquet", "scores.parquet", "selected.csv", "predictions.parquet"}
-    assert set(first.files) == {"last.ckpt", "best.ckpt", *tables}
-    assert set(last.files) == {"last.ckpt", "best.ckpt", "test.parquet", "constant.parquet"}
+    every = {"last.ckpt", "best.ckpt", "test.parquet", "constant.parquet", "watched.parquet"}
+    assert set(first.files) == {*every, "scores.parquet", "selected.csv", "predictions.parquet"}
+    assert set(last.files) == every
     assert not any(layout.is_damaged(undisturbed, r, name) for r in (first, last) for name in r.files)
 
 
@@ -187,9 +187,10 @@ def test_a_damaged_table_is_left_out_of_the_report_by_name(name, undisturbed, tm
 
     def shown():
         (section,) = collect([undisturbed]).sections
-        (selection,) = gallery.build_galleries(section, pose_task(), 4)[0].selections
+        budget = gallery.TileBudget(tiles=4, characters=20_000)
+        problems = gallery.build_gallery(section, pose_task(), budget, "g").problems
         losses = figures.read_test_losses(section.first_run, 0)
-        return selection.problem or "", list(page.describe_damage(section)), losses
+        return " ".join(problems), list(page.describe_damage(section)), losses
 
     try:
         assert "missing or damaged" not in shown()[0] and shown()[1] == [] and shown()[2]
@@ -199,7 +200,7 @@ def test_a_damaged_table_is_left_out_of_the_report_by_name(name, undisturbed, tm
             if name == "test.parquet":
                 assert told[0].startswith(f"{path} is missing or damaged") and losses is None
             else:
-                assert problem == f"{name} of this round is missing or damaged."
+                assert problem.endswith(f": {name} of this round is missing or damaged.")
             path.write_bytes(held)
     finally:
         path.write_bytes(held)

@@ -13,7 +13,7 @@ from llpp.config.instantiate import rebuild_run_task
 from llpp.errors import OccupiedError
 from llpp.report import page
 from llpp.report.collect import collect
-from llpp.report.gallery import build_galleries
+from llpp.report.gallery import TileBudget, build_gallery
 from llpp.rounds import loop
 from llpp.run_dir.state import load_state
 
@@ -66,11 +66,10 @@ def test_tables_of_an_older_run_are_read_under_the_names_that_they_had(old):
     assert read["quality"].tolist() == written["pck"].to_pylist()
     assert read["joints"].ravel().tolist() == [x for joints in written["joints"].to_pylist() for x in joints]
 
-    (gallery,) = build_galleries(section, rebuild_run_task(old), 4)
-    (selection,) = gallery.selections
-    assert selection.problem is None and selection.metric is not None
-    assert {tile.quality for tile in selection.tiles} <= set(written["pck"].to_pylist())
-    assert len(selection.tiles) == 4
+    gallery = build_gallery(section, rebuild_run_task(old), TileBudget(tiles=4, characters=20_000), "g")
+    pictures = gallery.viewer.pictures
+    assert gallery.problems == () and len(pictures) == 4
+    assert {picture.numbers["quality"] for picture in pictures} <= set(written["pck"].to_pylist())
 
 
 def test_settings_of_an_older_run_have_their_present_names(old):
