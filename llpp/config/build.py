@@ -22,6 +22,7 @@ from llpp.config.instantiate import (
     instantiate_dataset,
     make,
     make_dataset,
+    make_head,
     make_task,
 )
 from llpp.config.kept_settings import add_decided_settings, keep_decided_settings
@@ -36,7 +37,7 @@ from llpp.datasets.contract import check_first_image
 from llpp.distributed import collectives
 from llpp.errors import ConfigError, expect
 from llpp.files import compute_sha256
-from llpp.heads.base import FeatureSpec, LossHead
+from llpp.heads.base import LossHead
 from llpp.inference.performance import Performance, keep_memory
 from llpp.loggers.wandb_logger import WandbRun
 from llpp.objectives.base import Objective
@@ -164,12 +165,10 @@ def build_module(
             raise ConfigError(f"backbone {name_class(backbone)} publishes no {name}; set self.{name} in __init__")
     task.check_backbone(backbone)
     backbone.check_size(cfg.crop.size)
-    heatmaps = 0 if backbone.heatmap_stride is None else outputs
-    spec = FeatureSpec(backbone.feature_channels, backbone.penultimate_channels, cfg.crop.size, heatmaps)
     head = None
     if part.phase != "backbone":
         with hydra_errors_as_config_errors():
-            head = make(cfg.head)(spec=spec)
+            head = make_head(cfg, backbone, outputs)
         check_kind(head, LossHead, "head")
     objective = make(cfg.objective)
     check_kind(objective, Objective, "objective")

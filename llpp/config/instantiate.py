@@ -29,7 +29,9 @@ from llpp.plug_in_errors import Location, explain_exception, find_location, list
 from llpp.run_dir.config_file import read_config
 
 if TYPE_CHECKING:
-    # A task imports torch, which takes seconds.
+    # These import torch, which takes seconds.
+    from llpp.backbones.base import Backbone
+    from llpp.heads.base import LossHead
     from llpp.tasks.base import Task
 
 HYDRA = Path(hydra.__file__).parent
@@ -255,3 +257,13 @@ def make_task(cfg: DictConfig, dataset: AnyDataset) -> "Task":
     with hydra_errors_as_config_errors():
         task: Task = make(cfg.task)(dataset=dataset)
     return task
+
+
+def make_head(cfg: DictConfig, backbone: "Backbone", outputs: int) -> "LossHead":
+    """Build the head of a config for the features of a backbone with so many outputs."""
+    from llpp.heads.base import FeatureSpec
+
+    heatmaps = 0 if backbone.heatmap_stride is None else outputs
+    spec = FeatureSpec(backbone.feature_channels, backbone.penultimate_channels, cfg.crop.size, heatmaps)
+    head: LossHead = make(cfg.head)(spec=spec)
+    return head

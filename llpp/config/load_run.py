@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from omegaconf import OmegaConf
 
 from llpp.backbones.base import Backbone
-from llpp.config.instantiate import instantiate_dataset, make, make_task
+from llpp.config.instantiate import instantiate_dataset, make, make_head, make_task
 from llpp.config.trusted_targets import check_targets
 from llpp.data.image_preparation import ImagePreparation
 from llpp.data.person_crop import PersonCrop
@@ -20,7 +20,7 @@ from llpp.datasets.images import Reading, read_image
 from llpp.datasets.pixel_format import PixelFormat
 from llpp.errors import ConfigError, DataError, StateError
 from llpp.geometry import IDENTITY_WARP
-from llpp.heads.base import FeatureSpec, LossHead
+from llpp.heads.base import LossHead
 from llpp.run_dir import layout
 from llpp.run_dir.config_file import read_config
 from llpp.run_dir.round_dir import get_round_dir
@@ -68,11 +68,10 @@ class LoadedRun:
         self.crop = PersonCrop(cfg.crop.size, cfg.crop.padding)
         outputs = dataset.records.labels.outputs
         self.backbone: Backbone = make(cfg.backbone, outputs=outputs)
-        heatmaps = 0 if self.backbone.heatmap_stride is None else outputs
-        channels = self.backbone.feature_channels
-        spec = FeatureSpec(channels, self.backbone.penultimate_channels, cfg.crop.size, heatmaps)
-        self.head: LossHead = make(cfg.head)(spec=spec)
-        for name, part in (("backbone", self.backbone), ("head", self.head)):
+        self.head: LossHead = make_head(cfg, self.backbone, outputs)
+        # torch's annotations leave out memory_format.
+        parts: dict[str, Any] = {"backbone": self.backbone, "head": self.head}
+        for name, part in parts.items():
             prefix = f"{name}."
             own = {key.removeprefix(prefix): value for key, value in weights.items() if key.startswith(prefix)}
             try:

@@ -21,7 +21,7 @@ from llpp.heads.evidence import (
 )
 from llpp.types import Features
 
-MAP_SIDE = 16  # cells that larger maps are reduced to before the convolutions
+MAP_SIDE = 16  # cells that larger maps keep at least when they are reduced before the convolutions
 FIRST_CORRECTION = 0.1  # of the usual size of the last layer's first weights
 SMALLEST_SHARE = 1e-8  # a root has no gradient at zero
 
@@ -29,8 +29,8 @@ SMALLEST_SHARE = 1e-8  # a root has no gradient at zero
 class HeatmapConvHead(LossHead):
     """Heatmaps → convolutions → mean over cells; with the evidence of `llpp.heads.evidence` → FC `widths` → 1.
 
-    The maps are reduced to `MAP_SIDE` cells and enter as roots of shares. The prediction is a correction of minus the
-    distinctness of the joints' maps, which ranks images without any training; at first it is nearly that.
+    The maps are reduced as far as `MAP_SIDE` allows and enter as roots of shares. The prediction is a correction of
+    minus the distinctness of the joints' maps, which ranks images without any training; at first it is nearly that.
 
     Args:
         spec: what the backbone offers.
@@ -89,10 +89,18 @@ class HeatmapConvHead(LossHead):
 
     def _prepare_maps(self, log_shares: Tensor, penultimate: Tensor) -> Tensor:
         """Return what the convolutions read: (B, K + features, h', w')."""
-        factor = max(1, min(log_shares.shape[2:]) // MAP_SIDE)
+        factor = find_reduction(min(log_shares.shape[2:]))
         pooled = nn.functional.avg_pool2d(log_shares.exp(), factor) * factor**2
         roots = (pooled + SMALLEST_SHARE).sqrt()
         if self.read_features is None:
             return roots
         read = nn.functional.avg_pool2d(self.read_features(penultimate), factor)
         return torch.cat([roots, read.to(roots.dtype)], dim=1)
+
+
+def find_reduction(side: int) -> int:
+    """How many cells of a map become one on each axis: at least `MAP_SIDE` are left, and none is cut off."""
+    factor = max(1, side // MAP_SIDE)
+    while side % factor:
+        factor -= 1
+    return factor

@@ -65,6 +65,8 @@ def check_network(module: LearningLossModule, trainer: pl.Trainer, crop: PersonC
         if module.head is not None:
             predicted = _check_head(module.head, output)
             _check_objective(module.objective, predicted, losses)
+            if module.head.learns_from_turned:
+                _check_turning(module.task, output, batch, crop.size)
     shapes |= {"predicted_loss": (), "true_loss": (), "embedding": (module.backbone.penultimate_channels,)}
     prefixed = {prefix + name: shape for name, shape in shapes.items() for prefix in (LABELLED, TARGET)}
     return shapes | prefixed
@@ -117,6 +119,9 @@ def _check_backbone(backbone: Backbone, pixels: Tensor, outputs: int) -> Output:
     for step, channels in backbone.feature_channels.items():
         expected = (images, channels, height // step, width // step)
         call.expect_shape(pyramid[step], expected, f"features.pyramid[{step}]")
+    if output.features.heatmaps is not None and stride is not None:
+        expected = (images, outputs, height // stride, width // stride)
+        call.expect_shape(output.features.heatmaps, expected, "features.heatmaps", "those of the last stack alone")
     return output
 
 
@@ -180,6 +185,16 @@ def _check_head(head: LossHead, output: Output) -> Tensor:
         single = head.eval()(output.take_first(1).features)
     call.expect_shape(single, (1,), meaning="one predicted loss for a batch of one image")
     return predicted.detach()
+
+
+@torch.no_grad()
+def _check_turning(task: Task, output: Output, batch: Batch, size: int) -> None:
+    """Turn the labels of the batch, as is done for a head that learns from turned images."""
+    quarters = torch.arange(IMAGES, device=batch["row"].device)
+    call = _Call("task", task, "turn_labels")
+    with call.explain_failure():
+        losses, _ = task.compute_losses(output, task.turn_labels(batch, quarters, size))
+    call.expect_shape(losses, (IMAGES,), "labels whose losses")
 
 
 def _check_objective(objective: Objective, predicted: Tensor, losses: Tensor) -> None:

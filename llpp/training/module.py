@@ -128,6 +128,7 @@ class LearningLossModule(pl.LightningModule):
         mean_loss = losses_all_ranks.mean()
         values = {f"train/{self.task.loss_name}": mean_loss}
         loss = torch.zeros_like(task_loss) if self.phase == "head" else task_loss
+        checked = losses_all_ranks.sum()
         if self.head is not None:
             features = output.features.detach() if self._is_head_detached() else output.features
             targets = losses.detach()
@@ -135,12 +136,13 @@ class LearningLossModule(pl.LightningModule):
             if self.head.learns_from_turned:
                 features, targets = self._evaluate_turned(image, batch)
                 targets_all_ranks = self._gather_losses(targets)
+                checked = checked + targets_all_ranks.sum()
             predicted = self.head(features)
             objective = self._compute_objective(predicted, targets, targets_all_ranks)
             values["train/objective"] = objective.detach()
             loss = loss + self.head_training.head_weight * objective
         # A loss of another rank that is not finite stops this one too.
-        decisive = loss.detach() + losses_all_ranks.sum()
+        decisive = loss.detach() + checked
         self.loss_monitor.add(self.current_epoch, batch_index, decisive, values)
         # The number is made on the device, not sent to it.
         number = torch.full_like(mean_loss, self.round_number)

@@ -15,9 +15,11 @@ TURNS = (0, 0, 0, 1, 2, 3)  # quarters of one image in successive epochs: every 
 
 def turn_images(images: Tensor, quarters: Tensor) -> Tensor:
     """Turn square images (B, C, S, S) anticlockwise by (B,) int64 quarters, 0 to 3."""
-    turned = torch.stack([torch.rot90(images, number, (2, 3)) for number in range(4)])
-    numbers = torch.arange(len(images), device=images.device)
-    return turned[quarters, numbers].contiguous(memory_format=torch.channels_last)
+    turned = images
+    for number in range(1, 4):
+        chosen = (quarters == number)[:, None, None, None]
+        turned = torch.where(chosen, torch.rot90(images, number, (2, 3)), turned)
+    return turned.contiguous(memory_format=torch.channels_last)
 
 
 @contextmanager

@@ -58,6 +58,15 @@ def test_maps_of_any_size_will_do(side):
     assert predicted.shape == (1,) and predicted.isfinite().all()
 
 
+@pytest.mark.parametrize(("side", "reduced"), [(8, 8), (24, 24), (32, 16), (48, 16), (56, 28), (64, 16)])
+def test_the_convolutions_read_every_cell(side, reduced):
+    """A crop of 224 pixels has 56 cells, of which 18 times three would leave out the last two rows and columns."""
+    maps = noise(2, 5, side, side)
+    read = HeatmapConvHead(SPEC)._prepare_maps(compute_log_shares(maps), noise(2, 6, side, side))
+    assert read.shape == (2, 5, reduced, reduced)
+    torch.testing.assert_close(read.square().sum(dim=(2, 3)), torch.ones(2, 5), rtol=1e-3, atol=0)
+
+
 def test_what_is_added_to_a_map_changes_nothing():
     """Raw heatmaps are known up to a constant where their softmax is what counts."""
     maps = confused_by_degrees(4)

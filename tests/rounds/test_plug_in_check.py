@@ -17,6 +17,7 @@ from llpp.heads.base import LossHead
 from llpp.objectives.base import Objective
 from llpp.oracles.simulated import SimulatedOracle
 from llpp.rounds import plug_in_check
+from llpp.tasks.base import Task
 from llpp.tasks.pose.task import PoseTask
 from llpp.training.module import RoundPart
 
@@ -132,6 +133,12 @@ class ForgetfulBackbone(StackedHourglass):
         return replace(output, features=replace(output.features, pyramid=pyramid))
 
 
+class AllStacksBackbone(StackedHourglass):
+    def forward(self, image):
+        output = super().forward(image)
+        return replace(output, features=replace(output.features, heatmaps=output.raw))
+
+
 class SilentBackbone(StackedHourglass):
     def __init__(self, **settings):
         super().__init__(**settings)
@@ -144,6 +151,7 @@ BACKBONES = {
     OneStackBackbone: "returned raw (3, 14, 8, 8), expected (3, 1, 14, 8, 8) (images, stacks, outputs,",
     WiderBackbone: "returned features.pyramid[4] (3, 8, 8, 8), expected (3, 16, 8, 8); fix its forward()",
     ForgetfulBackbone: "returned features at strides [4], expected [4, 8, 16, 32], as in its feature_channels",
+    AllStacksBackbone: "returned features.heatmaps (3, 1, 14, 8, 8), expected (3, 14, 8, 8) (those of the last stack",
     SilentBackbone: "publishes no feature_channels; set self.feature_channels in __init__",
 }
 
@@ -280,6 +288,29 @@ def test_a_plug_in_that_breaks_its_contract_is_named(group, part, sentence, tmp_
     text = str(refused.value)
     assert text.startswith(f"{group} ") and part.__name__ in text and sentence in text and "\n" not in text
     assert not list(tmp_path.iterdir())
+
+
+class Unturnable(PoseTask):
+    turn_labels = Task.turn_labels
+
+
+class TurningLess(PoseTask):
+    def turn_labels(self, batch, quarters, size):
+        return {**batch, "joints": batch["joints"][quarters > 0]}
+
+
+@pytest.mark.parametrize(
+    ("task", "sentence"),
+    [(Unturnable, "has no turn_labels(); set head.turned=false"), (TurningLess, "failed in turn_labels(): ")],
+)
+def test_labels_that_cannot_be_turned_end_the_run_before_it_begins(task, sentence, tmp_path):
+    cfg = config(tmp_path, "head=heatmap_conv", dataset=FIGURES)
+    cfg.task._target_ = f"{__name__}.{task.__name__}"
+    with pytest.raises(ConfigError) as refused:
+        build.build_run(cfg)
+    assert task.__name__ in str(refused.value) and sentence in str(refused.value)
+    cfg.head.turned = False
+    build.build_run(cfg)
 
 
 def test_the_line_of_the_users_file_is_given_where_a_plug_in_fails(tmp_path):

@@ -175,9 +175,9 @@ def test_a_damaged_base_model_is_not_taken_over_but_replaced(tmp_path, caplog):
 @pytest.mark.slow
 def test_a_round_says_what_it_left(undisturbed):
     first, last = state.load_state(undisturbed / "state.json").rounds
-    tables = {"test.parquet", "constant.parquet", "scores.parquet", "selected.csv", "predictions.parquet"}
-    assert set(first.files) == {"last.ckpt", "best.ckpt", *tables}
-    assert set(last.files) == {"last.ckpt", "best.ckpt", "test.parquet", "constant.parquet"}
+    every = {"last.ckpt", "best.ckpt", "test.parquet", "constant.parquet", "watched.parquet"}
+    assert set(first.files) == {*every, "scores.parquet", "selected.csv", "predictions.parquet"}
+    assert set(last.files) == every
     assert not any(layout.is_damaged(undisturbed, r, name) for r in (first, last) for name in r.files)
 
 

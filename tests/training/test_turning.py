@@ -3,10 +3,8 @@
 import pytest
 import torch
 from helpers.experiments import tiny
-from torch import nn
 
 from llpp.errors import ConfigError
-from llpp.heads.base import LossHead
 from llpp.training.module import RoundPart
 from llpp.training.turning import TURNS, turn_images
 
@@ -103,11 +101,3 @@ def test_a_task_that_cannot_turn_its_labels_says_so():
 
     with pytest.raises(ConfigError, match=r"task ClassificationTask has no turn_labels\(\); set head\.turned=false"):
         ClassificationTask.turn_labels(object.__new__(ClassificationTask), {}, torch.zeros(1), SIDE)
-
-
-def test_other_heads_see_what_the_network_learns_from():
-    class Plain(LossHead):
-        def forward(self, features):
-            return features.penultimate.mean(dim=(1, 2, 3))
-
-    assert not Plain().learns_from_turned and isinstance(Plain(), nn.Module)
