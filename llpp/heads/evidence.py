@@ -6,7 +6,6 @@ networks can be exported.
 """
 
 import math
-from itertools import combinations
 from typing import Literal
 
 import torch
@@ -141,9 +140,10 @@ def measure_overlaps(log_shares: Tensor) -> Tensor:
     # Autocast would multiply in half precision.
     with torch.autocast(log_shares.device.type, enabled=False):
         roots = (log_shares / 2).exp().flatten(2)
-        overlaps = (roots @ roots.transpose(1, 2)).flatten(1)
-    pairs = [first * joints + second for first, second in combinations(range(joints), 2)]
-    return overlaps[:, torch.tensor(pairs, dtype=torch.int64, device=overlaps.device)]
+        overlaps = roots @ roots.transpose(1, 2)
+    # Slices, since an index would have to be sent to the device in each step, and the host would wait.
+    of_later_joints = [overlaps[:, joint, joint + 1 :] for joint in range(joints)]
+    return torch.cat(of_later_joints, dim=1)
 
 
 def measure_distinctness(log_shares: Tensor) -> Tensor:

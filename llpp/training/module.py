@@ -24,7 +24,7 @@ from llpp.training.compilation import EAGER, Compilation
 from llpp.training.divergence import NonFiniteLossMonitor, check_weights
 from llpp.training.masked_mean import MaskedMean
 from llpp.training.step_count import hint_at_few_steps
-from llpp.training.turning import TURNS, in_evaluation, turn_images
+from llpp.training.turning import choose_quarters, in_evaluation, turn_images
 from llpp.types import Batch, Features, Output
 
 log = logging.getLogger(__name__)
@@ -155,8 +155,7 @@ class LearningLossModule(pl.LightningModule):
 
         The network is in evaluation, as when it scores, and keeps its BatchNorm statistics.
         """
-        turns = torch.tensor(TURNS, device=image.device)
-        quarters = turns[(batch["row"] + self.current_epoch) % len(TURNS)]
+        quarters = choose_quarters(batch["row"], self.current_epoch)
         turned = turn_images(image, quarters)
         labels = self.task.turn_labels(batch, quarters, image.shape[-1])
         with in_evaluation(self.backbone):

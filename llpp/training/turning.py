@@ -10,7 +10,17 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
-TURNS = (0, 0, 0, 1, 2, 3)  # quarters of one image in successive epochs: every other time it is as it was
+UPRIGHT_EPOCHS = 3  # of so many epochs an image is as it was; in the next three it is turned by 1, 2 and 3 quarters
+
+
+def choose_quarters(rows: Tensor, epoch: int) -> Tensor:
+    """By how many quarters the images in these rows (B,) of the dataset are turned in an epoch: (B,) int64, 0 to 3.
+
+    Half of the time an image is as it was, and about half of the images of a batch are.
+    """
+    place = (rows + epoch) % (UPRIGHT_EPOCHS + 3)
+    # Counted on the device: a table of turns would have to be sent there in each step, and the host would wait.
+    return (place - UPRIGHT_EPOCHS + 1).clamp(min=0)
 
 
 def turn_images(images: Tensor, quarters: Tensor) -> Tensor:

@@ -160,7 +160,7 @@ def selections(run_dir, acquisitions, *overrides):
     found = {}
     for name in acquisitions:
         acquisition = build.make(OmegaConf.load(conf_dir() / f"acquisition/{name}.yaml"))
-        progress = measure_progress(experiment.settings, task, pool, begun, validation, scorer)
+        progress = measure_progress(experiment.settings, task, pool, begun, validation, None, scorer)
         selection = select_from_pool(
             acquisition, experiment.oracle, task, experiment.settings, pool, 0, scorer, Stopwatch(), progress
         )
