@@ -189,6 +189,7 @@ def test_the_share_of_like_pairs_by_hand():
     assert compute_pair_share(losses, DELTAS) == pytest.approx(TABLE_1, abs=0.02)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("count", [2, 7, 100, 3001])
 def test_log_losses_are_perfectly_reliable(count):
     losses = np.random.default_rng(count).gamma(2, 0.1, count)

@@ -107,6 +107,7 @@ def test_help_and_mistakes_are_shown_before_torch_is_imported(tmp_path):
     assert sorted(path.name for path in tmp_path.rglob("*")) == ["multirun.yaml", "runs"]
 
 
+@pytest.mark.slow
 def test_a_sweep_with_an_unknown_choice_ends_before_its_first_job_and_leaves_no_secret(tmp_path):
     refused = llpp("run", "-m", "head=gap_fc,nope", "+logger.api_key=sesame", cwd=tmp_path, anew=True)
     assert refused.returncode == 2

@@ -28,6 +28,7 @@ def test_short_names_are_settings_of_a_run():
     ]
 
 
+@pytest.mark.slow
 def test_joints_are_a_file_or_a_list_of_names():
     words = translate_words(["joints=[nose,left ear]", "boxes=[a].json"])
     cfg = compose_config(["experiment=label", *words])

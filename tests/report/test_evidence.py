@@ -61,6 +61,7 @@ def test_a_selection_is_compared_with_the_mean_of_all_known_candidates():
     assert compare_with_random_selections(quality, mark(0)) is None
 
 
+@pytest.mark.slow
 def test_random_selections_are_seldom_taken_for_more_than_chance():
     rng = np.random.default_rng(0)
     claims = 0

@@ -45,6 +45,7 @@ def test_rounds_label_what_they_selected_and_the_last_selects_nothing(finished):
     assert [row["selected"] for row in rows(finished)] == ["6", "6", ""]
 
 
+@pytest.mark.slow
 def test_a_round_leaves_its_scores_selection_and_checkpoint(finished):
     scores = pq.read_table(finished / "round_00/scores.parquet").to_pydict()
     lines = (finished / "round_00/selected.csv").read_text().splitlines()
@@ -189,6 +190,7 @@ def test_a_directory_in_use_says_who_has_it(finished):
     loop.run_rounds(tiny(finished))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("damage", "sentence"),
     [

@@ -181,6 +181,7 @@ def test_a_round_says_what_it_left(undisturbed):
     assert not any(layout.is_damaged(undisturbed, r, name) for r in (first, last) for name in r.files)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["test.parquet", "scores.parquet", "predictions.parquet"])
 def test_a_damaged_table_is_left_out_of_the_report_by_name(name, undisturbed, tmp_path):
     path, held = undisturbed / "round_00" / name, (undisturbed / "round_00" / name).read_bytes()

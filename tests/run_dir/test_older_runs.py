@@ -30,6 +30,7 @@ def old(tmp_path):
     return tmp_path / "old"
 
 
+@pytest.mark.slow
 def test_an_older_run_resumes_to_the_numbers_that_its_own_program_reached(old):
     left_by_older_program = (old / "round_01/last.ckpt").read_bytes()
     state = loop.run_rounds(tiny(old, *SMALL, "rounds=3"))
@@ -47,6 +48,7 @@ def test_an_older_run_refuses_other_settings_by_name(old):
         loop.run_rounds(tiny(old, *SMALL, "rounds=3", "dataset.pool=30"))
 
 
+@pytest.mark.slow
 def test_an_older_run_is_reported_with_its_gallery(old):
     text = page.write_report([old], old, rebuild_run_task, None).read_text()
     assert "synthetic" in text and "The gallery is left out" not in text
