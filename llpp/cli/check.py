@@ -2,11 +2,11 @@
 
 import argparse
 import logging
-import re
 import sys
 from pathlib import Path
 
 from llpp.cli.package_names import split_package_names
+from llpp.cli.run_spelling import accept_run_spelling
 from llpp.errors import expect
 
 OPTIONS = ("folds", "share", "out", "tool", "device", "trusted_packages")
@@ -71,12 +71,4 @@ def _parse_arguments(arguments: list[str]) -> argparse.Namespace:
         metavar="NAMES",
         help="packages, separated by commas, whose classes the run's config.yaml may name in addition to llpp's own",
     )
-    return parser.parse_intermixed_args([_accept_run_spelling(argument) for argument in arguments])
-
-
-def _accept_run_spelling(argument: str) -> str:
-    """Turn an option in the spelling of `llpp run` into a flag: `folds=0`."""
-    found = re.match(rf"({'|'.join(OPTIONS)})=", argument)
-    if found is None:
-        return argument
-    return f"--{found[1].replace('_', '-')}={argument[found.end() :]}"
+    return parser.parse_intermixed_args([accept_run_spelling(argument, OPTIONS) for argument in arguments])

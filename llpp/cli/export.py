@@ -1,11 +1,12 @@
 """The verb `llpp export`."""
 
 import argparse
-import re
 from pathlib import Path
 
 from llpp.cli.package_names import split_package_names
+from llpp.cli.run_spelling import accept_run_spelling
 
+OPTIONS = ("output", "trusted_packages")
 MIB = 1 << 20
 
 
@@ -51,10 +52,4 @@ def _parse_arguments(arguments: list[str]) -> argparse.Namespace:
         metavar="NAMES",
         help="packages, separated by commas, whose classes the run's config.yaml may name in addition to llpp's own",
     )
-    return parser.parse_args([_accept_run_spelling(argument) for argument in arguments])
-
-
-def _accept_run_spelling(argument: str) -> str:
-    """Turn an option in the spelling of `llpp run` into a flag: `output=model.onnx`."""
-    argument = re.sub(r"^trusted_packages=", "--trusted-packages=", argument)
-    return re.sub(r"^output=", "--output=", argument)
+    return parser.parse_args([accept_run_spelling(argument, OPTIONS) for argument in arguments])

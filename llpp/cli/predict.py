@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from llpp.cli.package_names import split_package_names
+from llpp.cli.run_spelling import accept_run_spelling
 from llpp.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
@@ -103,20 +104,18 @@ def _parse_arguments(arguments: list[str]) -> argparse.Namespace:
         metavar="NAMES",
         help="packages, separated by commas, whose classes the run's config.yaml may name besides llpp's own",
     )
-    words = [_accept_run_spelling(argument) for argument in arguments if argument.lower() not in DEFAULTS]
+    words = [_turn_into_flag(argument) for argument in arguments if argument.lower() not in DEFAULTS]
     return parser.parse_intermixed_args(words)
 
 
-def _accept_run_spelling(argument: str) -> str:
+def _turn_into_flag(argument: str) -> str:
     """Turn an option in the spelling of `llpp run` into a flag: `risk=0.1`."""
-    name, separator, value = argument.partition("=")
+    name, _, value = argument.partition("=")
     if name == "overlay" and value.lower() == "true":
         return "--overlay"
     if name == "page" and value.lower() == "false":
         return "--no-page"
-    if separator and name in OPTIONS:
-        return f"--{name.replace('_', '-')}={value}"
-    return argument
+    return accept_run_spelling(argument, OPTIONS)
 
 
 def _check_model(model: Path) -> None:
