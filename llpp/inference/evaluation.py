@@ -15,7 +15,7 @@ import pytorch_lightning as pl
 from numpy.typing import NDArray
 
 from llpp.data.datamodule import PoolDataModule, compute_rank_positions
-from llpp.distributed import collectives
+from llpp.distributed import collectives, interruption
 from llpp.inference.device_to_host import AsyncHostCopy
 from llpp.tasks.base import Task
 from llpp.training.module import LearningLossModule
@@ -74,7 +74,8 @@ class ScoreCollector(pl.Callback):
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
-        """Start copying one batch to the host, and write the one before."""
+        """Start copying one batch to the host, and write the one before; stop here if a signal was lost."""
+        interruption.check()
         self.metric.to(outputs["row"].device)
         self.task.update_metric(self.metric, outputs, batch)
         wanted = {name: outputs[name] for name in ("row", *self.keep)}

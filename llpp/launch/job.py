@@ -17,7 +17,8 @@ from omegaconf import DictConfig
 from llpp import storage, terminal
 from llpp.config import accelerator, read_settings
 from llpp.config.read_settings import asks_people
-from llpp.errors import Interrupted, LlppError, OccupiedError, expect
+from llpp.distributed import interruption
+from llpp.errors import LlppError, OccupiedError, expect
 from llpp.launch import launcher, signals, sweep
 from llpp.launch.fast_imports import gc_paused
 from llpp.run_dir.writable import check_writable
@@ -169,6 +170,7 @@ def check_before_data(cfg: DictConfig) -> None:
         check_writable(Path(cfg.paths.run_dir))
 
 
+@interruption.stop_prevails()
 def run_in_process(cfg: DictConfig, gpu: int | None = None) -> str:
     """Run all rounds and write the report in this process; `gpu` is the number of the GPU to use."""
     # Imports are in this order so that mistakes are reported early: NumPy takes a tenth of a second to import, torch
@@ -213,14 +215,9 @@ def install_signal_handlers() -> None:
     if threading.current_thread() is not threading.main_thread():
         return
     for name in launcher.STOP_SIGNALS:
-        signal.signal(getattr(signal, name), stop)
+        signal.signal(getattr(signal, name), interruption.stop)
     if launcher.is_worker():
         grace = GRACE_SECONDS_RANK_ZERO if os.environ["RANK"] == "0" else GRACE_SECONDS
         signals.exit_after_grace(launcher.STOP_SIGNALS, grace)
     elif sweep.is_sweep_worker():
         signals.exit_after_grace(launcher.STOP_SIGNALS, GRACE_SECONDS_RANK_ZERO)
-
-
-def stop(number: int, _: object) -> None:
-    """Raise Interrupted, so that every `finally` runs: whatever is open must be closed, above all W&B's run."""
-    raise Interrupted(128 + number)

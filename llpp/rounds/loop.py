@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from llpp import storage
 from llpp.acquisition.base import PROGRESS
-from llpp.distributed import collectives
+from llpp.distributed import collectives, interruption
 from llpp.errors import OccupiedError, StateError
 from llpp.inference.evaluation import Evaluation
 from llpp.inference.scorer import PoolScorer
@@ -97,6 +97,7 @@ def run_rounds(run: Run) -> RunState:
         with explain_storage_errors(run), ExitStack() as held:
             state = open_run(run, held)
             for number in range(len(state.rounds), count_rounds(run, state)):
+                interruption.check()
                 state = run_round(run, state, number)
             failed = False
     finally:

@@ -14,7 +14,7 @@ from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
 from llpp.backbones.base import Backbone
 from llpp.data.image_preparation import ImagePreparation
-from llpp.distributed import collectives
+from llpp.distributed import collectives, interruption
 from llpp.errors import TrainingError
 from llpp.heads.base import LossHead, average_pool
 from llpp.objectives.base import Objective
@@ -112,6 +112,10 @@ class LearningLossModule(pl.LightningModule):
         """A frozen backbone keeps its BatchNorm statistics too."""
         if self.phase == "head":
             self.backbone.eval()
+
+    def on_train_batch_start(self, batch: Batch, batch_index: int) -> None:
+        """Stop here if a signal had no effect where it came."""
+        interruption.check()
 
     def training_step(self, batch: Batch, batch_index: int) -> Tensor:
         """Task loss + head_weight × objective; the head's targets are the detached task losses.

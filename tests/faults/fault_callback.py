@@ -33,3 +33,18 @@ class Fault(pl.Callback):
                     os.kill(loader.pid, signal.SIGKILL)
             case "wait":
                 time.sleep(3)
+            case "stop_in_destructor":
+                stopping = StoppingAsItGoes()
+                del stopping
+            case "stop_in_half_made_loader":
+                try:
+                    signal.raise_signal(signal.SIGTERM)
+                finally:
+                    raise RuntimeError("Please call `iter(combined_loader)` first.")  # Lightning's, as it cleans up
+
+
+class StoppingAsItGoes:
+    """Sends the signal while it is destroyed: Python goes on after any exception there."""
+
+    def __del__(self):
+        signal.raise_signal(signal.SIGTERM)

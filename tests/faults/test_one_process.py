@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 
 import pytest
+import torch
 from harness import KILLS, RUN, TWO_RANKS, await_file, begun, finish, kill, outcome, ranks, start, told
 
 pytestmark = pytest.mark.slow
@@ -71,6 +72,17 @@ def test_a_run_that_is_told_to_stop_does_so_in_order_and_names_the_command_that_
     assert process.wait(timeout=15) == 128 + getattr(signal, name)
     remedy = "finished work is kept, run the same command again to resume: llpp run crop.size=32"
     assert f"llpp: interrupted ({name}); {remedy}" in told(tmp_path)
+    code, said = finish(*RUN, cwd=tmp_path)
+    assert code == 0, said
+    assert outcome(tmp_path / "run") == undisturbed[0]
+
+
+@pytest.mark.parametrize("moment", ["stop_in_destructor", "stop_in_half_made_loader"])
+def test_a_signal_is_obeyed_even_where_what_it_raises_gets_lost(moment, undisturbed, tmp_path):
+    code, said = finish(*RUN, cwd=tmp_path, fault=f"{moment}:0:1:1")
+    assert code == 128 + signal.SIGTERM and "llpp: interrupted (SIGTERM); finished work is kept" in said
+    kept = torch.load(tmp_path / "run/round_01/last.ckpt", weights_only=True)
+    assert kept["epoch"] == 0, "it went on with the second epoch"
     code, said = finish(*RUN, cwd=tmp_path)
     assert code == 0, said
     assert outcome(tmp_path / "run") == undisturbed[0]
