@@ -24,7 +24,7 @@ from llpp.tasks.base import Task
 # Left out of the fingerprint: they name, place, show or speed up a run, and change none of its results.
 NON_RESULT_SETTINGS = (
     "name", "paths", "rounds", "report", "logger", "launch",
-    "pool.grow", "training.base_models", "scoring.evaluate_pool", "scoring.compile_from",
+    "pool.grow", "pool.space", "training.base_models", "scoring.evaluate_pool", "scoring.compile_from",
     "data.workers", "data.pin_memory", "data.eval_batch_size",
     "trainer.accelerator", "trainer.devices", "trainer.num_nodes", "trainer.log_every_n_steps",
     "trainer.enable_model_summary", "trainer.profiler", "trainer.benchmark",

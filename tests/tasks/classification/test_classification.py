@@ -139,7 +139,7 @@ def test_a_picture_says_truth_and_prediction():
             "needs entropy, which task=pose does not predict (it offers confidence, embedding, flip_distance,",
         ),
         (
-            ["experiment=digits", "acquisition=stratified_power"],
+            ["experiment=digits", "acquisition=stratified_power", "acquisition.space=pose"],
             "true_loss); set acquisition.space=embedding, or choose another acquisition or task",
         ),
         (["acquisition=margin"], "needs margin, which task=pose does not predict"),
@@ -165,6 +165,11 @@ def finished(tmp_path_factory):
     run_dir = tmp_path_factory.mktemp("digits") / "run"
     loop.run_rounds(digits(run_dir))
     return run_dir
+
+
+def test_acquisitions_part_a_pool_without_poses_by_its_features(tmp_path):
+    run = digits(tmp_path, "acquisition=adaptive")
+    assert "embedding" in run.acquisition.needs and "pose" not in run.acquisition.needs
 
 
 @pytest.mark.slow
