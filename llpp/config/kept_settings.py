@@ -1,8 +1,8 @@
 """Settings that a run keeps from its first start.
 
-Those of a dataset may be null, for the dataset to decide; what it decides may differ between versions of llpp and with
-every image that is added. So a run records it, and later starts of the run take it from there. Runs that are older
-than a setting keep what they did before, where its default is something else by now.
+Those of a dataset may be null, for the dataset to decide; what it decides may differ between versions of llpp and
+with every image that is added. So a run records it, and later starts of the run take it from there. Runs that are
+older than a setting keep what they did before, where its default is something else by now.
 """
 
 from collections.abc import Iterator, Mapping

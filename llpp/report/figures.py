@@ -304,8 +304,7 @@ def _plot_risks(axes: "Axes", scores: FailureScores, theme: Theme, colour: str) 
         dashes = FREE_DASHES[position % len(FREE_DASHES)]
         free.append((f"own {name}", doubt, {"color": theme.ink, "linewidth": 1.6, "linestyle": dashes}))
     if scores.ranked is not None and scores.ranker not in scores.doubts:
-        style = {"color": theme.ink, "linewidth": 1.6}
-        free.append((scores.ranker, scores.ranked, style))
+        free.append((scores.ranker, scores.ranked, {"color": theme.ink, "linewidth": 1.6}))
     lines[1:1] = free
     for label, score, style in lines:
         curve = compute_risk_coverage(score, failed)

@@ -126,6 +126,7 @@ def describe_ranker(chosen: RoundRanker | None, earlier: Sequence[Round]) -> str
     if before is not None and before["chosen"] == chosen.chosen:
         return None
     return (
-        f"failures are ranked by {name}: to choose by, there would have to be {MIN_IMAGES} labelled validation images, "
-        f"{MIN_OF_EACH} failures and {MIN_OF_EACH} others among them; set ranker=head to rank by predicted loss"
+        f"failures are ranked by {name}: to choose by, there would have to be {MIN_IMAGES} labelled validation "
+        f"images, with {MIN_OF_EACH} failures and {MIN_OF_EACH} others among them; set ranker=head to rank by "
+        "predicted loss"
     )

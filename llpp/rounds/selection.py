@@ -88,8 +88,8 @@ def select_from_pool(
         drawn = count_audited(settings, wanted)
         if drawn:
             losses = None if pool_scores is None else pool_scores.columns[LOSS_COLUMN]
-            ranked = None if pool_scores is None else get_failure_scores(pool_scores)
-            audit = draw_audit(settings, number, oracle, ids, drawn, losses, ranked)
+            failure_scores = None if pool_scores is None else get_failure_scores(pool_scores)
+            audit = draw_audit(settings, number, oracle, ids, drawn, losses, failure_scores)
             audited = audit.ids
         chosen: list[str] = []
         if wanted > drawn:
