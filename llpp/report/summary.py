@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from llpp.report.claims import (
+    CONFIDENCE,
     RANKING,
     Claim,
     judge_difference,
@@ -275,6 +276,8 @@ def _describe_ranker(method: Method, labelled: int) -> str | None:
     if reached is None or by_loss is None or by_confidence is None:
         return words
     words += f": AUGRC {reached.mean:.3f}, against {by_loss.mean:.3f} by predicted loss"
+    if set(used) == {CONFIDENCE}:
+        return words
     claim = judge_failure_finding(method, labelled, RANKER_PREFIX)
     compared = "" if claim is None else f" ({format_signed(claim.value)}; {claim})"
     return f"{words} and {by_confidence.mean:.3f} by the network's own confidence{compared}"
