@@ -84,9 +84,9 @@ class Comparison:
 def choose_ranker(columns: Columns, failed: NDArray[np.bool_], free_columns: Sequence[str]) -> Comparison | None:
     """Choose what ranks, by N images: the first free column, unless another ranker is better by more than chance.
 
-    The others are the other free columns, the head, and the sum of the head and each free column. One is better if its
-    AUGRC is lower with a certainty of 90 %, by the paired differences of `compute_augrc_parts`; of several, that with
-    the lowest AUGRC ranks. The lowest of all would be worse than the first column more often than is worth it, where
+    The others are the other free columns, the head, and the sum of the head and each free column. One is better if
+    its AUGRC is lower with a certainty of 90 %, by the paired differences of `compute_augrc_parts`; of several, that
+    with the lowest AUGRC ranks. Simply taking the lowest of all does worse than the first column too often where
     images are few.
 
     Args:

@@ -82,7 +82,7 @@ def test_a_sum_is_chosen_where_each_of_the_two_sees_some_of_the_failures():
 
 
 def test_the_first_free_one_is_chosen_unless_another_is_better_by_more_than_chance():
-    """The head takes one failure for the surest image, the confidence another one, and has two more images swapped."""
+    """The head takes one failure for the surest image; the confidence another one, and has two more swapped."""
     assert choose(RIGHT, -RIGHT, -RIGHT).ranker.name == "confidence"
     failed = np.arange(40) >= 30
     head = np.arange(40, dtype=np.float32)
