@@ -205,7 +205,9 @@ def update_state(body: dict[str, Any]) -> dict[str, Any]:
 def update_datasets(body: dict[str, Any]) -> dict[str, Any]:
     """The content of a state file, with the settings that runs or datasets had not got yet when it was written."""
     updated = dict(body)
-    updated["science"] = {**ADDED_RUN_SETTINGS, **add_dataset_settings(body["science"])}
+    updated["science"] = add_dataset_settings(body["science"])
+    for name, earlier in ADDED_RUN_SETTINGS.items():
+        updated["science"].setdefault(name, earlier)
     updated["grown"] = []
     for growth in body.get("grown", ()):
         updated["grown"].append({**growth, "before": add_dataset_settings(growth["before"])})
