@@ -64,6 +64,10 @@ RULES: Mapping[str, Rule] = {  # of single values, wherever they come from
     "budget": _make_integer_rule(1),
     "audit": SHARE,
     "audit_tilt": (lambda value: is_number(value) and 0 <= value <= 0.5, "a number, 0 to 0.5"),
+    "ranker": (
+        lambda value: isinstance(value, str) and value != "",
+        "auto, head, or what the task offers, such as confidence",
+    ),
     "optimizer.lr": (_make_minimum(0.0), "a number, 0 or more"),
     "training.head_weight": (_make_minimum(0.0), "0 or more"),
     "training.detach_from_epoch": _make_optional_rule(

@@ -18,6 +18,7 @@ class Settings:
     budget: int  # ids selected per round
     audit: float = 0.0  # share of each budget that is drawn by chance
     audit_tilt: float = 0.0  # how much more likely large predicted losses are drawn
+    ranker: str = "auto"  # what ranks images by how likely they are failures: auto, head, or one of the task's own
     init: Literal["fresh", "previous"] = "fresh"  # weights a round starts from
     weights: Literal["last", "best"] = "last"  # weights that test and score: after the last epoch, or the best one
     base: Literal["joint", "backbone"] = "joint"  # round 0: backbone and head together, or one after the other

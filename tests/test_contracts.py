@@ -412,7 +412,8 @@ def test_tasks_name_what_they_measure_and_show(task, samples):
     for words in (made.metric_title, made.part_word, made.record_word):
         assert words and words == words.strip() and "\n" not in words
     assert all(isinstance(part, str) and part for part in made.part_names)
-    assert made.shown <= made.offers and not made.columns & (NEEDS | {"id", "row", "quality"})
+    assert made.shown <= made.offers and set(made.free_rankers) <= made.offers
+    assert not made.columns & (NEEDS | {"id", "row", "quality"})
     assert made.mirrored_columns <= made.extra_columns and not made.extra_columns & made.offers
     count = len(made.dataset.records.ids)
     assert made.label_arrays and all(len(array) == count for array in made.label_arrays)

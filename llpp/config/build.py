@@ -44,7 +44,9 @@ from llpp.objectives.base import Objective
 from llpp.oracles.base import Oracle
 from llpp.plug_in_errors import name_class
 from llpp.redaction import redact
+from llpp.reliability.rankers import HEAD
 from llpp.rounds import plug_in_check
+from llpp.rounds.ranking import AUTO
 from llpp.rounds.run import Publisher, Run, RunData
 from llpp.rounds.target import read_target
 from llpp.run_dir.checkpoints import AtomicCheckpointIO
@@ -68,10 +70,10 @@ def build_run(cfg: DictConfig, gpu: int | None = None, dataset: AnyDataset | Non
         dataset: the config's dataset, if it has been made already.
     """
     trainer_setup.silence_lightning()
+    keep_decided_settings(cfg)
     settings = read_settings.read_settings(cfg)
     accelerator.check_accelerator(cfg)
     performance = _set_up_process(cfg)
-    keep_decided_settings(cfg)
 
     dataset = dataset or make_dataset(cfg)
     validation = len(dataset.records.select_rows("val"))
@@ -85,6 +87,7 @@ def build_run(cfg: DictConfig, gpu: int | None = None, dataset: AnyDataset | Non
     data = RunData(dataset, task, crops, make_loaders)
     images = ImagePreparation(cfg.crop.size, ResidentCrops(crops) if crops and cfg.crop.resident else None)
 
+    _check_ranker(settings.ranker, task)
     acquisition: Acquisition = make(cfg.acquisition)
     check_kind(acquisition, Acquisition, "acquisition")
     oracle: Oracle = make(cfg.oracle)(dataset=dataset)
@@ -201,6 +204,15 @@ def _set_up_process(cfg: DictConfig) -> Performance:
     if performance.should_keep_memory(cfg.trainer.accelerator):
         keep_memory()
     return performance
+
+
+def _check_ranker(ranker: str, task: Task) -> None:
+    """Raise ConfigError if the task does not offer the column that is to rank."""
+    known = [AUTO, HEAD, *task.free_rankers]
+    if ranker not in known:
+        raise ConfigError(
+            f"ranker={ranker} is not offered by task={task.name}; use {', '.join(known[:-1])} or {known[-1]}"
+        )
 
 
 def _check_needs(acquisition: Acquisition, settings: DictConfig, task: Task, oracle: Oracle) -> None:

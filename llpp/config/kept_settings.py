@@ -1,7 +1,8 @@
-"""Settings of a dataset that a run keeps from its first start.
+"""Settings that a run keeps from its first start.
 
-They may be null, for the dataset to decide; what it decides may differ between versions of llpp and with every image
-that is added. So a run records it, and later starts of the run take it from there.
+Those of a dataset may be null, for the dataset to decide; what it decides may differ between versions of llpp and
+with every image that is added. So a run records it, and later starts of the run take it from there. Runs that are
+older than a setting keep what they did before, where its default is something else by now.
 """
 
 from collections.abc import Iterator, Mapping
@@ -10,7 +11,9 @@ from typing import Any
 
 from omegaconf import DictConfig, open_dict
 
-from llpp.run_dir.older_runs import ADDED_DATASET_SETTINGS
+from llpp.errors import StateError
+from llpp.run_dir.config_file import read_config
+from llpp.run_dir.older_runs import ADDED_DATASET_SETTINGS, ADDED_RUN_SETTINGS
 from llpp.run_dir.state import load_state
 
 
@@ -19,6 +22,7 @@ def keep_decided_settings(cfg: DictConfig) -> None:
 
     Nothing changes for a run that is yet to begin. StateError if its state cannot be read.
     """
+    _keep_older_behaviour(cfg)
     open_settings = []
     for prefix, node in _walk(cfg.dataset, "dataset"):
         for name in ADDED_DATASET_SETTINGS.get(str(node.get("_target_")), ()):
@@ -35,6 +39,20 @@ def keep_decided_settings(cfg: DictConfig) -> None:
         if recorded is not None:
             with open_dict(node):
                 node[name] = recorded
+
+
+def _keep_older_behaviour(cfg: DictConfig) -> None:
+    """Let the head rank in a run that began before something else could."""
+    if cfg.get("ranker") != "auto":
+        return
+    try:
+        config, _ = read_config(Path(cfg.paths.run_dir))
+    except StateError:
+        # There is no run yet, or this start replaces a damaged config.yaml.
+        return
+    for name, earlier in ADDED_RUN_SETTINGS.items():
+        if name not in config:
+            cfg[name] = earlier
 
 
 def _walk(node: Any, prefix: str) -> Iterator[tuple[str, DictConfig]]:

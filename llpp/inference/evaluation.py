@@ -6,8 +6,8 @@ Every rank scores its share and keeps no more than that; rank 0 gets all scores,
 import math
 import os
 import tempfile
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -42,6 +42,11 @@ class Evaluation:
         """Standard deviation (n - 1) over the rows where the column is known; None below two."""
         known = self._select_known(column)
         return float(known.std(ddof=1, dtype=np.float64)) if len(known) > 1 else None
+
+    def leave_out(self, names: Collection[str]) -> "Evaluation":
+        """The same without some of its columns."""
+        kept = {name: values for name, values in self.columns.items() if name not in names}
+        return replace(self, columns=kept)
 
     def _select_known(self, column: str) -> Column:
         values = self.columns[column]

@@ -17,6 +17,7 @@ from llpp.datasets.project.project_file import ProjectFile
 from llpp.datasets.project.thumbnails import choose_diverse
 from llpp.hashing import hash_json
 from llpp.ids import Ids
+from llpp.reliability.rankers import HEAD
 
 FIRST_TEST_SHARE = 0.4  # of the first batch: without test images nobody knows how good the first model is
 LATER_TEST_SHARE = 0.2  # of each later batch
@@ -85,10 +86,12 @@ def choose_next_batch(
     acquisition: str,
     gap: float,
     audited: Collection[str] = (),
+    ranker: str = HEAD,
 ) -> list[Choice]:
     """Return so many random test images, then the training images that a run has selected, most wanted first.
 
-    Those in `audited` were drawn by chance, the others chosen by the acquisition function.
+    Those in `audited` were drawn by chance, the others chosen by the acquisition function, to which the `ranker` says
+    how likely an image fails.
     """
     test = choose_test_images(index, project, taken, test_count, gap)
     choices = [Choice(image, "test", TEST_REASON) for image in test]
@@ -98,12 +101,14 @@ def choose_next_batch(
             choices.append(Choice(image, "train", AUDIT_REASON))
             continue
         rank += 1
-        choices.append(Choice(image, "train", explain_rank(acquisition, rank)))
+        choices.append(Choice(image, "train", explain_rank(acquisition, rank, ranker)))
     return choices
 
 
-def explain_rank(acquisition: str, rank: int) -> str:
+def explain_rank(acquisition: str, rank: int, ranker: str = HEAD) -> str:
     """Say why an acquisition function has chosen an image; rank 1 is the one that it wants most."""
+    if acquisition == "predicted_loss" and ranker != HEAD:
+        return f"likeliest failure by {ranker} (rank {rank})"
     if acquisition == "predicted_loss":
         return f"largest predicted loss (rank {rank})"
     if acquisition == "random":

@@ -68,7 +68,15 @@ class BatchWriter:
         ranked = [image for image in predictions if image not in taken]
         audited = self._read_audited(run_dir, last)
         choices = choose_next_batch(
-            self.index, self.project, taken, test, ranked, acquisition, self.settings.gap, audited
+            self.index,
+            self.project,
+            taken,
+            test,
+            ranked,
+            acquisition,
+            self.settings.gap,
+            audited,
+            last.ranker_name,
         )
         self._write(number, choices, predictions, self._suggests(state), audited)
 

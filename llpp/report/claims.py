@@ -28,6 +28,7 @@ from llpp.report.metric import (
     FAILURE_PREFIX,
     IMAGE_METRIC,
     POOL_METRIC,
+    RANKER_PREFIX,
     SELECTED_METRIC,
     TEST_FILE,
     TEST_METRIC,
@@ -37,6 +38,7 @@ from llpp.run_dir.state import Round
 CONSTANT_FILE = "constant.parquet"  # the quality of a prediction that looks at no image, for each test image
 POOL_FILE = "scores.parquet"
 RANKING = "loss_spearman"
+CONFIDENCE = CONFIDENCE_PREFIX.removesuffix("_")  # what the others are held against
 RunRound = tuple[Run, Round]
 
 
@@ -97,18 +99,19 @@ def judge_difference(method: Method, other: Method, labelled: int) -> Claim | No
     return _judge(differences, (_compare_tested(our_rounds[seed], their_rounds[seed]) for seed in common))
 
 
-def judge_failure_finding(method: Method, labelled: int) -> Claim | None:
+def judge_failure_finding(method: Method, labelled: int, prefix: str = FAILURE_PREFIX) -> Claim | None:
     """Compare the AUGRC of predicted losses with that of the network's own confidence, at this number of labels.
 
-    Below 0, predicted losses find failures better. Runs whose test images all fail, or none, say nothing.
+    With the prefix of the ranker, compare what ranks instead. Below 0, it finds failures better than the confidence.
+    Runs whose test images all fail, or none, say nothing.
     """
-    by_loss = method.get_seed_values(f"{FAILURE_PREFIX}augrc", labelled)
+    ours = method.get_seed_values(f"{prefix}augrc", labelled)
     by_confidence = method.get_seed_values(f"{CONFIDENCE_PREFIX}augrc", labelled)
     has_both = method.get_seed_values(f"{CONFIDENCE_PREFIX}auroc", labelled)
     rounds = _find_rounds(method, labelled)
-    common = [seed for seed in by_loss if seed in by_confidence and seed in has_both]
-    differences = [by_loss[seed] - by_confidence[seed] for seed in common]
-    return _judge(differences, (_compare_with_confidence(*rounds[seed]) for seed in common))
+    common = [seed for seed in ours if seed in by_confidence and seed in has_both]
+    differences = [ours[seed] - by_confidence[seed] for seed in common]
+    return _judge(differences, (_compare_with_confidence(*rounds[seed], prefix) for seed in common))
 
 
 @dataclass(frozen=True)
@@ -186,13 +189,16 @@ def _compare_selected(run: Run, committed: Round) -> Interval | None:
     return _point_like_metric(run, compare_with_random_selections(pool[IMAGE_METRIC], selected))
 
 
-def _compare_with_confidence(run: Run, committed: Round) -> Interval | None:
+def _compare_with_confidence(run: Run, committed: Round, prefix: str) -> Interval | None:
     scores = read_failure_scores(run, committed.number)
-    if scores is None or scores.doubt is None:
+    if scores is None or CONFIDENCE not in scores.doubts:
         return None
-    by_loss = compute_augrc_parts(scores.predicted, scores.failed)
-    by_confidence = compute_augrc_parts(scores.doubt, scores.failed)
-    return compute_mean_interval(by_loss - by_confidence)
+    ranking = scores.predicted
+    if prefix == RANKER_PREFIX and scores.ranked is not None:
+        ranking = scores.ranked
+    ours = compute_augrc_parts(ranking, scores.failed)
+    by_confidence = compute_augrc_parts(scores.doubts[CONFIDENCE], scores.failed)
+    return compute_mean_interval(ours - by_confidence)
 
 
 def _compare_tested(ours: RunRound, theirs: RunRound) -> Interval | None:

@@ -1,11 +1,13 @@
 """How well failures are found: the scores of a round's test images, and the table of the rankings that find them.
 
-Four rankings: by predicted loss, which is what a head is for; by the network's own confidence, which costs nothing;
-by the true loss, which nobody has; and at random. T test images whose loss and quality are known.
+The rankings: by predicted loss, which is what a head is for; by what the network says about itself, such as its
+confidence, which costs nothing; by what ranks in the run, where that was chosen; by the true loss, which nobody has;
+and at random. T test images whose loss and quality are known.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -13,8 +15,16 @@ from numpy.typing import NDArray
 
 from llpp.inference.loss_ranking import COVERAGES, FAILURE_QUALITY, compute_failure_metrics
 from llpp.reliability.calibration import CalibrationSet
+from llpp.reliability.rankers import HEAD
 from llpp.report.collect import Cell, Method, Run, Section
-from llpp.report.metric import CONFIDENCE_PREFIX, FAILURE_PREFIX, FAILURE_SHARE, IMAGE_METRIC, TEST_FILE
+from llpp.report.metric import (
+    FAILURE_PREFIX,
+    FAILURE_SHARE,
+    IMAGE_METRIC,
+    RANKER_PREFIX,
+    TEST_FILE,
+    list_free_rankers,
+)
 from llpp.report.tables import Entry, Grid, GridRow, describe_spread, format_mean_and_spread
 
 MEASURES = {
@@ -23,6 +33,7 @@ MEASURES = {
     "auroc": "AUROC",
     **{f"risk_at_{percent}": f"failures at {percent} %" for percent in COVERAGES},
 }
+FAILURE_SCORE = "failure_score"  # column of the test images where another than the head ranks
 Values = NDArray[np.floating[Any]]
 
 
@@ -33,8 +44,11 @@ class FailureScores:
     predicted: Values  # (T,) losses
     true: Values  # (T,) losses
     quality: Values  # (T,)
-    doubt: Values | None  # (T,) the network's own confidence, negative; None where it was not recorded
     group: NDArray[np.str_]  # (T,)
+    # (T,) each, negative, what the network says about itself, by name; without those that were not recorded
+    doubts: Mapping[str, Values] = field(default_factory=dict)
+    ranked: Values | None = None  # (T,) the scores of what ranks; None where that is the predicted loss
+    ranker: str = ""  # what that is
 
     @property
     def failed(self) -> NDArray[np.bool_]:
@@ -57,10 +71,18 @@ def read_failure_scores(run: Run, number: int) -> FailureScores | None:
 
     Older versions recorded neither confidence nor groups; then each image is a group.
     """
+    committed = run.state.rounds[number]
     columns = run.read_round_columns(number, TEST_FILE, ("id", "predicted_loss", "true_loss", IMAGE_METRIC))
     if columns is None:
         return None
-    confidence = run.read_round_columns(number, TEST_FILE, ("confidence",))
+    doubts = {}
+    for name in list_free_rankers(committed.row):
+        found = run.read_round_columns(number, TEST_FILE, (name,))
+        if found is not None:
+            doubts[name] = -found[name]
+    ranked = None
+    if committed.ranker is not None:
+        ranked = run.read_round_columns(number, TEST_FILE, (FAILURE_SCORE,))
     groups = run.read_round_columns(number, TEST_FILE, ("group",))
     known = np.ones(len(columns["id"]), dtype=bool)
     for name in ("predicted_loss", "true_loss", IMAGE_METRIC):
@@ -70,9 +92,36 @@ def read_failure_scores(run: Run, number: int) -> FailureScores | None:
         predicted=columns["predicted_loss"][known],
         true=columns["true_loss"][known],
         quality=columns[IMAGE_METRIC][known],
-        doubt=None if confidence is None else -confidence["confidence"][known],
         group=names[known].astype(np.str_),
+        doubts={name: values[known] for name, values in doubts.items()},
+        ranked=None if ranked is None else ranked[FAILURE_SCORE][known],
+        ranker=committed.ranker_name,
     )
+
+
+def describe_ranking(name: str) -> str:
+    """What a ranker is called in sentences: head, a column of the network's, or a sum of both."""
+    if name == HEAD:
+        return "predicted loss"
+    return name if "+" in name else f"the network's own {name}"
+
+
+def count_rankers(method: Method, labelled: int) -> Counter[str]:
+    """How many seeds of a method rank by what, at this number of labels; empty where nothing was chosen."""
+    names: Counter[str] = Counter()
+    for run in method.started_runs:
+        for committed in run.state.rounds:
+            if committed.ranker is not None and committed.row["labelled"] == labelled:
+                names[committed.ranker_name] += 1
+    return names
+
+
+def list_free_rankers_of(method: Method) -> list[str]:
+    """What the networks of a method say about themselves, first what its first round recorded first."""
+    names: dict[str, None] = {}
+    for committed in method.rounds:
+        names |= dict.fromkeys(list_free_rankers(committed.row))
+    return list(names)
 
 
 def build_failure_grids(section: Section) -> list[Grid]:
@@ -109,8 +158,14 @@ def _build_rows(method: Method, labelled: int, prefix: str) -> list[GridRow]:
 
     true_loss = _measure_true_loss(method, labelled)
     rankings: dict[str, Callable[[str], Cell | None]] = {
-        "predicted loss": get_recorded(FAILURE_PREFIX),
-        "the network's own confidence": get_recorded(CONFIDENCE_PREFIX),
+        describe_ranking(HEAD): get_recorded(FAILURE_PREFIX),
+    }
+    for name in list_free_rankers_of(method):
+        rankings[describe_ranking(name)] = get_recorded(f"{name}_")
+    used = count_rankers(method, labelled)
+    if used:
+        rankings[f"what ranks: {_list_counted(used)}"] = get_recorded(RANKER_PREFIX)
+    rankings |= {
         "true loss, if one knew it": true_loss.get,
         "chance": lambda measure: _expect_at_random(measure, share),
     }
@@ -121,6 +176,13 @@ def _build_rows(method: Method, labelled: int, prefix: str) -> list[GridRow]:
             entries = [Entry(format_mean_and_spread(cell)) if cell else None for cell in (*cells, share)]
             rows.append((f"{prefix}{name}", str(len(share.values)), tuple(entries)))
     return rows
+
+
+def _list_counted(names: Counter[str]) -> str:
+    """Return `head+confidence`, or where seeds differ `head (2), confidence (1)`."""
+    if len(names) == 1:
+        return next(iter(names))
+    return ", ".join(f"{name} ({count})" for name, count in names.most_common())
 
 
 def _measure_true_loss(method: Method, labelled: int) -> dict[str, Cell]:

@@ -35,6 +35,7 @@ LOG_LABELS = {15.0: (1.0, 1.5, 2.0, 3.0, 5.0, 7.0), 1000.0: (1.0, 2.0, 5.0), np.
 COVERAGES = np.arange(5, 101) / 100  # of a risk–coverage curve: the share of failures among fewer images is noise
 MARKERS = "osD^vP"
 DASHES = (0, (2.2, 1.4))  # of the pool's line: offset, then ink and gap
+FREE_DASHES = (DASHES, (0, (5.5, 1.4, 1.0, 1.4)))  # of what networks say about themselves, in their order
 
 
 @dataclass(frozen=True)
@@ -289,7 +290,7 @@ def _title_panel(collection: Collection, section: Section, method: Method) -> st
 
 
 def _plot_risks(axes: "Axes", scores: FailureScores, theme: Theme, colour: str) -> None:
-    """Plot risk against coverage for the four rankings, with a band around that by predicted loss."""
+    """Plot risk against coverage for all rankings, with a band around that by predicted loss."""
     failed = scores.failed
     low, high = compute_risk_band(scores.predicted, failed, COVERAGES)
     axes.fill_between(100 * COVERAGES, 100 * low, 100 * high, color=colour, alpha=0.16, linewidth=0)
@@ -298,9 +299,13 @@ def _plot_risks(axes: "Axes", scores: FailureScores, theme: Theme, colour: str) 
         ("true loss", scores.true, {"color": theme.muted, "linewidth": 1.2}),
         ("chance", np.zeros(len(failed)), {"color": theme.muted, "linewidth": 1.2, "linestyle": ":"}),
     ]
-    if scores.doubt is not None:
-        style: dict[str, Any] = {"color": theme.ink, "linewidth": 1.6, "linestyle": DASHES}
-        lines.insert(1, ("own confidence", scores.doubt, style))
+    free: list[tuple[str, Any, dict[str, Any]]] = []
+    for position, (name, doubt) in enumerate(scores.doubts.items()):
+        dashes = FREE_DASHES[position % len(FREE_DASHES)]
+        free.append((f"own {name}", doubt, {"color": theme.ink, "linewidth": 1.6, "linestyle": dashes}))
+    if scores.ranked is not None and scores.ranker not in scores.doubts:
+        free.append((scores.ranker, scores.ranked, {"color": theme.ink, "linewidth": 1.6}))
+    lines[1:1] = free
     for label, score, style in lines:
         curve = compute_risk_coverage(score, failed)
         risks = [100 * curve.get_risk_at(coverage) for coverage in COVERAGES]

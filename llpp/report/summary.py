@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from llpp.report.claims import (
+    CONFIDENCE,
     RANKING,
     Claim,
     judge_difference,
@@ -13,12 +14,13 @@ from llpp.report.claims import (
 )
 from llpp.report.collect import Cell, Method, Section
 from llpp.report.evidence import format_interval, format_signed
-from llpp.report.failure_scores import MEASURES
+from llpp.report.failure_scores import MEASURES, count_rankers, describe_ranking
 from llpp.report.metric import (
     CONFIDENCE_PREFIX,
     FAILURE_PREFIX,
     FAILURE_SHARE,
     POOL_METRIC,
+    RANKER_PREFIX,
     SELECTED_METRIC,
     TEST_METRIC,
 )
@@ -41,6 +43,7 @@ def summarise_section(section: Section) -> str:
         _describe_learning(section),
         _describe_ranking(section),
         _describe_failure_finding(section),
+        _describe_rankers(section),
         _describe_seeds(section),
     ]
     return " ".join(filter(None, sentences))
@@ -238,6 +241,46 @@ def _describe_failure_finding(section: Section) -> str:
             parts.append(sentence.format(_list_evidence(found)))
     answer = "; ".join(parts)
     return f"{question} {answer[0].upper()}{answer[1:]}. AUGRC is the share of images that fail unnoticed."
+
+
+def _describe_rankers(section: Section) -> str:
+    """Say what ranks images by how likely they fail, and how it compares; nothing where that is the loss head."""
+    count = section.find_last_common_count(FAILURE_SHARE)
+    if count is None:
+        return ""
+    found: dict[str, list[Method]] = {}  # sentence → methods
+    for method in section.started_methods:
+        words = _describe_ranker(method, count)
+        if words is not None:
+            found.setdefault(words, []).append(method)
+    sentences = []
+    for words, methods in found.items():
+        labels = f" ({_join_words([method.label for method in methods])})" if len(found) > 1 else ""
+        sentences.append(f"With {count:,} labelled images, failures are ranked by {words}{labels}.")
+    return " ".join(sentences)
+
+
+def _describe_ranker(method: Method, labelled: int) -> str | None:
+    """Name what ranks in a method's runs, with what it reaches; None where nothing was chosen."""
+    used = count_rankers(method, labelled)
+    if not used:
+        return None
+    names = []
+    for name, count in used.most_common():
+        shown = describe_ranking(name)
+        names.append(f"{shown} (in {count} of {used.total()} runs)" if len(used) > 1 else shown)
+    reached = method.compute_cell(f"{RANKER_PREFIX}augrc", labelled)
+    by_loss = method.compute_cell(f"{FAILURE_PREFIX}augrc", labelled)
+    by_confidence = method.compute_cell(f"{CONFIDENCE_PREFIX}augrc", labelled)
+    words = _join_all_words(names)
+    if reached is None or by_loss is None or by_confidence is None:
+        return words
+    words += f": AUGRC {reached.mean:.3f}, against {by_loss.mean:.3f} by predicted loss"
+    if set(used) == {CONFIDENCE}:
+        return words
+    claim = judge_failure_finding(method, labelled, RANKER_PREFIX)
+    compared = "" if claim is None else f" ({format_signed(claim.value)}; {claim})"
+    return f"{words} and {by_confidence.mean:.3f} by the network's own confidence{compared}"
 
 
 def _explain_unknown_comparison(section: Section, labelled: int) -> str | None:

@@ -53,20 +53,28 @@ def count_audited(settings: Settings, wanted: int) -> int:
 
 
 def draw_audit(
-    settings: Settings, number: int, oracle: Oracle, ids: Ids, wanted: int, predicted_loss: NDArray[np.float32] | None
+    settings: Settings,
+    number: int,
+    oracle: Oracle,
+    ids: Ids,
+    wanted: int,
+    predicted_loss: NDArray[np.float32] | None,
+    failure_score: NDArray[np.float32] | None = None,
 ) -> Audit:
     """Draw the images that round `number` audits, `wanted` in all; the same whenever it is repeated.
 
-    An image is as likely as the one of its records with the largest predicted loss. Only rank 0 calls it.
+    An image is as likely as the one of its records with the largest failure score, which is the predicted loss unless
+    another is given. Only rank 0 calls it.
     """
     unit = oracle.find_units(ids)
     names, members = np.unique(unit, return_inverse=True)
-    loss = None
-    if predicted_loss is not None:
-        loss = np.full(len(names), -np.inf)
-        np.maximum.at(loss, members, predicted_loss.astype(np.float64))
+    scores = predicted_loss if failure_score is None else failure_score
+    tilted_by = None
+    if scores is not None:
+        tilted_by = np.full(len(names), -np.inf)
+        np.maximum.at(tilted_by, members, scores.astype(np.float64))
     rng = make_rng(Stream.AUDIT, settings.seed, number)
-    draws = draw_by_chance(len(names), min(wanted, len(names)), rng, loss, settings.audit_tilt)
+    draws = draw_by_chance(len(names), min(wanted, len(names)), rng, tilted_by, settings.audit_tilt)
     place_of_unit = np.full(len(names), -1)
     place_of_unit[draws.places] = np.arange(len(draws.places))
     rows = np.flatnonzero(place_of_unit[members] >= 0)

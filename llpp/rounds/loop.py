@@ -17,6 +17,7 @@ from llpp.distributed import collectives, interruption
 from llpp.errors import OccupiedError, StateError
 from llpp.inference.evaluation import Evaluation
 from llpp.inference.scorer import PoolScorer
+from llpp.reliability.rankers import HEAD_RANKER
 from llpp.rounds import image_files, pool_growth, records
 from llpp.rounds.auditing import Answers, get_competence, measure_answers
 from llpp.rounds.image_files import ImageTable
@@ -31,6 +32,13 @@ from llpp.rounds.preflight import (
     find_unreadable_images,
 )
 from llpp.rounds.progress import measure_progress
+from llpp.rounds.ranking import (
+    RoundRanker,
+    add_failure_scores,
+    choose_round_ranker,
+    compares_rankers,
+    describe_ranker,
+)
 from llpp.rounds.run import Run
 from llpp.rounds.selection import Selection, select_from_pool
 from llpp.rounds.stability import FILE as WATCHED
@@ -48,7 +56,6 @@ from llpp.run_dir.state import (
     load_state,
     save_state,
 )
-from llpp.tasks.base import CONFIDENCE
 from llpp.training.round_trainer import TrainedRound
 from llpp.types import Progress
 
@@ -80,6 +87,7 @@ class RoundResult:
     test_scores: Evaluation
     validation_rows: NDArray[np.int64]
     validation_scores: Evaluation | None  # None where validation images have steered the training
+    ranker: RoundRanker | None  # what ranks images by how likely they are failures; None: the head
     selection: Selection | None  # None in the last round
     answers: Answers | None  # to what the round before selected, if they came after it
     progress: Progress | None  # what its acquisition knew of the run, if it asked
@@ -264,13 +272,17 @@ def run_round(run: Run, state: RunState, number: int) -> RunState:
     scorer = PoolScorer(trained.trainer, trained.module, loaders, run.performance)
     test_rows = run.data.select_rows("test", state)
     task = run.data.task
-    confidence = task.offers & {CONFIDENCE}
-    test_scores = scorer.score(test_rows, task.shown | confidence)
+    free_columns = frozenset(task.free_rankers)
+    test_scores = scorer.score(test_rows, task.shown | free_columns)
     steered = run.settings.weights == "best" or trained.steered
     validation_scores = None
-    if len(validation) and not steered:
-        # Images that have decided nothing say as much about new ones as test images do.
-        validation_scores = scorer.score(validation, confidence)
+    # Images that have decided nothing say as much about new ones as test images do.
+    if len(validation) and (not steered or compares_rankers(run.settings.ranker, task)):
+        validation_scores = scorer.score(validation, free_columns)
+    chosen = collectives.on_rank_zero(
+        lambda: choose_round_ranker(run.settings.ranker, task, test_scores, validation_scores)
+    )
+    ranker = HEAD_RANKER if chosen is None else chosen.ranker
     stopwatch.record_lap("test")
 
     # The last round's model is only tested: no later round trains on what it selects.
@@ -294,6 +306,7 @@ def run_round(run: Run, state: RunState, number: int) -> RunState:
             stopwatch,
             progress,
             run.target,
+            ranker,
         )
 
     result = RoundResult(
@@ -304,7 +317,8 @@ def run_round(run: Run, state: RunState, number: int) -> RunState:
         test_rows=test_rows,
         test_scores=test_scores,
         validation_rows=validation,
-        validation_scores=validation_scores,
+        validation_scores=None if steered else validation_scores,
+        ranker=chosen,
         selection=selection,
         answers=answers,
         progress=progress,
@@ -336,15 +350,15 @@ def commit_round(run: Run, state: RunState, result: RoundResult) -> RunState:
     watched = choose_watched(task, result.pool.ids, result.test_rows, result.test_scores)
     stable_share = measure_stability(run.directory, state, task, watched)
     records.write_scores(directory / WATCHED, watched.ids, watched.predictions)
-    tested = records.leave_out_columns(result.test_scores, task.shown - {CONFIDENCE})
-    records.write_scores(directory / "test.parquet", test_ids, tested, test_groups)
+    ranker = HEAD_RANKER if result.ranker is None else result.ranker.ranker
+    tested = result.test_scores.leave_out(task.shown.difference(task.free_rankers))
+    records.write_scores(directory / "test.parquet", test_ids, add_failure_scores(tested, ranker), test_groups)
     if result.validation_scores is not None:
         rows = result.validation_rows
         validation_groups = None if groups is None else groups.take(rows)
         validation_ids = result.pool.ids.take(rows)
-        records.write_scores(
-            directory / "validation.parquet", validation_ids, result.validation_scores, validation_groups
-        )
+        validated = add_failure_scores(result.validation_scores, ranker)
+        records.write_scores(directory / "validation.parquet", validation_ids, validated, validation_groups)
     constant = task.evaluate_constant(result.pool.labelled, result.test_rows)
     records.write_constant(directory / "constant.parquet", test_ids, constant)
     selected: tuple[str, ...] = ()
@@ -354,6 +368,8 @@ def commit_round(run: Run, state: RunState, result: RoundResult) -> RunState:
         records.write_selection(directory, result.selection, files)
         selected = tuple(result.selection.ids)
     row = records.build_row(result.number, task, len(result.pool.labelled), result.validation, result.test_scores)
+    if result.ranker is not None:
+        row |= records.build_ranker_columns(ranker, tested)
     row |= {
         "pool": len(result.pool.unlabelled),
         "base_reused": int(result.trained.reused),
@@ -371,15 +387,19 @@ def commit_round(run: Run, state: RunState, result: RoundResult) -> RunState:
         row |= records.build_progress_columns(run.acquisition, result.progress, result.selection)
     row |= result.stopwatch.to_row()
 
-    committed = state.commit(
-        Round(result.number, row, selected, layout.collect_digests(directory), socket.gethostname())
-    )
+    plain_ranker = None if result.ranker is None else result.ranker.to_plain()
+    digests = layout.collect_digests(directory)
+    finished = Round(result.number, row, selected, digests, socket.gethostname(), plain_ranker)
+    committed = state.commit(finished)
     save_state(committed, run.directory / "state.json")
     records.write_rounds(committed, run.directory)
     run.publisher.log_round(row)
     run.publisher.show(committed, task)
     line = records.format_round_line(run.directory, task, row, run.settings.rounds)
     log.info("%s%s", line, describe_time_left(row, run.settings))
+    ranked = describe_ranker(result.ranker, state.rounds)
+    if ranked:
+        log.info("%s", ranked)
     leaning = records.describe_leaning(row, result.progress)
     if leaning:
         log.info("%s", leaning)

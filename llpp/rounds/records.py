@@ -17,7 +17,7 @@ round_NN/     last.ckpt, with training.weights=best also best.ckpt, each with it
 import csv
 import io
 import math
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -37,6 +37,7 @@ from llpp.inference.loss_ranking import (
     compute_ranking_metrics,
     spearman,
 )
+from llpp.reliability.rankers import Ranker
 from llpp.report.evidence import compute_mean_interval, describe_shortfall, format_interval, format_signed
 from llpp.rounds.auditing import (
     ANSWERS,
@@ -46,10 +47,11 @@ from llpp.rounds.auditing import (
     list_audit_columns,
     measure_selected,
 )
+from llpp.rounds.ranking import FAILURE_SCORE
 from llpp.rounds.selection import Selection
 from llpp.run_dir.round_dir import AUDIT
 from llpp.run_dir.state import Row, RunState, save_state
-from llpp.tasks.base import CONFIDENCE, Task
+from llpp.tasks.base import Task
 from llpp.types import Progress
 
 GROUP = "group"  # column of test.parquet: which images are not independent of each other
@@ -68,7 +70,7 @@ def write_initial_files(state: RunState, run_dir: Path, config: str) -> None:
 def write_rounds(state: RunState, run_dir: Path) -> None:
     """Write `rounds.csv` from the state."""
     if state.rounds:
-        rows = [committed.row for committed in state.rounds]
+        rows = [{**committed.row, "ranker": committed.ranker_name} for committed in state.rounds]
         replace_text(run_dir / "rounds.csv", to_csv(rows))
 
 
@@ -109,12 +111,6 @@ def write_columns(
     replace_file(path, lambda part: pq.write_table(table, part, compression="snappy", use_dictionary=False))
 
 
-def leave_out_columns(scores: Evaluation, names: Collection[str]) -> Evaluation:
-    """An evaluation without some of its columns."""
-    kept = {name: values for name, values in scores.columns.items() if name not in names}
-    return replace(scores, columns=kept)
-
-
 def write_constant(path: Path, ids: Sequence[str], quality: NDArray[np.float64]) -> None:
     """Write id and (N,) the quality of a prediction that looks at no image, see `Task.evaluate_constant`."""
     write_scores(path, ids, Evaluation({"quality": quality.astype(np.float32)}, {}))
@@ -128,10 +124,14 @@ def write_selection(directory: Path, selection: Selection, files: Sequence[str] 
     """
     if selection.pool_scores is not None:
         # Embeddings are too large to keep.
-        kept = {name: selection.pool_scores.columns[name] for name in PER_IMAGE}
+        kept = {}
+        for name in (*PER_IMAGE, FAILURE_SCORE):
+            if name in selection.pool_scores.columns:
+                kept[name] = selection.pool_scores.columns[name]
         scores = replace(selection.pool_scores, columns=kept)
         write_scores(directory / "scores.parquet", selection.pool_ids, scores)
     predicted = selection.scores.columns["predicted_loss"].tolist()
+    ranked = selection.scores.columns.get(FAILURE_SCORE)
     draws = {}
     # A killed start, which may have had another `audit`, leaves its draws.
     (directory / AUDIT).unlink(missing_ok=True)
@@ -145,6 +145,8 @@ def write_selection(directory: Path, selection: Selection, files: Sequence[str] 
         if files:
             row["file"] = files[number]
         row["predicted_loss"] = f"{value:.6g}"
+        if ranked is not None:
+            row[FAILURE_SCORE] = f"{ranked[number]:.6g}"
         if draws:
             draw, probability = draws.get(name, ("", None))
             row["audit_draw"] = draw
@@ -177,29 +179,42 @@ def build_row(number: int, task: Task, labelled: int, validation: int, tested: E
         "test_loss": tested.compute_mean("true_loss"),
         "loss_spearman": _replace_nan(ranking["spearman"]),
         "loss_pair_accuracy": _replace_nan(ranking["pair_accuracy"]),
-        **_build_failure_columns(tested),
+        **_build_failure_columns(task, tested),
     }
 
 
-def _build_failure_columns(tested: Evaluation) -> Row:
-    """How many test images fail, and how well predicted losses, and the network's own confidence, find them.
+def _build_failure_columns(task: Task, tested: Evaluation) -> Row:
+    """How many test images fail, and how well predicted losses, and what the network gives for nothing, find them.
 
     Images whose loss or quality is unknown are left out.
     """
     true = tested.columns["true_loss"]
     known = np.isfinite(true)
     quality = tested.columns["quality"][known]
-    columns: dict[str, float] = {"failure_share": compute_failure_share(quality)}
-    by_loss = compute_failure_metrics(tested.columns["predicted_loss"][known], quality)
-    for name, value in by_loss.items():
-        columns[f"failure_{name}"] = value
-    if CONFIDENCE in tested.columns:
-        # The less confident, the likelier a failure.
-        doubt = -tested.columns[CONFIDENCE][known]
-        columns["confidence_spearman"] = spearman(doubt, true[known])
-        for name, value in compute_failure_metrics(doubt, quality).items():
-            columns[f"confidence_{name}"] = value
-    return {name: _replace_nan(value) for name, value in columns.items()}
+    columns: Row = {"failure_share": _replace_nan(compute_failure_share(quality))}
+    columns |= _measure_failure_finding("failure", tested.columns["predicted_loss"], tested)
+    for free in task.free_rankers:
+        if free in tested.columns:
+            # The less confident, the likelier a failure.
+            doubt = -tested.columns[free]
+            columns[f"{free}_spearman"] = _replace_nan(spearman(doubt[known], true[known]))
+            columns |= _measure_failure_finding(free, doubt, tested)
+    return columns
+
+
+def build_ranker_columns(ranker: Ranker, tested: Evaluation) -> Row:
+    """How well what ranks in this round finds the failures among the test images, see `_build_failure_columns`."""
+    if not ranker.columns <= set(tested.columns):
+        # A pass over no image has no column of the task.
+        return {}
+    return _measure_failure_finding("ranker", ranker.compute_scores(tested.columns), tested)
+
+
+def _measure_failure_finding(prefix: str, score: NDArray[np.float32], tested: Evaluation) -> Row:
+    """How well a score (N,) finds failures, as columns with this prefix."""
+    known = np.isfinite(tested.columns["true_loss"])
+    measured = compute_failure_metrics(score[known], tested.columns["quality"][known])
+    return {f"{prefix}_{name}": _replace_nan(value) for name, value in measured.items()}
 
 
 def evaluate_loss_ranking(scores: Evaluation) -> dict[str, float]:

@@ -14,8 +14,10 @@ from llpp.ids import Ids
 from llpp.inference.evaluation import PER_IMAGE, Evaluation
 from llpp.inference.scorer import PoolScorer
 from llpp.oracles.base import Oracle
+from llpp.reliability.rankers import HEAD_RANKER, LOSS_COLUMN, Ranker
 from llpp.rounds.auditing import Audit, count_audited, draw_audit
 from llpp.rounds.pool import Pool
+from llpp.rounds.ranking import add_failure_scores, get_failure_scores, list_ranker_columns
 from llpp.rounds.stopwatch import Stopwatch
 from llpp.seeds import Stream, make_rng
 from llpp.settings import Settings
@@ -47,11 +49,12 @@ def select_from_pool(
     stopwatch: Stopwatch,
     progress: Progress | None = None,
     target: NDArray[np.int64] | None = None,
+    ranker: Ranker = HEAD_RANKER,
 ) -> Selection:
     """Score the unlabelled pool, select from it, ask for labels, and measure the selected images.
 
-    `progress` and the rows of the `target` are for acquisitions that need them. All ranks call it together; the
-    choice is rank 0's.
+    `progress` and the rows of the `target` are for acquisitions that need them; they see the scores of the `ranker`
+    as predicted losses. All ranks call it together; the choice is rank 0's.
     """
     rng = make_rng(Stream.SELECT, settings.seed, number)
     rows = _draw_subset(pool.unlabelled, settings.subset, rng)
@@ -61,13 +64,18 @@ def select_from_pool(
     evaluates_pool = settings.evaluate_pool and oracle.knows_pool
     # Where large losses are likelier to be drawn, they are needed whatever the acquisition looks at.
     is_tilted = settings.audit > 0 and settings.audit_tilt > 0
+    ranked_by = list_ranker_columns(ranker)
+
+    def score(scored_rows: NDArray[np.int64], names: frozenset[str]) -> Evaluation:
+        return add_failure_scores(scorer.score(scored_rows, names.difference(PER_IMAGE) | ranked_by), ranker)
+
     pool_scores = None
     if len(rows) and (needs[""] or evaluates_pool or is_tilted):
-        pool_scores = scorer.score(rows, needs[""].difference(PER_IMAGE))
+        pool_scores = score(rows, needs[""])
     scores_of_others = {}
     for prefix, other_rows in ((LABELLED, pool.labelled), (TARGET, target)):
         if needs[prefix] and other_rows is not None:
-            scores_of_others[prefix] = scorer.score(other_rows, needs[prefix].difference(PER_IMAGE))
+            scores_of_others[prefix] = score(other_rows, needs[prefix])
     stopwatch.record_lap("score")
 
     def choose_ids() -> tuple[list[str], Audit | None]:
@@ -79,15 +87,19 @@ def select_from_pool(
         audited: list[str] = []
         drawn = count_audited(settings, wanted)
         if drawn:
-            losses = None if pool_scores is None else pool_scores.columns["predicted_loss"]
-            audit = draw_audit(settings, number, oracle, ids, drawn, losses)
+            losses = None if pool_scores is None else pool_scores.columns[LOSS_COLUMN]
+            failure_scores = None if pool_scores is None else get_failure_scores(pool_scores)
+            audit = draw_audit(settings, number, oracle, ids, drawn, losses, failure_scores)
             audited = audit.ids
         chosen: list[str] = []
         if wanted > drawn:
             columns: dict[str, NDArray[np.float32]] = {}
             for prefix, scored in {"": pool_scores, **scores_of_others}.items():
-                if scored is not None:
-                    columns |= {prefix + name: scored.columns[name] for name in needs[prefix]}
+                if scored is None:
+                    continue
+                columns |= {prefix + name: scored.columns[name] for name in needs[prefix]}
+                if LOSS_COLUMN in needs[prefix]:
+                    columns[prefix + LOSS_COLUMN] = get_failure_scores(scored)
             candidates = make_candidates(ids, columns, progress)
             # The acquisition sees all candidates, and so many more are asked for that enough others are left.
             most = oracle.spare * (wanted - drawn) + len(audited)
@@ -102,7 +114,7 @@ def select_from_pool(
     selected, audit = collectives.on_rank_zero(choose_ids)
     stopwatch.record_lap("select")
 
-    scores = scorer.score(pool.ids.find_rows(selected), task.shown)
+    scores = score(pool.ids.find_rows(selected), task.shown).leave_out(ranked_by - task.shown)
     stopwatch.record_lap("score")
     answered = collectives.on_rank_zero(lambda: bool(oracle.find_answered(selected).all()))
     return Selection(selected, scores, answered, ids, pool_scores, evaluates_pool, audit)

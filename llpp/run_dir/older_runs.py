@@ -89,6 +89,8 @@ ADDED_HEAD_SETTINGS: Mapping[str, Mapping[str, Any]] = {
     "llpp.heads.gap_fc.GapFCHead": {"evidence": "none"},
     "llpp.heads.multiscale_conv.MultiscaleConvHead": {"evidence": "none"},
 }
+# What all runs have got later.
+ADDED_RUN_SETTINGS: Mapping[str, Any] = {"ranker": "head"}
 OLDER_WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[^\W\d_A-Z]+|\d+")
 
 
@@ -201,9 +203,11 @@ def update_state(body: dict[str, Any]) -> dict[str, Any]:
 
 
 def update_datasets(body: dict[str, Any]) -> dict[str, Any]:
-    """The content of a state file, with the settings that datasets had not got yet when it was written."""
+    """The content of a state file, with the settings that runs or datasets had not got yet when it was written."""
     updated = dict(body)
     updated["science"] = add_dataset_settings(body["science"])
+    for name, earlier in ADDED_RUN_SETTINGS.items():
+        updated["science"].setdefault(name, earlier)
     updated["grown"] = []
     for growth in body.get("grown", ()):
         updated["grown"].append({**growth, "before": add_dataset_settings(growth["before"])})

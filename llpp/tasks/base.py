@@ -90,6 +90,7 @@ class Task(ABC):
     record_word: str  # what a record of the dataset is, in plural: persons, images
     offers: frozenset[str] = frozenset()  # what `predict` gives: columns that an acquisition may need
     shown: frozenset[str] = frozenset()  # of these, what is kept of selected images and drawn
+    free_rankers: tuple[str, ...] = ()  # of these, (B,) what finds failures without a head; low for one
     extra_columns: frozenset[str] = frozenset()  # what `compute_columns` gives where an acquisition needs it
     mirrored_columns: frozenset[str] = frozenset()  # of these, what takes a second pass, over the mirrored images
     constant_title: str = "one prediction for all images"  # what `evaluate_constant` tries

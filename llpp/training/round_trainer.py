@@ -28,7 +28,7 @@ from llpp.training.checkpoint_callbacks import check_best_is_known
 from llpp.training.module import LearningLossModule, RoundPart
 from llpp.training.step_count import check_steps_taken
 
-SELECTION_SETTINGS = ("acquisition", "budget", "audit", "audit_tilt", "scoring.subset", "oracle")
+SELECTION_SETTINGS = ("acquisition", "budget", "audit", "audit_tilt", "ranker", "scoring.subset", "oracle")
 HEAD_SETTINGS = (
     "head", "objective", "training.head_weight", "training.detach_from_epoch", "training.pairs",
 )  # fmt: skip

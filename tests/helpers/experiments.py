@@ -20,6 +20,7 @@ TINY = (
     "backbone.channels=8",
     "initial=12",
     "budget=6",
+    "ranker=head",
     "rounds=3",
     "trainer.max_epochs=2",
     "trainer.check_val_every_n_epoch=1",

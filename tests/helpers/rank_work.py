@@ -19,6 +19,7 @@ from llpp.inference.scorer import PoolScorer
 from llpp.rounds import image_files, loop, records
 from llpp.rounds.preflight import create_initial_state
 from llpp.rounds.progress import measure_progress
+from llpp.rounds.ranking import choose_round_ranker
 from llpp.rounds.run import RunData
 from llpp.rounds.selection import select_from_pool
 from llpp.rounds.stopwatch import Stopwatch
@@ -166,7 +167,15 @@ def selections(run_dir, acquisitions, *overrides):
         )
         row = collectives.on_rank_zero(lambda made=selection: records.build_selection_row(task, made))
         found[name] = selection.ids, row
-    tested = scorer.score(experiment.data.select_rows("test", begun))
+    free_columns = frozenset(task.free_rankers)
+    tested = scorer.score(experiment.data.select_rows("test", begun), free_columns)
+    validated = scorer.score(validation, free_columns)
+    chosen = collectives.on_rank_zero(lambda: choose_round_ranker("auto", task, tested, validated))
+    acquisition = build.make(OmegaConf.load(conf_dir() / "acquisition/predicted_loss.yaml"))
+    selection = select_from_pool(
+        acquisition, experiment.oracle, task, experiment.settings, pool, 0, scorer, Stopwatch(), ranker=chosen.ranker
+    )
+    found["ranked"] = selection.ids, chosen.to_plain()
     row = collectives.on_rank_zero(lambda: records.build_row(0, task, 12, 0, tested))
     return found, row, trained.reused
 

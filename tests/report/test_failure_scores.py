@@ -132,7 +132,7 @@ def test_runs_of_older_versions_say_so_and_do_without(tmp_path):
 def test_images_without_groups_are_groups_of_their_own(tmp_path):
     older = make_run(tmp_path / "older")
     scores = read_failure_scores(get_section(older).first_run, 0)
-    assert scores.doubt is None and scores.group.tolist() == IDS
+    assert scores.doubts == {} and scores.group.tolist() == IDS
 
     films = [f"film {number // 10}" for number in range(IMAGES)]
     quality = TEN_FAIL.copy()
@@ -140,7 +140,8 @@ def test_images_without_groups_are_groups_of_their_own(tmp_path):
     newer = make_run(tmp_path / "newer", confidence=RISING, quality=quality, groups=films)
     scores = read_failure_scores(get_section(newer).first_run, 0)
     assert scores.group.tolist() == [*films[:3], *films[4:]], "an image without a quality is left out"
-    assert scores.doubt[0] == 0.0 and scores.doubt[-1] == -39.0 and scores.failed.sum() == 10
+    doubt = scores.doubts["confidence"]
+    assert doubt[0] == 0.0 and doubt[-1] == -39.0 and scores.failed.sum() == 10
 
 
 def test_an_image_without_a_predicted_loss_is_left_out(tmp_path):

@@ -58,12 +58,14 @@ def test_a_round_leaves_its_scores_selection_and_checkpoint(finished):
     assert (finished / "round_02/last.ckpt").exists() and not (finished / "round_02/scores.parquet").exists()
 
 
-def test_tested_images_have_their_confidence_and_their_group(finished):
+def test_tested_images_have_what_the_network_says_of_itself_and_their_group(finished):
     """Drawn figures are groups of their own; the maxima of a map whose cells add up to 1 are above 1 / cells."""
     tested = pq.read_table(finished / "round_02/test.parquet").to_pydict()
-    assert list(tested) == ["id", "group", "predicted_loss", "true_loss", "quality", "confidence"]
+    own = ["confidence", "distinctness"]
+    assert list(tested) == ["id", "group", "predicted_loss", "true_loss", "quality", *own]
     assert tested["group"] == tested["id"]
     assert all(1 / 16**2 < value < 1 for value in tested["confidence"])
+    assert all(0 < value < 1 for value in tested["distinctness"])
     failed = sum(value < 0.5 for value in tested["quality"])
     assert float(rows(finished)[2]["failure_share"]) == pytest.approx(failed / len(tested["id"]))
     assert float(rows(finished)[2]["confidence_augrc"]) >= 0

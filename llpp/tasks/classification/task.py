@@ -43,6 +43,7 @@ class ClassificationTask(Task):
     constant_title = "the most frequent class of the labelled images"
     offers = frozenset({"predicted_class", CONFIDENCE, "entropy", "margin"})
     shown = frozenset({"predicted_class", CONFIDENCE})
+    free_rankers = (CONFIDENCE,)
 
     def __init__(self, dataset: AnyDataset) -> None:
         labels = dataset.records.labels

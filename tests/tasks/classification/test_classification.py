@@ -136,7 +136,7 @@ def test_a_picture_says_truth_and_prediction():
         (["backbone=resnet18"], "task=pose needs a backbone that gives heatmaps"),
         (
             ["acquisition=entropy"],
-            "needs entropy, which task=pose does not predict (it offers confidence, embedding, flip_distance,",
+            "needs entropy, which task=pose does not predict (it offers confidence, distinctness, embedding,",
         ),
         (
             ["experiment=digits", "acquisition=stratified_power", "acquisition.space=pose"],
