@@ -15,6 +15,7 @@ from typing import Any
 from llpp.errors import OccupiedError, StateError
 from llpp.files import read_text, replace_text
 from llpp.hashing import hash_json
+from llpp.reliability.rankers import HEAD, Ranker
 from llpp.run_dir.lock import MAX_NAME_LENGTH
 from llpp.run_dir.older_runs import update_datasets, update_state
 
@@ -22,11 +23,13 @@ VERSION = 2
 READABLE_VERSIONS = (1, 2)
 MAX_BYTES = 1 << 31  # of a state file; a million ids of 15 characters have some 20 MB
 MAX_MEASUREMENT = 1e30  # of a finite measurement
+MAX_RANKER_NAME = 100  # characters
 PRECISION = "trainer.precision"
 COUNTS = (
     "devices", "labelled", "validation_labels", "test_undefined", "steps", "selected", "pool", "label_count",
     "audited", "audit_round", "audit_measured", "audit_open",
 )  # fmt: skip
+CHOSEN = ("validation", "setting", "fallback")  # by what a round's ranker was chosen
 Row = dict[str, float | int | None]
 
 
@@ -39,6 +42,14 @@ class Round:
     selected: tuple[str, ...]
     files: Mapping[str, str] = field(default_factory=dict)  # name in the round's folder → SHA-256 of what it left
     machine: str = ""  # name of the machine whose first rank committed it
+    # What ranks images by how likely they are failures, as `Ranker.to_plain` gives it, and by what it was `chosen`:
+    # validation, setting, or fallback. None: the head, which nobody had to choose.
+    ranker: Mapping[str, Any] | None = None
+
+    @property
+    def ranker_name(self) -> str:
+        """What ranks, as tables call it."""
+        return HEAD if self.ranker is None else str(self.ranker["name"])
 
 
 @dataclass(frozen=True)
@@ -105,6 +116,10 @@ def _list_content(state: RunState) -> dict[str, Any]:
     content = asdict(state)
     # The key that the file has had from its first version on.
     settings = content.pop("result_settings")
+    for committed in content["rounds"]:
+        # Rounds in which the head ranks are written as they always were.
+        if committed["ranker"] is None:
+            del committed["ranker"]
     return {"science": settings, **content}
 
 
@@ -178,7 +193,23 @@ def _parse_round(number: int, entry: Any) -> Round:
     _require_types(files.values(), str)
     machine = entry.get("machine", "")
     _require_type(machine, str)
-    return Round(number, row, _parse_ids(entry["selected"]), files, machine[:MAX_NAME_LENGTH])
+    ranker = entry.get("ranker")
+    if ranker is not None:
+        _check_ranker(ranker)
+    return Round(number, row, _parse_ids(entry["selected"]), files, machine[:MAX_NAME_LENGTH], ranker)
+
+
+def _check_ranker(entry: Any) -> None:
+    """Raise ValueError, KeyError or TypeError unless `Ranker.from_plain` reads it as a ranker with finite numbers."""
+    _require_type(entry, dict)
+    _require(entry["chosen"] in CHOSEN)
+    ranker = Ranker.from_plain(entry)
+    _require(len(ranker.name) <= MAX_RANKER_NAME)
+    numbers = [ranker.offset]
+    for term in ranker.terms:
+        numbers += [term.centre, term.weight]
+    for number in numbers:
+        _require(abs(number) <= MAX_MEASUREMENT)
 
 
 def _parse_ids(ids: Any) -> tuple[str, ...]:

@@ -20,6 +20,7 @@ from llpp.datasets.base import AnyDataset
 from llpp.datasets.pose import Normaliser, PoseDataset, PoseLabels
 from llpp.errors import ConfigError, DataError
 from llpp.geometry import compute_scale, move_points
+from llpp.heads.evidence import compute_log_shares, measure_distinctness
 from llpp.pages.picture_encoding import cut_out
 from llpp.pages.viewer import Colour, LayerStyle, Number
 from llpp.tasks.base import CONFIDENCE, Arrays, Listing, PictureParts, Shown, Symbol, Task
@@ -56,6 +57,9 @@ from llpp.tasks.pose.mirroring import check_mirroring, tabulate_sides
 from llpp.tasks.pose.pck import PCK, PCKDefinition
 from llpp.types import Batch, Output, PlacedCrops
 
+# What `predict` gives next to the confidence: how unlike the heatmaps of the joints are.
+DISTINCTNESS = "distinctness"
+
 
 class PoseTask(Task):
     """Joints of one person per crop.
@@ -76,7 +80,7 @@ class PoseTask(Task):
     metric_setting = "pck=box"
     part_word = "joint"
     record_word = "persons"
-    offers = frozenset({"joints", CONFIDENCE})
+    offers = frozenset({"joints", CONFIDENCE, DISTINCTNESS})
     shown = frozenset({"joints"})
     extra_columns = frozenset(
         {
@@ -243,18 +247,30 @@ class PoseTask(Task):
         return self.loss(heatmaps, target, has_target), has_target.any(dim=1)
 
     def predict(self, output: Output, mirrored: Output | None = None) -> dict[str, Tensor]:
-        """`joints` (B, K, 2), crop pixels, from the last stack's heatmaps, and `confidence` (B,).
+        """`joints` (B, K, 2), crop pixels, from the last stack's heatmaps, `confidence` and `distinctness` (B,).
 
-        The latter is the mean over joints of the maximum of their maps: 0 or more, and of maps that are shares of
-        cells, as with cross-entropy, at most 1.
+        The confidence is the mean over joints of the maximum of their maps: 0 or more, and of maps that are shares of
+        cells, as with cross-entropy, at most 1. The distinctness is that of `measure_distinctness`, 0 to 1.
         """
-        joints, heights = self.decode(output, mirrored)
-        return {"joints": joints, CONFIDENCE: heights.mean(dim=1)}
+        maps = self._compute_maps(output, mirrored)
+        joints, heights = self._decode_maps(output, maps)
+        distinctness = measure_distinctness(self._compute_log_shares(maps))
+        return {"joints": joints, CONFIDENCE: heights.mean(dim=1), DISTINCTNESS: distinctness}
 
     def decode(self, output: Output, mirrored: Output | None = None) -> tuple[Tensor, Tensor]:
         """Joints (B, K, 2), crop pixels, from the last stack's heatmaps, and (B, K) their height there, or 0."""
-        joints, heights = self._get_codec(output).decode(self._compute_maps(output, mirrored))
+        return self._decode_maps(output, self._compute_maps(output, mirrored))
+
+    def _decode_maps(self, output: Output, maps: Tensor) -> tuple[Tensor, Tensor]:
+        joints, heights = self._get_codec(output).decode(maps)
         return joints, heights.clamp(min=0)
+
+    def _compute_log_shares(self, maps: Tensor) -> Tensor:
+        """(B, K, h, w) logarithms of the cells' shares; heights become shares by a softmax, as heads read them."""
+        if self.loss.gives_shares:
+            # Many cells of a sure map have a share of 0 in single precision.
+            return maps.clamp(min=torch.finfo(maps.dtype).tiny).log()
+        return compute_log_shares(maps)
 
     def compare_with_labels(self, output: Output, batch: Batch) -> dict[str, Tensor]:
         """See `Task.compare_with_labels`.
