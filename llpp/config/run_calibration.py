@@ -46,12 +46,7 @@ def read_calibration(run_dir: Path, state: RunState, ranker: Ranker) -> tuple[Ca
     path = folder / "test.parquet"
     test = _read_known_images(path, last, ranker)
     if test is None:
-        if read_columns(path, COLUMNS, last.files.get(path.name)) is None:
-            return None, f"{path} is missing or damaged, so that nothing is known about failures"
-        return None, (
-            f"{path} lacks {' or '.join(sorted(ranker.columns))}, by which failures are ranked, so that nothing is "
-            "known about them; train the run's last round again with this llpp"
-        )
+        return None, _explain_absence(path, last, ranker)
     tables = [test]
     # Rounds of older versions, and rounds that the validation images have steered, have no such table.
     if VALIDATION in last.files and not is_chosen_by_validation(last):
@@ -86,6 +81,21 @@ def _read_known_images(path: Path, committed: Round, ranker: Ranker) -> _Images 
         quality=columns["quality"][is_known].astype(np.float32),
         group=names[is_known].astype(np.str_),
         has_groups=groups is not None,
+    )
+
+
+def _explain_absence(path: Path, committed: Round, ranker: Ranker) -> str:
+    """Say why a table cannot be used."""
+
+    def has(*names: str) -> bool:
+        return read_columns(path, names, committed.files.get(path.name)) is not None
+
+    missing = [name for name in sorted(ranker.columns) if not has(name)]
+    if not has(*COLUMNS) or not missing:
+        return f"{path} is missing or damaged, so that nothing is known about failures"
+    return (
+        f"{path} has no column {' and no column '.join(missing)}, by which this run ranks failures, so that nothing "
+        "is known about them; train a run with this llpp"
     )
 
 

@@ -23,6 +23,7 @@ from llpp.prediction.predictor import ModelFacts
 from llpp.prediction.result_tables import Persons
 from llpp.prediction.sources import ImageReader, Source, read_source
 from llpp.prediction.summary import format_summary
+from llpp.reliability.rankers import HEAD_RANKER
 from llpp.tasks.pose.drawing import SIDE_COLOURS, make_picture_skeleton
 
 FILE = "page.html"
@@ -166,7 +167,8 @@ def _make_viewer(pictures: Sequence[Picture], facts: ModelFacts, note: str) -> V
         pictures=pictures,
         numbers=(
             Number("failure_score", "failure score"),
-            Number("predicted_loss", "predicted loss"),
+            # Of the head's ranker, it is the same number.
+            Number("predicted_loss", "predicted loss", is_in_caption=facts.ranker != HEAD_RANKER),
             Number("p_fail", "failure probability", decimals=2),
             Number("score", "mean score", worse="low"),
         ),

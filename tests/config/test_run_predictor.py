@@ -157,7 +157,7 @@ def test_validation_images_that_have_chosen_the_ranker_do_not_calibrate_it(tmp_p
 def test_a_table_without_what_the_ranker_needs_is_a_sentence(tmp_path):
     folder = write_test_table(tmp_path / "run", id=["a"], predicted_loss=[0.1], quality=[1.0])
     nothing, reason = read(folder, FREE)
-    assert nothing is None and "test.parquet lacks confidence, by which failures are ranked" in reason
+    assert nothing is None and "test.parquet has no column confidence, by which this run ranks failures, so" in reason
 
 
 @pytest.mark.parametrize(
