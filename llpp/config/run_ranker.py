@@ -6,7 +6,6 @@ from pathlib import Path
 import numpy as np
 
 from llpp.errors import StateError
-from llpp.prediction.predictor import check_ranker
 from llpp.reliability.rankers import HEAD_RANKER, LOSS_COLUMN, Ranker
 from llpp.report.files import read_columns
 from llpp.run_dir.round_dir import STATE, get_round_dir
@@ -29,19 +28,18 @@ def read_ranker(run_dir: Path, state: RunState, offered: Collection[str]) -> Ran
         offered: columns that the run's task gives, next to the predicted loss.
 
     Raises:
-        StateError: the state names a column that there is not, or a weight that is no number.
+        StateError: the ranker needs a column that there is not.
     """
     chosen = state.rounds[-1].ranker
     if chosen is None:
         return HEAD_RANKER
     ranker = Ranker.from_plain(chosen)
-    try:
-        check_ranker(ranker, {LOSS_COLUMN, *offered})
-    except ValueError as error:
+    missing = sorted(ranker.columns - {LOSS_COLUMN, *offered})
+    if missing:
         raise StateError(
-            f"{run_dir / STATE} ranks failures by {ranker.name}, which this run cannot compute ({error}); restore "
-            "the run's files from a backup"
-        ) from error
+            f"{run_dir / STATE} ranks failures by {ranker.name}, and this run's task does not give {missing[0]}; "
+            "restore the run's files from a backup"
+        )
     return ranker
 
 

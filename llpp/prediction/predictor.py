@@ -3,7 +3,7 @@
 B crops, K joints.
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Protocol
 
@@ -15,7 +15,6 @@ from llpp.reliability.rankers import HEAD_RANKER, Ranker
 
 FACTS_VERSION = 2
 READABLE_VERSIONS = (1, 2)  # 1 knew no ranker but the head
-COLUMNS = ("predicted_loss", "confidence", "distinctness")  # what rankers of poses can weigh
 # What the plain values of a file have to be.
 KINDS: Mapping[str, type | tuple[type, ...]] = {
     "crop_size": int,
@@ -68,7 +67,7 @@ class ModelFacts:
     run_digest: str  # SHA-256 of the run's state
     version: str  # of llpp
     commit: str = ""  # of the source, where it is known
-    ranker: Ranker = HEAD_RANKER  # gives the failure score, from COLUMNS
+    ranker: Ranker = HEAD_RANKER  # gives the failure score; a file computes it by itself
     ranker_origin: str = ""  # why it is this one, for people; empty where a run had no other
     extra: Mapping[str, Any] = field(default_factory=dict)  # what an exported file says about itself
 
@@ -150,15 +149,8 @@ def _check_facts(facts: ModelFacts) -> None:
     for colour in facts.background or ():
         if not isinstance(colour, int):
             raise TypeError("the background is no colour")
-    check_ranker(facts.ranker, COLUMNS)
-
-
-def check_ranker(ranker: Ranker, columns: Collection[str]) -> None:
-    """ValueError if a ranker needs other columns, or has a number that is none."""
-    if not ranker.columns <= set(columns):
-        raise ValueError("the ranker needs a column that the model does not give")
-    numbers = [ranker.offset]
-    for term in ranker.terms:
+    numbers = [facts.ranker.offset]
+    for term in facts.ranker.terms:
         numbers += [term.centre, term.weight]
     if not np.isfinite(numbers).all():
         raise ValueError("a term of the ranker is no number")

@@ -405,7 +405,6 @@ def test_facts_of_a_model_survive_json():
         {"background": ["a", "b", "c"]},
         {"ranker": None},
         {"ranker": {"name": "head", "terms": [], "offset": 0}},
-        {"ranker": {"name": "x", "terms": [{"column": "entropy", "centre": 0, "weight": 1}], "offset": 0}},
         {"ranker": {"name": "x", "terms": [{"column": "confidence", "centre": 0, "weight": 1e999}], "offset": 0}},
         {"ranker_origin": None},
         {"calibration": {"score": [float("nan")], "quality": [1], "group": ["a"], "grid": None, "has_groups": True}},
