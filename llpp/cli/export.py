@@ -33,7 +33,7 @@ def run_export_command(arguments: list[str]) -> int:
             f"{chosen.run} has learned {run.task.name}, and llpp export writes networks that find joints; use "
             "llpp.load(RUN).predict(images) in Python"
         )
-    network = PoseNetwork(run.backbone, run.head, run.task)
+    network = PoseNetwork(run.backbone, run.head, run.task, run.ranker)
     crops = export.cut_crops_to_compare(run.task.dataset, run.crop)
     comparison = export.export_network(network, read_model_facts(run), chosen.format, path, crops)
     print(f"compared with torch on {len(crops)} crops: {comparison.describe()}")

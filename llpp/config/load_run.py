@@ -1,6 +1,6 @@
 """A finished run as an object that predicts: `llpp.load`."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -9,9 +9,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from omegaconf import OmegaConf
+from torch import Tensor
 
 from llpp.backbones.base import Backbone
 from llpp.config.instantiate import instantiate_dataset, make, make_head, make_task
+from llpp.config.run_ranker import read_ranker
 from llpp.config.trusted_targets import check_targets
 from llpp.data.image_preparation import ImagePreparation
 from llpp.data.person_crop import PersonCrop
@@ -21,6 +23,7 @@ from llpp.datasets.pixel_format import PixelFormat
 from llpp.errors import ConfigError, DataError, StateError
 from llpp.geometry import IDENTITY_WARP
 from llpp.heads.base import LossHead
+from llpp.reliability.rankers import LOSS_COLUMN
 from llpp.run_dir import layout
 from llpp.run_dir.config_file import read_config
 from llpp.run_dir.round_dir import get_round_dir
@@ -35,7 +38,11 @@ Box = Sequence[float] | NDArray[Any] | None
 
 
 class Prediction(SimpleNamespace):
-    """`predicted_loss` of one image, and what its task predicts: `joints`, or `class_name` and `confidence`."""
+    """What is said about one image.
+
+    `predicted_loss` of the head, `failure_score` by the run's ranker, and what the task predicts: `joints`, or
+    `class_name` and `confidence`.
+    """
 
 
 class LoadedRun:
@@ -86,6 +93,7 @@ class LoadedRun:
         self.reading = dataset.new_reading
         self.images = ImagePreparation(cfg.crop.size)
         self.device = device
+        self.ranker = read_ranker(folder, self.state, self.task.offers)
 
     def predict(
         self, images: Sequence[Image], boxes: Sequence[Box] | NDArray[Any] | None = None, batch_size: int = 32
@@ -142,17 +150,26 @@ class LoadedRun:
         mirrored = self.backbone(image.flip(-1)) if self.task.uses_mirrored_images else None
         return output, mirrored, self.head(output.features).float().cpu().numpy()
 
+    def score_failures(self, predictions: Mapping[str, Tensor], losses: NDArray[np.float32]) -> NDArray[np.float32]:
+        """(B,) scores by the run's ranker, from what the task predicts and from predicted losses (B,)."""
+        columns = {LOSS_COLUMN: losses}
+        for name in self.ranker.columns - {LOSS_COLUMN}:
+            columns[name] = predictions[name].float().cpu().numpy()
+        return self.ranker.compute_scores(columns)
+
     @torch.inference_mode()
     def _predict_batch(self, crops: Sequence[tuple[NDArray[np.uint8], NDArray[np.float64]]]) -> list[Prediction]:
         matrices = np.stack([matrix for _, matrix in crops])
         output, mirrored, losses = self.run_network(np.stack([pixels for pixels, _ in crops]))
         tensors = self.task.predict(output, mirrored)
+        scores = self.score_failures(tensors, losses).tolist()
         arrays = {name: values.cpu().numpy() for name, values in tensors.items()}
         mapped = self.task.map_to_image(arrays, matrices)
         predictions = []
         for row, loss in enumerate(losses.tolist()):
             values = {name: column[row] for name, column in mapped.items()}
-            predictions.append(Prediction(predicted_loss=loss, **self.task.present(values)))
+            shown = self.task.present(values)
+            predictions.append(Prediction(predicted_loss=loss, failure_score=scores[row], **shown))
         return predictions
 
 

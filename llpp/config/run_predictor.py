@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from llpp.config.load_run import LoadedRun
 from llpp.config.run_calibration import read_calibration
+from llpp.config.run_ranker import describe_choice
 from llpp.errors import ConfigError
 from llpp.prediction.predictor import CropPredictions, ModelFacts
 from llpp.run_dir.state import compute_digest
@@ -32,10 +33,12 @@ class RunPredictor:
         """See `llpp.prediction.predictor.Predictor`."""
         output, mirrored, losses = self.run.run_network(crops)
         joints, confidence = self.task.decode(output, mirrored)
+        predictions = self.task.predict(output, mirrored)
         return CropPredictions(
             joints=joints.cpu().numpy(),
             confidence=confidence.cpu().numpy(),
             predicted_loss=losses,
+            failure_score=self.run.score_failures(predictions, losses),
         )
 
 
@@ -64,7 +67,7 @@ def read_model_facts(run: LoadedRun) -> ModelFacts:
     task = _get_pose_task(run)
     skeleton = task.labels.skeleton
     definition = task.definition
-    calibration, no_calibration = read_calibration(run.folder, run.state)
+    calibration, no_calibration = read_calibration(run.folder, run.state, run.ranker)
     return ModelFacts(
         joints=tuple(skeleton.joints),
         edges=tuple(skeleton.edges),
@@ -81,6 +84,8 @@ def read_model_facts(run: LoadedRun) -> ModelFacts:
         round=run.state.rounds[-1].number,
         run_digest=compute_digest(run.state),
         version=_find_version(),
+        ranker=run.ranker,
+        ranker_origin=describe_choice(run.folder, run.state),
     )
 
 

@@ -36,6 +36,7 @@ OPSET = 20  # version of ONNX's operators
 MAX_JOINT_DIFFERENCE = 1e-3  # pixels of the crop
 MAX_LOSS_DIFFERENCE = 1e-4  # relative
 MAX_CONFIDENCE_DIFFERENCE = 1e-4  # relative
+MAX_SCORE_DIFFERENCE = 1e-4  # relative: failure scores have the scale of the predicted losses
 CHECKED_CROPS = 32
 BATCHES = (1, 2, CHECKED_CROPS - 3)  # of the comparison: one that was exported must take any number
 GIT_TIMEOUT = 10  # seconds
@@ -50,15 +51,19 @@ class Comparison:
     joint_difference: float  # the largest, pixels of the crop, on one axis
     loss_difference: float  # of predicted losses, relative: see `_compute_relative_difference`
     confidence_difference: float  # the same of confidences
+    score_difference: float  # the same of failure scores
     joints: int  # compared
     undecided: int  # left out, because rounding decides where they are: of two maxima that are almost equal, say
+    scores: int  # failure scores that were compared
+    undecided_scores: int  # left out for that reason: a ranker enlarges what hardly differs from image to image
 
     def describe(self) -> str:
         """What people read of it."""
-        left_out = f", {self.undecided} more left out because rounding decides them" if self.undecided else ""
         return (
-            f"joints within {self.joint_difference:.1g} pixels ({self.joints} joints{left_out}), predicted losses "
-            f"within {self.loss_difference:.1g} of their size"
+            f"joints within {self.joint_difference:.1g} pixels ({self.joints} joints"
+            f"{_describe_undecided(self.undecided)}), predicted losses within {self.loss_difference:.1g} and failure "
+            f"scores within {self.score_difference:.1g} of their size ({self.scores} scores"
+            f"{_describe_undecided(self.undecided_scores)})"
         )
 
     def check(self) -> None:
@@ -67,6 +72,11 @@ class Comparison:
             raise ExportError(
                 f"no joint can be compared: rounding decides where all {self.undecided} are, so the heatmaps are "
                 "flat; train the run for longer"
+            )
+        if not self.scores:
+            raise ExportError(
+                f"no failure score can be compared: rounding decides all {self.undecided_scores}, so the heatmaps of "
+                "all images are nearly the same; train the run for longer"
             )
         # Written so that NaN fails.
         if not self.joint_difference <= MAX_JOINT_DIFFERENCE:
@@ -77,6 +87,7 @@ class Comparison:
         relative = (
             ("predicts losses", self.loss_difference, MAX_LOSS_DIFFERENCE),
             ("has confidences", self.confidence_difference, MAX_CONFIDENCE_DIFFERENCE),
+            ("gives failure scores", self.score_difference, MAX_SCORE_DIFFERENCE),
         )
         for what, difference, allowed in relative:
             if not difference <= allowed:
@@ -84,6 +95,10 @@ class Comparison:
                     f"the exported file {what} that differ from torch's by {difference:.2g} of their size, and "
                     f"{allowed:g} are allowed; nothing was kept, predict with the run itself"
                 )
+
+
+def _describe_undecided(count: int) -> str:
+    return f", {count} more left out because rounding decides them" if count else ""
 
 
 def check_format(name: str) -> None:
@@ -143,7 +158,7 @@ def export_network(
 
     Args:
         network: on the CPU, in float32.
-        facts: about it; they become a part of the file.
+        facts: about it, its ranker among them; they become a part of the file.
         name: the format, of `SUFFIXES`.
         path: the file, which is replaced.
         crops: `CHECKED_CROPS` of them, to compare on.
@@ -154,7 +169,7 @@ def export_network(
     """
     check_format(name)
     expected = network.predict(crops)
-    undecided = _find_undecided_joints(network, crops, expected)
+    undecided = _find_undecided(network, crops, expected)
     facts = replace(facts, commit=_find_commit(), extra={**facts.extra, **_describe_interface(facts, name)})
     comparisons: list[Comparison] = []
 
@@ -189,7 +204,8 @@ def _describe_interface(facts: ModelFacts, name: str) -> dict[str, str]:
         INPUT: f"(B, {size}, {size}, 3) uint8, RGB",
         "joints": f"(B, {len(facts.joints)}, 2) float32: x and y, pixels of the crop, 0 at the first pixel's centre",
         "confidence": f"(B, {len(facts.joints)}) float32: height of each joint's heatmap, higher means surer",
-        "predicted_loss": "(B,) float32: higher means worse",
+        "predicted_loss": "(B,) float32: of the loss head, higher means worse",
+        "failure_score": "(B,) float32: by the ranker, higher means likelier a failure",
         "crop": (
             f"of an image with the box (x, y, width, height): with s = {size} / ({facts.padding:g} max(width, "
             f"height, 1)), image pixel (u, v) becomes crop pixel ({centre:g} + s (u - x - width / 2), {centre:g} + "
@@ -212,35 +228,43 @@ def _find_commit() -> str:
     return done.stdout.strip()
 
 
-def compare_predictions(
-    expected: CropPredictions, found: CropPredictions, undecided: NDArray[np.bool_]
-) -> Comparison:
-    """Compare two predictions of B crops, without the joints that are `undecided` (B, K)."""
-    distances = np.abs(found.joints - expected.joints).max(axis=-1)[~undecided]
+@dataclass(frozen=True)
+class Undecided:
+    """What is elsewhere when torch computes in double precision, so that no two runtimes need agree about it."""
+
+    joints: NDArray[np.bool_]  # (B, K)
+    scores: NDArray[np.bool_]  # (B,)
+
+
+def compare_predictions(expected: CropPredictions, found: CropPredictions, undecided: Undecided) -> Comparison:
+    """Compare two predictions of B crops, without what is undecided."""
+    distances = np.abs(found.joints - expected.joints).max(axis=-1)[~undecided.joints]
+    scores = _compute_relative_differences(expected.failure_score, found.failure_score)[~undecided.scores]
     return Comparison(
         joint_difference=float(distances.max(initial=0.0)),
-        loss_difference=_compute_relative_difference(expected.predicted_loss, found.predicted_loss),
-        confidence_difference=_compute_relative_difference(expected.confidence, found.confidence),
-        joints=int((~undecided).sum()),
-        undecided=int(undecided.sum()),
+        loss_difference=float(_compute_relative_differences(expected.predicted_loss, found.predicted_loss).max()),
+        confidence_difference=float(_compute_relative_differences(expected.confidence, found.confidence).max()),
+        score_difference=float(scores.max(initial=0.0)),
+        joints=int((~undecided.joints).sum()),
+        undecided=int(undecided.joints.sum()),
+        scores=int((~undecided.scores).sum()),
+        undecided_scores=int(undecided.scores.sum()),
     )
 
 
-def _compute_relative_difference(expected: NDArray[np.float32], found: NDArray[np.float32]) -> float:
-    """The largest difference, relative to that value or to the mean size of all, if that is more."""
+def _compute_relative_differences(expected: NDArray[np.float32], found: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Differences of values, each relative to its size or to the mean size of all, if that is more."""
     sizes = np.abs(expected)
     scale = np.maximum(sizes, sizes.mean()).clip(min=np.finfo(np.float32).tiny)
-    return float((np.abs(found - expected) / scale).max())
+    return np.asarray(np.abs(found - expected) / scale)
 
 
-def _find_undecided_joints(
-    network: PoseNetwork, crops: NDArray[np.uint8], expected: CropPredictions
-) -> NDArray[np.bool_]:
-    """(B, K) whether a joint is elsewhere when torch computes in double precision, so that no runtime could agree."""
+def _find_undecided(network: PoseNetwork, crops: NDArray[np.uint8], expected: CropPredictions) -> Undecided:
     precise = copy.deepcopy(network).double().predict(crops)
-    difference = np.abs(precise.joints - expected.joints).max(axis=-1)
+    joints = np.abs(precise.joints - expected.joints).max(axis=-1)
+    scores = _compute_relative_differences(expected.failure_score, precise.failure_score)
     # Two roundings may part in opposite directions.
-    return np.asarray(difference > MAX_JOINT_DIFFERENCE / 2)
+    return Undecided(joints > MAX_JOINT_DIFFERENCE / 2, scores > MAX_SCORE_DIFFERENCE / 2)
 
 
 def _predict_in_batches(predict: Predict, crops: NDArray[np.uint8]) -> CropPredictions:
@@ -253,6 +277,7 @@ def _predict_in_batches(predict: Predict, crops: NDArray[np.uint8]) -> CropPredi
         np.concatenate([part.joints for part in parts]),
         np.concatenate([part.confidence for part in parts]),
         np.concatenate([part.predicted_loss for part in parts]),
+        np.concatenate([part.failure_score for part in parts]),
     )
 
 
@@ -267,9 +292,8 @@ def load_program(path: Path) -> Predict:
 
     def predict(crops: NDArray[np.uint8]) -> CropPredictions:
         with torch.inference_mode():
-            outputs: tuple[Tensor, Tensor, Tensor] = module(torch.from_numpy(crops))
-        joints, heights, losses = outputs
-        return CropPredictions(joints.numpy(), heights.numpy(), losses.numpy())
+            outputs: tuple[Tensor, ...] = module(torch.from_numpy(crops))
+        return CropPredictions(*(values.numpy() for values in outputs))
 
     return predict
 
@@ -286,7 +310,7 @@ def _write_file(network: PoseNetwork, facts: ModelFacts, name: str, path: Path) 
 
 def _trace(network: PoseNetwork, size: int) -> torch.export.ExportedProgram:
     """The network as a graph for any number of crops."""
-    fused = PoseNetwork(fuse_batchnorm(network.backbone, size), network.head, network.task)
+    fused = PoseNetwork(fuse_batchnorm(network.backbone, size), network.head, network.task, network.ranker)
     # torch takes an example of one crop for a rule.
     example = torch.zeros(2, size, size, 3, dtype=torch.uint8)
     shapes = {INPUT: {0: torch.export.Dim("batch", min=1)}}

@@ -44,30 +44,30 @@ class Wish:
 
 @dataclass(frozen=True)
 class FailureFlags:
-    """A model's promise, and what follows from it for each predicted loss."""
+    """A model's promise, and what follows from it for each failure score."""
 
     failure: str  # what a failure is, in words
     certificate: Certificate | None  # None: there is no calibration image
     curve: FailureCurve | None  # None: there are too few
     risks: tuple[RiskAtThreshold, ...]
-    reference: NDArray[np.float32]  # (M,) predicted losses of the calibration images
+    reference: NDArray[np.float32]  # (M,) failure scores of the calibration images
     sentence: str  # what is promised, or why nothing is
     remarks: tuple[str, ...] = ()
 
-    def compute_probability(self, losses: NDArray[np.float32]) -> NDArray[np.float64]:
+    def compute_probability(self, scores: NDArray[np.float32]) -> NDArray[np.float64]:
         """(N,) how probable a failure is; NaN where that is unknown."""
         if self.curve is None:
-            return np.full(len(losses), np.nan)
-        probability = self.curve.compute(losses.astype(np.float64))
-        probability[~np.isfinite(losses)] = np.nan
+            return np.full(len(scores), np.nan)
+        probability = self.curve.compute(scores.astype(np.float64))
+        probability[~np.isfinite(scores)] = np.nan
         return probability
 
-    def flag(self, losses: NDArray[np.float32]) -> NDArray[np.str_]:
+    def flag(self, scores: NDArray[np.float32]) -> NDArray[np.str_]:
         """(N,) one of FLAGS."""
         if self.certificate is None or self.certificate.threshold is None:
-            return np.full(len(losses), UNKNOWN)
-        # A loss that is no number is never below.
-        return np.where(losses.astype(np.float64) <= self.certificate.threshold, OK, CHECK)
+            return np.full(len(scores), UNKNOWN)
+        # A score that is no number is never below.
+        return np.where(scores.astype(np.float64) <= self.certificate.threshold, OK, CHECK)
 
 
 def make_flags(facts: ModelFacts, wish: Wish) -> FailureFlags:
@@ -77,9 +77,9 @@ def make_flags(facts: ModelFacts, wish: Wish) -> FailureFlags:
     if images is None:
         sentence = f"not certified: {facts.no_calibration}"
         return FailureFlags(failure, None, None, (), np.zeros(0, dtype=np.float32), sentence)
-    calibration = CalibrationSet(images.loss, images.quality < wish.fail, images.group)
-    # Thresholds may come from the calibration images' losses, because these do not say which failed.
-    grid = images.loss if images.grid is None else images.grid
+    calibration = CalibrationSet(images.score, images.quality < wish.fail, images.group)
+    # Thresholds may come from the calibration images' scores, because these do not say which failed.
+    grid = images.score if images.grid is None else images.grid
     certificate = certify(calibration, grid, wish.risk, wish.confidence)
     remarks = []
     if not images.has_groups:
@@ -92,7 +92,7 @@ def make_flags(facts: ModelFacts, wish: Wish) -> FailureFlags:
         certificate=certificate,
         curve=fit_failure_probability(calibration),
         risks=tuple(list_risks(calibration, grid, wish.confidence)),
-        reference=images.loss,
+        reference=images.score,
         sentence=describe_certificate(certificate, failure),
         remarks=tuple(remarks),
     )
@@ -111,7 +111,7 @@ def describe_certificate(certificate: Certificate, failure: str) -> str:
         )
     return (
         f"certified with {confidence} confidence: at most the share {risk} of the predictions flagged ok are "
-        f"failures ({failure}); predicted loss at most {certificate.threshold:.4g}, {certificate.failures} of "
+        f"failures ({failure}); failure score at most {certificate.threshold:.4g}, {certificate.failures} of "
         f"{certificate.accepted} accepted images of {tested} failed"
     )
 

@@ -13,10 +13,12 @@ from numpy.typing import NDArray
 from llpp.errors import ConfigError, DataError
 from llpp.files import read_bytes
 from llpp.prediction.predictor import CropPredictions, ModelFacts
+from llpp.reliability.rankers import HEAD_RANKER
 
 FACTS_KEY = "llpp"  # of the model's metadata, where its facts are as JSON
 INPUT = "crops"
-OUTPUTS = ("joints", "confidence", "predicted_loss")
+FAILURE_SCORE = "failure_score"
+OUTPUTS = ("joints", "confidence", "predicted_loss", FAILURE_SCORE)
 MAX_BYTES = (1 << 31) - 1  # of a message of Protocol Buffers
 MAX_REASON_LENGTH = 200  # characters of ONNX Runtime's message
 ERRORS_ONLY = 3  # ONNX Runtime's level of messages
@@ -40,7 +42,8 @@ class OnnxPredictor:
         self._path = Path(path)
         self._session = _open_session(self._path, device)
         self.facts = _read_facts(self._path, self._session)
-        _check_signature(self._path, self._session, self.facts)
+        self._outputs = _choose_outputs(self._session, self.facts)
+        _check_signature(self._path, self._session, self.facts, self._outputs)
 
     def predict(self, crops: NDArray[np.uint8]) -> CropPredictions:
         """See `Predictor.predict`; DataError for crops of another kind or size."""
@@ -50,8 +53,9 @@ class OnnxPredictor:
                 f"crops are {crops.dtype} of shape {crops.shape}; {self._path} expects uint8 of shape "
                 f"(any number, {size}, {size}, 3)"
             )
-        joints, confidence, predicted_loss = self._session.run(OUTPUTS, {INPUT: crops})
-        return CropPredictions(joints, confidence, predicted_loss)
+        found = dict(zip(self._outputs, self._session.run(self._outputs, {INPUT: crops}), strict=True))
+        losses = found["predicted_loss"]
+        return CropPredictions(found["joints"], found["confidence"], losses, found.get(FAILURE_SCORE, losses))
 
 
 def _open_session(path: Path, device: str) -> Any:
@@ -112,13 +116,22 @@ def _read_facts(path: Path, session: Any) -> ModelFacts:
     return ModelFacts.from_json(content, str(path))
 
 
-def _check_signature(path: Path, session: Any, facts: ModelFacts) -> None:
+def _choose_outputs(session: Any, facts: ModelFacts) -> tuple[str, ...]:
+    """What a file has to give: files of version 1 have no failure score, which is their predicted loss."""
+    given = {value.name for value in session.get_outputs()}
+    if facts.ranker == HEAD_RANKER and FAILURE_SCORE not in given:
+        return tuple(name for name in OUTPUTS if name != FAILURE_SCORE)
+    return OUTPUTS
+
+
+def _check_signature(path: Path, session: Any, facts: ModelFacts, wanted: tuple[str, ...]) -> None:
     """Raise DataError unless a session takes and gives what the facts promise."""
     inputs = [(value.name, value.type, list(value.shape[1:])) for value in session.get_inputs()]
     outputs = [(value.name, list(value.shape[1:])) for value in session.get_outputs()]
     size = facts.crop_size
     joints = len(facts.joints)
-    expected_outputs = list(zip(OUTPUTS, ([joints, 2], [joints], []), strict=True))
+    shapes: dict[str, list[int]] = {"joints": [joints, 2], "confidence": [joints]}
+    expected_outputs = [(name, shapes.get(name, [])) for name in wanted]
     if inputs != [(INPUT, "tensor(uint8)", [size, size, 3])] or outputs != expected_outputs:
         raise DataError(
             f"{path} does not fit its description: it takes {inputs} and gives {outputs}; export the run again"

@@ -194,7 +194,7 @@ def _draw_flag(picture: Pixels, judged: JudgedPerson, factors: NDArray[np.float6
     colour = FLAG_COLOURS[judged.flag]
     canvas: Any = picture
     cv2.rectangle(canvas, (left, top), (right, bottom), colour, 3)
-    words = f"{judged.flag} {judged.person.predicted_loss:.3g}"
+    words = f"{judged.flag} {judged.person.failure_score:.3g}"
     if np.isfinite(judged.probability):
         words = f"{judged.flag}, failure {judged.probability:.0%}"
     place = (left + 6, top + 20)

@@ -1,7 +1,9 @@
-"""A pose network with both of its ends: bytes of crops in; joints, confidences and predicted losses out.
+"""A pose network with both of its ends: bytes of crops in; joints, confidences and what is expected out.
 
 B crops of H × W pixels, K joints.
 """
+
+from collections.abc import Mapping
 
 import numpy as np
 import torch
@@ -11,20 +13,22 @@ from torch import Tensor, nn
 from llpp.backbones.base import Backbone
 from llpp.heads.base import LossHead
 from llpp.prediction.predictor import CropPredictions
+from llpp.reliability.rankers import HEAD_RANKER, LOSS_COLUMN, Ranker
 from llpp.tasks.pose.task import PoseTask
 
 
 class PoseNetwork(nn.Module):
-    """Backbone, loss head and decoding as one network for evaluation."""
+    """Backbone, loss head, decoding and the ranker of failures as one network for evaluation."""
 
-    def __init__(self, backbone: Backbone, head: LossHead, task: PoseTask) -> None:
+    def __init__(self, backbone: Backbone, head: LossHead, task: PoseTask, ranker: Ranker = HEAD_RANKER) -> None:
         super().__init__()
         self.backbone = backbone
         self.head = head
         self.task = task
+        self.ranker = ranker
         self.eval()
 
-    def forward(self, crops: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def forward(self, crops: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Map (B, H, W, 3) RGB, uint8, to what `CropPredictions` has."""
         image = self.backbone.normalise(crops.permute(0, 3, 1, 2))
         # In double precision for comparisons; otherwise it is what it was.
@@ -32,11 +36,21 @@ class PoseNetwork(nn.Module):
         output = self.backbone(image)
         mirrored = self.backbone(image.flip(-1)) if self.task.uses_mirrored_images else None
         joints, heights = self.task.decode(output, mirrored)
-        losses: Tensor = self.head(output.features)
-        return joints, heights, losses.float()
+        losses = self.head(output.features).float()
+        columns = {LOSS_COLUMN: losses}
+        if self.ranker != HEAD_RANKER:
+            columns |= self.task.predict(output, mirrored)
+        return joints, heights, losses, self._compute_scores(columns)
+
+    def _compute_scores(self, columns: Mapping[str, Tensor]) -> Tensor:
+        """What `Ranker.compute_scores` computes, in float32: few runtimes have double precision."""
+        scores = torch.full_like(columns[LOSS_COLUMN], self.ranker.offset)
+        for term in self.ranker.terms:
+            scores = scores + term.weight * (columns[term.column].float() - term.centre)
+        return scores
 
     @torch.inference_mode()
     def predict(self, crops: NDArray[np.uint8]) -> CropPredictions:
         """Predict crops (B, H, W, 3), RGB, on the CPU."""
-        joints, heights, losses = self(torch.from_numpy(crops))
-        return CropPredictions(joints.numpy(), heights.numpy(), losses.numpy())
+        joints, heights, losses, scores = self(torch.from_numpy(crops))
+        return CropPredictions(joints.numpy(), heights.numpy(), losses.numpy(), scores.numpy())

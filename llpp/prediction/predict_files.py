@@ -84,10 +84,10 @@ def predict_files(request: Request, load: Callable[[], Predictor], report: Repor
         work = SourcePass(predictor, sources, boxes, shards, request.batch_size, request.shard_seconds)
         work.run(lambda done: report("predicted", done, total, before))
         counts = shards.read_counts()
-        losses, origins = shards.read_losses()
+        scores, origins = shards.read_scores()
         if boxes is not None:
             remarks += boxes.tally.describe()
-        summary = build_summary(facts, flags, counts, sources, losses, origins, remarks)
+        summary = build_summary(facts, flags, counts, sources, scores, origins, remarks)
         image_ids = {} if boxes is None else boxes.find_image_ids(sources)
         table = write_predictions(out, request.format, shards.read_persons(), facts.joints, flags, image_ids)
         replace_text(out / PROBLEMS, format_problems(counts))
@@ -98,7 +98,7 @@ def predict_files(request: Request, load: Callable[[], Predictor], report: Repor
         page = None
         if request.page:
             page = out / PAGE
-            choice = choose_rows(losses, origins, shards.read_frames())
+            choice = choose_rows(scores, origins, shards.read_frames())
             count = len(choice.rows)
             persons = shards.read_persons()
             html = render_result_page(

@@ -114,6 +114,7 @@ class SourcePass:
                     joints=joints[row],
                     confidence=found.confidence[row],
                     predicted_loss=float(found.predicted_loss[row]),
+                    failure_score=float(found.failure_score[row]),
                 )
             )
         self._waiting.clear()

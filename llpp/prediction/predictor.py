@@ -11,8 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from llpp.errors import DataError
+from llpp.reliability.rankers import HEAD_RANKER, Ranker
 
-FACTS_VERSION = 1
+FACTS_VERSION = 2
+READABLE_VERSIONS = (1, 2)  # 1 knew no ranker but the head
 # What the plain values of a file have to be.
 KINDS: Mapping[str, type | tuple[type, ...]] = {
     "crop_size": int,
@@ -21,6 +23,7 @@ KINDS: Mapping[str, type | tuple[type, ...]] = {
     "upright": bool,
     "white": (int, type(None)),
     "no_calibration": str,
+    "ranker_origin": str,
     "name": str,
     "round": int,
     "run_digest": str,
@@ -37,10 +40,10 @@ class CalibrationImages:
     Images whose quality is not known are not among them.
     """
 
-    loss: NDArray[np.float32]  # (N,) predicted
+    score: NDArray[np.float32]  # (N,) failure scores
     quality: NDArray[np.float32]  # (N,) in 0 … 1: the metric of each image, as PCK
     group: NDArray[np.str_]  # (N,) images of one group are not independent: a film, a person
-    grid: NDArray[np.float32] | None = None  # predicted losses, of other images, that thresholds are taken from
+    grid: NDArray[np.float32] | None = None  # failure scores, of other images, that thresholds are taken from
     has_groups: bool = True  # False: the run recorded none, and each image is its own group
 
 
@@ -64,6 +67,8 @@ class ModelFacts:
     run_digest: str  # SHA-256 of the run's state
     version: str  # of llpp
     commit: str = ""  # of the source, where it is known
+    ranker: Ranker = HEAD_RANKER  # gives the failure score; a file computes it by itself
+    ranker_origin: str = ""  # why it is this one, for people; empty where a run had no other
     extra: Mapping[str, Any] = field(default_factory=dict)  # what an exported file says about itself
 
     def to_json(self) -> dict[str, Any]:
@@ -72,12 +77,13 @@ class ModelFacts:
         calibration = self.calibration
         if calibration is not None:
             content["calibration"] = {
-                "loss": calibration.loss.tolist(),
+                "score": calibration.score.tolist(),
                 "quality": calibration.quality.tolist(),
                 "group": calibration.group.tolist(),
                 "grid": None if calibration.grid is None else calibration.grid.tolist(),
                 "has_groups": calibration.has_groups,
             }
+        content["ranker"] = self.ranker.to_plain()
         return {"llpp_model": FACTS_VERSION, **content}
 
     @staticmethod
@@ -93,12 +99,14 @@ class ModelFacts:
         """
         values = dict(content)
         version = values.pop("llpp_model", None)
-        if version != FACTS_VERSION:
+        if version not in READABLE_VERSIONS:
             raise DataError(
-                f"{source} was exported as version {version!r}, and this llpp reads {FACTS_VERSION}; export it again "
-                "with this llpp, or predict with the one that exported it"
+                f"{source} was exported as version {version!r}, and this llpp reads up to {FACTS_VERSION}; export it "
+                "again with this llpp, or predict with the one that exported it"
             )
         try:
+            if version == 1:
+                values = _update_facts(values)
             values["joints"] = tuple(values["joints"])
             for name in ("edges", "flip_pairs"):
                 values[name] = tuple((int(a), int(b)) for a, b in values[name])
@@ -107,11 +115,22 @@ class ModelFacts:
                 values["background"] = (red, green, blue)
             if values["calibration"] is not None:
                 values["calibration"] = _parse_calibration(values["calibration"])
+            values["ranker"] = Ranker.from_plain(values["ranker"])
             facts = ModelFacts(**values)
             _check_facts(facts)
             return facts
         except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise DataError(f"{source} has no complete description of its model; export it again") from error
+
+
+def _update_facts(values: Mapping[str, Any]) -> dict[str, Any]:
+    """The facts of a file of version 1 as version 2 has them; KeyError or TypeError if they are none."""
+    updated = {**values, "ranker": HEAD_RANKER.to_plain(), "ranker_origin": ""}
+    if values["calibration"] is not None:
+        calibration = dict(values["calibration"])
+        calibration["score"] = calibration.pop("loss")
+        updated["calibration"] = calibration
+    return updated
 
 
 def _check_facts(facts: ModelFacts) -> None:
@@ -130,21 +149,26 @@ def _check_facts(facts: ModelFacts) -> None:
     for colour in facts.background or ():
         if not isinstance(colour, int):
             raise TypeError("the background is no colour")
+    numbers = [facts.ranker.offset]
+    for term in facts.ranker.terms:
+        numbers += [term.centre, term.weight]
+    if not np.isfinite(numbers).all():
+        raise ValueError("a term of the ranker is no number")
 
 
 def _parse_calibration(content: Mapping[str, Any]) -> CalibrationImages:
     """ValueError, KeyError or TypeError if it is no calibration."""
     grid = content["grid"]
     calibration = CalibrationImages(
-        loss=np.asarray(content["loss"], dtype=np.float32),
+        score=np.asarray(content["score"], dtype=np.float32),
         quality=np.asarray(content["quality"], dtype=np.float32),
         group=np.asarray(content["group"], dtype=np.str_),
         grid=None if grid is None else np.asarray(grid, dtype=np.float32),
         has_groups=bool(content["has_groups"]),
     )
-    if not len(calibration.loss) == len(calibration.quality) == len(calibration.group):
+    if not len(calibration.score) == len(calibration.quality) == len(calibration.group):
         raise ValueError("the columns of a calibration have different lengths")
-    if not (np.isfinite(calibration.loss).all() and np.isfinite(calibration.quality).all()):
+    if not (np.isfinite(calibration.score).all() and np.isfinite(calibration.quality).all()):
         raise ValueError("the columns of a calibration have values that are no numbers")
     return calibration
 
@@ -155,7 +179,8 @@ class CropPredictions:
 
     joints: NDArray[np.float32]  # (B, K, 2) pixels of the crop, pixel centres at integers
     confidence: NDArray[np.float32]  # (B, K) height of each joint's heatmap; higher means surer
-    predicted_loss: NDArray[np.float32]  # (B,) higher means worse
+    predicted_loss: NDArray[np.float32]  # (B,) of the head; higher means worse
+    failure_score: NDArray[np.float32]  # (B,) of the model's ranker; higher means likelier a failure
 
 
 class Predictor(Protocol):

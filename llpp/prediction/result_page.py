@@ -23,10 +23,11 @@ from llpp.prediction.predictor import ModelFacts
 from llpp.prediction.result_tables import Persons
 from llpp.prediction.sources import ImageReader, Source, read_source
 from llpp.prediction.summary import format_summary
+from llpp.reliability.rankers import HEAD_RANKER
 from llpp.tasks.pose.drawing import SIDE_COLOURS, make_picture_skeleton
 
 FILE = "page.html"
-WORST = 350  # of MOST_PICTURES: those with the highest predicted loss; the others are spread over the rest
+WORST = 350  # of MOST_PICTURES: those with the highest failure score; the others are spread over the rest
 FRAMES = {flag: FLAG_COLOURS[flag] for flag in (OK, CHECK)}  # where nothing is known, a frame would say nothing
 Pixels = NDArray[np.uint8]
 NAME_COPIES = 7  # how often a page has the name of a picture, or a part of it
@@ -43,26 +44,26 @@ class Choice:
     sentence: str  # which of how many
 
 
-def choose_rows(losses: NDArray[np.float32], origins: NDArray[np.int64], frames: NDArray[np.int64]) -> Choice:
+def choose_rows(scores: NDArray[np.float32], origins: NDArray[np.int64], frames: NDArray[np.int64]) -> Choice:
     """Choose the predictions to show.
 
     Args:
-        losses: (N,) predicted ones; one that is no number counts as the highest.
+        scores: (N,) failure scores; one that is no number counts as the highest.
         origins: (N,) the source of each.
         frames: (N,) the frame of each in its film; 0 of an image.
     """
-    total = len(losses)
+    total = len(scores)
     if total <= MOST_PICTURES:
         sentence = "The only prediction is shown." if total == 1 else f"All {total:,} predictions are shown."
         return Choice(np.arange(total), sentence)
-    order = _rank(losses)
+    order = _rank(scores)
     worst = _choose_worst(order, origins, frames)
     others = order[~np.isin(order, worst)]
     spread = np.linspace(0, len(others) - 1, MOST_PICTURES - len(worst)).round().astype(np.int64)
     rows = np.sort(np.concatenate([worst, others[spread]]))
     thinned = f" (of a film, one in {GAP} frames)" if frames.any() else ""
     sentence = (
-        f"{MOST_PICTURES} of {total:,} predictions are shown: {len(worst)} with the highest predicted loss{thinned}, "
+        f"{MOST_PICTURES} of {total:,} predictions are shown: {len(worst)} with the highest failure score{thinned}, "
         f"and {MOST_PICTURES - len(worst)} spread evenly over the ranks of the others. The table has all."
     )
     return Choice(rows, sentence)
@@ -87,9 +88,9 @@ def _choose_worst(
     return np.array(chosen, dtype=np.int64)
 
 
-def _rank(losses: NDArray[np.float32]) -> NDArray[np.int64]:
-    """Return the positions of (N,) predicted losses, highest first; one that is no number comes before all."""
-    return np.argsort(-np.nan_to_num(losses, nan=np.inf), kind="stable")
+def _rank(scores: NDArray[np.float32]) -> NDArray[np.int64]:
+    """Return the positions of (N,) failure scores, highest first; one that is no number comes before all."""
+    return np.argsort(-np.nan_to_num(scores, nan=np.inf), kind="stable")
 
 
 def render_result_page(
@@ -118,15 +119,15 @@ def render_result_page(
     for source, frames in chosen.items():
         names += len(sources[source].name.encode()) * sum(len(persons) for persons in frames.values())
     characters = share_budget(len(choice.rows), NAME_COPIES * names)
-    shown_losses = []
+    shown_scores = []
     pictures: list[Picture] = []
     for pixels, persons in _read_images(sources, chosen, reader):
         for judged in persons:
             pictures.append(_make_picture(pixels, judged, sources[judged.person.source], characters))
-            shown_losses.append(judged.person.predicted_loss)
+            shown_scores.append(judged.person.failure_score)
         report(len(pictures))
     # For readers without JavaScript, too.
-    worst_first = _rank(np.array(shown_losses, dtype=np.float32)).tolist()
+    worst_first = _rank(np.array(shown_scores, dtype=np.float32)).tolist()
     note = choice.sentence
     missing = len(choice.rows) - len(pictures)
     if missing:
@@ -165,7 +166,9 @@ def _make_viewer(pictures: Sequence[Picture], facts: ModelFacts, note: str) -> V
         key="images",
         pictures=pictures,
         numbers=(
-            Number("predicted_loss", "predicted loss"),
+            Number("failure_score", "failure score"),
+            # Of the head's ranker, it is the same number.
+            Number("predicted_loss", "predicted loss", is_in_caption=facts.ranker != HEAD_RANKER),
             Number("p_fail", "failure probability", decimals=2),
             Number("score", "mean score", worse="low"),
         ),
@@ -173,7 +176,7 @@ def _make_viewer(pictures: Sequence[Picture], facts: ModelFacts, note: str) -> V
         layers=(LayerStyle("prediction", "prediction", "p"),),
         skeleton=skeleton,
         joint_value=Number("score", "score", worse="low"),
-        sort="predicted_loss",
+        sort="failure_score",
         note=note,
         legend=[*sides, *flags],
     )
@@ -224,6 +227,7 @@ def _make_picture(pixels: Pixels, judged: JudgedPerson, source: Source, characte
         layers=layers,
         joint_values=person.confidence,
         numbers={
+            "failure_score": person.failure_score,
             "predicted_loss": person.predicted_loss,
             "p_fail": judged.probability,
             "score": float(np.mean(person.confidence)),

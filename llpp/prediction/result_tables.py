@@ -59,8 +59,8 @@ def write_predictions(
 
 def judge_persons(persons: Persons, flags: FailureFlags) -> tuple[NDArray[np.float64], list[str]]:
     """(N,) the probability of failure, NaN where it is unknown, and (N,) the flag."""
-    losses = np.array([person.predicted_loss for person in persons], dtype=np.float32)
-    return flags.compute_probability(losses), flags.flag(losses).tolist()
+    scores = np.array([person.failure_score for person in persons], dtype=np.float32)
+    return flags.compute_probability(scores), flags.flag(scores).tolist()
 
 
 def list_joint_columns(joints: Sequence[str]) -> list[str]:
@@ -74,14 +74,15 @@ def list_joint_columns(joints: Sequence[str]) -> list[str]:
 def _write_csv(path: Path, parts: Iterable[Persons], joints: Sequence[str], flags: FailureFlags) -> None:
     with path.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
-        header = ["image", "person", *BOX, "predicted_loss", "p_fail", "flag"]
+        header = ["image", "person", *BOX, "predicted_loss", "failure_score", "p_fail", "flag"]
         writer.writerow([*header, *list_joint_columns(joints)])
         for persons in parts:
             probability, words = judge_persons(persons, flags)
             for person, chance, word in zip(persons, probability.tolist(), words, strict=True):
                 row: list[Any] = [person.image, person.person]
                 row += [_format_number(value, ".2f") for value in person.box]
-                row += [_format_number(person.predicted_loss, ".6g"), _format_number(chance, ".4f"), word]
+                row += [_format_number(person.predicted_loss, ".6g"), _format_number(person.failure_score, ".6g")]
+                row += [_format_number(chance, ".4f"), word]
                 for (x, y), score in zip(person.joints.tolist(), person.confidence.tolist(), strict=True):
                     row += [_format_number(x, ".3f"), _format_number(y, ".3f"), _format_number(score, ".4g")]
                 writer.writerow(row)
@@ -95,7 +96,8 @@ def _format_number(value: float, spec: str) -> str:
 def _write_parquet(path: Path, parts: Iterable[Persons], joints: Sequence[str], flags: FailureFlags) -> None:
     kinds = [("image", TEXT), ("person", pa.int64())]
     kinds += [(name, pa.float32()) for name in BOX]
-    kinds += [("predicted_loss", pa.float32()), ("p_fail", pa.float64()), ("flag", TEXT)]
+    kinds += [("predicted_loss", pa.float32()), ("failure_score", pa.float32())]
+    kinds += [("p_fail", pa.float64()), ("flag", TEXT)]
     kinds += [(name, pa.float32()) for name in list_joint_columns(joints)]
     schema = pa.schema(kinds)
     with pq.ParquetWriter(path, schema, compression="snappy") as writer:
@@ -111,6 +113,7 @@ def _write_parquet(path: Path, parts: Iterable[Persons], joints: Sequence[str], 
                 pa.array([person.person for person in persons], pa.int64()),
                 *_to_columns(boxes),
                 pa.array([person.predicted_loss for person in persons], pa.float32(), from_pandas=True),
+                pa.array([person.failure_score for person in persons], pa.float32(), from_pandas=True),
                 pa.array(probability, from_pandas=True),
                 pa.array(words, TEXT),
                 *_to_columns(values),
@@ -161,6 +164,7 @@ def _make_coco_entry(person: PredictedPerson, image_id: int | str) -> dict[str, 
         "keypoints": keypoints,
         "score": _replace_nan(float(np.mean(person.confidence))),
         "predicted_loss": _replace_nan(person.predicted_loss),
+        "failure_score": _replace_nan(person.failure_score),
     }
 
 

@@ -24,6 +24,7 @@ METADATA = b"llpp_predict"
 COMMAND = "predict.json"
 VERSION = 1
 MAX_BYTES = 1 << 26  # of predict.json
+PLAIN = ("image", "source", "frame", "person", "width", "height")
 OWN_NAMES = ("lock", f".{COMMAND}.part")  # that may be there before predict.json is
 
 
@@ -48,6 +49,7 @@ class PredictedPerson:
     joints: NDArray[np.float32]  # (K, 2) image pixels
     confidence: NDArray[np.float32]  # (K,)
     predicted_loss: float
+    failure_score: float
 
 
 @dataclass
@@ -169,6 +171,7 @@ class ShardFolder:
             pa.FixedSizeListArray.from_arrays(pa.array(joints), 2 * self.joints),
             pa.FixedSizeListArray.from_arrays(pa.array(confidence), self.joints),
             pa.array([person.predicted_loss for person in persons], pa.float32()),
+            pa.array([person.failure_score for person in persons], pa.float32()),
         ]
         # An empty list has no type of its own.
         columns = [column.cast(kind) for column, kind in zip(columns, self.schema.types, strict=True)]
@@ -194,14 +197,14 @@ class ShardFolder:
         for table in self._read_tables():
             yield _parse_persons(table, self.joints)
 
-    def read_losses(self) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-        """(N,) all predicted losses, and (N,) of which source each is."""
-        losses = [np.zeros(0, dtype=np.float32)]
+    def read_scores(self) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+        """(N,) all failure scores, and (N,) of which source each is."""
+        scores = [np.zeros(0, dtype=np.float32)]
         sources = [np.zeros(0, dtype=np.int64)]
         for table in self._read_tables():
-            losses.append(table["predicted_loss"].to_numpy())
+            scores.append(table["failure_score"].to_numpy())
             sources.append(table["source"].to_numpy())
-        return np.concatenate(losses), np.concatenate(sources)
+        return np.concatenate(scores), np.concatenate(sources)
 
     def read_frames(self) -> NDArray[np.int64]:
         """(N,) the frame of each prediction in its film; 0 of an image."""
@@ -231,6 +234,7 @@ def _make_schema(joints: int) -> pa.Schema:
             ("joints", pa.list_(pa.float32(), 2 * joints)),
             ("confidence", pa.list_(pa.float32(), joints)),
             ("predicted_loss", pa.float32()),
+            ("failure_score", pa.float32()),
         ]
     )
 
@@ -259,7 +263,7 @@ def _parse_persons(table: pa.Table, joints: int) -> list[PredictedPerson]:
     boxes = _flatten(table, "box").reshape(count, 4)
     points = _flatten(table, "joints").reshape(count, joints, 2)
     confidence = _flatten(table, "confidence").reshape(count, joints)
-    plain = table.select(["image", "source", "frame", "person", "width", "height", "predicted_loss"]).to_pylist()
+    plain = table.select([*PLAIN, "predicted_loss", "failure_score"]).to_pylist()
     persons = []
     for row, entry in enumerate(plain):
         persons.append(
@@ -273,6 +277,7 @@ def _parse_persons(table: pa.Table, joints: int) -> list[PredictedPerson]:
                 joints=points[row],
                 confidence=confidence[row],
                 predicted_loss=entry["predicted_loss"],
+                failure_score=entry["failure_score"],
             )
         )
     return persons

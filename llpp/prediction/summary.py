@@ -2,7 +2,7 @@
 
 import csv
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -17,7 +17,7 @@ from llpp.prediction.sources import Source
 from llpp.reliability.drift import LEAST, Drift, measure_drift
 
 PROBLEMS = "problems.csv"
-Losses = NDArray[np.float32]
+Scores = NDArray[np.float32]
 
 
 def build_summary(
@@ -25,17 +25,17 @@ def build_summary(
     flags: FailureFlags,
     counts: Counts,
     sources: Sequence[Source],
-    losses: Losses,
+    scores: Scores,
     origins: NDArray[np.int64],
     remarks: Sequence[str],
 ) -> dict[str, Any]:
-    """The content of summary.json; `losses` (N,) are all predicted ones, `origins` (N,) the source of each."""
-    words = flags.flag(losses)
+    """The content of summary.json; `scores` (N,) are all failure scores, `origins` (N,) the source of each."""
+    words = flags.flag(scores)
     numbers = {name: int((words == name).sum()) for name in FLAGS}
     certificate = flags.certificate
     is_certified = certificate is not None and certificate.threshold is not None
-    drift = measure_drift(flags.reference, losses)
-    by_part = _measure_parts(flags, sources, losses, origins)
+    drift = measure_drift(flags.reference, scores)
+    by_part = _measure_parts(flags, sources, scores, origins)
     return {
         "model": {
             "name": facts.name,
@@ -44,6 +44,7 @@ def build_summary(
             "version": facts.version,
             "commit": facts.commit,
         },
+        "ranker": {"name": facts.ranker.name, "origin": facts.ranker_origin},
         "images": sum(not source.is_film for source in sources),
         "films": sum(source.is_film for source in sources),
         "read": counts.images,
@@ -51,7 +52,7 @@ def build_summary(
         "without_box": counts.without_box,
         "predictions": counts.persons,
         "flags": numbers,
-        "coverage": numbers[OK] / len(losses) if is_certified and len(losses) else None,
+        "coverage": numbers[OK] / len(scores) if is_certified and len(scores) else None,
         "failure": flags.failure,
         "promise": flags.sentence,
         "promise_holds": is_certified and not drift.has_drifted,
@@ -64,7 +65,7 @@ def build_summary(
 
 
 def _measure_parts(
-    flags: FailureFlags, sources: Sequence[Source], losses: Losses, origins: NDArray[np.int64]
+    flags: FailureFlags, sources: Sequence[Source], scores: Scores, origins: NDArray[np.int64]
 ) -> dict[str, Drift]:
     """Drift of each film, and of the images of each folder, where there are enough of them."""
     names = []
@@ -76,7 +77,7 @@ def _measure_parts(
         return found
     part_of_row = members[origins]
     for number, name in enumerate(parts.tolist()):
-        chosen = losses[part_of_row == number]
+        chosen = scores[part_of_row == number]
         if len(chosen) >= LEAST:
             found[name] = measure_drift(flags.reference, chosen)
     return found
@@ -97,6 +98,7 @@ def format_summary(summary: dict[str, Any]) -> list[str]:
     if summary["coverage"] is not None:
         ok = summary["flags"][OK]
         lines.append(f"{ok:,} of {persons:,} predictions flagged ok ({summary['coverage']:.0%})")
+    lines.append(_describe_ranker(summary["ranker"]))
     lines.append(summary["promise"])
     if summary["certificate"] is not None:
         lines.append(summary["drift"]["sentence"])
@@ -107,6 +109,12 @@ def format_summary(summary: dict[str, Any]) -> list[str]:
                 f"but not those of {', '.join(drifted[:3])}{more}: no promise about failures holds there any longer"
             )
     return [*lines, *summary["remarks"]]
+
+
+def _describe_ranker(ranker: Mapping[str, str]) -> str:
+    """One line about what flags and orders follow."""
+    origin = f" ({ranker['origin']})" if ranker["origin"] else ""
+    return f"flags by {ranker['name']}{origin}"
 
 
 def describe_no_image(problems: Sequence[tuple[str, str]], folder: Path) -> str:

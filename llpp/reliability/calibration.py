@@ -1,4 +1,6 @@
-"""From predicted loss to a promise: which images to accept, so that few of them are failures.
+"""From failure scores to a promise: which images to accept, so that few of them are failures.
+
+A failure score is what a ranker says of an image: the higher, the likelier it is a failure.
 
 A threshold is certified on labelled images that were drawn by chance, one of each group: with `confidence`, at most
 the share `risk` of the images that it accepts are failures. Thresholds are tested from low to high and the first one
@@ -32,23 +34,23 @@ Floats = NDArray[np.floating[Any]]
 class CalibrationSet:
     """Labelled images that were drawn by chance, and whether each is a failure."""
 
-    loss: Floats  # (N,) predicted
+    score: Floats  # (N,) failure scores
     failed: NDArray[np.bool_]  # (N,)
     group: NDArray[np.str_]  # (N,) images of one group are not independent
 
     def __post_init__(self) -> None:
-        if not len(self.loss) == len(self.failed) == len(self.group):
+        if not len(self.score) == len(self.failed) == len(self.group):
             raise DataError(
-                f"a calibration set has {len(self.loss)} losses, {len(self.failed)} outcomes and {len(self.group)} "
+                f"a calibration set has {len(self.score)} scores, {len(self.failed)} outcomes and {len(self.group)} "
                 "groups; expected one of each for every image"
             )
-        if not np.isfinite(self.loss).all():
-            raise DataError("a calibration set has predicted losses that are no numbers; leave those images out")
+        if not np.isfinite(self.score).all():
+            raise DataError("a calibration set has failure scores that are no numbers; leave those images out")
 
 
 @dataclass(frozen=True)
 class Certificate:
-    """What can be promised about the images whose predicted loss is at most `threshold`."""
+    """What can be promised about the images whose failure score is at most `threshold`."""
 
     threshold: float | None  # None: nothing can be promised
     coverage: float  # share of the calibration images that it accepts
@@ -75,22 +77,22 @@ class RiskAtThreshold:
 
 @dataclass(frozen=True)
 class FailureCurve:
-    """The probability of failure, which never falls while the predicted loss rises."""
+    """The probability of failure, which never falls while the failure score rises."""
 
-    loss: NDArray[np.float64]  # (M,) ascending
+    score: NDArray[np.float64]  # (M,) ascending
     probability: NDArray[np.float64]  # (M,)
 
-    def compute(self, predicted_loss: Floats) -> NDArray[np.float64]:
-        """(B,) predicted losses → (B,), linear between the calibration images and constant beyond them."""
-        return np.asarray(np.interp(predicted_loss, self.loss, self.probability))
+    def compute(self, scores: Floats) -> NDArray[np.float64]:
+        """(B,) failure scores → (B,), linear between the calibration images and constant beyond them."""
+        return np.asarray(np.interp(scores, self.score, self.probability))
 
 
-def certify(calibration: CalibrationSet, grid_losses: Floats, risk: float, confidence: float = 0.9) -> Certificate:
-    """Find the largest predicted loss below which at most the share `risk` of images are failures.
+def certify(calibration: CalibrationSet, grid_scores: Floats, risk: float, confidence: float = 0.9) -> Certificate:
+    """Find the largest failure score below which at most the share `risk` of images are failures.
 
     Args:
         calibration: images that were drawn by chance.
-        grid_losses: (M,) predicted losses whose percentiles are the thresholds to test; any that do not look at
+        grid_scores: (M,) failure scores whose percentiles are the thresholds to test; any that do not look at
             whether calibration images failed.
         risk: share of failures among the accepted images.
         confidence: how often the promise is kept, over draws of calibration images.
@@ -101,13 +103,13 @@ def certify(calibration: CalibrationSet, grid_losses: Floats, risk: float, confi
     check_share("risk", risk, "no number of labels can promise that nothing ever fails")
     check_share("confidence", confidence, "no number of labels gives certainty")
     chosen = choose_one_per_group(calibration.group)
-    losses = calibration.loss[chosen]
+    scores = calibration.score[chosen]
     failed = calibration.failed[chosen]
     count = len(chosen)
-    thresholds, shares = _make_grid(grid_losses)
+    thresholds, shares = _make_grid(grid_scores)
     if not count or not len(thresholds):
         return Certificate(None, 0.0, 0, 0, 1.0, count_needed(0, risk, confidence), count, risk, confidence)
-    accepted, failures = _count_below(losses, failed, thresholds)
+    accepted, failures = _count_below(scores, failed, thresholds)
     bounds = compute_upper_bound(failures, accepted, confidence)
 
     # A test of very few images fails by chance, and would end the sequence before it has begun.
@@ -190,11 +192,11 @@ def count_needed(failures: int, risk: float, confidence: float) -> int:
     return high
 
 
-def list_risks(calibration: CalibrationSet, grid_losses: Floats, confidence: float = 0.9) -> list[RiskAtThreshold]:
+def list_risks(calibration: CalibrationSet, grid_scores: Floats, confidence: float = 0.9) -> list[RiskAtThreshold]:
     """The share of failures below each threshold of the grid, with its exact interval: facts, and no promise."""
     chosen = choose_one_per_group(calibration.group)
-    thresholds, _ = _make_grid(grid_losses)
-    accepted, failures = _count_below(calibration.loss[chosen], calibration.failed[chosen], thresholds)
+    thresholds, _ = _make_grid(grid_scores)
+    accepted, failures = _count_below(calibration.score[chosen], calibration.failed[chosen], thresholds)
     lower = compute_lower_bound(failures, accepted, confidence)
     upper = compute_upper_bound(failures, accepted, confidence)
     rows = []
@@ -215,37 +217,37 @@ def list_risks(calibration: CalibrationSet, grid_losses: Floats, confidence: flo
 
 
 def fit_failure_probability(calibration: CalibrationSet) -> FailureCurve | None:
-    """Fit the probability of failure to predicted losses; None below LEAST_FOR_PROBABILITY groups.
+    """Fit the probability of failure to failure scores; None below LEAST_FOR_PROBABILITY groups.
 
-    Isotonic regression; images of equal loss count as one, with their mean.
+    Isotonic regression; images of equal score count as one, with their mean.
     """
     chosen = choose_one_per_group(calibration.group)
     if len(chosen) < LEAST_FOR_PROBABILITY:
         return None
-    losses, members, counts = np.unique(calibration.loss[chosen], return_inverse=True, return_counts=True)
+    scores, members, counts = np.unique(calibration.score[chosen], return_inverse=True, return_counts=True)
     means = np.bincount(members, weights=calibration.failed[chosen].astype(np.float64)) / counts
     fitted = isotonic_regression(means, weights=counts.astype(np.float64))
-    return FailureCurve(losses.astype(np.float64), np.asarray(fitted.x, dtype=np.float64))
+    return FailureCurve(scores.astype(np.float64), np.asarray(fitted.x, dtype=np.float64))
 
 
-def _make_grid(losses: Floats) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Thresholds, ascending, and which share of the losses each accepts."""
-    known = np.sort(losses[np.isfinite(losses)].astype(np.float64))
+def _make_grid(scores: Floats) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Thresholds, ascending, and which share of the scores each accepts."""
+    known = np.sort(scores[np.isfinite(scores)].astype(np.float64))
     if not len(known):
         return np.zeros(0), np.zeros(0)
     percents = np.arange(GRID_STEP, 101, GRID_STEP)
-    # Each percentile is one of the losses, rounded up, in whole numbers: shares would be rounded in binary.
+    # Each percentile is one of the scores, rounded up, in whole numbers: shares would be rounded in binary.
     positions = (percents * len(known) + 99) // 100 - 1
     thresholds = np.unique(known[positions])
     return thresholds, np.searchsorted(known, thresholds, side="right") / len(known)
 
 
 def _count_below(
-    losses: Floats, failed: NDArray[np.bool_], thresholds: NDArray[np.float64]
+    scores: Floats, failed: NDArray[np.bool_], thresholds: NDArray[np.float64]
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """How many images each threshold accepts, and how many of these failed."""
-    order = np.argsort(losses, kind="stable")
-    accepted = np.searchsorted(losses[order], thresholds, side="right")
+    order = np.argsort(scores, kind="stable")
+    accepted = np.searchsorted(scores[order], thresholds, side="right")
     failures = np.concatenate([[0], np.cumsum(failed[order])])[accepted]
     return accepted, failures
 

@@ -1,4 +1,4 @@
-"""Whether new images are like those that a promise was made for, by their predicted losses alone."""
+"""Whether new images are like those that a promise was made for, by their failure scores alone."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -18,7 +18,7 @@ Floats = NDArray[np.floating[Any]]
 
 @dataclass(frozen=True)
 class Drift:
-    """How far two sets of predicted losses differ."""
+    """How far two sets of failure scores differ."""
 
     psi: float | None  # population stability index over deciles of the reference; None: too few images
     ks: float | None  # largest difference of the distribution functions
@@ -28,7 +28,7 @@ class Drift:
 
 
 def measure_drift(reference: Floats, new: Floats) -> Drift:
-    """Compare the predicted losses (M,) of new images with those (N,) of the calibration images."""
+    """Compare the failure scores (M,) of new images with those (N,) of the calibration images."""
     before = reference[np.isfinite(reference)].astype(np.float64)
     after = new[np.isfinite(new)].astype(np.float64)
     if min(len(before), len(after)) < LEAST:
@@ -50,12 +50,12 @@ def measure_drift(reference: Floats, new: Floats) -> Drift:
     measured = f"PSI {psi:.2f}, KS {ks:.2f}"
     if has_drifted:
         sentence = (
-            f"the predicted losses of these images are not like those of the calibration images ({measured}): no "
+            f"the failure scores of these images are not like those of the calibration images ({measured}): no "
             f"promise about failures holds for them any longer; label {LEAST} or more random ones of them, train, "
             "and predict again"
         )
     else:
-        sentence = f"the predicted losses of these images are like those of the calibration images ({measured})"
+        sentence = f"the failure scores of these images are like those of the calibration images ({measured})"
     return Drift(psi, ks, p_value, has_drifted, sentence)
 
 

@@ -43,7 +43,7 @@ class ReliabilityBins:
 def measure_reliability(calibration: CalibrationSet) -> ReliabilityBins | None:
     """Compare the probability of failure with how often images failed; None with too few groups."""
     chosen = choose_one_per_group(calibration.group)
-    calibration = CalibrationSet(calibration.loss[chosen], calibration.failed[chosen], calibration.group[chosen])
+    calibration = CalibrationSet(calibration.score[chosen], calibration.failed[chosen], calibration.group[chosen])
     probability = cross_fit_probability(calibration)
     if probability is None:
         return None
@@ -71,9 +71,9 @@ def cross_fit_probability(calibration: CalibrationSet) -> NDArray[np.float64] | 
     probability = np.empty(len(members))
     for fold in range(FOLDS):
         judged = folds == fold
-        others = CalibrationSet(calibration.loss[~judged], calibration.failed[~judged], calibration.group[~judged])
+        others = CalibrationSet(calibration.score[~judged], calibration.failed[~judged], calibration.group[~judged])
         curve = fit_failure_probability(others)
         if curve is None:
             return None
-        probability[judged] = curve.compute(calibration.loss[judged])
+        probability[judged] = curve.compute(calibration.score[judged])
     return probability

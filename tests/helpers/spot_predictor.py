@@ -55,7 +55,12 @@ class SpotPredictor:
                 height[row, channel] = crop[..., channel].max() / 255
                 if weight.any():
                     joints[row, channel] = (weight * xs).sum() / weight.sum(), (weight * ys).sum() / weight.sum()
-        return CropPredictions(joints, height, 1 - height[:, 0])
+        losses = 1 - height[:, 0]
+        return CropPredictions(joints, height, losses, self.score_failures(losses, height))
+
+    def score_failures(self, losses, height):
+        """By the head alone."""
+        return losses
 
 
 def draw_spots(red, green, size=(96, 64), brightness=255):

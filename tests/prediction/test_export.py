@@ -11,11 +11,14 @@ from pathlib import Path
 import cv2
 import numpy as np
 import onnx
+import pyarrow.parquet as pq
 import pytest
 import torch
 from helpers.experiments import FIGURES, tiny
 from helpers.onnx_models import linear_outputs
+from helpers.ranked_runs import THREE_TERMS, choose_ranker, measure_distinctness, set_column
 from helpers.run_dirs import Grey
+from scipy.special import softmax
 from torch.nn import functional
 
 import llpp
@@ -28,9 +31,11 @@ from llpp.geometry import IDENTITY_WARP, move_points
 from llpp.heads.base import FeatureSpec
 from llpp.heads.heatmap_conv import HeatmapConvHead
 from llpp.prediction import export, onnx_model
+from llpp.prediction.failure_flags import Wish, make_flags
 from llpp.prediction.onnx_model import OnnxPredictor
 from llpp.prediction.pose_network import PoseNetwork
 from llpp.prediction.predictor import CropPredictions, ModelFacts
+from llpp.reliability.rankers import HEAD_RANKER
 from llpp.rounds import loop
 from llpp.tasks.pose.losses import HeatmapMSE
 from llpp.tasks.pose.task import PoseTask
@@ -38,6 +43,7 @@ from llpp.types import Features, Output
 
 SIZE = 32
 JOINTS = 14
+OLDER = Path(__file__).parent / "version_1.onnx"  # `BrightCells`, exported by the first version of llpp export
 PCK = {"threshold": 0.2, "normaliser": "torso"}
 
 
@@ -99,7 +105,7 @@ def some_crops():
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
-    """A run whose maps are softmaxes, averaged with those of the mirrored image."""
+    """A run whose maps are softmaxes, averaged with those of the mirrored image, and whose ranker has three terms."""
     run_dir = tmp_path_factory.mktemp("finished") / "run"
     settings = (
         "rounds=1",
@@ -109,7 +115,36 @@ def finished(tmp_path_factory):
         "backbone.depth=1",
     )
     loop.run_rounds(tiny(run_dir, *FIGURES, *settings))
+    run = llpp.load(run_dir)
+    for name in ("test", "validation"):
+        path = run_dir / f"round_00/{name}.parquet"
+        rows = run.task.dataset.records.ids.find_rows(pq.read_table(path)["id"].to_pylist()).tolist()
+        crops, _ = cut_crops(run, rows)
+        set_column(path, "distinctness", measure_distinctness(compute_shares(run, crops)))
+    choose_ranker(run_dir, THREE_TERMS, "validation")
     return run_dir
+
+
+def cut_crops(run, rows):
+    """Crops (B, H, W, 3) of some records, and what has placed them."""
+    dataset = run.task.dataset
+    crops, placed = [], []
+    for row in rows:
+        image = dataset.load(row)
+        placed.append(run.crop.place(dataset.records.boxes[row], image.shape[:2], IDENTITY_WARP).matrix)
+        crops.append(warp_image(image, placed[-1], SIZE))
+    return np.stack(crops), placed
+
+
+def compute_shares(run, crops):
+    """(B, K, h, w) softmaxes of the maps, averaged with those of the mirrored crops."""
+    both = []
+    for pixels in (crops, np.ascontiguousarray(crops[:, :, ::-1])):
+        raw = run.run_network(pixels)[0].raw[:, -1].double().numpy()
+        shares = softmax(raw, axis=(2, 3))
+        both.append(shares)
+    own, other = both
+    return (own + other[..., ::-1][:, list(Grey.skeleton.flip_order)]) / 2
 
 
 @pytest.fixture(scope="module")
@@ -136,14 +171,17 @@ def test_exported_files_predict_what_the_run_does(exported, count):
     images = [dataset.load(row) for row in range(count)]
     boxes = dataset.records.boxes[:count]
     expected = list(run.predict(images, boxes))
-    placed = [run.crop.place(boxes[row], images[row].shape[:2], IDENTITY_WARP).matrix for row in range(count)]
-    crops = np.stack([warp_image(image, matrix, SIZE) for image, matrix in zip(images, placed, strict=True)])
+    crops, placed = cut_crops(run, range(count))
+    distinctness = measure_distinctness(compute_shares(run, crops))
 
     from_onnx = OnnxPredictor(exported / "model.onnx").predict(crops)
-    joints, confidence, losses = torch.export.load(exported / "model.pt2").module()(torch.from_numpy(crops))
-    from_torch = CropPredictions(*(values.detach().numpy() for values in (joints, confidence, losses)))
+    outputs = torch.export.load(exported / "model.pt2").module()(torch.from_numpy(crops))
+    from_torch = CropPredictions(*(values.detach().numpy() for values in outputs))
     for found in (from_onnx, from_torch):
         assert found.predicted_loss == pytest.approx([one.predicted_loss for one in expected], rel=1e-4)
+        by_hand = 1.25 + 0.5 * (found.predicted_loss - 2) - 3 * (found.confidence.mean(axis=1) - 0.1)
+        assert found.failure_score == pytest.approx(by_hand - 1.5 * (distinctness - 0.2), rel=1e-4)
+        assert found.failure_score == pytest.approx([one.failure_score for one in expected], rel=1e-4)
         for row in range(count):
             # Of these images a pixel is a pixel of the crop, or smaller.
             in_image = move_points(found.joints[row], np.linalg.inv(placed[row]))
@@ -164,9 +202,20 @@ def test_a_file_says_what_it_is_in_both_formats(exported):
         assert found.crop_size == SIZE and found.padding == 1.25 and found.round == 0
         assert found.version == llpp.__version__ and len(found.run_digest) == 64
         assert found.extra["format"] == name and "uint8" in found.extra["crops"]
-    # On the eight test images of the run and its four validation images its promises about failures rest.
-    assert len(from_onnx.calibration.loss) == 8 + 4
-    assert np.array_equal(from_onnx.calibration.loss, from_torch.calibration.loss)
+        assert found.ranker == THREE_TERMS and found.ranker_origin == "chosen on 4 validation images"
+    # On the eight test images of the run its promises rest: the validation images have chosen the ranker.
+    assert len(from_onnx.calibration.score) == 8
+    assert np.array_equal(from_onnx.calibration.score, from_torch.calibration.score)
+
+
+@pytest.mark.slow
+def test_calibration_images_have_the_scores_that_new_images_would_get(exported):
+    run = llpp.load(exported)
+    dataset = run.task.dataset
+    rows = dataset.records.ids.find_rows(pq.read_table(exported / "round_00/test.parquet")["id"].to_pylist()).tolist()
+    found = run.predict([dataset.load(row) for row in rows], dataset.records.boxes[rows])
+    calibration = OnnxPredictor(exported / "model.onnx").facts.calibration
+    assert calibration.score == pytest.approx([one.failure_score for one in found], rel=1e-4)
 
 
 @pytest.mark.slow
@@ -202,7 +251,7 @@ def test_onnx_needs_neither_torch_nor_hydra(bright):
 
 
 @pytest.mark.slow
-def test_llpp_predict_finds_the_same_with_the_file_without_lightning_and_hydra(exported, tmp_path):
+def test_llpp_predict_finds_the_same_with_the_file_without_lightning_and_hydra(exported, tmp_path, capsys):
     dataset = llpp.load(exported).task.dataset
     (tmp_path / "images").mkdir()
     for row in range(3):
@@ -218,6 +267,8 @@ def test_llpp_predict_finds_the_same_with_the_file_without_lightning_and_hydra(e
     done = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == "set()"
     run_predict_command([str(exported), images, "--out", str(tmp_path / "run"), "--device", "cpu"])
+    line = "flags by head+confidence+distinctness (chosen on 4 validation images)"
+    assert line in done.stdout.splitlines() and line in capsys.readouterr().out.splitlines()
     tables = []
     for name in ("onnx", "run"):
         with (tmp_path / name / "predictions.csv").open(newline="") as file:
@@ -225,6 +276,8 @@ def test_llpp_predict_finds_the_same_with_the_file_without_lightning_and_hydra(e
     assert [row["image"] for row in tables[0]] == [row["image"] for row in tables[1]] and len(tables[0]) == 3
     for found, expected in zip(*tables, strict=True):
         assert float(found["predicted_loss"]) == pytest.approx(float(expected["predicted_loss"]), rel=1e-3)
+        assert float(found["failure_score"]) == pytest.approx(float(expected["failure_score"]), rel=1e-3)
+        assert found["failure_score"] != found["predicted_loss"]
         assert found["flag"] == expected["flag"]
 
 
@@ -269,23 +322,70 @@ def test_a_network_that_torch_cannot_export_is_a_sentence(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def predictions(joints, losses, confidence):
-    return CropPredictions(*(np.array(values, dtype=np.float32) for values in (joints, confidence, losses)))
+@pytest.mark.slow
+def test_a_file_of_version_1_has_the_heads_losses_as_failure_scores(bright):
+    older = OnnxPredictor(OLDER)
+    crops = np.zeros((2, SIZE, SIZE, 3), dtype=np.uint8)
+    crops[0, 12:16, 8:12, 0] = 200  # the cell in column 2 and row 3
+    found = older.predict(crops)
+    assert found.joints[0, 0].tolist() == pytest.approx([9.5, 13.5])
+    assert np.array_equal(found.failure_score, found.predicted_loss)
+    assert older.facts.ranker == HEAD_RANKER and older.facts.ranker_origin == ""
+    # Twelve calibration images of losses from 0 to 1, of which the last two fail.
+    assert older.facts.calibration.score == pytest.approx(np.linspace(0, 1, 12))
+    flags = make_flags(older.facts, Wish(risk=0.4))
+    assert flags.certificate.threshold == pytest.approx(1)
+    # The same network exported now says the same.
+    assert OnnxPredictor(bright).predict(crops).joints[0, 0].tolist() == found.joints[0, 0].tolist()
 
 
-EQUAL = export.Comparison(joint_difference=0.0, loss_difference=0.0, confidence_difference=0.0, joints=5, undecided=0)
+@pytest.mark.slow
+def test_a_file_whose_ranker_is_not_in_its_graph_is_a_sentence(tmp_path):
+    model = onnx.load(OLDER)
+    ranked = json.dumps(replace(facts(), ranker=THREE_TERMS).to_json())
+    onnx.helper.set_model_props(model, {"llpp": ranked})
+    onnx.save(model, tmp_path / "model.onnx")
+    with pytest.raises(DataError, match="does not fit its description"):
+        OnnxPredictor(tmp_path / "model.onnx")
+
+
+def predictions(joints, losses, confidence, scores):
+    return CropPredictions(*(np.array(values, dtype=np.float32) for values in (joints, confidence, losses, scores)))
+
+
+EQUAL = export.Comparison(
+    joint_difference=0.0,
+    loss_difference=0.0,
+    confidence_difference=0.0,
+    score_difference=0.0,
+    joints=5,
+    undecided=0,
+    scores=2,
+    undecided_scores=0,
+)
 
 
 def test_what_rounding_decides_is_left_out_of_a_comparison():
-    expected = predictions([[[1, 1], [5, 5]], [[2, 2], [6, 6]]], [1.0, -3.0], [[4, 4], [4, 0]])
-    found = predictions([[[1, 1.5], [5, 5]], [[2.25, 2], [9, 6]]], [1.5, -3.0], [[4, 4], [4, 1.5]])
-    undecided = np.array([[False, False], [False, True]])
+    expected = predictions([[[1, 1], [5, 5]], [[2, 2], [6, 6]]], [1.0, -3.0], [[4, 4], [4, 0]], [2.0, 4.0])
+    found = predictions([[[1, 1.5], [5, 5]], [[2.25, 2], [9, 6]]], [1.5, -3.0], [[4, 4], [4, 1.5]], [7.0, 4.5])
+    undecided = export.Undecided(
+        joints=np.array([[False, False], [False, True]]),
+        scores=np.array([True, False]),
+    )
     # A loss of 1 is compared with the mean size of both, 2; a confidence of 0 with the mean of all, 3.
     assert export.compare_predictions(expected, found, undecided) == export.Comparison(
-        joint_difference=0.5, loss_difference=0.25, confidence_difference=0.5, joints=3, undecided=1
+        joint_difference=0.5,
+        loss_difference=0.25,
+        confidence_difference=0.5,
+        score_difference=0.125,
+        joints=3,
+        undecided=1,
+        scores=1,
+        undecided_scores=1,
     )
-    nothing = predictions([[[0, 0]]], [0.0], [[0.0]])
-    assert export.compare_predictions(nothing, nothing, np.array([[False]])) == replace(EQUAL, joints=1)
+    nothing = predictions([[[0, 0]]], [0.0], [[0.0]], [0.0])
+    none = export.Undecided(joints=np.array([[False]]), scores=np.array([False]))
+    assert export.compare_predictions(nothing, nothing, none) == replace(EQUAL, joints=1, scores=1)
 
 
 @pytest.mark.parametrize(
@@ -294,6 +394,7 @@ def test_what_rounding_decides_is_left_out_of_a_comparison():
         ("joint_difference", 1e-3, r"finds joints 0\.25 pixels from where torch does, and 0\.001 are allowed"),
         ("loss_difference", 1e-4, r"losses that differ from torch's by 0\.25 of their size, and 0\.0001 are allowed"),
         ("confidence_difference", 1e-4, r"confidences that differ from torch's by 0\.25 of their size"),
+        ("score_difference", 1e-4, r"gives failure scores that differ from torch's by 0\.25 of their size"),
     ],
 )
 def test_a_difference_above_its_limit_is_a_sentence(name, allowed, sentence):
@@ -304,9 +405,13 @@ def test_a_difference_above_its_limit_is_a_sentence(name, allowed, sentence):
         replace(EQUAL, **{name: float("nan")}).check()
 
 
-def test_heatmaps_without_any_comparable_joint_are_a_sentence():
+def test_heatmaps_without_anything_comparable_are_a_sentence():
     with pytest.raises(ExportError, match="rounding decides where all 5 are, so the heatmaps are flat"):
         replace(EQUAL, joints=0, undecided=5).check()
+    with pytest.raises(
+        ExportError, match="rounding decides all 2, so the heatmaps of all images are nearly the same"
+    ):
+        replace(EQUAL, scores=0, undecided_scores=2).check()
 
 
 @pytest.mark.slow

@@ -22,6 +22,8 @@ from llpp.errors import ConfigError, DataError, OccupiedError
 from llpp.prediction.failure_flags import Wish
 from llpp.prediction.predict_files import Request, predict_files
 from llpp.prediction.predictor import ModelFacts
+from llpp.prediction.summary import format_summary
+from llpp.reliability.rankers import Ranker, Term
 
 SPOTS = {"a.png": ((20, 30), (70, 12)), "sub/b.png": ((50, 40), (10, 10))}
 
@@ -234,7 +236,7 @@ def test_a_folder_of_other_files_is_left_alone(tmp_path):
     assert mine.is_file() and not (tmp_path / "out/predict.json").exists()
 
 
-def test_flags_and_probabilities_follow_the_predicted_loss(tmp_path):
+def test_flags_and_probabilities_follow_the_failure_score(tmp_path):
     root = tmp_path / "new"
     for number, brightness in enumerate((255, 140, 60)):
         save(root / f"{number}.png", draw_spots((50, 30), (70, 12), brightness=brightness))
@@ -250,6 +252,39 @@ def test_flags_and_probabilities_follow_the_predicted_loss(tmp_path):
     assert (certificate["accepted"], certificate["failures"]) == (65, 5)
     assert result.summary["coverage"] == pytest.approx(2 / 3)
     assert result.summary["promise"].startswith("certified with 90 % confidence: at most the share 0.2 of the")
+
+
+class GreenRanked(SpotPredictor):
+    """Its ranker trusts the brightness of the green spot, its head that of the red one."""
+
+    def score_failures(self, losses, height):
+        return 1 - height[:, 1]
+
+
+def test_flags_probabilities_and_orders_follow_the_failure_score_where_it_is_not_the_loss(tmp_path):
+    for number, green in enumerate((60, 140, 255)):
+        pixels = draw_spots((50, 30), (70, 12), brightness=255 - 80 * number)
+        pixels[..., 1] = np.where(pixels[..., 1] > 0, green, 0)
+        save(tmp_path / f"new/{number}.png", pixels)
+    ranker = Ranker("distinctness", (Term("distinctness", 0.5, -1.0),), 0.5)
+    predictor = GreenRanked(
+        calibration=make_calibration(100, 40), ranker=ranker, ranker_origin="as the run's settings say"
+    )
+    result = predict(tmp_path, tmp_path / "new", predictor=predictor)
+    found = read_csv(result)
+    assert [float(row["failure_score"]) for row in found] == pytest.approx([1 - 60 / 255, 1 - 140 / 255, 0], abs=0.02)
+    assert [row["flag"] for row in found] == ["check", "ok", "ok"] and float(found[0]["p_fail"]) == 1
+    # The head would have said the opposite.
+    assert float(found[2]["predicted_loss"]) > float(found[0]["predicted_loss"])
+    html = result.page.read_text()
+    assert html.index("0.png") < html.index("1.png") < html.index("2.png")
+    line = "flags by distinctness (as the run's settings say)"
+    assert line in format_summary(result.summary) and result.summary["ranker"]["name"] == "distinctness"
+    entries = json.loads(predict(tmp_path, tmp_path / "new", predictor=predictor, format="coco").table.read_text())
+    table = pq.read_table(predict(tmp_path, tmp_path / "new", predictor=predictor, format="parquet").table)
+    assert [entry["failure_score"] for entry in entries] == table["failure_score"].to_pylist()
+    # COCO's own score stays the confidence: the higher the better.
+    assert entries[0]["score"] == pytest.approx((1 + 60 / 255) / 2, abs=0.02)
 
 
 def test_five_calibration_images_promise_nothing(tmp_path):
@@ -345,15 +380,17 @@ def test_overlays_show_the_joints_and_the_flag(tmp_path):
 
 
 def test_facts_of_a_model_survive_json():
-    facts = make_facts(calibration=make_calibration(7, 2), no_calibration="")
+    ranker = Ranker("confidence", (Term("confidence", 0.25, -2.0),), 1.5)
+    facts = make_facts(calibration=make_calibration(7, 2), no_calibration="", ranker=ranker, ranker_origin="why")
     content = json.loads(json.dumps(facts.to_json()))
     again = ModelFacts.from_json(content, "model.onnx")
     assert json.dumps(again.to_json()) == json.dumps(facts.to_json())
     assert again.edges == ((0, 1),) and again.calibration.quality.dtype == np.float32
-    with pytest.raises(DataError, match=r"model\.onnx was exported as version 99, and this llpp reads 1"):
+    assert again.ranker == ranker
+    with pytest.raises(DataError, match=r"model\.onnx was exported as version 99, and this llpp reads up to 2"):
         ModelFacts.from_json({**content, "llpp_model": 99}, "model.onnx")
     with pytest.raises(DataError, match=r"model\.onnx has no complete description"):
-        ModelFacts.from_json({**content, "calibration": {"loss": [1]}}, "model.onnx")
+        ModelFacts.from_json({**content, "calibration": {"score": [1]}}, "model.onnx")
 
 
 @pytest.mark.parametrize(
@@ -366,7 +403,11 @@ def test_facts_of_a_model_survive_json():
         {"joints": ["red", 5]},
         {"white": "bright"},
         {"background": ["a", "b", "c"]},
-        {"calibration": {"loss": [float("nan")], "quality": [1], "group": ["a"], "grid": None, "has_groups": True}},
+        {"ranker": None},
+        {"ranker": {"name": "head", "terms": [], "offset": 0}},
+        {"ranker": {"name": "x", "terms": [{"column": "confidence", "centre": 0, "weight": 1e999}], "offset": 0}},
+        {"ranker_origin": None},
+        {"calibration": {"score": [float("nan")], "quality": [1], "group": ["a"], "grid": None, "has_groups": True}},
         {"surprise": 1},
     ],
 )

@@ -50,7 +50,7 @@ def test_all_of_few_predictions_are_shown_and_of_many_the_worst_and_a_share_of_t
     others = many.rows[(many.rows < 1651) & (many.rows != 7)]
     # 150 of 1650 others: from the first to the last, one of some eleven.
     assert others[0] == 0 and others[-1] == 1650 and np.diff(others).max() <= 13 and np.diff(others).min() >= 11
-    assert many.sentence.startswith("500 of 2,000 predictions are shown: 350 with the highest predicted loss, and")
+    assert many.sentence.startswith("500 of 2,000 predictions are shown: 350 with the highest failure score, and")
 
 
 @pytest.mark.slow
@@ -67,12 +67,12 @@ def test_pictures_have_the_numbers_of_the_table_and_films_are_read_again(tmp_pat
     result = predict_files(request, lambda: predictor, lambda *_: None)
     rows = {row["file_name"]: row for row in json.loads(result.table.read_text())}
     html, data = read_page(result.page)
-    # The darker, the higher the loss; of the four others the one in the first rank stands for all.
-    worst = sorted(rows, key=lambda name: -rows[name]["predicted_loss"])
+    # The darker, the higher the score; of the four others the one in the first rank stands for all.
+    worst = sorted(rows, key=lambda name: -rows[name]["failure_score"])
     assert [picture["id"] for picture in data["pictures"]] == worst[:3] == [f"clip.mp4#{n:06d}" for n in range(3)]
     for picture in data["pictures"]:
         row = rows[picture["id"]]
-        wanted = [row["predicted_loss"], row["p_fail"], row["score"]]
+        wanted = [row["failure_score"], row["predicted_loss"], row["p_fail"], row["score"]]
         assert picture["numbers"] == pytest.approx(wanted, rel=1e-4)
         assert picture["words"] == [row["flag"], "clip.mp4"]
         assert np.array(picture["points"][0]).reshape(2, 2) == pytest.approx(

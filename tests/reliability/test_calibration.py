@@ -51,7 +51,7 @@ def test_the_promise_is_kept_in_nine_of_ten_draws(head, own_grid):
     draws = 600
     for _ in range(draws):
         calibration = draw(rng, head, 100)
-        grid = calibration.loss if own_grid else pool
+        grid = calibration.score if own_grid else pool
         found = certify(calibration, grid, risk=0.2, confidence=0.9)
         if found.threshold is not None and HEADS[head][1](found.threshold) > 0.2:
             broken += 1
@@ -117,7 +117,7 @@ def test_the_sequence_stops_before_the_first_threshold_that_fails():
     # begin at 25, the first with at least 2 × 11. Of 70 images 10 failures are too many (75 are needed), of 65 images
     # 5 are not (45 are needed).
     calibration = calibrate(np.arange(100), np.arange(100) >= 60)
-    found = certify(calibration, calibration.loss, risk=0.2)
+    found = certify(calibration, calibration.score, risk=0.2)
     assert (found.threshold, found.accepted, found.failures, found.coverage) == (64.0, 65, 5, 0.65)
     assert found.bound <= 0.2 and found.more_needed == 0 and found.groups == 100
 
@@ -125,7 +125,7 @@ def test_the_sequence_stops_before_the_first_threshold_that_fails():
 def test_a_failure_at_the_first_threshold_ends_the_sequence_even_if_later_ones_would_pass():
     # 5 of the first 25 fail and none of the others: 45 accepted images would be enough for 5 failures.
     calibration = calibrate(np.arange(100), np.arange(100) < 5)
-    found = certify(calibration, calibration.loss, risk=0.2)
+    found = certify(calibration, calibration.score, risk=0.2)
     assert found.threshold is None and (found.accepted, found.failures) == (25, 5)
     # 5 failures need 45 accepted images, 20 more than there are, and a quarter of all images is accepted.
     assert found.more_needed == 80
@@ -161,7 +161,7 @@ def test_an_impossible_risk_is_a_sentence(risk):
 
 
 def test_columns_of_different_lengths_and_unknown_losses_are_refused():
-    with pytest.raises(DataError, match="2 losses, 1 outcomes and 2 groups"):
+    with pytest.raises(DataError, match="2 scores, 1 outcomes and 2 groups"):
         calibrate([0.1, 0.2], [True])
     with pytest.raises(DataError, match="no numbers"):
         calibrate([0.1, float("nan")], [True, False])

@@ -25,10 +25,10 @@ def test_a_true_probability_is_within_its_intervals():
 def test_no_image_is_judged_by_a_curve_that_knows_it_or_its_group():
     calibration = draw(200, np.random.default_rng(1))
     group = np.repeat(np.arange(100), 2).astype(str)
-    before = cross_fit_probability(CalibrationSet(calibration.loss, calibration.failed, group))
+    before = cross_fit_probability(CalibrationSet(calibration.score, calibration.failed, group))
     changed = calibration.failed.copy()
     changed[[20, 21]] = ~changed[[20, 21]]
-    after = cross_fit_probability(CalibrationSet(calibration.loss, changed, group))
+    after = cross_fit_probability(CalibrationSet(calibration.score, changed, group))
     assert np.array_equal(before[[20, 21]], after[[20, 21]])
     assert not np.array_equal(before, after), "the other images are judged by it"
 
@@ -36,7 +36,7 @@ def test_no_image_is_judged_by_a_curve_that_knows_it_or_its_group():
 def test_of_each_group_one_image_is_counted():
     """Four frames of each of 100 films: 400 images would make the intervals half as wide as they are."""
     few = draw(100, np.random.default_rng(3))
-    films = CalibrationSet(np.repeat(few.loss, 4), np.repeat(few.failed, 4), np.repeat(few.group, 4))
+    films = CalibrationSet(np.repeat(few.score, 4), np.repeat(few.failed, 4), np.repeat(few.group, 4))
     found = measure_reliability(films)
     expected = measure_reliability(few)
     assert found.count.tolist() == expected.count.tolist() == [20] * 5

@@ -149,7 +149,7 @@ def test_an_image_without_a_predicted_loss_is_left_out(tmp_path):
     predicted[5] = np.nan
     make_run(tmp_path, predicted=predicted)
     scores = read_failure_scores(get_section(tmp_path).first_run, 0)
-    assert len(scores.predicted) == len(scores.calibration.loss) == IMAGES - 1
+    assert len(scores.predicted) == len(scores.calibration.score) == IMAGES - 1
 
 
 def test_the_table_of_rankings_by_hand(tmp_path):

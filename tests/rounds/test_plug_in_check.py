@@ -258,7 +258,8 @@ TASKS = {
     Columnless: "returned [], expected ['flip_distance', 'found_peak_entropy', 'heatmap_entropy', "
     "'joint_confidence', 'joints_found', 'pose', 'top_peak_entropy'], its extra_columns; fix its compute_columns()",
     MeanLoss: "returned losses (), expected (3,); fix its compute_losses()",
-    Unoffered: "returned ['confidence', 'distinctness', 'joints'], expected depth too, as in its offers; fix its predict()",
+    Unoffered: "returned ['confidence', 'distinctness', 'joints'], expected depth too, as in its offers; fix its "
+    "predict()",
 }
 
 
