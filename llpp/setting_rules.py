@@ -161,6 +161,7 @@ CHOICES = {
     "training.pairs": ("global", "local"),
     "training.best_by": ("metric", "loss"),
     "pool.on_bad_image": ("stop", "skip"),
+    "scoring.views": ("none", "flip", "six"),
     "crop.resample": ("auto", "worker", "device"),
     "launch.allocator": ("auto", "keep", "system"),
     "pck.joints": ("labelled", "visible"),

@@ -12,6 +12,7 @@ from llpp.backbones.base import Backbone
 from llpp.heads.base import LossHead
 from llpp.prediction.predictor import CropPredictions
 from llpp.tasks.pose.task import PoseTask
+from llpp.tasks.views import see_views
 
 
 class PoseNetwork(nn.Module):
@@ -30,8 +31,8 @@ class PoseNetwork(nn.Module):
         # In double precision for comparisons; otherwise it is what it was.
         image = image.to(next(self.backbone.parameters()).dtype)
         output = self.backbone(image)
-        mirrored = self.backbone(image.flip(-1)) if self.task.uses_mirrored_images else None
-        joints, heights = self.task.decode(output, mirrored)
+        views = see_views(self.backbone, image, self.task.views)
+        joints, heights = self.task.decode(output, views)
         losses: Tensor = self.head(output.features)
         return joints, heights, losses.float()
 

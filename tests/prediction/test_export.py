@@ -105,7 +105,7 @@ def finished(tmp_path_factory):
         "rounds=1",
         "trainer.precision=32-true",
         "pose_loss=cross_entropy",
-        "task.flip_test=true",
+        "scoring.views=flip",
         "backbone.depth=1",
     )
     loop.run_rounds(tiny(run_dir, *FIGURES, *settings))
