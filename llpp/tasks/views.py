@@ -115,6 +115,7 @@ def _list_centres(maps: Tensor) -> tuple[Tensor, Tensor]:
 
 def _sample(maps: Tensor, x: Tensor, y: Tensor, beyond: str) -> Tensor:
     """Bilinear values of maps (B, C, h, w) at points (h, w); `beyond` is a padding mode of grid_sample."""
-    grid = torch.stack([x, y], dim=-1)[None].expand(len(maps), -1, -1, -1)
+    # len() would fix the number of images in a network that is exported.
+    grid = torch.stack([x, y], dim=-1)[None].expand(maps.shape[0], -1, -1, -1)
     sampled = functional.grid_sample(maps.to(grid.dtype), grid, padding_mode=beyond, align_corners=False)
     return sampled.to(maps.dtype)

@@ -129,6 +129,14 @@ def bright(tmp_path_factory):
 
 
 @pytest.mark.slow
+def test_six_views_are_exported_for_any_number_of_crops(tmp_path):
+    made = network(BrightCells())
+    made.task.use_views("six")
+    comparison = export.export_network(made, facts(), "torch", tmp_path / "model.pt2", some_crops())
+    assert comparison.joints > export.CHECKED_CROPS * JOINTS / 2, "of these, all are where torch finds them"
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("count", [1, 7])
 def test_exported_files_predict_what_the_run_does(exported, count):
     run = llpp.load(exported)
