@@ -9,6 +9,7 @@ from helpers.experiments import config
 from helpers.run_dirs import JOINTS, Grey, GreyClasses
 from torch.nn import functional
 
+from llpp import setting_rules
 from llpp.backbones.base import Backbone
 from llpp.config.instantiate import make_task
 from llpp.datasets.pose import LSP_SKELETON
@@ -18,7 +19,7 @@ from llpp.tasks.classification.task import ClassificationTask
 from llpp.tasks.pose.heatmap_columns import compute_spread
 from llpp.tasks.pose.losses import HeatmapMSE, SpatialCrossEntropy
 from llpp.tasks.pose.task import PoseTask
-from llpp.tasks.views import MIRRORED, SIX, View, average_views, make_view, map_back, see_views
+from llpp.tasks.views import CHOICES, MIRRORED, SIX, View, average_views, make_view, map_back, see_views
 from llpp.types import Features, Output
 
 SIDE = 64
@@ -208,6 +209,7 @@ def test_views_that_a_task_cannot_average_are_refused_with_what_to_set(tmp_path)
         task.check_mirroring(0.0)
     cfg = config(tmp_path, "scoring.views=six")
     assert make_task(cfg, Grey()).views == SIX
+    assert tuple(CHOICES) == setting_rules.CHOICES["scoring.views"]
     cfg.scoring.views = True
     with pytest.raises(ConfigError, match=r"scoring.views=True is not known; use none, flip or six"):
         make_task(cfg, Grey())
