@@ -166,6 +166,7 @@ CHOICES = {
     "training.best_by": ("metric", "loss"),
     "pool.on_bad_image": ("stop", "skip"),
     "pool.space": ("pose", "embedding"),
+    "scoring.views": ("none", "flip", "six"),
     "crop.resample": ("auto", "worker", "device"),
     "launch.allocator": ("auto", "keep", "system"),
     "pck.joints": ("labelled", "visible"),

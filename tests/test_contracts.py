@@ -37,6 +37,7 @@ from llpp.heads.base import FeatureSpec, LossHead
 from llpp.objectives.base import Objective
 from llpp.oracles.base import Oracle
 from llpp.tasks.base import Task
+from llpp.tasks.views import CHOICES
 from llpp.training import trainer_setup
 from llpp.training.module import RoundPart
 from llpp.types import Batch, Candidates, Output, PlacedCrops, Progress
@@ -310,11 +311,16 @@ class Sample:
 
     def predict(self):
         """Predictions as a scoring pass makes them."""
-        return self.task.predict(self.output, self.output if self.task.uses_mirrored_images else None)
+        return self.task.predict(self.output, self.see_views())
 
     def compute_columns(self):
         """Everything that the task computes on request."""
-        return self.task.compute_columns(self.task.extra_columns, self.output, self.output)
+        return self.task.compute_columns(self.task.extra_columns, self.output, self.see_views())
+
+    def see_views(self, count=None):
+        """The outputs for all views of the first crops: here they are those of the crops themselves."""
+        names = self.task.extra_columns
+        return {view: self.output.raw[:count] for view in self.task.list_views(names)}
 
 
 @pytest.fixture(scope="module")
@@ -414,7 +420,8 @@ def test_tasks_name_what_they_measure_and_show(task, samples):
     assert all(isinstance(part, str) and part for part in made.part_names)
     assert made.shown <= made.offers and set(made.free_rankers) <= made.offers
     assert not made.columns & (NEEDS | {"id", "row", "quality"})
-    assert made.mirrored_columns <= made.extra_columns and not made.extra_columns & made.offers
+    assert set(made.column_views) <= made.extra_columns and not made.extra_columns & made.offers
+    assert made.chosen_views == "none" and set(made.known_views) <= set(CHOICES)
     count = len(made.dataset.records.ids)
     assert made.label_arrays and all(len(array) == count for array in made.label_arrays)
     assert (made.normaliser is None) == (made.normaliser_source is None)
@@ -466,13 +473,15 @@ def test_task_losses_are_one_finite_number_per_image_and_idle_crops_have_no_targ
 @every("task")
 def test_predictions_are_what_a_task_offers_for_each_image(task, samples):
     made, output = samples(task).task, samples(task).output
-    for mirrored in (None, output):
-        predictions = made.predict(output, mirrored)
+    for choice in made.known_views:
+        made.use_views(choice)
+        predictions = samples(task).predict()
         assert set(predictions) == made.offers
-        first = made.predict(output.take_first(2), mirrored and mirrored.take_first(2))
+        first = made.predict(output.take_first(2), samples(task).see_views(2))
         for name, values in predictions.items():
             assert len(values) == len(KEYS) and values.isfinite().all()
             torch.testing.assert_close(first[name], values[:2], msg="images do not mix")
+    made.use_views("none")
 
 
 @every("task")
@@ -481,8 +490,9 @@ def test_columns_that_an_acquisition_asks_for_are_one_finite_value_or_more_per_i
     columns = samples(task).compute_columns()
     assert set(columns) == made.extra_columns
     for name, values in columns.items():
-        mirrored = output.take_first(2) if name in made.mirrored_columns else None
-        (alone,) = made.compute_columns(frozenset({name}), output.take_first(2), mirrored).values()
+        views = samples(task).see_views(2)
+        needed = {view: views[view] for view in made.list_views(frozenset({name}))}
+        (alone,) = made.compute_columns(frozenset({name}), output.take_first(2), needed).values()
         assert len(values) == len(KEYS) and values.isfinite().all()
         torch.testing.assert_close(alone, values[:2], msg="images do not mix, nor do columns")
     assert made.compute_columns(frozenset(), output) == {}

@@ -107,7 +107,7 @@ def _collect_flip_pairs(flat: Mapping[str, Any], dataset: AnyDataset) -> dict[st
 
     Pairs that older programs found, too, are left out: runs of those have not recorded any.
     """
-    mirrors = flat.get("augmentation.flip") or flat.get("task.flip_test")
+    mirrors = flat.get("augmentation.flip") or flat.get("scoring.views", "none") != "none"
     if not mirrors or not isinstance(dataset, PoseDataset) or not dataset.has_chosen_pairs:
         return {}
     joints = dataset.skeleton.joints

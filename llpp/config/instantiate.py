@@ -27,6 +27,7 @@ from llpp.datasets.contract import check_records
 from llpp.errors import ConfigError, LlppError, join_lines
 from llpp.plug_in_errors import Location, explain_exception, find_location, list_frames, name_class
 from llpp.run_dir.config_file import read_config
+from llpp.setting_rules import check_setting
 
 if TYPE_CHECKING:
     # These import torch, which takes seconds.
@@ -253,9 +254,15 @@ def rebuild_run_task(run_dir: Path, trusted: Sequence[str] = ()) -> "Task":
 
 
 def make_task(cfg: DictConfig, dataset: AnyDataset) -> "Task":
-    """Build the task of a config on a dataset."""
+    """Build the task of a config on a dataset, with the views that the config's scoring averages."""
     with hydra_errors_as_config_errors():
         task: Task = make(cfg.task)(dataset=dataset)
+    scoring = cfg.get("scoring") or {}
+    views = scoring.get("views", "none")
+    check_setting("scoring.views", views)
+    # What is no task is refused elsewhere.
+    if views != "none":
+        task.use_views(views)
     return task
 
 

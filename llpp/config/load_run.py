@@ -29,6 +29,7 @@ from llpp.run_dir.config_file import read_config
 from llpp.run_dir.round_dir import get_round_dir
 from llpp.run_dir.state import RunState, load_state
 from llpp.tasks.base import Task
+from llpp.tasks.views import Views, see_views
 from llpp.types import Output
 
 PARTS = ("dataset", "task", "backbone", "head", "crop")  # of a run's config that are built again
@@ -67,7 +68,7 @@ class LoadedRun:
             if not isinstance(config.get(name), dict):
                 raise StateError(f"{folder / 'config.yaml'} has no section {name}; restore the file from a backup")
             check_targets(config[name], folder, trusted_packages)
-        cfg = OmegaConf.create({name: config[name] for name in PARTS})
+        cfg = OmegaConf.create({name: config[name] for name in PARTS} | {"scoring": config.get("scoring")})
         weights = layout.read_weights(weights_file)
 
         dataset = instantiate_dataset(cfg.dataset)
@@ -138,17 +139,17 @@ class LoadedRun:
         return warp_image(pixels, placement.matrix, self.crop.size), placement.matrix
 
     @torch.inference_mode()
-    def run_network(self, crops: NDArray[np.uint8]) -> tuple[Output, Output | None, NDArray[np.float32]]:
+    def run_network(self, crops: NDArray[np.uint8]) -> tuple[Output, Views, NDArray[np.float32]]:
         """Pass crops (B, H, W, 3), RGB, of the size that the run has learned, through the network.
 
         Returns:
-            The output, that of the mirrored crops where the task uses it, and (B,) predicted losses.
+            The output, those of the views that the run averages, and (B,) predicted losses.
         """
         batch = {"image": torch.from_numpy(crops).to(self.device)}
         image = self.backbone.normalise(self.images.prepare(batch, training=False))
         output = self.backbone(image)
-        mirrored = self.backbone(image.flip(-1)) if self.task.uses_mirrored_images else None
-        return output, mirrored, self.head(output.features).float().cpu().numpy()
+        views = see_views(self.backbone, image, self.task.views)
+        return output, views, self.head(output.features).float().cpu().numpy()
 
     def score_failures(self, predictions: Mapping[str, Tensor], losses: NDArray[np.float32]) -> NDArray[np.float32]:
         """(B,) scores by the run's ranker, from what the task predicts and from predicted losses (B,)."""
@@ -160,8 +161,8 @@ class LoadedRun:
     @torch.inference_mode()
     def _predict_batch(self, crops: Sequence[tuple[NDArray[np.uint8], NDArray[np.float64]]]) -> list[Prediction]:
         matrices = np.stack([matrix for _, matrix in crops])
-        output, mirrored, losses = self.run_network(np.stack([pixels for pixels, _ in crops]))
-        tensors = self.task.predict(output, mirrored)
+        output, views, losses = self.run_network(np.stack([pixels for pixels, _ in crops]))
+        tensors = self.task.predict(output, views)
         scores = self.score_failures(tensors, losses).tolist()
         arrays = {name: values.cpu().numpy() for name, values in tensors.items()}
         mapped = self.task.map_to_image(arrays, matrices)

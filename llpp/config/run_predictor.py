@@ -31,9 +31,9 @@ class RunPredictor:
 
     def predict(self, crops: NDArray[np.uint8]) -> CropPredictions:
         """See `llpp.prediction.predictor.Predictor`."""
-        output, mirrored, losses = self.run.run_network(crops)
-        joints, confidence = self.task.decode(output, mirrored)
-        predictions = self.task.predict(output, mirrored)
+        output, views, losses = self.run.run_network(crops)
+        joints, confidence = self.task.decode(output, views)
+        predictions = self.task.predict(output, views)
         return CropPredictions(
             joints=joints.cpu().numpy(),
             confidence=confidence.cpu().numpy(),

@@ -34,7 +34,8 @@ class PoolScorer:
     def score(self, rows: NDArray[np.int64], keep: frozenset[str] = frozenset()) -> Evaluation:
         """One pass over `rows`; see `evaluate`."""
         if fuse_batchnorm.can_compile_for_scoring(self.module, self.trainer):
-            pays = self.performance.should_compile(len(rows), self.conv_outputs_per_image)
+            views = 1 + len(self.module.task.list_views(keep))
+            pays = self.performance.should_compile(len(rows), views * self.conv_outputs_per_image)
             if pays:
                 batch_size = self.data.loading.eval_batch_size
                 fuse_batchnorm.compile_for_scoring(self.module, self.trainer, batch_size)

@@ -15,6 +15,7 @@ from llpp.heads.base import LossHead
 from llpp.prediction.predictor import CropPredictions
 from llpp.reliability.rankers import HEAD_RANKER, LOSS_COLUMN, Ranker
 from llpp.tasks.pose.task import PoseTask
+from llpp.tasks.views import see_views
 
 
 class PoseNetwork(nn.Module):
@@ -34,12 +35,12 @@ class PoseNetwork(nn.Module):
         # In double precision for comparisons; otherwise it is what it was.
         image = image.to(next(self.backbone.parameters()).dtype)
         output = self.backbone(image)
-        mirrored = self.backbone(image.flip(-1)) if self.task.uses_mirrored_images else None
-        joints, heights = self.task.decode(output, mirrored)
+        views = see_views(self.backbone, image, self.task.views)
+        joints, heights = self.task.decode(output, views)
         losses = self.head(output.features).float()
         columns = {LOSS_COLUMN: losses}
         if self.ranker != HEAD_RANKER:
-            columns |= self.task.predict(output, mirrored)
+            columns |= self.task.predict(output, views)
         return joints, heights, losses, self._compute_scores(columns)
 
     def _compute_scores(self, columns: Mapping[str, Tensor]) -> Tensor:

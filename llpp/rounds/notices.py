@@ -2,6 +2,7 @@
 
 import logging
 
+from llpp.acquisition.base import LABELLED, TARGET
 from llpp.distributed import collectives
 from llpp.tasks.base import Task
 from llpp.tasks.measurability import find_undefined_metric
@@ -9,8 +10,11 @@ from llpp.tasks.measurability import find_undefined_metric
 log = logging.getLogger(__name__)
 
 
-def log_notices(task: Task) -> None:
-    """Log the dataset's notes and what cannot be measured, a line each; only rank 0 says anything."""
+def log_notices(task: Task, needs: frozenset[str]) -> None:
+    """Log the dataset's notes, what cannot be measured, and what views cost, a line each.
+
+    `needs` are those of the acquisition. Only rank 0 says anything.
+    """
     if collectives.get_rank() != 0:
         return
     dataset = task.dataset
@@ -21,3 +25,21 @@ def log_notices(task: Task) -> None:
         log.warning("%s: %s", dataset.name, undefined)
     if not len(dataset.records.select_rows("test")):
         log.warning("%s: without test images, the test results of all rounds are empty", dataset.name)
+    for cost in describe_views(task, needs):
+        log.info("%s", cost)
+
+
+def describe_views(task: Task, needs: frozenset[str]) -> list[str]:
+    """Say how many views of an image are scored, where it is more than one: of all images, and to select."""
+    lines = []
+    always = 1 + len(task.views)
+    if always > 1:
+        lines.append(
+            f"scoring.views={task.chosen_views} scores {always} views of each image of validation, test and pool: "
+            f"about {always} times the time of one"
+        )
+    columns = frozenset(name.removeprefix(LABELLED).removeprefix(TARGET) for name in needs)
+    needed = 1 + len(task.list_views(columns))
+    if needed > always:
+        lines.append(f"the acquisition scores {needed} views of each candidate: about {needed} times the time of one")
+    return lines

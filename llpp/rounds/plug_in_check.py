@@ -136,9 +136,10 @@ def _check_task(task: Task, output: Output, batch: Batch) -> tuple[Tensor, dict[
     if known.dtype != torch.bool:
         raise call.refuse(f"a mask of {known.dtype}", "torch.bool")
 
+    views = {view: output.raw for view in task.list_views(task.extra_columns)}
     call = _Call("task", task, "predict")
     with call.explain_failure():
-        predictions = task.predict(output, output if task.uses_mirrored_images else None)
+        predictions = task.predict(output, views)
     missing = sorted(task.offers - set(predictions))
     if missing:
         raise call.refuse(f"{sorted(predictions)}", f"{missing[0]} too, as in its offers")
@@ -148,7 +149,7 @@ def _check_task(task: Task, output: Output, batch: Batch) -> tuple[Tensor, dict[
 
     call = _Call("task", task, "compute_columns")
     with call.explain_failure():
-        extra = task.compute_columns(task.extra_columns, output, output if task.mirrored_columns else None)
+        extra = task.compute_columns(task.extra_columns, output, views)
     if set(extra) != task.extra_columns:
         raise call.refuse(f"{sorted(extra)}", f"{sorted(task.extra_columns)}, its extra_columns")
     for name, values in extra.items():

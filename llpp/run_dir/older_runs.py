@@ -91,6 +91,9 @@ ADDED_HEAD_SETTINGS: Mapping[str, Mapping[str, Any]] = {
 }
 # What all runs have got later.
 ADDED_RUN_SETTINGS: Mapping[str, Any] = {"ranker": "head"}
+# Until there were more views than the mirrored image, tasks of poses had a setting of their own, and others had none.
+FLIP_TEST = "task.flip_test"
+VIEWS = "scoring.views"
 OLDER_WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[^\W\d_A-Z]+|\d+")
 
 
@@ -149,9 +152,31 @@ def add_dataset_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
     return added
 
 
+def add_views(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Recorded result settings, flat, with `scoring.views` in place of the setting that was there before it."""
+    added = dict(settings)
+    flip_test = False
+    if added.get("task._target_") == ADDED_SETTINGS["task._target_"]:
+        flip_test = bool(added.pop(FLIP_TEST, False))
+    added.setdefault(VIEWS, "flip" if flip_test else "none")
+    return added
+
+
+def restore_flip_test(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The reverse of `add_views`; what no older run can have had stays."""
+    restored = dict(settings)
+    has_flip_test = settings.get("task._target_") == ADDED_SETTINGS["task._target_"]
+    views = settings.get(VIEWS)
+    if views == "none" or (views == "flip" and has_flip_test):
+        del restored[VIEWS]
+        if has_flip_test:
+            restored[FLIP_TEST] = views == "flip"
+    return restored
+
+
 def drop_head_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
     """Result settings as runs recorded them before heads had `evidence`."""
-    dropped = dict(settings)
+    dropped = restore_flip_test(settings)
     for name, earlier in _list_added_settings(settings, ADDED_HEAD_SETTINGS):
         # A run with another value cannot be an older one.
         if settings.get(name) == earlier:
@@ -205,18 +230,28 @@ def update_state(body: dict[str, Any]) -> dict[str, Any]:
 def update_datasets(body: dict[str, Any]) -> dict[str, Any]:
     """The content of a state file, with the settings that runs or datasets had not got yet when it was written."""
     updated = dict(body)
-    updated["science"] = add_dataset_settings(body["science"])
+    updated["science"] = _add_settings(body["science"])
     for name, earlier in ADDED_RUN_SETTINGS.items():
         updated["science"].setdefault(name, earlier)
     updated["grown"] = []
     for growth in body.get("grown", ()):
-        updated["grown"].append({**growth, "before": add_dataset_settings(growth["before"])})
+        updated["grown"].append({**growth, "before": _add_settings(growth["before"])})
     return updated
+
+
+def _add_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
+    return add_views(add_dataset_settings(settings))
 
 
 def update_name(name: str) -> str:
     """`codec.sigma` → `task.heatmap.sigma`."""
     return _move_name(name, MOVED_SETTINGS)
+
+
+def find_present_name(name: str) -> str:
+    """The name that a setting has now, whichever older one it is given by."""
+    present = update_name(name)
+    return VIEWS if present == FLIP_TEST else present
 
 
 def _move_name(name: str, moves: Mapping[str, str]) -> str:
@@ -231,6 +266,7 @@ def update_config(config: Mapping[str, Any]) -> dict[str, Any]:
     updated: dict[str, Any] = update_targets(dict(config))
     _add_to_dataset(updated.get("dataset"))
     if "task" in updated or "pose_loss" not in updated:
+        _move_flip_test(updated)
         return updated
     for old, new in MOVED_SETTINGS.items():
         _move_setting(updated, old, new)
@@ -243,7 +279,21 @@ def update_config(config: Mapping[str, Any]) -> dict[str, Any]:
     task["_partial_"] = True
     task["loss"] = updated["pose_loss"]
     task["pck"] = updated.get("pck")
+    _move_flip_test(updated)
     return updated
+
+
+def _move_flip_test(config: dict[str, Any]) -> None:
+    """Turn the setting that tasks of poses had before `scoring.views` into that."""
+    task = config.get("task")
+    if not isinstance(task, dict) or task.get("_target_") != ADDED_SETTINGS["task._target_"]:
+        return
+    if "flip_test" not in task:
+        return
+    flip_test = task.pop("flip_test")
+    scoring = config.setdefault("scoring", {})
+    if isinstance(scoring, dict):
+        scoring.setdefault("views", "flip" if flip_test else "none")
 
 
 def _add_to_dataset(node: Any) -> None:

@@ -18,6 +18,7 @@ from llpp.backbones.base import Backbone
 from llpp.datasets.base import AnyDataset
 from llpp.errors import ConfigError
 from llpp.pages.viewer import Colour, LayerStyle, Number, Skeleton, Word
+from llpp.tasks.views import CHOICES, NO_VIEWS, View, Views
 from llpp.types import Batch, Output, PlacedCrops
 
 Arrays = Mapping[str, NDArray[Any]]
@@ -92,15 +93,35 @@ class Task(ABC):
     shown: frozenset[str] = frozenset()  # of these, what is kept of selected images and drawn
     free_rankers: tuple[str, ...] = ()  # of these, (B,) what finds failures without a head; low for one
     extra_columns: frozenset[str] = frozenset()  # what `compute_columns` gives where an acquisition needs it
-    mirrored_columns: frozenset[str] = frozenset()  # of these, what takes a second pass, over the mirrored images
+    column_views: Mapping[str, tuple[View, ...]] = {}  # of these, the views of an image that they need
     constant_title: str = "one prediction for all images"  # what `evaluate_constant` tries
     metric_setting: str = ""  # another choice of the metric, as one types it: pck=box; empty where there is none
-    uses_mirrored_images: bool = False  # whether `predict` wants the output for mirrored images, too
+    known_views: tuple[str, ...] = ("none",)  # what `scoring.views` may be
+    chosen_views: str = "none"  # what it is, see `use_views`
 
     @property
     def columns(self) -> frozenset[str]:
         """All columns that an acquisition may need of this task."""
         return self.offers | self.extra_columns
+
+    @property
+    def views(self) -> tuple[View, ...]:
+        """The views of an image that `predict` averages with the image itself."""
+        return CHOICES[self.chosen_views]
+
+    def use_views(self, choice: str) -> None:
+        """Average these views of each image from now on, as `scoring.views` says; ConfigError if the task cannot."""
+        if choice not in self.known_views:
+            known = " or ".join(f"scoring.views={name}" for name in self.known_views)
+            raise ConfigError(f"scoring.views={choice} is not for task={self.name}, set {known}")
+        self.chosen_views = choice
+
+    def list_views(self, columns: frozenset[str]) -> tuple[View, ...]:
+        """The views that `predict`, and `compute_columns` for these of `extra_columns`, need: each once."""
+        needed = list(self.views)
+        for name in sorted(columns):
+            needed.extend(self.column_views.get(name, ()))
+        return tuple(dict.fromkeys(needed))
 
     @property
     @abstractmethod
@@ -194,13 +215,14 @@ class Task(ABC):
         """
 
     @abstractmethod
-    def predict(self, output: Output, mirrored: Output | None = None) -> dict[str, Tensor]:
-        """(B, …) results per image, in crop pixels, by the names of `offers`."""
+    def predict(self, output: Output, views: Views = NO_VIEWS) -> dict[str, Tensor]:
+        """(B, …) results per image, in crop pixels, by the names of `offers`.
 
-    def compute_columns(
-        self, names: frozenset[str], output: Output, mirrored: Output | None = None
-    ) -> dict[str, Tensor]:
-        """(B, …) of those of `extra_columns` that are named; `mirrored` is there for those that need it."""
+        They are of the image itself and of those of `self.views` that are given.
+        """
+
+    def compute_columns(self, names: frozenset[str], output: Output, views: Views = NO_VIEWS) -> dict[str, Tensor]:
+        """(B, …) of those of `extra_columns` that are named; what `list_views` names is given."""
         return {}
 
     @abstractmethod

@@ -2,7 +2,7 @@
 
 import logging
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, cast
 
@@ -20,6 +20,7 @@ from llpp.heads.base import LossHead, average_pool
 from llpp.objectives.base import Objective
 from llpp.settings import HeadTraining
 from llpp.tasks.base import Task
+from llpp.tasks.views import View, Views, see_views
 from llpp.training.compilation import EAGER, Compilation
 from llpp.training.divergence import NonFiniteLossMonitor, check_weights
 from llpp.training.masked_mean import MaskedMean
@@ -92,13 +93,11 @@ class LearningLossModule(pl.LightningModule):
 
     def predict(self, output: Output, image: Tensor) -> dict[str, Tensor]:
         """The task's predictions from the output for `image` (B, 3, H, W)."""
-        if not self.task.uses_mirrored_images:
-            return self.task.predict(output)
-        return self.task.predict(output, self._evaluate_mirrored(image))
+        return self.task.predict(output, self._see_views(image, self.task.views))
 
-    def _evaluate_mirrored(self, image: Tensor) -> Output:
-        """The backbone's output for the mirror image of `image` (B, 3, H, W)."""
-        return self.compilation.evaluate(self.backbone, image.flip(-1))
+    def _see_views(self, image: Tensor, views: Sequence[View]) -> Views:
+        """The backbone's raw outputs for views of `image` (B, 3, H, W)."""
+        return see_views(self.backbone, image, views, self.compilation.evaluate)
 
     def on_train_start(self) -> None:
         """Losses are checked as often as they are logged."""
@@ -242,7 +241,7 @@ class LearningLossModule(pl.LightningModule):
         self._plateau_state = checkpoint.get("plateau")
 
     def predict_step(self, batch: Batch, batch_index: int) -> dict[str, Tensor]:
-        """Score a batch; all on the device.
+        """Score a batch; all on the device. Predicted and true losses are of the image itself, without its views.
 
         Returns:
             `row` (B,); `predicted_loss` (B,); `true_loss` (B,), NaN where nothing can be compared; `quality` (B,),
@@ -255,10 +254,8 @@ class LearningLossModule(pl.LightningModule):
         image = self.prepare_images(batch)
         output = self.compilation.evaluate(self.backbone, image)
         losses, has_target = self.task.compute_losses(output, batch)
-        mirrored = None
-        if self.task.uses_mirrored_images or self.extra_columns & self.task.mirrored_columns:
-            mirrored = self._evaluate_mirrored(image)
-        predictions = self.task.predict(output, mirrored if self.task.uses_mirrored_images else None)
+        views = self._see_views(image, self.task.list_views(self.extra_columns))
+        predictions = self.task.predict(output, views)
         return {
             "row": batch["row"],
             "predicted_loss": self.head(output.features).float(),
@@ -266,7 +263,7 @@ class LearningLossModule(pl.LightningModule):
             "embedding": average_pool(output.features.penultimate).float(),
             "quality": self.task.compute_quality(predictions, batch),
             **predictions,
-            **self.task.compute_columns(self.extra_columns, output, mirrored),
+            **self.task.compute_columns(self.extra_columns, output, views),
         }
 
     def configure_optimizers(self) -> Any:

@@ -19,7 +19,7 @@ from llpp.data.datamodule import PoolDataModule
 from llpp.distributed import collectives, sync_batchnorm
 from llpp.hashing import hash_json
 from llpp.run_dir import layout
-from llpp.run_dir.older_runs import drop_dataset_settings, drop_head_settings, restore_settings
+from llpp.run_dir.older_runs import drop_dataset_settings, drop_head_settings, restore_flip_test, restore_settings
 from llpp.run_dir.round_dir import get_round_dir
 from llpp.seeds import Stream, make_rng
 from llpp.settings import Settings
@@ -143,7 +143,8 @@ class RoundTrainer:
         """The keys that the checkpoints of this round have if they were written by older versions of llpp."""
         deciding = self._list_deciding_settings(SELECTION_SETTINGS)
         keys = []
-        for older in (drop_head_settings(deciding), drop_dataset_settings(deciding), restore_settings(deciding)):
+        for restore in (restore_flip_test, drop_head_settings, drop_dataset_settings, restore_settings):
+            older = restore(deciding)
             keys.append(hash_json([older, number, list(labelled)]))
         return keys
 

@@ -13,6 +13,7 @@ from llpp.acquisition.multi_peak_entropy import MultiPeakEntropyAcquisition
 from llpp.acquisition.reducible_loss import ReducibleLossAcquisition
 from llpp.acquisition.stratified_power import StratifiedPowerAcquisition
 from llpp.acquisition.typiclust import TypiclustAcquisition
+from llpp.acquisition.view_disagreement import ViewDisagreementAcquisition
 from llpp.errors import ConfigError
 from llpp.types import Candidates
 
@@ -29,6 +30,7 @@ def select(acquisition, budget=2, **columns):
     [
         (HeatmapEntropyAcquisition, "heatmap_entropy"),
         (FlipDistanceAcquisition, "flip_distance"),
+        (ViewDisagreementAcquisition, "view_distance"),
         (MultiPeakEntropyAcquisition, "top_peak_entropy"),
     ],
 )
@@ -59,7 +61,7 @@ def test_joints_of_unequal_confidence_are_another_reading():
 ALL = [
     FlipDistanceAcquisition, HeatmapEntropyAcquisition, HerdedLossAcquisition, LeastConfidenceAcquisition,
     LossThenDiverseAcquisition, MultiPeakEntropyAcquisition, ReducibleLossAcquisition, StratifiedPowerAcquisition,
-    TypiclustAcquisition,
+    TypiclustAcquisition, ViewDisagreementAcquisition,
 ]  # fmt: skip
 
 

@@ -23,9 +23,9 @@ OLD = Path(__file__).parents[1] / "run_dir/run_before_the_move"
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
-    """A run whose last round has tested its images."""
+    """A run whose last round has tested its images, in six views of each."""
     run_dir = tmp_path_factory.mktemp("finished") / "run"
-    loop.run_rounds(tiny(run_dir, *FIGURES, "rounds=1", "trainer.precision=32-true"))
+    loop.run_rounds(tiny(run_dir, *FIGURES, "rounds=1", "trainer.precision=32-true", "scoring.views=six"))
     return run_dir
 
 
@@ -43,6 +43,10 @@ def test_predicted_losses_are_those_of_the_run(finished):
     found = list(run.predict(images, boxes, batch_size=3))
     assert [p.predicted_loss for p in found] == pytest.approx(table["predicted_loss"], rel=1e-4)
     assert found[0].joints.shape == (14, 2)
+    watched = pq.read_table(finished / "round_00/watched.parquet").to_pydict()
+    joints = dict(zip(watched["id"], watched["joints"], strict=True))
+    for name, one in zip(table["id"], found, strict=True):
+        assert one.joints.reshape(-1).tolist() == pytest.approx(joints[name], abs=0.01), "of the averaged maps"
 
 
 @pytest.mark.slow

@@ -160,8 +160,8 @@ def test_a_compiled_network_scores_incomplete_batches_too(tmp_path, monkeypatch)
         return run
 
     compiled_by(monkeypatch, recording)
-    plain = scoring(tmp_path, "task.flip_test=true").score(ROWS)
-    compiled = scoring(tmp_path, "task.flip_test=true", "scoring.compile_from=10")
+    plain = scoring(tmp_path, "scoring.views=flip").score(ROWS)
+    compiled = scoring(tmp_path, "scoring.views=flip", "scoring.compile_from=10")
     found = compiled.score(ROWS)
     assert isinstance(compiled.module.backbone, fuse_batchnorm.CompiledBackbone)
     assert set(sizes) == {4} and len(graphs) == 1

@@ -111,7 +111,7 @@ def finished(tmp_path_factory):
         "rounds=1",
         "trainer.precision=32-true",
         "pose_loss=cross_entropy",
-        "task.flip_test=true",
+        "scoring.views=flip",
         "backbone.depth=1",
     )
     loop.run_rounds(tiny(run_dir, *FIGURES, *settings))
@@ -161,6 +161,14 @@ def bright(tmp_path_factory):
     path = tmp_path_factory.mktemp("bright") / "bright.onnx"
     export.export_network(network(BrightCells()), facts(), "onnx", path, some_crops())
     return path
+
+
+@pytest.mark.slow
+def test_six_views_are_exported_for_any_number_of_crops(tmp_path):
+    made = network(BrightCells())
+    made.task.use_views("six")
+    comparison = export.export_network(made, facts(), "torch", tmp_path / "model.pt2", some_crops())
+    assert comparison.joints > export.CHECKED_CROPS * JOINTS / 2, "of these, all are where torch finds them"
 
 
 @pytest.mark.slow

@@ -250,13 +250,14 @@ class Unoffered(PoseTask):
 
 
 class Columnless(PoseTask):
-    def compute_columns(self, names, output, mirrored=None):
+    def compute_columns(self, names, output, views):
         return {}
 
 
 TASKS = {
     Columnless: "returned [], expected ['flip_distance', 'found_peak_entropy', 'heatmap_entropy', "
-    "'joint_confidence', 'joints_found', 'pose', 'top_peak_entropy'], its extra_columns; fix its compute_columns()",
+    "'joint_confidence', 'joints_found', 'pose', 'top_peak_entropy', 'view_distance'], its extra_columns; fix its "
+    "compute_columns()",
     MeanLoss: "returned losses (), expected (3,); fix its compute_losses()",
     Unoffered: "returned ['confidence', 'distinctness', 'joints'], expected depth too, as in its offers; fix its "
     "predict()",
@@ -344,7 +345,7 @@ def test_the_check_leaves_torchs_generator_as_it_was_and_says_what_candidates_ha
     expected = {
         "predicted_loss": (), "true_loss": (), "embedding": (8,), "joints": (14, 2), "confidence": (),
         "distinctness": (), "pose": (14, 2), "joint_confidence": (14,), "joints_found": (), "heatmap_entropy": (),
-        "found_peak_entropy": (), "top_peak_entropy": (), "flip_distance": (),
+        "found_peak_entropy": (), "top_peak_entropy": (), "flip_distance": (), "view_distance": (),
     }  # fmt: skip
     of_others = {f"{images}_{name}": shape for name, shape in expected.items() for images in ("labelled", "target")}
     assert shapes == expected | of_others

@@ -20,7 +20,14 @@ from llpp.errors import OccupiedError
 from llpp.launch import sweep
 from llpp.rounds import loop
 from llpp.run_dir.config_file import read_config
-from llpp.run_dir.older_runs import add_dataset_settings, drop_dataset_settings, drop_head_settings
+from llpp.run_dir.older_runs import (
+    add_dataset_settings,
+    add_views,
+    drop_dataset_settings,
+    drop_head_settings,
+    restore_flip_test,
+    update_config,
+)
 from llpp.run_dir.state import load_state
 
 OLD = Path(__file__).parent / "coco_run_by_stems"
@@ -133,6 +140,29 @@ def test_a_head_without_evidence_is_that_of_an_older_run():
     assert drop_head_settings(added) == drop_dataset_settings(added) == recorded
     another = {**added, "head.evidence": "summary"}
     assert drop_head_settings(another) == drop_dataset_settings(another) == another, "no older run can be meant"
+
+
+@pytest.mark.parametrize(("flip_test", "views"), [(True, "flip"), (False, "none")])
+def test_an_older_flip_test_is_a_choice_of_views(flip_test, views):
+    target = "llpp.tasks.pose.task.PoseTask"
+    recorded = {"task._target_": target, "task.flip_test": flip_test, "seed": 3}
+    added = add_views(recorded)
+    assert added == {"task._target_": target, "scoring.views": views, "seed": 3}
+    assert restore_flip_test(added) == drop_head_settings(added) == recorded
+    assert add_views(added) == added, "a newer run"
+    six = {**added, "scoring.views": "six"}
+    assert restore_flip_test(six) == six, "no older run can be meant"
+    config = {"task": {"_target_": target, "flip_test": flip_test}, "scoring": {"subset": None}}
+    assert update_config(config) == {"task": {"_target_": target}, "scoring": {"subset": None, "views": views}}
+
+
+def test_older_tasks_without_a_flip_test_saw_images_once():
+    recorded = {"task._target_": "llpp.tasks.classification.task.ClassificationTask"}
+    added = add_views(recorded)
+    assert added == {**recorded, "scoring.views": "none"} and restore_flip_test(added) == recorded
+    flipped = {**added, "scoring.views": "flip"}
+    assert restore_flip_test(flipped) == flipped
+    assert add_views({"task._target_": "mine.Task", "task.flip_test": True})["task.flip_test"] is True
 
 
 def test_the_recorded_run_is_what_the_earlier_program_wrote():

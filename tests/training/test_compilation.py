@@ -71,11 +71,11 @@ def compiled():
 @pytest.mark.filterwarnings("ignore:You are trying to `self.log")
 def test_the_second_round_and_smaller_batches_compile_nothing(tmp_path):
     regional = "training.compile={backend:eager,regional:true}"
-    cfg = config(tmp_path, regional, "backbone.depth=1", "data.eval_batch_size=6", "task.flip_test=true")
+    cfg = config(tmp_path, regional, "backbone.depth=1", "data.eval_batch_size=6", "scoring.views=flip")
     experiment = build.build_run(cfg)
     data = experiment.data.make_loaders(list(range(12)), [0], 0)
     batch, five = next(iter(data.train_dataloader())), next(iter(data.make_rows_loader(np.arange(5))))
-    uncompiled = build.build_run(config(tmp_path, "backbone.depth=1", "task.flip_test=true"))
+    uncompiled = build.build_run(config(tmp_path, "backbone.depth=1", "scoring.views=flip"))
     plain = uncompiled.trainer.make_module(RoundPart(0))
 
     def round_(number):

@@ -58,7 +58,8 @@ def loaders_and_module(cfg, dataset, labelled):
 VARIANTS = [
     *(f"{group}={name}" for group in ("head", "objective", "pose_loss") for name in options(group)),
     "objective.pairs=all",
-    "task.flip_test=true",
+    "scoring.views=flip",
+    "scoring.views=six",
     "crop.resample=device",
     "pck.exclude=[neck]",
     "pck.curve=[0.1,0.3]",

@@ -221,7 +221,7 @@ def test_a_subset_below_the_budget_is_refused(tmp_path):
 
 
 def test_with_mirrored_images_averaged_a_mirror_image_gets_mirrored_joints(tmp_path):
-    experiment = tiny(tmp_path, "task.flip_test=true")
+    experiment = tiny(tmp_path, "scoring.views=flip")
     module = experiment.trainer.make_module(RoundPart(0)).eval()
     image = torch.randn(2, 3, 32, 32, generator=torch.Generator().manual_seed(1))
 
@@ -233,5 +233,5 @@ def test_with_mirrored_images_averaged_a_mirror_image_gets_mirrored_joints(tmp_p
     mirrored = mirrored[:, experiment.data.dataset.skeleton.flip_order]
     assert torch.allclose(upright[..., 0], 31 - mirrored[..., 0], atol=1e-3)
     assert torch.allclose(upright[..., 1], mirrored[..., 1], atol=1e-3)
-    module.task.uses_mirrored_images = False
+    module.task.use_views("none")
     assert not torch.allclose(joints(image), upright), "the average differs from the image's own heatmaps"

@@ -3,6 +3,7 @@
 B images, C classes.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
@@ -21,6 +22,7 @@ from llpp.errors import ConfigError
 from llpp.pages.viewer import Colour, Word
 from llpp.tasks.base import CONFIDENCE, Arrays, Listing, PictureParts, Shown, Task, format_share
 from llpp.tasks.classification.drawing import CORRECT, WRONG, draw_tile, write_label
+from llpp.tasks.views import NO_VIEWS, Views
 from llpp.types import Batch, Output, PlacedCrops
 
 SUPPORT = 4  # column of torchmetrics' counts: the number of images that show a class
@@ -44,6 +46,7 @@ class ClassificationTask(Task):
     offers = frozenset({"predicted_class", CONFIDENCE, "entropy", "margin"})
     shown = frozenset({"predicted_class", CONFIDENCE})
     free_rankers = (CONFIDENCE,)
+    known_views = ("none", "flip")  # turned and scaled images, with their filled borders, are not what it learns from
 
     def __init__(self, dataset: AnyDataset) -> None:
         labels = dataset.records.labels
@@ -105,10 +108,23 @@ class ClassificationTask(Task):
         losses = functional.cross_entropy(output.raw.float(), label, ignore_index=UNKNOWN, reduction="none")
         return losses, label != UNKNOWN
 
-    def predict(self, output: Output, mirrored: Output | None = None) -> dict[str, Tensor]:
-        """See the class."""
-        logits = output.raw.float()
-        log_probabilities = torch.log_softmax(logits, dim=1)
+    def check_mirroring(self, flip: float) -> list[str]:
+        """See `Task.check_mirroring`; whether a mirrored image keeps its class is known from the training."""
+        if self.views and not flip:
+            raise ConfigError(
+                f"scoring.views={self.chosen_views} averages each image with its mirror image, and "
+                "augmentation.flip=0 trains on none, as where a mirrored image may be of another class; set "
+                "scoring.views=none, or augmentation.flip=0.5"
+            )
+        return []
+
+    def predict(self, output: Output, views: Views = NO_VIEWS) -> dict[str, Tensor]:
+        """See the class; with views, of the mean of their probabilities."""
+        log_probabilities = torch.log_softmax(output.raw.float(), dim=1)
+        given = [torch.log_softmax(views[view].float(), dim=1) for view in self.views if view in views]
+        if given:
+            everything = torch.stack([log_probabilities, *given])
+            log_probabilities = torch.logsumexp(everything, dim=0) - math.log(len(everything))
         probabilities = log_probabilities.exp()
         top = probabilities.topk(2, dim=1)
         return {

@@ -34,6 +34,13 @@ def count_found_joints(heights: Tensor, full_height: float) -> Tensor:
     return (heights >= FOUND * full_height).sum(dim=1).float()
 
 
+def compute_spread(joints: Tensor) -> Tensor:
+    """Mean distance of V findings of each joint to their mean, over joints: (V, B, K, 2) → (B,)."""
+    mean = joints.mean(dim=0, keepdim=True)
+    distances: Tensor = torch.linalg.vector_norm(joints - mean, dim=3)
+    return distances.mean(dim=(0, 2))
+
+
 def compute_entropy_of_found_peaks(maps: Tensor, full_height: float) -> Tensor:
     """Multi-peak entropy as in the code published with LearningLoss++: (B, K, h, w) → (B,).
 

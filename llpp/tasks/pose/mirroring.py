@@ -13,13 +13,13 @@ NO_PAIRS = "no left–right pairs are known: mirrored images keep every joint's 
 UNKNOWN_PARTNER = "?"
 
 
-def check_mirroring(skeleton: Skeleton, flip: float, flip_test: bool) -> list[str]:
+def check_mirroring(skeleton: Skeleton, flip: float, views: str) -> list[str]:
     """Return a remark if images are mirrored and no joint has a partner.
 
     Args:
         skeleton: of the dataset.
         flip: share of the training images that are mirrored.
-        flip_test: whether predictions are averaged with those for the mirrored image.
+        views: `scoring.views`; with any but `none`, predictions are averaged with those for the mirrored image.
 
     Raises:
         ConfigError: images are mirrored, and joints look like left or right ones without a partner.
@@ -29,9 +29,9 @@ def check_mirroring(skeleton: Skeleton, flip: float, flip_test: bool) -> list[st
     if flip > 0:
         reasons.append(f"augmentation.flip={flip:g}")
         remedies.append("augmentation.flip=0")
-    if flip_test:
-        reasons.append("task.flip_test=true")
-        remedies.append("task.flip_test=false")
+    if views != "none":
+        reasons.append(f"scoring.views={views}")
+        remedies.append("scoring.views=none")
     if not reasons:
         return []
     if skeleton.unpaired:

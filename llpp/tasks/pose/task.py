@@ -46,6 +46,7 @@ from llpp.tasks.pose.heatmap_columns import (
     compute_entropy_of_found_peaks,
     compute_entropy_of_top_peaks,
     compute_heatmap_entropy,
+    compute_spread,
     count_found_joints,
 )
 from llpp.tasks.pose.heatmaps import HeatmapCodec
@@ -55,6 +56,7 @@ from llpp.tasks.pose.losses import PoseLoss
 from llpp.tasks.pose.mean_pose import predict_mean_pose
 from llpp.tasks.pose.mirroring import check_mirroring, tabulate_sides
 from llpp.tasks.pose.pck import PCK, PCKDefinition
+from llpp.tasks.views import MIRRORED, NO_VIEWS, SIX, View, Views, average_views, map_back
 from llpp.types import Batch, Output, PlacedCrops
 
 # What `predict` gives next to the confidence: how unlike the heatmaps of the joints are.
@@ -69,7 +71,6 @@ class PoseTask(Task):
         loss: compares heatmaps of all stacks with targets.
         pck: see `PCKDefinition`.
         heatmap: `sigma` and `peak` of the targets, see `HeatmapCodec`.
-        flip_test: joints from heatmaps averaged with those of the mirrored image; losses are the image's own.
     """
 
     name = "pose"
@@ -92,9 +93,11 @@ class PoseTask(Task):
             "found_peak_entropy",
             "top_peak_entropy",
             "flip_distance",
+            "view_distance",
         }
     )
-    mirrored_columns = frozenset({"flip_distance"})
+    column_views: Mapping[str, tuple[View, ...]] = {"flip_distance": (MIRRORED,), "view_distance": SIX}
+    known_views = ("none", "flip", "six")
 
     def __init__(
         self,
@@ -102,7 +105,6 @@ class PoseTask(Task):
         loss: PoseLoss,
         pck: Mapping[str, Any],
         heatmap: Mapping[str, Any],
-        flip_test: bool = False,
     ) -> None:
         labels = dataset.records.labels
         if not isinstance(dataset, PoseDataset) or not isinstance(labels, PoseLabels):
@@ -115,7 +117,6 @@ class PoseTask(Task):
         self.loss = loss
         self.definition = PCKDefinition(**pck)
         self.codec = HeatmapCodec(**heatmap)
-        self.uses_mirrored_images = flip_test
         self._flip_order = np.array(labels.skeleton.flip_order)
         self._pck = self.make_metric()
 
@@ -141,7 +142,7 @@ class PoseTask(Task):
 
     def check_mirroring(self, flip: float) -> list[str]:
         """See `Task.check_mirroring`."""
-        return check_mirroring(self.labels.skeleton, flip, self.uses_mirrored_images)
+        return check_mirroring(self.labels.skeleton, flip, self.chosen_views)
 
     @property
     def label_arrays(self) -> tuple[NDArray[Any], ...]:
@@ -247,20 +248,23 @@ class PoseTask(Task):
         target = codec.encode(batch["joints"], batch["visible"], shape)
         return self.loss(heatmaps, target, has_target), has_target.any(dim=1)
 
-    def predict(self, output: Output, mirrored: Output | None = None) -> dict[str, Tensor]:
+    def predict(self, output: Output, views: Views = NO_VIEWS) -> dict[str, Tensor]:
         """`joints` (B, K, 2), crop pixels, from the last stack's heatmaps, `confidence` and `distinctness` (B,).
 
         The confidence is the mean over joints of the maximum of their maps: 0 or more, and of maps that are shares of
         cells, as with cross-entropy, at most 1. The distinctness is that of `measure_distinctness`, 0 to 1.
         """
-        maps = self._compute_maps(output, mirrored)
+        maps = self._compute_maps(output, views)
         joints, heights = self._decode_maps(output, maps)
         distinctness = measure_distinctness(self._compute_log_shares(maps))
         return {"joints": joints, CONFIDENCE: heights.mean(dim=1), DISTINCTNESS: distinctness}
 
-    def decode(self, output: Output, mirrored: Output | None = None) -> tuple[Tensor, Tensor]:
-        """Joints (B, K, 2), crop pixels, from the last stack's heatmaps, and (B, K) their height there, or 0."""
-        return self._decode_maps(output, self._compute_maps(output, mirrored))
+    def decode(self, output: Output, views: Views = NO_VIEWS) -> tuple[Tensor, Tensor]:
+        """Joints (B, K, 2), crop pixels, from the last stack's heatmaps, and (B, K) their height there, or 0.
+
+        The heatmaps are averaged with those of the views of `self.views` that are given.
+        """
+        return self._decode_maps(output, self._compute_maps(output, views))
 
     def _decode_maps(self, output: Output, maps: Tensor) -> tuple[Tensor, Tensor]:
         joints, heights = self._get_codec(output).decode(maps)
@@ -292,17 +296,16 @@ class PoseTask(Task):
                 evidence[f"{kind}_{name}"] = values
         return evidence
 
-    def compute_columns(
-        self, names: frozenset[str], output: Output, mirrored: Output | None = None
-    ) -> dict[str, Tensor]:
-        """See `Task.compute_columns`; with `flip_test`, of the averaged heatmaps.
+    def compute_columns(self, names: frozenset[str], output: Output, views: Views = NO_VIEWS) -> dict[str, Tensor]:
+        """See `Task.compute_columns`; of heatmaps that are averaged as in `decode`.
 
         Returns:
             `pose` (B, K, 2): the joints around their mean, as shares of the crop's side, which is that of the box
             times `crop.padding`. `joint_confidence` (B, K): the height of each joint's map, whose mean is the
             confidence. `joints_found` (B,), `heatmap_entropy` (B,), `found_peak_entropy` (B,) and
             `top_peak_entropy` (B,): see `heatmap_columns`. `flip_distance` (B,): the mean distance between the joints
-            of the image and those of its mirror image, as a share of the crop's side.
+            of the image and those of its mirror image, as a share of the crop's side. `view_distance` (B,): the mean
+            distance of the joints of the image and of its views `SIX` to their mean, likewise.
         """
         columns: dict[str, Tensor] = {}
         if not names:
@@ -310,7 +313,7 @@ class PoseTask(Task):
         codec = self._get_codec(output)
         side = output.raw.shape[-1] * codec.stride
         full_height = self._compute_full_height()
-        maps = self._compute_maps(output, mirrored if self.uses_mirrored_images else None).float()
+        maps = self._compute_maps(output, views).float()
         if names & {"pose", "joint_confidence", "joints_found"}:
             joints, heights = codec.decode(maps)
             heights = heights.clamp(min=0)
@@ -325,21 +328,34 @@ class PoseTask(Task):
             columns["top_peak_entropy"] = compute_entropy_of_top_peaks(maps, full_height)
         if "flip_distance" in names:
             own, _ = codec.decode(self._compute_maps(output))
-            other, _ = codec.decode(self._mirror_maps(cast(Output, mirrored)))
+            other = self._find_joints(codec, MIRRORED, views)
             columns["flip_distance"] = torch.linalg.vector_norm(own - other, dim=2).mean(dim=1) / side
+        if "view_distance" in names:
+            own, _ = codec.decode(self._compute_maps(output))
+            found = torch.stack([own, *(self._find_joints(codec, view, views) for view in SIX)])
+            columns["view_distance"] = compute_spread(found) / side
         return {name: columns[name] for name in names}
 
-    def _compute_maps(self, output: Output, mirrored: Output | None = None) -> Tensor:
-        """(B, K, h, w) heatmaps of the last stack, averaged with those of the mirrored image if that is there."""
+    def _compute_maps(self, output: Output, views: Views = NO_VIEWS) -> Tensor:
+        """(B, K, h, w) heatmaps of the last stack, averaged with those of `self.views` that are given."""
         maps = self.loss.to_heatmaps(output.raw[:, -1])
-        if mirrored is None:
+        given = [view for view in self.views if view in views]
+        if not given:
             return maps
-        return (maps + self._mirror_maps(mirrored)) / 2
+        return average_views(maps, [self._map_back(view, views) for view in given])
 
-    def _mirror_maps(self, mirrored: Output) -> Tensor:
-        """(B, K, h, w) heatmaps of the mirrored image, turned back: cells and joints as in the image itself."""
-        flipped = self.loss.to_heatmaps(mirrored.raw[:, -1]).flip(-1)
-        return torch.stack([flipped[:, joint] for joint in self._flip_order.tolist()], dim=1)
+    def _map_back(self, view: View, views: Views) -> tuple[Tensor, Tensor]:
+        """Heatmaps (B, K, h, w) of a view, with cells and joints as in the image, and (h, w) bool: see `map_back`."""
+        maps, seen = map_back(self.loss.to_heatmaps(views[view][:, -1]), view)
+        if view.mirrored:
+            maps = torch.stack([maps[:, joint] for joint in self._flip_order.tolist()], dim=1)
+        return maps, seen
+
+    def _find_joints(self, codec: HeatmapCodec, view: View, views: Views) -> Tensor:
+        """(B, K, 2) joints that a view alone gives, in pixels of the image's crop."""
+        maps, seen = self._map_back(view, views)
+        joints, _ = codec.decode(maps.where(seen, -torch.inf))
+        return joints
 
     def _compute_full_height(self) -> float:
         """The height of a map where the network is as sure as its targets are."""

@@ -8,15 +8,17 @@ from helpers.run_dirs import JOINTS, Grey
 
 from llpp.tasks.pose.losses import HeatmapMSE, SpatialCrossEntropy
 from llpp.tasks.pose.task import PoseTask
+from llpp.tasks.views import MIRRORED
 from llpp.types import Features, Output
 
 CELLS = 4 * 4
 
 
 def predict(raw, loss, mirrored=None, column="confidence"):
-    task = PoseTask(Grey(), loss, pck={}, heatmap={"sigma": 1.0, "peak": 1.0}, flip_test=mirrored is not None)
-    other = None if mirrored is None else make_output(mirrored)
-    return task.predict(make_output(raw), other)[column]
+    task = PoseTask(Grey(), loss, pck={}, heatmap={"sigma": 1.0, "peak": 1.0})
+    task.use_views("flip")
+    views = {} if mirrored is None else {MIRRORED: mirrored}
+    return task.predict(make_output(raw), views)[column]
 
 
 def make_output(raw):

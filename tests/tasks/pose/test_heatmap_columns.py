@@ -17,6 +17,7 @@ from llpp.tasks.pose.heatmap_columns import (
 )
 from llpp.tasks.pose.losses import HeatmapMSE, SpatialCrossEntropy
 from llpp.tasks.pose.task import PoseTask
+from llpp.tasks.views import MIRRORED
 
 
 def make_map(side, **heights):
@@ -30,7 +31,7 @@ def make_map(side, **heights):
 
 def compute(names, raw, loss=None, mirrored=None, peak=1.0):
     task = PoseTask(Grey(), loss or HeatmapMSE(), pck={}, heatmap={"sigma": 1.0, "peak": peak})
-    return task.compute_columns(frozenset(names), make_output(raw), mirrored)
+    return task.compute_columns(frozenset(names), make_output(raw), {MIRRORED: mirrored})
 
 
 def test_the_entropy_of_a_map_is_that_of_its_cells_as_shares():
@@ -126,5 +127,5 @@ def test_the_flip_distance_is_how_far_joints_move_when_the_image_is_mirrored():
     raw = make_maps(1.0)
     turned = torch.zeros_like(raw)
     turned[:, 1, :, 2, 2] = 1.0
-    assert compute({"flip_distance"}, raw, None, make_output(turned))["flip_distance"].item() == pytest.approx(0)
-    assert compute({"flip_distance"}, raw, None, make_output(raw))["flip_distance"].item() == pytest.approx(0.25)
+    assert compute({"flip_distance"}, raw, None, turned)["flip_distance"].item() == pytest.approx(0)
+    assert compute({"flip_distance"}, raw, None, raw)["flip_distance"].item() == pytest.approx(0.25)

@@ -84,17 +84,17 @@ def skeleton(joints, pairs=(), unpaired=()):
 
 def test_unknown_partners_are_refused_only_where_images_are_mirrored():
     mouse = skeleton(MOUSE, unpaired=(1, 2, 3, 4))
-    assert check_mirroring(mouse, 0.0, flip_test=False) == []
+    assert check_mirroring(mouse, 0.0, views="none") == []
     with pytest.raises(ConfigError) as refused:
-        check_mirroring(mouse, 0.5, flip_test=False)
+        check_mirroring(mouse, 0.5, views="none")
     message = str(refused.value)
     assert message.startswith("augmentation.flip=0.5: ") and "paw1LH, paw2LF, paw3RF, paw4RH" in message
     assert "'dataset.flip_pairs=[[paw1LH,paw4RH],[paw2LF,paw3RF]]'" in message and "flip_pairs=[] if none" in message
-    assert message.endswith("or set augmentation.flip=0") and "flip_test" not in message
-    with pytest.raises(ConfigError, match=r"^task.flip_test=true: .* or set task.flip_test=false$"):
-        check_mirroring(mouse, 0.0, flip_test=True)
-    with pytest.raises(ConfigError, match=r"or set augmentation.flip=0 and task.flip_test=false$"):
-        check_mirroring(mouse, 0.5, flip_test=True)
+    assert message.endswith("or set augmentation.flip=0") and "scoring" not in message
+    with pytest.raises(ConfigError, match=r"^scoring.views=flip: .* or set scoring.views=none$"):
+        check_mirroring(mouse, 0.0, views="flip")
+    with pytest.raises(ConfigError, match=r"or set augmentation.flip=0 and scoring.views=none$"):
+        check_mirroring(mouse, 0.5, views="flip")
 
 
 def test_the_remedy_has_the_known_pairs_and_a_gap_for_what_nobody_can_know():
@@ -102,15 +102,15 @@ def test_the_remedy_has_the_known_pairs_and_a_gap_for_what_nobody_can_know():
     with pytest.raises(
         ConfigError, match=r"'dataset.flip_pairs=\[\[l_wing,r_wing\],\[l_foot,\?\]\]' \(replace \?, or leave its"
     ):
-        check_mirroring(birds, 0.5, flip_test=False)
+        check_mirroring(birds, 0.5, views="none")
 
 
 def test_without_pairs_and_sides_there_is_a_remark_where_images_are_mirrored():
     spine = skeleton(["C7", "T12", "L1"])
-    (remark,) = check_mirroring(spine, 0.5, flip_test=False)
+    (remark,) = check_mirroring(spine, 0.5, views="none")
     assert remark.startswith("no left–right pairs are known: mirrored images keep every joint's name")
-    assert check_mirroring(spine, 0.0, flip_test=False) == []
-    assert check_mirroring(Grey.skeleton, 0.5, flip_test=True) == []
+    assert check_mirroring(spine, 0.0, views="none") == []
+    assert check_mirroring(Grey.skeleton, 0.5, views="flip") == []
 
 
 def test_pairs_are_listed_left_first_with_what_is_in_none():
@@ -150,8 +150,8 @@ def test_a_run_is_refused_before_anything_is_built(tmp_path):
     with pytest.raises(ConfigError, match=r"^augmentation.flip=0.5: .*dataset.flip_pairs=\[\[paw1LH,paw4RH\]"):
         build.build_run(mouse_config(tmp_path, *cached))
     assert not (tmp_path / "run").exists() and not (tmp_path / "cache").exists()
-    with pytest.raises(ConfigError, match=r"^task.flip_test=true: "):
-        build.build_run(mouse_config(tmp_path, "augmentation.flip=0", "task.flip_test=true"))
+    with pytest.raises(ConfigError, match=r"^scoring.views=flip: "):
+        build.build_run(mouse_config(tmp_path, "augmentation.flip=0", "scoring.views=flip"))
     for remedy in ("dataset.flip_pairs=[[paw1LH,paw4RH],[paw2LF,paw3RF]]", "dataset.flip_pairs=[]",
                    "augmentation.flip=0"):  # fmt: skip
         assert build.build_run(mouse_config(tmp_path, remedy)).data.dataset.skeleton.joints == tuple(MOUSE)
@@ -186,7 +186,7 @@ def test_pairs_are_recorded_only_where_older_runs_would_have_had_others(tmp_path
     assert recorded(codes) == [["LF", "RF"], ["LH", "RH"]]
     assert recorded(codes, "dataset.flip_pairs=[]") == "nothing", "these are what older programs found"
     assert recorded(codes, "augmentation.flip=0") == "nothing", "results do not depend on them"
-    assert recorded(codes, "augmentation.flip=0", "task.flip_test=true") == [["LF", "RF"], ["LH", "RH"]]
+    assert recorded(codes, "augmentation.flip=0", "scoring.views=flip") == [["LF", "RF"], ["LH", "RH"]]
 
 
 @pytest.mark.slow
