@@ -24,7 +24,7 @@ from llpp.cli.export import run_export_command
 from llpp.cli.predict import run_predict_command
 from llpp.data.resampling import warp_image
 from llpp.errors import ConfigError, DataError, ExportError, StateError
-from llpp.geometry import IDENTITY_WARP, move_points
+from llpp.geometry import move_points
 from llpp.heads.base import FeatureSpec
 from llpp.heads.heatmap_conv import HeatmapConvHead
 from llpp.prediction import export, onnx_model
@@ -136,7 +136,7 @@ def test_exported_files_predict_what_the_run_does(exported, count):
     images = [dataset.load(row) for row in range(count)]
     boxes = dataset.records.boxes[:count]
     expected = list(run.predict(images, boxes))
-    placed = [run.crop.place(boxes[row], images[row].shape[:2], IDENTITY_WARP).matrix for row in range(count)]
+    placed = [run.crop.place(boxes[row], images[row].shape[:2]) for row in range(count)]
     crops = np.stack([warp_image(image, matrix, SIZE) for image, matrix in zip(images, placed, strict=True)])
 
     from_onnx = OnnxPredictor(exported / "model.onnx").predict(crops)
