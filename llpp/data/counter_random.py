@@ -28,7 +28,7 @@ def draw_uniform(key: int, hashes: Tensor, epochs: Tensor, count: int) -> Tensor
         (count, B) float64, 0 or more and below 1, on the device of the ids.
     """
     # Key and id begin a generator whose outputs, one for each epoch, begin others.
-    states = compute_outputs(mix(hashes ^ key), epochs)
+    states = compute_outputs(mix(mix(hashes) ^ key), epochs)
     numbers = torch.arange(count, device=hashes.device)[:, None]
     words = shift_right(compute_outputs(states, numbers), 64 - RESOLUTION)
     return words.double() * 2.0**-RESOLUTION

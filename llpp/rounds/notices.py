@@ -1,8 +1,10 @@
 """What a reader of a run's results should know before the run has any: said once at each start."""
 
 import logging
+from pathlib import Path
 
 from llpp.distributed import collectives
+from llpp.run_dir.state import RunState
 from llpp.tasks.base import Task
 from llpp.tasks.measurability import find_undefined_metric
 
@@ -21,3 +23,15 @@ def log_notices(task: Task) -> None:
         log.warning("%s: %s", dataset.name, undefined)
     if not len(dataset.records.select_rows("test")):
         log.warning("%s: without test images, the test results of all rounds are empty", dataset.name)
+
+
+def log_other_draws(state: RunState, run_dir: Path) -> None:
+    """Say that a run continues with other augmentation than it began with, before its first round that does."""
+    if state.redrawn != len(state.rounds) or collectives.get_rank() != 0:
+        return
+    log.warning(
+        "%s: an older llpp began this run and drew other numbers for its augmentation; from round %d on they have "
+        "the same ranges, but results are not those that it would have reached",
+        run_dir,
+        state.redrawn,
+    )
