@@ -11,7 +11,7 @@ from llpp.data.samplers import EpochSampler, RowSampler
 from llpp.tasks.record_tensors import RecordTensors
 from llpp.types import Batch
 
-IMAGES_AT_ONCE = 16_384  # whose matrices and labels wait on the device: some hundred bytes each
+IMAGES_AT_ONCE = 2_048  # whose matrices and labels are made and wait on the device: some hundred bytes each
 
 
 class ResidentLoader:

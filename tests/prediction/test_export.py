@@ -103,6 +103,8 @@ def finished(tmp_path_factory):
     run_dir = tmp_path_factory.mktemp("finished") / "run"
     settings = (
         "rounds=1",
+        # After two epochs maps are so flat that rounding moves some maxima by more than an exported file may.
+        "trainer.max_epochs=4",
         "trainer.precision=32-true",
         "pose_loss=cross_entropy",
         "task.flip_test=true",
