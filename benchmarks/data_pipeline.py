@@ -16,6 +16,7 @@ from torch import Tensor
 from benchmarks.codec import draw_gaussians
 from benchmarks.measure import for_each, make_parser, print_result, time_variants
 from benchmarks.nets import AUGMENTATION, make_pose_task
+from llpp.data.augmentation import NUMBERS, build_warp_matrices, start_at_border
 from llpp.data.crop_cache.cache import CropCache
 from llpp.data.crop_dataset import CropDataset, CropKey, CropPipeline, Mode, to_tensors
 from llpp.data.person_crop import PersonCrop
@@ -173,14 +174,16 @@ def measure(dataset: LeedsSportsPose, options: argparse.Namespace, name: str, so
 def measure_lost_share(dataset: LeedsSportsPose, rows: Sequence[int], margin: float) -> float:
     """Return the share of augmented crops' pixels that show the image, but are beyond the margin."""
     crop = PersonCrop(SIZE, PADDING, margin)
-    rng = np.random.default_rng(0)
+    numbers = torch.from_numpy(np.random.default_rng(0).random((NUMBERS, len(rows))))
+    turned = build_warp_matrices(AUGMENTATION.make_warps(numbers), SIZE)
+    from_border = start_at_border(turned, crop.border)
     shares = []
-    for row in rows:
+    for index, row in enumerate(rows):
         white = np.full_like(dataset.load(row), 255)
         box = dataset.records.boxes[row]
-        placement = crop.place(box, white.shape[:2], AUGMENTATION.draw(rng))
-        shows_image = warp_image(white, placement.matrix, SIZE) > 127
-        within_margin = warp_image(crop.cut_upright(white, box), placement.turned, SIZE) > 127
+        upright = crop.place(box, white.shape[:2])
+        shows_image = warp_image(white, turned[index].numpy() @ upright, SIZE) > 127
+        within_margin = warp_image(crop.cut_upright(white, box), from_border[index].numpy(), SIZE) > 127
         shares.append(float((shows_image & ~within_margin).mean()))
     return float(np.mean(shares))
 

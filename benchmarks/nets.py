@@ -5,7 +5,7 @@ import warnings
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Literal, cast
+from typing import Literal
 
 import hydra
 import numpy as np
@@ -166,7 +166,8 @@ def make_pose_task(dataset: PoseDataset) -> PoseTask:
 def make_batch(count: int, size: int) -> Batch:
     """Make one batch of evaluation, as the workers make it."""
     data = make_noise_data(count, size, LoaderSettings(eval_batch_size=count))
-    return cast(Batch, next(iter(data.make_rows_loader(np.arange(count)))))
+    batch: Batch = next(iter(data.make_rows_loader(np.arange(count))))
+    return batch
 
 
 def make_training_step(

@@ -15,7 +15,7 @@ from benchmarks.core_set import draw_points
 from benchmarks.measure import for_each, read_peak_bytes, run_in_process, time_rounds
 from benchmarks.nets import JOINTS, PUBLISHED, count_parameters
 from llpp.acquisition.k_centre_on_host import k_centre_greedy
-from llpp.data.datamodule import compute_rank_positions
+from llpp.data.samplers import compute_rank_positions
 from llpp.datasets.coco.dataset import CocoKeypoints
 from llpp.datasets.images import read_image
 from llpp.run_dir.checkpoints import AtomicCheckpointIO

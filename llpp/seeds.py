@@ -12,10 +12,11 @@ class Stream(IntEnum):
     START = 1  # ids labelled before round 0
     WEIGHTS = 2  # initial weights of a round
     ORDER = 3  # order of an epoch
-    SAMPLE = 4  # augmentation of one sample
+    SAMPLE = 4  # augmentation of a round's samples
     SELECT = 5  # ties and draws of an acquisition
     MISTAKE = 6  # mistakes that are made on purpose in labels
     AUDIT = 7  # images that are drawn to measure the pool
+    PIXELS = 8  # pixel augmentation of one sample
 
 
 def make_rng(stream: Stream, seed: int, *place: int) -> np.random.Generator:
@@ -25,6 +26,11 @@ def make_rng(stream: Stream, seed: int, *place: int) -> np.random.Generator:
     """
     words = list(_split_words((seed, *place, stream)))
     return np.random.default_rng(np.array(words, dtype=np.uint32))
+
+
+def make_key(stream: Stream, seed: int, *place: int) -> int:
+    """Return 64 bits for a place, as int64 has them."""
+    return int(make_rng(stream, seed, *place).integers(-(2**63), 2**63, dtype=np.int64))
 
 
 def _split_words(key: Iterable[int]) -> Iterator[int]:

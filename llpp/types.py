@@ -22,12 +22,12 @@ Batch = dict[str, Tensor]
 
 @dataclass(frozen=True)
 class PlacedCrops:
-    """Where the crops of a batch come from."""
+    """Where the crops of a batch come from; tensors on one device."""
 
-    rows: NDArray[np.int64]  # (B,) of the dataset
-    matrices: NDArray[np.float64]  # (B, 3, 3) image pixels → pixels of the final crop
-    flipped: NDArray[np.bool_]  # (B,) whether it is a mirrored image
-    idle: NDArray[np.bool_]  # (B,) whether it only fills up the batch, and its labels must count nowhere
+    rows: Tensor  # (B,) int64, of the dataset
+    matrices: Tensor  # (B, 3, 3) float64, image pixels → pixels of the final crop
+    flipped: Tensor  # (B,) bool, whether it is a mirrored image
+    idle: Tensor  # (B,) bool, whether it only fills up the batch, and its labels must count nowhere
 
 
 @dataclass(frozen=True)

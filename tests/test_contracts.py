@@ -13,6 +13,7 @@ import pytest
 import pytorch_lightning as pl
 import torch
 from helpers.experiments import composed
+from helpers.host_waits import Waits
 from helpers.project_folders import labelling_folder, make_images, open_folder, save_snapshot, split_of
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import OmegaConf
@@ -444,15 +445,17 @@ def test_tasks_refuse_other_labels_and_backbones_in_one_sentence(task, samples):
 
 
 @every("task")
-def test_labels_of_crops_are_arrays_that_leave_the_dataset_as_it_is(task, samples):
+def test_labels_of_crops_are_made_on_their_device_and_leave_the_dataset_as_it_is(task, samples):
     made, count = samples(task).task, len(KEYS)
     before = [array.copy() for array in made.label_arrays]
-    rows = np.array([key.row for key in KEYS])
-    matrices = np.tile(np.array([[2.0, 0, 3], [0, 2, 1], [0, 0, 1]]), (count, 1, 1))
-    for flipped in (np.zeros(count, dtype=bool), np.ones(count, dtype=bool)):
-        labels = made.crop_labels(PlacedCrops(rows, matrices, flipped, IDLE.numpy()))
+    rows = torch.tensor([key.row for key in KEYS])
+    matrices = torch.tensor([[2.0, 0, 3], [0, 2, 1], [0, 0, 1]], dtype=torch.float64).repeat(count, 1, 1)
+    for flipped in (torch.zeros(count, dtype=torch.bool), torch.ones(count, dtype=torch.bool)):
+        with Waits() as waits:
+            labels = made.crop_labels(PlacedCrops(rows, matrices, flipped, IDLE))
+        assert waits.found == {}
         assert labels and not set(labels) & {"row", "matrix", "image", "warp"}
-        assert all(torch.from_numpy(values).shape[0] == count for values in labels.values())
+        assert all(values.shape[0] == count for values in labels.values())
     assert same_arrays(made.label_arrays, before)
 
 

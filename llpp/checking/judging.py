@@ -55,7 +55,8 @@ def judge_labels(
     """Columns of `LabelJudge`, (R,) or flat (R, C), in the order of `rows`; predictions are in image pixels."""
     # Labels are exchanged within batches, and those of neighbours, as of frames of a film, may be nearly the same.
     mixed = np.random.default_rng(len(rows)).permutation(len(rows))
-    batches: Any = trainer.predict(LabelJudge(module), dataloaders=data.make_rows_loader(rows[mixed]))
+    loader = data.make_rows_loader(rows[mixed], trainer.strategy.root_device)
+    batches: Any = trainer.predict(LabelJudge(module), dataloaders=loader)
     parts: dict[str, list[NDArray[Any]]] = {}
     for batch in batches or []:
         for name, values in batch.items():

@@ -21,7 +21,6 @@ from llpp.data.resampling import warp_image
 from llpp.datasets.images import Reading, read_image
 from llpp.datasets.pixel_format import PixelFormat
 from llpp.errors import ConfigError, DataError, StateError
-from llpp.geometry import IDENTITY_WARP
 from llpp.heads.base import LossHead
 from llpp.reliability.rankers import LOSS_COLUMN
 from llpp.run_dir import layout
@@ -135,8 +134,8 @@ class LoadedRun:
         if corners.shape != (4,):
             raise DataError(f"a box is {box!r}; expected x, y, width and height in pixels, or None")
         _check_box(corners, pixels.shape[1], pixels.shape[0])
-        placement = self.crop.place(corners, pixels.shape[:2], IDENTITY_WARP)
-        return warp_image(pixels, placement.matrix, self.crop.size), placement.matrix
+        matrix = self.crop.place(corners, pixels.shape[:2])
+        return warp_image(pixels, matrix, self.crop.size), matrix
 
     @torch.inference_mode()
     def run_network(self, crops: NDArray[np.uint8]) -> tuple[Output, Views, NDArray[np.float32]]:

@@ -1,84 +1,29 @@
 """Loaders of batches of crops.
 
 Neither the number of workers nor a restart changes a crop: the sampler hands its whole key to the workers, so they
-need no state of their own.
-
-With several ranks each has its share of every global batch in training, and whole batches in evaluation: the batches
-that the network sees there are those of a single process, and so are its scores, bit by bit.
+need no state of their own. Crops that the device holds already need no workers either.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from functools import cached_property
 
 import numpy as np
 import pytorch_lightning as pl
+import torch
 from numpy.typing import NDArray
-from torch.utils.data import DataLoader, Sampler
+from torch.utils.data import DataLoader
 
-from llpp.data.crop_dataset import CropDataset, CropKey, CropPipeline, Item, Mode, to_tensors
+from llpp.data.crop_dataset import CropDataset, CropPipeline, Item, Mode, to_tensors
 from llpp.data.loading_process import end_where_batches_do_not_fit
+from llpp.data.resident_loader import ResidentLoader
+from llpp.data.samplers import EpochSampler, RowSampler
 from llpp.datasets.base import AnyDataset
-from llpp.distributed import collectives
-from llpp.errors import ConfigError
-from llpp.seeds import Stream, make_rng
 from llpp.settings import LoaderSettings
 from llpp.tasks.base import Task
+from llpp.tasks.record_tensors import RecordTensors
 
-
-class EpochSampler(Sampler[CropKey]):
-    """A rank's share of rows in an order that is a function of (seed, round, epoch); Lightning sets the epoch.
-
-    A last incomplete batch is left out: a batch of one would leave BatchNorm nothing to estimate, and an objective no
-    pair to compare.
-    """
-
-    def __init__(self, rows: Sequence[int], batch_size: int, seed: int, round_number: int) -> None:
-        self.rows = list(rows)
-        self.entropy = (seed, round_number)
-        self.epoch = 0
-        ranks = collectives.get_world_size()
-        batch = min(batch_size, len(self.rows))
-        if batch % ranks:
-            # Dropping some images would be another experiment.
-            raise ConfigError(
-                f"a batch of {batch} (data.batch_size={batch_size}, {len(self.rows)} labelled) cannot be shared by "
-                f"{ranks} devices; change data.batch_size, initial or trainer.devices"
-            )
-        self.batch = batch // ranks  # of this rank
-        self.used = len(self.rows) // batch * batch
-
-    def set_epoch(self, epoch: int) -> None:
-        """Called by Lightning before each epoch, after a resume too."""
-        self.epoch = epoch
-
-    def __len__(self) -> int:
-        return self.used // collectives.get_world_size()
-
-    def __iter__(self) -> Iterator[CropKey]:
-        order = make_rng(Stream.ORDER, *self.entropy, self.epoch).permutation(len(self.rows))
-        share = collectives.shard(order[: self.used].tolist())
-        return iter([CropKey(self.rows[index], Mode.TRAIN, self.epoch) for index in share])
-
-
-class RowSampler(Sampler[CropKey]):
-    """A rank's batches of rows, in the order in which they are given, for evaluation."""
-
-    def __init__(self, rows: NDArray[np.int64], batch_size: int) -> None:
-        self.rows = rows[compute_rank_positions(len(rows), batch_size, collectives.get_rank())]
-        self.batch = batch_size
-        self.mode = Mode.EVALUATE
-
-    def __len__(self) -> int:
-        return len(self.rows)
-
-    def __iter__(self) -> Iterator[CropKey]:
-        return (CropKey(int(row), self.mode) for row in self.rows)
-
-
-def compute_rank_positions(number: int, batch_size: int, rank: int) -> NDArray[np.int64]:
-    """Positions, among `number` rows, of those that a rank evaluates: every n-th batch."""
-    starts = np.arange(rank * batch_size, number, collectives.get_world_size() * batch_size)
-    positions: NDArray[np.int64] = (starts[:, None] + np.arange(batch_size)).reshape(-1)
-    return positions[positions < number]
+Loader = DataLoader[Item] | ResidentLoader
+CPU = torch.device("cpu")
 
 
 class PoolDataModule(pl.LightningDataModule):
@@ -101,24 +46,43 @@ class PoolDataModule(pl.LightningDataModule):
         self.sampler = EpochSampler(labelled, loading.batch_size, seed, round_number)
         self.validation = np.asarray(validation, dtype=np.int64)
 
-    def train_dataloader(self) -> DataLoader[Item]:
+    def train_dataloader(self) -> Loader:
         """The labelled rows, augmented, in each epoch's own order."""
-        return self._make_loader(self.sampler, lasting=True)
+        return self._make_loader(self.sampler, self._get_device(), lasting=True)
 
-    def val_dataloader(self) -> DataLoader[Item]:
+    def val_dataloader(self) -> Loader:
         """The validation rows, in their order; a rank without one takes part with a row that does not count."""
         sampler = RowSampler(self.validation, self.loading.eval_batch_size)
         if not len(sampler):
             sampler.rows = self.validation[:1]
             sampler.mode = Mode.IDLE
-        return self._make_loader(sampler, lasting=True)
+        return self._make_loader(sampler, self._get_device(), lasting=True)
 
-    def make_rows_loader(self, rows: NDArray[np.int64]) -> DataLoader[Item]:
-        """Any rows in the given order, each once, without augmentation."""
-        return self._make_loader(RowSampler(rows, self.loading.eval_batch_size))
+    def make_rows_loader(self, rows: NDArray[np.int64], device: torch.device = CPU) -> Loader:
+        """Any rows in the given order, each once, without augmentation.
 
-    def _make_loader(self, sampler: RowSampler | EpochSampler, lasting: bool = False) -> DataLoader[Item]:
+        Batches of crops that are in the memory of `device` are made there.
+        """
+        return self._make_loader(RowSampler(rows, self.loading.eval_batch_size), device)
+
+    def _get_device(self) -> torch.device:
+        """The device of the trainer, once there is one."""
+        return CPU if self.trainer is None else self.trainer.strategy.root_device
+
+    @cached_property
+    def _resident_records(self) -> RecordTensors:
+        """What is needed of each record of a cache to place its crop."""
+        records = self.crops.dataset.records
+        source = self.crops.pipeline.cut
+        if source is None:
+            raise RuntimeError("resident crops need a source that they were read from")
+        uprights = source.crop.place_all(records.boxes, source.shapes)
+        return RecordTensors({"hash": self.crops.hashes, "upright": uprights})
+
+    def _make_loader(self, sampler: RowSampler | EpochSampler, device: torch.device, lasting: bool = False) -> Loader:
         """`lasting`: its workers wait for the next epoch."""
+        if self.crops.pipeline.resident:
+            return ResidentLoader(self.crops, sampler, self._resident_records, device)
         return DataLoader(
             self.crops,
             batch_size=sampler.batch,

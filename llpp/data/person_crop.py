@@ -5,30 +5,16 @@ resampled in the worker (`warp_image`) or on the device (`resample`).
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from llpp.data.resampling import warp_image
-from llpp.geometry import (
-    IDENTITY_WARP,
-    Matrix,
-    Warp,
-    build_crop_matrix,
-    build_upscale_matrix,
-    build_warp_matrix,
-)
+from llpp.geometry import Matrix, build_crop_matrix, build_upscale_matrix
 from llpp.setting_rules import check_setting
-
-
-@dataclass(frozen=True)
-class Placement:
-    """Where the pixels of one crop come from and where they go."""
-
-    matrix: Matrix  # image pixels → pixels of the final crop
-    upright: Matrix  # image pixels → pixels of the upright crop with its border
-    turned: Matrix  # pixels of the upright crop with its border → pixels of the final crop
 
 
 @dataclass(frozen=True)
@@ -57,37 +43,47 @@ class PersonCrop:
         """Pixels of the crop that is cut."""
         return self.size + 2 * self.border
 
-    def compute_reduction(self, box: NDArray[np.float32], warp: Warp = IDENTITY_WARP) -> int:
-        """By what whole factor an image may be smaller without loss to its crop; 1 where the box is NaN."""
+    def compute_reduction(self, box: NDArray[np.float32], scale: float = 1.0) -> int:
+        """By what whole factor an image may be smaller without loss to its crop, which is then enlarged by `scale`.
+
+        1 where the box is NaN.
+        """
         *_, width, height = box.tolist()
         if math.isnan(width + height):
             return 1
-        return max(1, int(max(width, height, 1.0) * self.padding / (self.size * warp.scale)))
+        return max(1, int(max(width, height, 1.0) * self.padding / (self.size * scale)))
 
-    def place(self, box: NDArray[np.float32], shape: tuple[int, int], warp: Warp) -> Placement:
-        """Around `box` in an image of `shape` (height, width), which is taken whole where the box is NaN."""
-        if np.isnan(box).any():
-            box = np.array([-0.5, -0.5, shape[1], shape[0]], dtype=np.float32)
-        upright = build_crop_matrix(box, self.size, self.padding)
-        turned = build_warp_matrix(warp, self.size)
-        matrix = turned @ upright
-        if self.border:
-            upright = upright.copy()
-            turned = turned.copy()
-            upright[:2, 2] += self.border
-            turned[:2, 2] -= turned[:2, :2].sum(axis=1) * self.border
-        return Placement(matrix, upright, turned)
+    def place(self, box: NDArray[np.float32], shape: Sequence[int] | NDArray[np.integer[Any]]) -> Matrix:
+        """(3, 3) image pixels → pixels of the upright crop around `box`, without its border.
+
+        An image, whose `shape` is (height, width), is taken whole where the box is NaN.
+        """
+        matrix: Matrix = self.place_all(box[None], np.asarray(shape)[None])[0]
+        return matrix
+
+    def place_all(self, boxes: NDArray[np.float32], shapes: NDArray[np.integer[Any]]) -> Matrix:
+        """The same for boxes (N, 4) in images of `shapes` (N, 2): (N, 3, 3)."""
+        whole = np.full(boxes.shape, -0.5, dtype=np.float32)
+        whole[:, 2:] = shapes[:, ::-1]
+        has_none = np.isnan(boxes).any(axis=1, keepdims=True)
+        return build_crop_matrix(np.where(has_none, whole, boxes), self.size, self.padding)
+
+    def add_border(self, matrix: Matrix) -> Matrix:
+        """Image pixels → pixels of the upright crop with its border, from what `place` returns."""
+        bordered = matrix.copy()
+        bordered[:2, 2] += self.border
+        return bordered
 
     def cut_upright(self, image: NDArray[np.uint8], box: NDArray[np.float32], factor: int = 1) -> NDArray[np.uint8]:
         """(side, side, 3) with the border; the middle is the crop without a margin, bit by bit.
 
         `factor`: how many times smaller the image is than the box knows it.
         """
-        place = self.place(box, image.shape[:2], IDENTITY_WARP)
-        pixels = warp_image(image, place.upright @ build_upscale_matrix(factor), self.side)
+        matrix = self.place(box, image.shape[:2])
+        pixels = warp_image(image, self.add_border(matrix) @ build_upscale_matrix(factor), self.side)
         if self.border:
             # Sampling places are rounded to 1/32 of a pixel, which depends on where the crop begins: so the middle
             # is sampled once more, from where a crop without a margin would begin.
             middle = slice(self.border, self.border + self.size)
-            pixels[middle, middle] = warp_image(image, place.matrix @ build_upscale_matrix(factor), self.size)
+            pixels[middle, middle] = warp_image(image, matrix @ build_upscale_matrix(factor), self.size)
         return pixels

@@ -18,7 +18,7 @@ import albumentations
 
 
 class PixelAugmentations:
-    """A list of albumentations transforms, seeded again for every sample.
+    """A list of albumentations transforms, seeded again for every sample by (seed, round, epoch, id).
 
     The library's own generator would be copied into each worker, and all workers would draw the same numbers.
     """

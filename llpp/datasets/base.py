@@ -7,6 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import islice
 from pathlib import Path
 from types import MappingProxyType
@@ -18,6 +19,7 @@ from numpy.typing import NDArray
 from llpp.datasets.images import AS_STORED, ImageFiles, Reading
 from llpp.datasets.pixel_format import PixelFormat
 from llpp.errors import DataError
+from llpp.hashing import hash_ids
 from llpp.ids import Ids
 
 SPLITS = ("train", "val", "test")
@@ -83,6 +85,11 @@ class Records(Generic[LabelsT]):
         if repeated is not None:
             raise DataError(f"sample id {repeated!r} occurs more than once; ids must be unique")
         self._check_groups(group)
+
+    @cached_property
+    def id_hashes(self) -> NDArray[np.int64]:
+        """(N,) 64 bits of each id, made on first use."""
+        return hash_ids(self.ids)
 
     def _check_groups(self, group: Ids) -> None:
         """Raise DataError if the records of one group stand in different splits."""

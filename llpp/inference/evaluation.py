@@ -14,7 +14,8 @@ import numpy as np
 import pytorch_lightning as pl
 from numpy.typing import NDArray
 
-from llpp.data.datamodule import PoolDataModule, compute_rank_positions
+from llpp.data.datamodule import PoolDataModule
+from llpp.data.samplers import compute_rank_positions
 from llpp.distributed import collectives, interruption
 from llpp.inference.device_to_host import AsyncHostCopy
 from llpp.tasks.base import Task
@@ -129,7 +130,8 @@ def evaluate(
     trainer.callbacks.append(collector)  # type: ignore[attr-defined]  # the stub lacks it
     module.extra_columns = keep & module.task.extra_columns
     try:
-        trainer.predict(module, dataloaders=data.make_rows_loader(rows), return_predictions=False)
+        loader = data.make_rows_loader(rows, trainer.strategy.root_device)
+        trainer.predict(module, dataloaders=loader, return_predictions=False)
         collector.finish()
     finally:
         module.extra_columns = frozenset()

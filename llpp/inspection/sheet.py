@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from llpp.data.person_crop import PersonCrop
 from llpp.data.resampling import warp_image
 from llpp.errors import DataError
-from llpp.geometry import IDENTITY_WARP, Matrix
+from llpp.geometry import Matrix
 from llpp.tasks.base import Symbol, Task
 
 Pixels = NDArray[np.uint8]
@@ -80,13 +80,13 @@ def draw_tile(task: Task, row: int, crop: PersonCrop) -> Pixels:
         DataError: the image cannot be read.
     """
     image = task.dataset.load(row)
-    placement = crop.place(task.dataset.records.boxes[row], image.shape[:2], IDENTITY_WARP)
-    pixels = warp_image(image, placement.matrix, crop.size)
+    matrix = crop.place(task.dataset.records.boxes[row], image.shape[:2])
+    pixels = warp_image(image, matrix, crop.size)
     factor = choose_enlargement(crop)
     side = crop.size * factor
     enlarged = cv2.resize(pixels, (side, side), interpolation=cv2.INTER_CUBIC)
     tile = np.asarray(enlarged, dtype=np.uint8)
-    task.draw_label(tile, row, build_enlargement_matrix(factor) @ placement.matrix)
+    task.draw_label(tile, row, build_enlargement_matrix(factor) @ matrix)
     return tile
 
 

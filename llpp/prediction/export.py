@@ -24,7 +24,6 @@ from llpp.data.resampling import warp_image
 from llpp.datasets.base import AnyDataset
 from llpp.errors import ConfigError, DataError, ExportError
 from llpp.files import replace_file
-from llpp.geometry import IDENTITY_WARP
 from llpp.inference.fuse_batchnorm import fuse_batchnorm
 from llpp.prediction.onnx_model import FACTS_KEY, INPUT, OUTPUTS, OnnxPredictor
 from llpp.prediction.pose_network import PoseNetwork
@@ -138,8 +137,8 @@ def cut_crops_to_compare(dataset: AnyDataset, crop: PersonCrop) -> NDArray[np.ui
             image = dataset.load(int(row))
         except DataError:
             continue
-        placement = crop.place(dataset.records.boxes[row], image.shape[:2], IDENTITY_WARP)
-        crops.append(warp_image(image, placement.matrix, crop.size))
+        matrix = crop.place(dataset.records.boxes[row], image.shape[:2])
+        crops.append(warp_image(image, matrix, crop.size))
         if len(crops) == CHECKED_CROPS:
             break
     if not crops:

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from llpp.data.person_crop import PersonCrop
 from llpp.data.resampling import warp_image
-from llpp.geometry import IDENTITY_WARP, Matrix, move_points
+from llpp.geometry import Matrix, move_points
 from llpp.journal.answers import Box
 from llpp.prediction.person_boxes import FileBoxes
 from llpp.prediction.predictor import Predictor
@@ -90,7 +90,7 @@ class SourcePass:
         shard.images += 1
         shard.without_box += not boxes
         for number, box in enumerate(boxes):
-            matrix = crop.place(np.array(box, dtype=np.float32), (height, width), IDENTITY_WARP).matrix
+            matrix = crop.place(np.array(box, dtype=np.float32), (height, width))
             pixels = warp_image(frame.pixels, matrix, crop.size)
             self._waiting.append(_Crop(pixels, matrix, frame.id, place, number + 1, size, box))
             if len(self._waiting) >= self.batch_size:

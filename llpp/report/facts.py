@@ -115,6 +115,10 @@ def _describe_run_histories(section: Section) -> Facts:
         for growth in run.state.grown:
             words = f"by {growth.added:,} images before round {growth.round} of {_describe_run(run)}"
             facts.append(("the pool grew", words))
+        redrawn = run.state.redrawn
+        if redrawn is not None and redrawn < len(run.state.rounds):
+            words = f"from round {redrawn} of {_describe_run(run)} on, as an older llpp began it"
+            facts.append(("other random augmentation", words))
     return facts
 
 

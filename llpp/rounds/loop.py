@@ -21,7 +21,7 @@ from llpp.reliability.rankers import HEAD_RANKER
 from llpp.rounds import image_files, pool_growth, records
 from llpp.rounds.auditing import Answers, get_competence, measure_answers
 from llpp.rounds.image_files import ImageTable
-from llpp.rounds.notices import log_notices
+from llpp.rounds.notices import log_notices, log_other_draws
 from llpp.rounds.pool import Pool
 from llpp.rounds.preflight import (
     check_sizes,
@@ -162,6 +162,7 @@ def open_run(run: Run, held: ExitStack) -> RunState:
     if not is_finished:
         if stored is not None:
             log_notices(run.data.task, run.acquisition.needs)
+            log_other_draws(stored, run.directory)
         run.data.open_crops()
     return resumed
 
@@ -195,6 +196,7 @@ def _open_live_run(run: Run, stored: RunState | None) -> RunState:
     collectives.on_rank_zero(lambda: records.write_initial_files(opened, run.directory, run.config))
     check_state_visible(run.directory, compute_digest(opened))
     run.publisher.show(opened, run.data.task)
+    log_other_draws(opened, run.directory)
     run.data.open_crops()
     return opened
 

@@ -1,9 +1,11 @@
 """What a reader of a run's results should know before the run has any: said once at each start."""
 
 import logging
+from pathlib import Path
 
 from llpp.acquisition.base import LABELLED, TARGET
 from llpp.distributed import collectives
+from llpp.run_dir.state import RunState
 from llpp.tasks.base import Task
 from llpp.tasks.measurability import find_undefined_metric
 
@@ -43,3 +45,15 @@ def describe_views(task: Task, needs: frozenset[str]) -> list[str]:
     if needed > always:
         lines.append(f"the acquisition scores {needed} views of each candidate: about {needed} times the time of one")
     return lines
+
+
+def log_other_draws(state: RunState, run_dir: Path) -> None:
+    """Say that a run continues with other augmentation than it began with, before its first round that does."""
+    if state.redrawn != len(state.rounds) or collectives.get_rank() != 0:
+        return
+    log.warning(
+        "%s: an older llpp began this run and drew other numbers for its augmentation; from round %d on they have "
+        "the same ranges, but results are not those that it would have reached",
+        run_dir,
+        state.redrawn,
+    )

@@ -18,11 +18,9 @@ from torch import Tensor
 
 from llpp.acquisition.base import LABELLED, PROGRESS, TARGET, Acquisition
 from llpp.backbones.base import Backbone
-from llpp.data.crop_dataset import to_tensors
 from llpp.data.person_crop import PersonCrop
 from llpp.datasets.base import AnyDataset
 from llpp.errors import ConfigError, LlppError
-from llpp.geometry import IDENTITY_WARP
 from llpp.heads.base import LossHead
 from llpp.objectives.base import Objective
 from llpp.oracles.base import Oracle
@@ -78,14 +76,20 @@ def _make_batch(task: Task, crop: PersonCrop, device: torch.device) -> tuple[Bat
     train = records.split == "train"
     labelled = np.flatnonzero(train & records.labels.is_labelled)
     rows = np.resize(labelled if len(labelled) else np.flatnonzero(train), IMAGES)
-    matrices = [crop.place(records.boxes[row], (crop.size, crop.size), IDENTITY_WARP).matrix for row in rows]
-    nothing = np.zeros(IMAGES, dtype=np.bool_)
-    with _Call("task", task, "crop_labels").explain_failure():
-        labels = task.crop_labels(PlacedCrops(rows, np.stack(matrices), flipped=nothing, idle=nothing.copy()))
-    batch = to_tensors({**labels, "row": rows, "matrix": np.stack(matrices).astype(np.float32)})
+    shapes = np.full((IMAGES, 2), crop.size)
+    matrices = torch.from_numpy(crop.place_all(records.boxes[rows], shapes)).to(device)
+    rows_there = torch.from_numpy(rows).to(device)
+    nothing = torch.zeros_like(rows_there, dtype=torch.bool)
+    call = _Call("task", task, "crop_labels")
+    with call.explain_failure():
+        labels = task.crop_labels(PlacedCrops(rows_there, matrices, flipped=nothing, idle=nothing))
+    for name, values in labels.items():
+        if not isinstance(values, Tensor) or len(values) != IMAGES or values.device != rows_there.device:
+            raise call.refuse(f"{name} as {_describe(values)}", f"a tensor ({IMAGES}, …) on the device of the crops")
+    batch = {**labels, "row": rows_there, "matrix": matrices.float()}
     noise = np.random.default_rng(0).integers(0, 256, (IMAGES, crop.size, crop.size, 3), dtype=np.uint8)
     pixels = torch.from_numpy(noise).permute(0, 3, 1, 2)
-    return {name: values.to(device) for name, values in batch.items()}, pixels.to(device)
+    return batch, pixels.to(device)
 
 
 @torch.no_grad()

@@ -227,6 +227,22 @@ def update_state(body: dict[str, Any]) -> dict[str, Any]:
     return updated
 
 
+def mark_other_draws(body: dict[str, Any]) -> dict[str, Any]:
+    """The content of a state file before version 3, with the first round whose augmentation is drawn otherwise.
+
+    Those programs drew from a generator for each image, present ones from a hash of the same numbers.
+    """
+    if not _augments(body["science"]):
+        return body
+    return {**body, "redrawn": len(body["rounds"])}
+
+
+def _augments(settings: Mapping[str, Any]) -> bool:
+    """Whether a run with these result settings, flat, draws any augmentation."""
+    ranges = ("augmentation.rotation", "augmentation.scale", "augmentation.shift", "augmentation.flip")
+    return "pixel._target_" in settings or any(settings.get(name) for name in ranges)
+
+
 def update_datasets(body: dict[str, Any]) -> dict[str, Any]:
     """The content of a state file, with the settings that runs or datasets had not got yet when it was written."""
     updated = dict(body)

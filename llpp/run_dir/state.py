@@ -17,10 +17,10 @@ from llpp.files import read_text, replace_text
 from llpp.hashing import hash_json
 from llpp.reliability.rankers import HEAD, Ranker
 from llpp.run_dir.lock import MAX_NAME_LENGTH
-from llpp.run_dir.older_runs import update_datasets, update_state
+from llpp.run_dir.older_runs import mark_other_draws, update_datasets, update_state
 
-VERSION = 2
-READABLE_VERSIONS = (1, 2)
+VERSION = 3
+READABLE_VERSIONS = (1, 2, 3)
 MAX_BYTES = 1 << 31  # of a state file; a million ids of 15 characters have some 20 MB
 MAX_MEASUREMENT = 1e30  # of a finite measurement
 MAX_RANKER_NAME = 100  # characters
@@ -70,6 +70,7 @@ class RunState:
     skipped: Mapping[str, str]  # ids whose image cannot be read → reason
     rounds: tuple[Round, ...] = ()
     grown: tuple[Growth, ...] = ()
+    redrawn: int | None = None  # the first round after those of a program whose augmentation drew other numbers
 
     @property
     def labelled(self) -> tuple[str, ...]:
@@ -153,13 +154,17 @@ def load_state(path: Path) -> RunState | None:
     try:
         if version == 1:
             body = update_state(body)
+        if version < 3:
+            body = mark_other_draws(body)
         return _parse_state(**update_datasets(body))
     except (AttributeError, ValueError, KeyError, TypeError) as error:
         # A matching checksum does not make the content valid: anyone can compute one.
         raise _make_damage_error(path, "its content is not what llpp writes") from error
 
 
-def _parse_state(*, science: Any, initial: Any, skipped: Any, rounds: Any, grown: Any = ()) -> RunState:
+def _parse_state(
+    *, science: Any, initial: Any, skipped: Any, rounds: Any, grown: Any = (), redrawn: Any = None
+) -> RunState:
     """Check and convert a state from JSON; ValueError, KeyError or TypeError if a value is of another kind."""
     _require_type(science, dict)
     _require_type(skipped, dict)
@@ -174,7 +179,8 @@ def _parse_state(*, science: Any, initial: Any, skipped: Any, rounds: Any, grown
         _require(type(growth.round) is int and type(growth.added) is int)
         _require_type(growth.before, dict)
         growths.append(growth)
-    return RunState(science, _parse_ids(initial), skipped, tuple(parsed_rounds), tuple(growths))
+    _require(redrawn is None or type(redrawn) is int)
+    return RunState(science, _parse_ids(initial), skipped, tuple(parsed_rounds), tuple(growths), redrawn)
 
 
 def _parse_round(number: int, entry: Any) -> Round:

@@ -186,8 +186,11 @@ class Task(ABC):
         return int(self.dataset.records.labels.is_labelled[rows].sum())
 
     @abstractmethod
-    def crop_labels(self, crops: PlacedCrops) -> dict[str, NDArray[Any]]:
-        """Labels of B crops, as entries of their batch."""
+    def crop_labels(self, crops: PlacedCrops) -> Batch:
+        """Labels of B crops, as entries of their batch, on the device of `crops`.
+
+        The loaders call it on the CPU, or on the device where that holds the crops; see `RecordTensors`.
+        """
 
     def turn_labels(self, batch: Batch, quarters: Tensor, size: int) -> Batch:
         """The batch with the labels of its images, `size` pixels wide and high, turned anticlockwise.

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 from helpers import forked
-from helpers.crops import AUGMENTED, crop_dataset, cut_person, evaluate, figures, same, train
+from helpers.crops import AUGMENTED, Warp, crop_dataset, cut_person, evaluate, figures, same, train
 from helpers.experiments import FIGURES, config, rows, tiny
 from helpers.lsp_folders import folder
 from helpers.rank_processes import on_ranks
@@ -30,7 +30,6 @@ from llpp.datasets.base import Records
 from llpp.datasets.images import read_image
 from llpp.datasets.pose import LSP_SKELETON, PoseDataset, PoseLabels
 from llpp.errors import ConfigError, DataError, OccupiedError, StateError
-from llpp.geometry import Warp
 from llpp.rounds import loop
 from llpp.training.module import RoundPart
 
@@ -170,7 +169,7 @@ def test_a_cache_is_built_once_and_read_ever_after(photographs):
     assert len(read) == SPOT_CHECKS and again.name == made.name
     image = Photographs(photographs).load(77)
     assert np.array_equal(again.get_pixels(77), CROP.cut_upright(image, Photographs(photographs).records.boxes[77]))
-    assert again.shape(77) == (60, 80)
+    assert again.shapes[77].tolist() == [60, 80]
 
 
 def test_datasets_with_the_same_images_share_a_cache_and_neither_empties_it(photographs):

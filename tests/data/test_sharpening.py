@@ -6,11 +6,11 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from helpers.crops import Warp
 
 from llpp.data.device_resampling import resample
 from llpp.data.resampling import warp_image
 from llpp.data.sharpening import sharpen, sharpen_batch
-from llpp.geometry import Warp, build_warp_matrix
 
 SIZE = 160
 INNER = slice(40, 120)  # what lies inside the image under every warp of these tests
@@ -29,7 +29,7 @@ def grid():
 
 def moved(warp, turn):
     """Pixels of a wave that was moved, in float as the device has them, and what they should be."""
-    matrix = build_warp_matrix(warp, SIZE)
+    matrix = warp.matrix(SIZE)
     back = np.linalg.inv(matrix)
     true = wave(turn, grid() @ back[:2, :2].T + back[:2, 2])
     image = np.repeat(np.round(128 + wave(turn, grid()))[..., None], 3, axis=2).astype(np.uint8)
@@ -65,7 +65,7 @@ def test_a_wave_has_its_height_again(warp, turn):
 @pytest.mark.parametrize("warp", [Warp(), Warp(flip=True), Warp(shift=(0.1, -0.05)), Warp(shift=(0.1, 0), flip=True)])
 def test_pixels_that_were_moved_onto_pixels_stay_as_they_are(warp):
     image = np.random.default_rng(0).integers(0, 256, (SIZE, SIZE, 3), dtype=np.uint8)
-    matrix = build_warp_matrix(warp, SIZE)
+    matrix = warp.matrix(SIZE)
     expected = warp_image(image, matrix, SIZE)
     worker = expected.copy()
     sharpen(worker, matrix)
@@ -78,7 +78,7 @@ def test_each_image_of_a_batch_is_treated_by_its_own_matrix():
     images = torch.rand(3, 3, 8, 8) * 255
     matrices = torch.eye(3).repeat(3, 1, 1)
     matrices[1, 0, 2] = 0.5
-    matrices[2] = torch.from_numpy(build_warp_matrix(Warp(10.0, 1.2), 8))
+    matrices[2] = torch.from_numpy(Warp(10.0, 1.2).matrix(8))
     found = sharpen_batch(images, matrices)
     assert torch.equal(found[0], images[0])
     for place, area in ((1, 1.0), (2, 1.44)):  # by a filter of OpenCV's

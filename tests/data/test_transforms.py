@@ -5,12 +5,12 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from helpers.crops import AUGMENTED, crop_dataset, cut_person, evaluate, figures, same, train
+from helpers.crops import AUGMENTED, Warp, crop_dataset, cut_person, evaluate, figures, same, train
 from helpers.run_dirs import pose_task
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from llpp.data.augmentation import Augmentation
+from llpp.data.augmentation import NUMBERS, Augmentation, build_warp_matrices
 from llpp.data.crop_dataset import CropPipeline
 from llpp.data.datamodule import EpochSampler, PoolDataModule
 from llpp.data.device_resampling import resample
@@ -19,7 +19,7 @@ from llpp.data.pixel_augmentation import PixelAugmentations
 from llpp.datasets.images import read_image, read_reduced
 from llpp.datasets.pose import compute_torso_lengths
 from llpp.errors import ConfigError
-from llpp.geometry import Warp, build_crop_matrix, build_warp_matrix, move_points
+from llpp.geometry import build_crop_matrix, move_points
 from llpp.seeds import Stream, make_rng
 from llpp.settings import LoaderSettings
 
@@ -186,7 +186,7 @@ def test_a_whole_image_that_is_not_square_is_centred_with_black_bars():
 )
 def test_warps_by_hand(warp, expected):
     point = np.array([[41.5, 31.5]], dtype=np.float32)  # 10 pixels right of the centre of 64
-    assert move_points(point, build_warp_matrix(warp, SIZE)) == pytest.approx(np.array([expected]), abs=1e-4)
+    assert move_points(point, warp.matrix(SIZE)) == pytest.approx(np.array([expected]), abs=1e-4)
 
 
 def test_a_flip_swaps_left_and_right_by_name_and_by_visibility():
@@ -216,23 +216,22 @@ def test_unlabelled_joints_stay_unknown_and_inputs_stay_as_they_are(warp):
 
 @settings(deadline=None, max_examples=50)
 @given(seed=st.integers(0, 2**31))
-def test_draws_are_deterministic_and_within_their_ranges(seed):
-    ranges = Augmentation(rotation=30.0, scale=0.25, shift=0.1, flip=0.5)
-    warp = ranges.draw(np.random.default_rng(seed))
-    assert warp == ranges.draw(np.random.default_rng(seed))
-    assert abs(warp.rotation) <= 30 and 0.8 <= warp.scale <= 1.25
-    assert max(map(abs, warp.shift)) <= 0.1 and isinstance(warp.flip, bool)
-    assert Augmentation().draw(np.random.default_rng(seed)) == Warp()
-    assert Augmentation(flip=1.0).draw(np.random.default_rng(seed)).flip
+def test_draws_are_within_their_ranges(seed):
+    numbers = torch.from_numpy(np.random.default_rng(seed).random((NUMBERS, 20)))
+    warps = Augmentation(rotation=30.0, scale=0.25, shift=0.1, flip=0.5).make_warps(numbers)
+    assert (warps.rotation.abs() <= 30).all() and ((warps.scale >= 0.8) & (warps.scale <= 1.25)).all()
+    assert warps.shift.shape == (20, 2) and (warps.shift.abs() <= 0.1).all() and warps.flip.dtype == torch.bool
+    still = build_warp_matrices(Augmentation().make_warps(numbers), SIZE)
+    assert torch.equal(still, torch.eye(3, dtype=torch.float64).expand(20, 3, 3))
+    assert Augmentation(flip=1.0).make_warps(numbers).flip.all()
 
 
 def test_draws_use_all_of_their_ranges():
-    rng, ranges = np.random.default_rng(0), Augmentation(rotation=30.0, scale=0.25, shift=0.1, flip=0.25)
-    drawn = [ranges.draw(rng) for _ in range(2000)]
-    for values, limit in (([w.rotation for w in drawn], 30.0), ([w.shift[0] for w in drawn], 0.1)):
-        assert min(values) < -0.98 * limit and max(values) > 0.98 * limit and abs(np.mean(values)) < 0.05 * limit
-    assert abs(np.mean([np.log(w.scale) for w in drawn])) < 0.05 * np.log(1.25)
-    assert abs(np.mean([w.flip for w in drawn]) - 0.25) < 0.03
+    numbers = torch.from_numpy(np.random.default_rng(0).random((NUMBERS, 2000)))
+    drawn = Augmentation(rotation=30.0, scale=0.25, shift=0.1, flip=0.25).make_warps(numbers)
+    for values, limit in ((drawn.rotation, 30.0), (drawn.shift[:, 0], 0.1), (drawn.scale.log(), np.log(1.25))):
+        assert values.min() < -0.98 * limit and values.max() > 0.98 * limit and abs(values.mean()) < 0.05 * limit
+    assert abs(drawn.flip.double().mean() - 0.25) < 0.03
 
 
 def cropping(pixel=None, margin=None):

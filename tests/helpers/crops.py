@@ -4,14 +4,14 @@ from collections import namedtuple
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from helpers.run_dirs import pose_task
 
-from llpp.data.augmentation import Augmentation
+from llpp.data.augmentation import Augmentation, Warps, build_warp_matrices
 from llpp.data.crop_dataset import CropDataset, CropKey, CropPipeline, Mode
 from llpp.datasets.base import Records
 from llpp.datasets.pose import Normaliser, PoseDataset, PoseLabels, Skeleton
 from llpp.datasets.synthetic.dataset import SyntheticFigures
-from llpp.geometry import Warp
 
 AUGMENTED = Augmentation(rotation=30.0, scale=0.25, shift=0.05, flip=0.5)
 
@@ -54,13 +54,35 @@ class OnePerson(PoseDataset):
 
 
 @dataclass(frozen=True)
+class Warp:
+    """How one crop is changed, as `Warps` says it of many."""
+
+    rotation: float = 0.0
+    scale: float = 1.0
+    shift: tuple[float, float] = (0.0, 0.0)
+    flip: bool = False
+
+    def repeat(self, count):
+        return Warps(
+            rotation=torch.full((count,), self.rotation, dtype=torch.float64),
+            scale=torch.full((count,), self.scale, dtype=torch.float64),
+            shift=torch.tensor([self.shift] * count, dtype=torch.float64),
+            flip=torch.full((count,), self.flip),
+        )
+
+    def matrix(self, size):
+        """(3, 3) from the upright crop to the changed one."""
+        return build_warp_matrices(self.repeat(1), size)[0].numpy()
+
+
+@dataclass(frozen=True)
 class Fixed:
     """In place of an augmentation: the same warp each time."""
 
     warp: Warp
 
-    def draw(self, rng):
-        return self.warp
+    def make_warps(self, numbers):
+        return self.warp.repeat(numbers.shape[1])
 
 
 def cut_person(crop, image, box, joints, visible, warp, flip_order):

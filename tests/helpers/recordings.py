@@ -29,12 +29,17 @@ def read_scores(path):
     return {"pck" if name == "quality" else name: column for name, column in pq.read_table(path).to_pydict().items()}
 
 
+def read_processor():
+    """The processor's name, as Linux has it."""
+    lines = Path("/proc/cpuinfo").read_text().splitlines()
+    return next(line.split(":")[1].strip() for line in lines if line.startswith("model name"))
+
+
 def check_recorded(run_dir, path):
     """Hold a run against a recording; digits depend on the processor's convolutions and on torch."""
     recorded = json.loads(path.read_text())
     found = json.loads(json.dumps(read_run(run_dir)))
-    lines = Path("/proc/cpuinfo").read_text().splitlines()
-    processor = next(line.split(":")[1].strip() for line in lines if line.startswith("model name"))
+    processor = read_processor()
     assert [len(ids) for ids in found["selected"]] == [len(ids) for ids in recorded["selected"]]
     assert found["test"][0]["id"] == recorded["test"][0]["id"]
     first = float(found["rounds"][0]["test_loss"])

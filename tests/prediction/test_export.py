@@ -27,7 +27,7 @@ from llpp.cli.export import run_export_command
 from llpp.cli.predict import run_predict_command
 from llpp.data.resampling import warp_image
 from llpp.errors import ConfigError, DataError, ExportError, StateError
-from llpp.geometry import IDENTITY_WARP, move_points
+from llpp.geometry import move_points
 from llpp.heads.base import FeatureSpec
 from llpp.heads.heatmap_conv import HeatmapConvHead
 from llpp.prediction import export, onnx_model
@@ -109,6 +109,8 @@ def finished(tmp_path_factory):
     run_dir = tmp_path_factory.mktemp("finished") / "run"
     settings = (
         "rounds=1",
+        # After two epochs maps are so flat that rounding moves some maxima by more than an exported file may.
+        "trainer.max_epochs=4",
         "trainer.precision=32-true",
         "pose_loss=cross_entropy",
         "scoring.views=flip",
@@ -131,7 +133,7 @@ def cut_crops(run, rows):
     crops, placed = [], []
     for row in rows:
         image = dataset.load(row)
-        placed.append(run.crop.place(dataset.records.boxes[row], image.shape[:2], IDENTITY_WARP).matrix)
+        placed.append(run.crop.place(dataset.records.boxes[row], image.shape[:2]))
         crops.append(warp_image(image, placed[-1], SIZE))
     return np.stack(crops), placed
 

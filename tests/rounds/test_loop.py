@@ -199,7 +199,7 @@ def test_a_directory_in_use_says_who_has_it(finished):
         (lambda text: text[: len(text) // 2], "not a complete state file"),
         (lambda text: text.replace("pool-0001", "pool-0002", 1), "its checksum does not fit its content"),
         (lambda text: "", "not a complete state file"),
-        (lambda text: text.replace('"llpp_state": 2', '"llpp_state": 3'), "has version 3, this llpp reads up to 2"),
+        (lambda text: text.replace('"llpp_state": 3', '"llpp_state": 4'), "has version 4, this llpp reads up to 3"),
         (lambda text: "[1]", "not a complete state file"),
     ],
 )
@@ -364,6 +364,6 @@ def test_device_resampling_runs_the_same_rounds(tmp_path):
 
 def test_the_state_lists_ids_and_settings_in_the_open(finished):
     content = json.loads((finished / "state.json").read_text())
-    assert content["llpp_state"] == 2 and content["science"]["objective._target_"].endswith("KLObjective")
+    assert content["llpp_state"] == 3 and content["science"]["objective._target_"].endswith("KLObjective")
     assert (finished / "config.yaml").read_text().count("run_dir:") == 1
     assert config(finished).seed == 0

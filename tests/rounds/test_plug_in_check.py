@@ -254,7 +254,15 @@ class Columnless(PoseTask):
         return {}
 
 
+class ArrayLabels(PoseTask):
+    def crop_labels(self, crops):
+        labels = super().crop_labels(crops)
+        return {**labels, "joints": labels["joints"].numpy()}
+
+
 TASKS = {
+    ArrayLabels: "returned joints as an array of float32 (3, 14, 2), expected a tensor (3, …) on the device of the "
+    "crops; fix its crop_labels()",
     Columnless: "returned [], expected ['flip_distance', 'found_peak_entropy', 'heatmap_entropy', "
     "'joint_confidence', 'joints_found', 'pose', 'top_peak_entropy', 'view_distance'], its extra_columns; fix its "
     "compute_columns()",

@@ -2,11 +2,11 @@
 
 import json
 import shutil
-from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
-from helpers.experiments import FIGURES, tiny
+from helpers.experiments import tiny
+from helpers.recorded_runs import OLD, OLD_SETTINGS, continue_old
 from helpers.recordings import check_recorded
 
 from llpp.config.instantiate import rebuild_run_task
@@ -17,12 +17,6 @@ from llpp.report.gallery import TileBudget, build_gallery
 from llpp.rounds import loop
 from llpp.run_dir.state import load_state
 
-OLD = Path(__file__).parent / "run_before_the_move"  # two of its rounds are done
-SMALL = (
-    "backbone.channels=4", "backbone.depth=1", "head=gap_fc", "head.widths=[8]", "trainer.precision=32-true",
-    "launch.threads=1", *FIGURES,
-)  # fmt: skip
-
 
 @pytest.fixture
 def old(tmp_path):
@@ -31,21 +25,28 @@ def old(tmp_path):
 
 
 @pytest.mark.slow
-def test_an_older_run_resumes_to_the_numbers_that_its_own_program_reached(old):
+def test_an_older_run_keeps_its_rounds_and_says_from_which_on_augmentation_is_drawn_otherwise(old, caplog):
     left_by_older_program = (old / "round_01/last.ckpt").read_bytes()
-    state = loop.run_rounds(tiny(old, *SMALL, "rounds=3"))
+    state = continue_old(old)
     assert len(state.rounds) == 3
+    said = [record.message for record in caplog.records if "an older llpp began this run" in record.message]
+    assert len(said) == 1 and "from round 2 on" in said[0] and str(old) in said[0]
+    assert state.redrawn == load_state(old / "state.json").redrawn == 2
+    assert "from round 2 of" in page.write_report([old], old, rebuild_run_task, None).read_text()
+    caplog.clear()
+    continue_old(old)
+    assert not caplog.records, "once"
     # Round 1 had not selected. It goes on from the weights that it left, and is not trained again.
     assert (old / "round_01/last.ckpt").read_bytes() == left_by_older_program
-    assert json.loads((old / "state.json").read_text())["llpp_state"] == 2
+    assert json.loads((old / "state.json").read_text())["llpp_state"] == 3
     check_recorded(old, OLD.with_suffix(".json"))
 
 
 def test_an_older_run_refuses_other_settings_by_name(old):
     with pytest.raises(OccupiedError, match=r"head_weight: 1\.0 → 2"):
-        loop.run_rounds(tiny(old, *SMALL, "rounds=3", "training.head_weight=2"))
+        loop.run_rounds(tiny(old, *OLD_SETTINGS, "rounds=3", "training.head_weight=2"))
     with pytest.raises(OccupiedError, match="ids were added to train"):
-        loop.run_rounds(tiny(old, *SMALL, "rounds=3", "dataset.pool=30"))
+        loop.run_rounds(tiny(old, *OLD_SETTINGS, "rounds=3", "dataset.pool=30"))
 
 
 @pytest.mark.slow

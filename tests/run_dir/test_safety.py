@@ -175,7 +175,7 @@ def first_round(**changes):
     return stated(rounds=[{"number": 0, "row": {"labelled": 4}, "selected": [], **changes}])
 
 
-@pytest.mark.parametrize("version", [1, 2])
+@pytest.mark.parametrize("version", [1, 2, 3])
 @pytest.mark.parametrize(
     "text",
     [
@@ -187,6 +187,7 @@ def first_round(**changes):
         stated(skipped={"a": {}}),
         stated(rounds={}),
         stated(more=1),
+        stated(redrawn="0"),
         first_round(number=".."),
         first_round(number=1),
         first_round(selected=[1]),

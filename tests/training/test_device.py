@@ -109,7 +109,7 @@ def test_more_steps_of_an_epoch_or_of_a_pass_are_no_more_waiting(tmp_path):
         experiment = tiny(tmp_path, *overrides, "data.eval_batch_size=2")
         data, rows = experiment.data.make_loaders(list(range(images)), [0, 1], 0), np.arange(images)
         training, pool = ready(data.train_dataloader()), ready(data.make_rows_loader(rows))
-        data.make_rows_loader = lambda _: pool
+        data.make_rows_loader = lambda *_: pool
         module = experiment.trainer.make_module(RoundPart(0))
         trainer = experiment.trainer.make_trainer(tmp_path / "a", "key", False)
         steps = waits_of(trainer.fit, module, training, ready(data.val_dataloader()))

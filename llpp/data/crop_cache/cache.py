@@ -133,14 +133,14 @@ class CropCache:
         pixels: NDArray[np.uint8] = self._arrays[0][row]
         return pixels
 
-    def shape(self, row: int) -> tuple[int, int]:
-        """Return (height, width) of the row's image, in pixels.
+    @property
+    def shapes(self) -> NDArray[np.integer[Any]]:
+        """(N, 2) height and width of each row's image, in pixels.
 
-        It may be a few pixels off where the row has a box, because a reduced image was measured. A row without a box
-        takes the whole image, and its shape is exact.
+        They may be a few pixels off where the row has a box, because a reduced image was measured. A row without a
+        box takes the whole image, and its shape is exact.
         """
-        height, width = self._arrays[1][row].tolist()
-        return height, width
+        return self._arrays[1]
 
     @cached_property
     def bad_rows(self) -> Mapping[int, str]:

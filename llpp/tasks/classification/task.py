@@ -22,6 +22,7 @@ from llpp.errors import ConfigError
 from llpp.pages.viewer import Colour, Word
 from llpp.tasks.base import CONFIDENCE, Arrays, Listing, PictureParts, Shown, Task, format_share
 from llpp.tasks.classification.drawing import CORRECT, WRONG, draw_tile, write_label
+from llpp.tasks.record_tensors import RecordTensors
 from llpp.tasks.views import NO_VIEWS, Views
 from llpp.types import Batch, Output, PlacedCrops
 
@@ -57,6 +58,7 @@ class ClassificationTask(Task):
             )
         self.dataset = dataset
         self.labels = labels
+        self._tensors = RecordTensors({"index": labels.index})
 
     @property
     def part_names(self) -> Sequence[str]:
@@ -96,11 +98,10 @@ class ClassificationTask(Task):
         """See `Task.measure_agreement`: 1 where the class has stayed the same."""
         return np.asarray(before["predicted_class"] == now["predicted_class"], dtype=np.float64)
 
-    def crop_labels(self, crops: PlacedCrops) -> dict[str, NDArray[Any]]:
+    def crop_labels(self, crops: PlacedCrops) -> Batch:
         """`label` (B,), UNKNOWN where there is none; a class does not move with its crop."""
-        label = self.labels.index[crops.rows]
-        label[crops.idle] = UNKNOWN
-        return {"label": label}
+        label = self._tensors.take(crops.rows)["index"]
+        return {"label": label.masked_fill(crops.idle, UNKNOWN)}
 
     def compute_losses(self, output: Output, batch: Batch) -> tuple[Tensor, Tensor]:
         """Cross-entropy of each image, 0 without a class."""

@@ -19,7 +19,7 @@ from llpp.backbones.base import Backbone
 from llpp.datasets.base import AnyDataset
 from llpp.datasets.pose import Normaliser, PoseDataset, PoseLabels
 from llpp.errors import ConfigError, DataError
-from llpp.geometry import compute_scale, move_points
+from llpp.geometry import move_points
 from llpp.heads.evidence import compute_log_shares, measure_distinctness
 from llpp.pages.picture_encoding import cut_out
 from llpp.pages.viewer import Colour, LayerStyle, Number
@@ -56,6 +56,7 @@ from llpp.tasks.pose.losses import PoseLoss
 from llpp.tasks.pose.mean_pose import predict_mean_pose
 from llpp.tasks.pose.mirroring import check_mirroring, tabulate_sides
 from llpp.tasks.pose.pck import PCK, PCKDefinition
+from llpp.tasks.record_tensors import RecordTensors
 from llpp.tasks.views import MIRRORED, NO_VIEWS, SIX, View, Views, average_views, map_back
 from llpp.types import Batch, Output, PlacedCrops
 
@@ -129,6 +130,10 @@ class PoseTask(Task):
     def _lengths(self) -> NDArray[np.float32]:
         """(N,) what distances are divided by, image pixels."""
         return (self._normaliser.values * self.definition.factor).astype(np.float32)
+
+    @cached_property
+    def _tensors(self) -> RecordTensors:
+        return RecordTensors({"joints": self.labels.joints, "visible": self.labels.visible, "length": self._lengths})
 
     @property
     def part_names(self) -> Sequence[str]:
@@ -216,17 +221,27 @@ class PoseTask(Task):
         )
         return self._pck.compute_per_image(distances).numpy().astype(np.float64)
 
-    def crop_labels(self, crops: PlacedCrops) -> dict[str, NDArray[Any]]:
+    def crop_labels(self, crops: PlacedCrops) -> Batch:
         """`joints` (B, K, 2) crop pixels, NaN where `visible` (B, K) is 0; `normaliser` (B,) crop pixels."""
-        visible = self.labels.visible[crops.rows]
-        visible[crops.idle] = 0
-        joints = move_points(self.labels.joints[crops.rows], crops.matrices)
+        records = self._tensors.take(crops.rows)
+        # By sums and products alone: the libraries' products of matrices differ in the last bit between devices.
+        first_row, second_row, _ = crops.matrices[..., None].unbind(1)
+        a, b, left = first_row.unbind(1)
+        c, d, top = second_row.unbind(1)
+        x, y = records["joints"].double().unbind(2)
+        joints = torch.stack([x * a + y * b + left, x * c + y * d + top], dim=2).float()
+        visible = records["visible"].masked_fill(crops.idle[:, None], 0)
         # In a mirrored image the left wrist is where a right one would be.
-        joints[crops.flipped] = joints[crops.flipped][:, self._flip_order]
-        visible[crops.flipped] = visible[crops.flipped][:, self._flip_order]
-        scales = np.array([compute_scale(matrix) for matrix in crops.matrices])
-        normaliser = (self._lengths[crops.rows] * scales).astype(np.float32)
+        joints = joints.where(~crops.flipped[:, None, None], self._swap_sides(joints))
+        visible = visible.where(~crops.flipped[:, None], self._swap_sides(visible))
+        scale = (a * d - b * c).abs().sqrt().squeeze(1)
+        normaliser = (records["length"].double() * scale).float()
         return {"joints": joints, "visible": visible, "normaliser": normaliser}
+
+    def _swap_sides(self, values: Tensor) -> Tensor:
+        """(B, K, …) with those of left and right joints exchanged."""
+        # Not by a list of joints, which would have to be sent to the device.
+        return torch.stack([values[:, joint] for joint in self._flip_order.tolist()], dim=1)
 
     def turn_labels(self, batch: Batch, quarters: Tensor, size: int) -> Batch:
         """See `Task.turn_labels`."""
@@ -348,7 +363,7 @@ class PoseTask(Task):
         """Heatmaps (B, K, h, w) of a view, with cells and joints as in the image, and (h, w) bool: see `map_back`."""
         maps, seen = map_back(self.loss.to_heatmaps(views[view][:, -1]), view)
         if view.mirrored:
-            maps = torch.stack([maps[:, joint] for joint in self._flip_order.tolist()], dim=1)
+            maps = self._swap_sides(maps)
         return maps, seen
 
     def _find_joints(self, codec: HeatmapCodec, view: View, views: Views) -> Tensor:

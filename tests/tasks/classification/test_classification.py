@@ -57,9 +57,10 @@ def output():
 
 
 def batch():
-    crops = PlacedCrops(np.arange(4), np.tile(np.eye(3), (4, 1, 1)), np.zeros(4, bool), np.zeros(4, bool))
-    labels = ClassificationTask(Squares()).crop_labels(crops)
-    return {name: torch.from_numpy(values) for name, values in labels.items()}
+    nothing = torch.zeros(4, dtype=torch.bool)
+    return ClassificationTask(Squares()).crop_labels(
+        PlacedCrops(torch.arange(4), torch.eye(3).repeat(4, 1, 1), nothing, nothing)
+    )
 
 
 def test_the_loss_is_the_cross_entropy_of_each_image():
@@ -112,7 +113,7 @@ def test_the_constant_prediction_is_the_most_frequent_labelled_class():
 
 
 def test_an_idle_crop_has_no_class():
-    crops = PlacedCrops(np.array([0]), np.eye(3)[None], np.zeros(1, bool), np.ones(1, bool))
+    crops = PlacedCrops(torch.tensor([0]), torch.eye(3)[None], torch.tensor([False]), torch.tensor([True]))
     assert ClassificationTask(Squares()).crop_labels(crops)["label"].tolist() == [UNKNOWN]
 
 
