@@ -249,6 +249,10 @@ class Unoffered(PoseTask):
     offers = frozenset({"joints", "confidence", "depth"})
 
 
+class Unranked(PoseTask):
+    free_rankers = ("confidence", "margin")
+
+
 class Columnless(PoseTask):
     def compute_columns(self, names, output, mirrored=None):
         return {}
@@ -258,7 +262,9 @@ TASKS = {
     Columnless: "returned [], expected ['flip_distance', 'found_peak_entropy', 'heatmap_entropy', "
     "'joint_confidence', 'joints_found', 'pose', 'top_peak_entropy'], its extra_columns; fix its compute_columns()",
     MeanLoss: "returned losses (), expected (3,); fix its compute_losses()",
-    Unoffered: "returned ['confidence', 'distinctness', 'joints'], expected depth too, as in its offers; fix its predict()",
+    Unoffered: "returned ['confidence', 'distinctness', 'joints'], expected depth too, as in its offers; fix its "
+    "predict()",
+    Unranked: "returned margin a NoneType, expected (3,), one number per image of its free_rankers; fix its predict()",
 }
 
 
