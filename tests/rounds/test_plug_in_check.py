@@ -264,7 +264,8 @@ TASKS = {
     MeanLoss: "returned losses (), expected (3,); fix its compute_losses()",
     Unoffered: "returned ['confidence', 'distinctness', 'joints'], expected depth too, as in its offers; fix its "
     "predict()",
-    Unranked: "returned margin a NoneType, expected (3,), one number per image of its free_rankers; fix its predict()",
+    Unranked: "returned margin a NoneType, expected (3,), one number per image of its free_rankers; fix its "
+    "predict()",
 }
 
 
