@@ -5,6 +5,7 @@ with every image that is added. So a run records it, and later starts of the run
 older than a setting keep what they did before, where its default is something else by now.
 """
 
+import logging
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -16,13 +17,15 @@ from llpp.run_dir.config_file import read_config
 from llpp.run_dir.older_runs import ADDED_DATASET_SETTINGS, ADDED_RUN_SETTINGS
 from llpp.run_dir.state import load_state
 
+log = logging.getLogger(__name__)
+
 
 def keep_decided_settings(cfg: DictConfig) -> None:
     """Fill in the null settings of the config's dataset, or its parts, with what the config's run has recorded.
 
     Nothing changes for a run that is yet to begin. StateError if its state cannot be read.
     """
-    _keep_older_behaviour(cfg)
+    _keep_older_ranker(cfg)
     open_settings = []
     for prefix, node in _walk(cfg.dataset, "dataset"):
         for name in ADDED_DATASET_SETTINGS.get(str(node.get("_target_")), ()):
@@ -41,18 +44,23 @@ def keep_decided_settings(cfg: DictConfig) -> None:
                 node[name] = recorded
 
 
-def _keep_older_behaviour(cfg: DictConfig) -> None:
-    """Let the head rank in a run that began before something else could."""
+def _keep_older_ranker(cfg: DictConfig) -> None:
+    """Let the head rank on in a run that began with it, where `ranker` is left at its default.
+
+    Runs that began before there was a choice are such; their commands have no ranker, and still have to resume them.
+    """
     if cfg.get("ranker") != "auto":
         return
+    run_dir = Path(cfg.paths.run_dir)
     try:
-        config, _ = read_config(Path(cfg.paths.run_dir))
+        config, _ = read_config(run_dir)
     except StateError:
         # There is no run yet, or this start replaces a damaged config.yaml.
         return
-    for name, earlier in ADDED_RUN_SETTINGS.items():
-        if name not in config:
-            cfg[name] = earlier
+    earlier = ADDED_RUN_SETTINGS["ranker"]
+    if config.get("ranker", earlier) == earlier:
+        log.info("%s: ranker=%s, as when this run began", run_dir, earlier)
+        cfg.ranker = earlier
 
 
 def _walk(node: Any, prefix: str) -> Iterator[tuple[str, DictConfig]]:

@@ -16,6 +16,7 @@ from llpp.reliability.risk_coverage import compute_augrc_parts
 Columns = Mapping[str, NDArray[np.float32]]
 HEAD = "head"
 LOSS_COLUMN = "predicted_loss"
+FAILURE_SCORE = "failure_score"  # column of score tables where another than the head ranks
 LEAST_SPREAD = 1e-3  # of scores, as a share of their mean
 MIN_IMAGES = 25  # to choose by
 MIN_OF_EACH = 5  # failures, and others, among these

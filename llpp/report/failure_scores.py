@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from llpp.inference.loss_ranking import COVERAGES, FAILURE_QUALITY, compute_failure_metrics
 from llpp.reliability.calibration import CalibrationSet
-from llpp.reliability.rankers import HEAD
+from llpp.reliability.rankers import FAILURE_SCORE, HEAD
 from llpp.report.collect import Cell, Method, Run, Section
 from llpp.report.metric import (
     FAILURE_PREFIX,
@@ -33,7 +33,6 @@ MEASURES = {
     "auroc": "AUROC",
     **{f"risk_at_{percent}": f"failures at {percent} %" for percent in COVERAGES},
 }
-FAILURE_SCORE = "failure_score"  # column of the test images where another than the head ranks
 Values = NDArray[np.floating[Any]]
 
 

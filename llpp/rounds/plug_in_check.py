@@ -147,6 +147,10 @@ def _check_task(task: Task, output: Output, batch: Batch) -> tuple[Tensor, dict[
     missing = sorted(task.offers - set(predictions))
     if missing:
         raise call.refuse(f"{sorted(predictions)}", f"{missing[0]} too, as in its offers")
+    for name in task.free_rankers:
+        found = predictions.get(name)
+        if not isinstance(found, Tensor) or found.shape != (IMAGES,):
+            raise call.refuse(f"{name} {_describe(found)}", f"({IMAGES},), one number per image of its free_rankers")
     for name, values in predictions.items():
         size = tuple(values.shape[1:]) if isinstance(values, Tensor) else ()
         call.expect_shape(values, (IMAGES, *size), name)

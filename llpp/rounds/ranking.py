@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from llpp.inference.evaluation import PER_IMAGE, Evaluation
 from llpp.inference.loss_ranking import FAILURE_QUALITY
 from llpp.reliability.rankers import (
+    FAILURE_SCORE,
     HEAD,
     HEAD_RANKER,
     LOSS_COLUMN,
@@ -28,7 +29,6 @@ from llpp.run_dir.state import Round
 from llpp.tasks.base import Task
 
 AUTO = "auto"
-FAILURE_SCORE = "failure_score"  # column of score tables where another than the head ranks
 Columns = dict[str, NDArray[np.float32]]
 
 

@@ -37,7 +37,7 @@ from llpp.inference.loss_ranking import (
     compute_ranking_metrics,
     spearman,
 )
-from llpp.reliability.rankers import Ranker
+from llpp.reliability.rankers import FAILURE_SCORE, Ranker
 from llpp.report.evidence import compute_mean_interval, describe_shortfall, format_interval, format_signed
 from llpp.rounds.auditing import (
     ANSWERS,
@@ -47,7 +47,6 @@ from llpp.rounds.auditing import (
     list_audit_columns,
     measure_selected,
 )
-from llpp.rounds.ranking import FAILURE_SCORE
 from llpp.rounds.selection import Selection
 from llpp.run_dir.round_dir import AUDIT
 from llpp.run_dir.state import Row, RunState, save_state

@@ -7,7 +7,7 @@ from helpers.run_dirs import pose_task, row, run_dir
 from llpp.inference.evaluation import Evaluation
 from llpp.report import figures
 from llpp.report.collect import collect
-from llpp.report.failure_scores import build_failure_grids, read_failure_scores
+from llpp.report.failure_scores import FailureScores, build_failure_grids, read_failure_scores
 from llpp.report.page import write_report
 from llpp.report.summary import summarise_section
 from llpp.rounds.records import build_row, write_scores
@@ -188,6 +188,19 @@ def test_the_curves_start_at_5_per_cent_and_meet_where_all_are_accepted(tmp_path
         assert points[0, 0] == pytest.approx(5) and points[-1] == pytest.approx((100, 25))
     assert lines["predicted loss"][:71, 1].max() == 0.0, "up to 75 % of the images, none of the ten"
     assert lines["chance"][:, 1] == pytest.approx(25) and lines["own confidence"][:, 1] == pytest.approx(25)
+
+
+def test_what_ranks_has_a_curve_unless_it_is_one_of_the_others():
+    doubts = {"confidence": RISING, "distinctness": -RISING}
+    labels = {}
+    for ranker in ("head+distinctness", "distinctness"):
+        scores = FailureScores(RISING, RISING, TEN_FAIL, np.array(IDS), doubts, RISING, ranker)
+        with figures._create_figure(figures.LIGHT, 1, 4.5) as (_, (axes,)):
+            figures._plot_risks(axes, scores, figures.LIGHT, "#d55e00")
+            labels[ranker] = [line.get_label() for line in axes.get_lines()]
+    own = ["predicted loss", "own confidence", "own distinctness"]
+    assert labels["head+distinctness"] == [*own, "head+distinctness", "true loss", "chance"]
+    assert labels["distinctness"] == [*own, "true loss", "chance"]
 
 
 def test_the_page_shows_the_answer_the_table_and_both_figures(tmp_path):

@@ -249,6 +249,10 @@ class Unoffered(PoseTask):
     offers = frozenset({"joints", "confidence", "depth"})
 
 
+class Unranked(PoseTask):
+    free_rankers = ("confidence", "margin")
+
+
 class Columnless(PoseTask):
     def compute_columns(self, names, output, views):
         return {}
@@ -268,6 +272,8 @@ TASKS = {
     "compute_columns()",
     MeanLoss: "returned losses (), expected (3,); fix its compute_losses()",
     Unoffered: "returned ['confidence', 'distinctness', 'joints'], expected depth too, as in its offers; fix its "
+    "predict()",
+    Unranked: "returned margin a NoneType, expected (3,), one number per image of its free_rankers; fix its "
     "predict()",
 }
 

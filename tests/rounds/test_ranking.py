@@ -11,6 +11,7 @@ import torch
 from helpers.experiments import composed, config, rows, tiny
 from helpers.interruptions import stopped
 from helpers.run_dirs import class_task, pose_task
+from omegaconf import OmegaConf
 from torch import nn
 
 from llpp.config.kept_settings import keep_decided_settings
@@ -210,11 +211,14 @@ OLD = Path(__file__).parents[1] / "run_dir/run_before_the_move"
 
 
 def test_a_run_that_is_older_than_the_setting_keeps_the_head(tmp_path):
-    """Its config.yaml has no ranker. A run that was begun with the head refuses another, as any setting."""
+    """Its config.yaml has no ranker, until its next start writes that it has the head."""
     shutil.copytree(OLD, tmp_path / "old")
-    cfg = config(tmp_path / "old", "ranker=auto")
-    keep_decided_settings(cfg)
-    assert cfg.ranker == "head" and load_state(tmp_path / "old/state.json").result_settings["ranker"] == "head"
+    assert load_state(tmp_path / "old/state.json").result_settings["ranker"] == "head"
+    for start in range(2):
+        cfg = config(tmp_path / "old", "ranker=auto")
+        keep_decided_settings(cfg)
+        assert cfg.ranker == "head", f"start {start}"
+        (tmp_path / "old/config.yaml").write_text(OmegaConf.to_yaml(cfg, resolve=True))
     cfg = config(tmp_path / "new", "ranker=auto")
     keep_decided_settings(cfg)
     assert cfg.ranker == "auto"
