@@ -5,7 +5,7 @@ image. Coordinates run from -1 to 1 between the outer edges, x to the right and 
 """
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -91,7 +91,7 @@ def map_back(maps: Tensor, view: View) -> tuple[Tensor, Tensor]:
     return _sample(maps, x, y, beyond="border"), (x.abs() <= 1) & (y.abs() <= 1)
 
 
-def average_views(own: Tensor, others: Sequence[tuple[Tensor, Tensor]]) -> Tensor:
+def average_views(own: Tensor, others: Iterable[tuple[Tensor, Tensor]]) -> Tensor:
     """Average maps (B, K, h, w) of an image with those that `map_back` gives of its views.
 
     In each cell it is the mean over the views that show it, and the image itself.

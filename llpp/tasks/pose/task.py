@@ -357,7 +357,7 @@ class PoseTask(Task):
         given = [view for view in self.views if view in views]
         if not given:
             return maps
-        return average_views(maps, [self._map_back(view, views) for view in given])
+        return average_views(maps, (self._map_back(view, views) for view in given))
 
     def _map_back(self, view: View, views: Views) -> tuple[Tensor, Tensor]:
         """Heatmaps (B, K, h, w) of a view, with cells and joints as in the image, and (h, w) bool: see `map_back`."""
