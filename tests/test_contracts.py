@@ -173,7 +173,11 @@ def offered_shapes(samples):
     """What the tasks of conf/task predict: name → shape of one image's prediction."""
     shapes = {}
     for name in options("task"):
-        for column, values in {**samples(name).predict(), **samples(name).compute_columns()}.items():
+        for column, values in {
+            **samples(name).predict(),
+            **samples(name).compute_columns(),
+            **samples(name).measure_spread(),
+        }.items():
             shapes[column] = shapes[f"labelled_{column}"] = shapes[f"target_{column}"] = values.shape[1:]
     return shapes
 
@@ -315,6 +319,10 @@ class Sample:
     def compute_columns(self):
         """Everything that the task computes on request."""
         return self.task.compute_columns(self.task.extra_columns, self.output, self.output)
+
+    def measure_spread(self):
+        """What it says about several passes."""
+        return self.task.measure_spread([self.output, self.output])
 
 
 @pytest.fixture(scope="module")
@@ -485,6 +493,18 @@ def test_columns_that_an_acquisition_asks_for_are_one_finite_value_or_more_per_i
         assert len(values) == len(KEYS) and values.isfinite().all()
         torch.testing.assert_close(alone, values[:2], msg="images do not mix, nor do columns")
     assert made.compute_columns(frozenset(), output) == {}
+
+
+@every("task")
+def test_passes_that_agree_have_no_spread(task, samples):
+    made, output = samples(task).task, samples(task).output
+    spread = samples(task).measure_spread()
+    assert set(spread) == made.dropout_columns and not made.dropout_columns & (made.extra_columns | made.offers)
+    others = dataclasses.replace(output, raw=output.raw.flip(0))
+    disagreeing = made.measure_spread(iter([output, others]))
+    for name, values in spread.items():
+        assert values.shape == (len(KEYS),) and values.tolist() == pytest.approx([0] * len(KEYS), abs=1e-5)
+        assert (disagreeing[name] >= 0).all() and disagreeing[name].sum() > 0
 
 
 @every("task")

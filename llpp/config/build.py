@@ -53,6 +53,7 @@ from llpp.tasks.base import Task
 from llpp.training import compilation, trainer_setup
 from llpp.training.base_models import BaseModels
 from llpp.training.checkpoint_callbacks import BestBy, build_checkpoint_callbacks
+from llpp.training.dropout_passes import DropoutPasses
 from llpp.training.module import LearningLossModule, RoundPart
 from llpp.training.round_trainer import RoundTrainer
 
@@ -91,8 +92,9 @@ def build_run(cfg: DictConfig, gpu: int | None = None, dataset: AnyDataset | Non
     check_kind(oracle, Oracle, "oracle")
     _check_needs(acquisition, cfg.acquisition, task, oracle)
     target = None if acquisition.target_file is None else read_target(acquisition.target_file, dataset)
-    make_module = partial(build_module, cfg, dataset, task, images)
+    make_module = partial(build_module, cfg, dataset, task, images, dropout_passes=acquisition.dropout_passes)
     module, trainer = _check_training(cfg, make_module, task, gpu)
+    acquisition.check_backbone(module.backbone)
     check_first_image(dataset)
     shapes = plug_in_check.check_network(module, trainer, PersonCrop(cfg.crop.size, cfg.crop.padding))
     plug_in_check.check_acquisition(make(cfg.acquisition), dataset, settings, shapes)
@@ -154,7 +156,12 @@ def build_inspected(cfg: DictConfig) -> tuple[Task, PersonCrop]:
 
 
 def build_module(
-    cfg: DictConfig, dataset: AnyDataset, task: Task, images: ImagePreparation, part: RoundPart
+    cfg: DictConfig,
+    dataset: AnyDataset,
+    task: Task,
+    images: ImagePreparation,
+    part: RoundPart,
+    dropout_passes: int = 0,
 ) -> LearningLossModule:
     """A fresh module; the backbone is made first, so one seed gives it the same weights under any head."""
     outputs = dataset.records.labels.outputs
@@ -185,6 +192,7 @@ def build_module(
         head_training=read_settings.read_head_training(cfg),
         part=part,
         compilation=compiled,
+        dropout=DropoutPasses(dropout_passes, cfg.seed),
     )
 
 
@@ -223,6 +231,12 @@ def _check_needs(acquisition: Acquisition, settings: DictConfig, task: Task, ora
             "images; set its target_file to one with their ids, or leave that column out of its needs"
         )
     of_others = {prefix + name for name in task.columns for prefix in (LABELLED, TARGET)}
+    of_passes = {prefix + name for name in task.dropout_columns for prefix in ("", LABELLED, TARGET)}
+    if acquisition.needs & of_passes and acquisition.dropout_passes < 2:
+        raise ConfigError(
+            f"acquisition {type(acquisition).__name__} needs {min(acquisition.needs & of_passes)}, and its "
+            f"dropout_passes is {acquisition.dropout_passes}; set that to 2 or more"
+        )
     missing = sorted(acquisition.needs - NEEDS - task.columns - of_others)
     if missing:
         remedy = "choose another acquisition or task"

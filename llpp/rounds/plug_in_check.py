@@ -155,6 +155,14 @@ def _check_task(task: Task, output: Output, batch: Batch) -> tuple[Tensor, dict[
         size = tuple(values.shape[1:]) if isinstance(values, Tensor) else ()
         call.expect_shape(values, (IMAGES, *size), name)
 
+    call = _Call("task", task, "measure_spread")
+    with call.explain_failure():
+        spread = task.measure_spread([output, output])
+    if set(spread) != task.dropout_columns:
+        raise call.refuse(f"{sorted(spread)}", f"{sorted(task.dropout_columns)}, its dropout_columns")
+    for name, values in spread.items():
+        call.expect_shape(values, (IMAGES,), name)
+
     call = _Call("task", task, "compute_quality")
     with call.explain_failure():
         quality = task.compute_quality(predictions, batch)
@@ -167,7 +175,7 @@ def _check_task(task: Task, output: Output, batch: Batch) -> tuple[Tensor, dict[
         summary = task.summarise_metric(metric)
     if task.metric_name not in summary:
         raise call.refuse(f"{sorted(summary)}", f"{task.metric_name}, its metric_name")
-    columns = {name: predictions[name] for name in task.offers} | extra
+    columns = {name: predictions[name] for name in task.offers} | extra | spread
     return losses, {name: tuple(values.shape[1:]) for name, values in columns.items()}
 
 

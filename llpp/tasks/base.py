@@ -5,7 +5,7 @@ acquisitions, rounds and reports see nothing else of it. B images of a batch, N 
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -92,6 +92,7 @@ class Task(ABC):
     shown: frozenset[str] = frozenset()  # of these, what is kept of selected images and drawn
     extra_columns: frozenset[str] = frozenset()  # what `compute_columns` gives where an acquisition needs it
     mirrored_columns: frozenset[str] = frozenset()  # of these, what takes a second pass, over the mirrored images
+    dropout_columns: frozenset[str] = frozenset()  # what `measure_spread` gives where an acquisition needs it
     constant_title: str = "one prediction for all images"  # what `evaluate_constant` tries
     metric_setting: str = ""  # another choice of the metric, as one types it: pck=box; empty where there is none
     uses_mirrored_images: bool = False  # whether `predict` wants the output for mirrored images, too
@@ -99,7 +100,7 @@ class Task(ABC):
     @property
     def columns(self) -> frozenset[str]:
         """All columns that an acquisition may need of this task."""
-        return self.offers | self.extra_columns
+        return self.offers | self.extra_columns | self.dropout_columns
 
     @property
     @abstractmethod
@@ -200,6 +201,13 @@ class Task(ABC):
         self, names: frozenset[str], output: Output, mirrored: Output | None = None
     ) -> dict[str, Tensor]:
         """(B, …) of those of `extra_columns` that are named; `mirrored` is there for those that need it."""
+        return {}
+
+    def measure_spread(self, outputs: Iterable[Output]) -> dict[str, Tensor]:
+        """(B,) by the names of `dropout_columns`: how far outputs for the same images disagree.
+
+        The outputs are made one after the other, each by a network that has dropped other units.
+        """
         return {}
 
     @abstractmethod

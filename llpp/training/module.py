@@ -13,15 +13,18 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
 from llpp.backbones.base import Backbone
+from llpp.backbones.dropout import find_dropout_layers
 from llpp.data.image_preparation import ImagePreparation
 from llpp.distributed import collectives, interruption
 from llpp.errors import TrainingError
 from llpp.heads.base import LossHead, average_pool
 from llpp.objectives.base import Objective
+from llpp.seeds import Stream, make_rng
 from llpp.settings import HeadTraining
 from llpp.tasks.base import Task
 from llpp.training.compilation import EAGER, Compilation
 from llpp.training.divergence import NonFiniteLossMonitor, check_weights
+from llpp.training.dropout_passes import NO_PASSES, DropoutPasses
 from llpp.training.masked_mean import MaskedMean
 from llpp.training.step_count import hint_at_few_steps
 from llpp.training.turning import choose_quarters, in_evaluation, turn_images
@@ -60,6 +63,7 @@ class LearningLossModule(pl.LightningModule):
         head_training: HeadTraining,
         part: RoundPart,
         compilation: Compilation = EAGER,
+        dropout: DropoutPasses = NO_PASSES,
     ) -> None:
         super().__init__()
         self.allow_zero_length_dataloader_with_multiple_devices = True  # pools may be tiny
@@ -76,6 +80,7 @@ class LearningLossModule(pl.LightningModule):
         self.round_number = part.number
         self.phase = part.phase
         self.compilation = compilation
+        self.dropout = dropout
         self.val_metric = task.make_metric()
         self.val_loss = MaskedMean()
         self.loss_monitor = NonFiniteLossMonitor(part.number)
@@ -109,7 +114,11 @@ class LearningLossModule(pl.LightningModule):
             hint_at_few_steps(self.trainer)
 
     def on_train_epoch_start(self) -> None:
-        """A frozen backbone keeps its BatchNorm statistics too."""
+        """A frozen backbone keeps its BatchNorm statistics too; what dropout drops depends on the epoch alone."""
+        if find_dropout_layers(self.backbone):
+            # It draws from torch's generator, which a resumed round would find in another state.
+            place = (self.round_number, self.current_epoch, collectives.get_rank())
+            torch.manual_seed(int(make_rng(Stream.DROP, self.dropout.seed, *place).integers(2**63)))
         if self.phase == "head":
             self.backbone.eval()
 
@@ -247,7 +256,7 @@ class LearningLossModule(pl.LightningModule):
         Returns:
             `row` (B,); `predicted_loss` (B,); `true_loss` (B,), NaN where nothing can be compared; `quality` (B,),
             NaN where it is unknown; `embedding` (B, C), the penultimate map averaged over its cells; the task's
-            predictions (B, …), and those of its `extra_columns` that this module's name.
+            predictions (B, …), and those of its `extra_columns` and `dropout_columns` that this module's name.
         """
         if self.head is None:
             raise TrainingError("a module without a head cannot score images; train its head first")
@@ -259,6 +268,10 @@ class LearningLossModule(pl.LightningModule):
         if self.task.uses_mirrored_images or self.extra_columns & self.task.mirrored_columns:
             mirrored = self._evaluate_mirrored(image)
         predictions = self.task.predict(output, mirrored if self.task.uses_mirrored_images else None)
+        columns = self.task.compute_columns(self.extra_columns & self.task.extra_columns, output, mirrored)
+        if self.extra_columns & self.task.dropout_columns:
+            passes = self.dropout.run(self.backbone, image, batch["row"], self.round_number)
+            columns |= self.task.measure_spread(passes)
         return {
             "row": batch["row"],
             "predicted_loss": self.head(output.features).float(),
@@ -266,7 +279,7 @@ class LearningLossModule(pl.LightningModule):
             "embedding": average_pool(output.features.penultimate).float(),
             "quality": self.task.compute_quality(predictions, batch),
             **predictions,
-            **self.task.compute_columns(self.extra_columns, output, mirrored),
+            **columns,
         }
 
     def configure_optimizers(self) -> Any:

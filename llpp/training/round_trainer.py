@@ -18,8 +18,7 @@ import torch
 from llpp.data.datamodule import PoolDataModule
 from llpp.distributed import collectives, sync_batchnorm
 from llpp.hashing import hash_json
-from llpp.run_dir import layout
-from llpp.run_dir.older_runs import drop_dataset_settings, drop_head_settings, restore_settings
+from llpp.run_dir import layout, older_runs
 from llpp.run_dir.round_dir import get_round_dir
 from llpp.seeds import Stream, make_rng
 from llpp.settings import Settings
@@ -142,10 +141,13 @@ class RoundTrainer:
     def compute_older_keys(self, number: int, labelled: Sequence[str]) -> list[str]:
         """The keys that the checkpoints of this round have if they were written by older versions of llpp."""
         deciding = self._list_deciding_settings(SELECTION_SETTINGS)
-        keys = []
-        for older in (drop_head_settings(deciding), drop_dataset_settings(deciding), restore_settings(deciding)):
-            keys.append(hash_json([older, number, list(labelled)]))
-        return keys
+        forms = (
+            older_runs.drop_backbone_settings(deciding),
+            older_runs.drop_head_settings(deciding),
+            older_runs.drop_dataset_settings(deciding),
+            older_runs.restore_settings(deciding),
+        )
+        return [hash_json([form, number, list(labelled)]) for form in forms]
 
     def _list_deciding_settings(self, without: Sequence[str]) -> dict[str, Any]:
         deciding = {}

@@ -3,12 +3,14 @@
 import numpy as np
 import pytest
 
+from llpp.acquisition.ensemble import EnsembleAcquisition
 from llpp.acquisition.flip_distance import FlipDistanceAcquisition
 from llpp.acquisition.heatmap_entropy import HeatmapEntropyAcquisition
 from llpp.acquisition.herded_loss import HerdedLossAcquisition
 from llpp.acquisition.least_confidence import LeastConfidenceAcquisition
 from llpp.acquisition.loss_proportional import LossProportionalAcquisition
 from llpp.acquisition.loss_then_diverse import LossThenDiverseAcquisition
+from llpp.acquisition.mc_dropout import MCDropoutAcquisition
 from llpp.acquisition.multi_peak_entropy import MultiPeakEntropyAcquisition
 from llpp.acquisition.reducible_loss import ReducibleLossAcquisition
 from llpp.acquisition.stratified_power import StratifiedPowerAcquisition
@@ -30,6 +32,8 @@ def select(acquisition, budget=2, **columns):
         (HeatmapEntropyAcquisition, "heatmap_entropy"),
         (FlipDistanceAcquisition, "flip_distance"),
         (MultiPeakEntropyAcquisition, "top_peak_entropy"),
+        (EnsembleAcquisition, "stack_disagreement"),
+        (MCDropoutAcquisition, "dropout_disagreement"),
     ],
 )
 def test_the_highest_come_first_and_hopeless_images_may_be_left_out(acquisition, column):
@@ -59,7 +63,7 @@ def test_joints_of_unequal_confidence_are_another_reading():
 ALL = [
     FlipDistanceAcquisition, HeatmapEntropyAcquisition, HerdedLossAcquisition, LeastConfidenceAcquisition,
     LossThenDiverseAcquisition, MultiPeakEntropyAcquisition, ReducibleLossAcquisition, StratifiedPowerAcquisition,
-    TypiclustAcquisition,
+    TypiclustAcquisition, EnsembleAcquisition, MCDropoutAcquisition,
 ]  # fmt: skip
 
 
@@ -82,6 +86,10 @@ def test_columns_that_are_missing_are_named(acquisition):
         (lambda: HerdedLossAcquisition(anchors=0), "acquisition.anchors=0 is invalid; expected a whole number, 1"),
         (lambda: LossThenDiverseAcquisition(0.5), "acquisition.factor=0.5 is invalid; expected a number, 1"),
         (lambda: LossThenDiverseAcquisition(float("inf")), "acquisition.factor=inf is invalid; expected a number, 1"),
+        (
+            lambda: MCDropoutAcquisition(passes=1),
+            "acquisition.passes=1 is invalid; expected a whole number, 2 or more",
+        ),
         (lambda: LossProportionalAcquisition("a"), "acquisition.temperature='a' is invalid; expected a number, 0"),
         (lambda: StratifiedPowerAcquisition(trim="a"), "acquisition.trim='a' is invalid; expected a share, 0 to"),
         (lambda: StratifiedPowerAcquisition(beta_last=None), "acquisition.beta_last=None is invalid; expected a "),

@@ -88,7 +88,7 @@ POOLS = ([], [3], list(range(7)), list(range(5, 30)))
 
 
 def test_scores_are_those_of_one_process_bit_by_bit(tmp_path):
-    overrides = ("data.batch_size=6", "data.eval_batch_size=4")
+    overrides = ("data.batch_size=6", "data.eval_batch_size=4", "acquisition=mc_dropout", "backbone.dropout=0.3")
     alone = rank_work.scored(tmp_path / "one", POOLS, *overrides)
     for count in (2, 3):
         found = on_ranks(

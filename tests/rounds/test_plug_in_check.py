@@ -254,9 +254,16 @@ class Columnless(PoseTask):
         return {}
 
 
+class Spreadless(PoseTask):
+    def measure_spread(self, outputs):
+        return {}
+
+
 TASKS = {
     Columnless: "returned [], expected ['flip_distance', 'found_peak_entropy', 'heatmap_entropy', "
-    "'joint_confidence', 'joints_found', 'pose', 'top_peak_entropy'], its extra_columns; fix its compute_columns()",
+    "'joint_confidence', 'joints_found', 'pose', 'stack_disagreement', 'top_peak_entropy'], its extra_columns; "
+    "fix its compute_columns()",
+    Spreadless: "returned [], expected ['dropout_disagreement'], its dropout_columns; fix its measure_spread()",
     MeanLoss: "returned losses (), expected (3,); fix its compute_losses()",
     Unoffered: "returned ['confidence', 'joints'], expected depth too, as in its offers; fix its predict()",
 }
@@ -344,6 +351,7 @@ def test_the_check_leaves_torchs_generator_as_it_was_and_says_what_candidates_ha
         "predicted_loss": (), "true_loss": (), "embedding": (8,), "joints": (14, 2), "confidence": (),
         "pose": (14, 2), "joint_confidence": (14,), "joints_found": (), "heatmap_entropy": (),
         "found_peak_entropy": (), "top_peak_entropy": (), "flip_distance": (),
+        "stack_disagreement": (), "dropout_disagreement": (),
     }  # fmt: skip
     of_others = {f"{images}_{name}": shape for name, shape in expected.items() for images in ("labelled", "target")}
     assert shapes == expected | of_others

@@ -20,7 +20,12 @@ from llpp.errors import OccupiedError
 from llpp.launch import sweep
 from llpp.rounds import loop
 from llpp.run_dir.config_file import read_config
-from llpp.run_dir.older_runs import add_dataset_settings, drop_dataset_settings, drop_head_settings
+from llpp.run_dir.older_runs import (
+    add_dataset_settings,
+    drop_backbone_settings,
+    drop_dataset_settings,
+    drop_head_settings,
+)
 from llpp.run_dir.state import load_state
 
 OLD = Path(__file__).parent / "coco_run_by_stems"
@@ -133,6 +138,20 @@ def test_a_head_without_evidence_is_that_of_an_older_run():
     assert drop_head_settings(added) == drop_dataset_settings(added) == recorded
     another = {**added, "head.evidence": "summary"}
     assert drop_head_settings(another) == drop_dataset_settings(another) == another, "no older run can be meant"
+
+
+def test_a_backbone_without_dropout_is_that_of_an_older_run():
+    """Heads have got their settings earlier, so there are runs with those alone."""
+    parts = {
+        "backbone._target_": "llpp.backbones.hourglass.StackedHourglass",
+        "head._target_": "llpp.heads.gap_fc.GapFCHead",
+    }
+    added = add_dataset_settings(parts)
+    assert added == {**parts, "backbone.dropout": 0.0, "head.evidence": "none"}
+    assert drop_backbone_settings(added) == {**parts, "head.evidence": "none"}
+    assert drop_head_settings(added) == drop_dataset_settings(added) == parts
+    another = {**added, "backbone.dropout": 0.1}
+    assert drop_backbone_settings(another) == another, "no older run can be meant"
 
 
 def test_the_recorded_run_is_what_the_earlier_program_wrote():

@@ -3,7 +3,7 @@
 B images, C classes.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, cast
 
 import numpy as np
@@ -43,6 +43,7 @@ class ClassificationTask(Task):
     constant_title = "the most frequent class of the labelled images"
     offers = frozenset({"predicted_class", CONFIDENCE, "entropy", "margin"})
     shown = frozenset({"predicted_class", CONFIDENCE})
+    dropout_columns = frozenset({"dropout_disagreement"})
 
     def __init__(self, dataset: AnyDataset) -> None:
         labels = dataset.records.labels
@@ -116,6 +117,18 @@ class ClassificationTask(Task):
             "entropy": -(probabilities * log_probabilities).sum(dim=1),
             "margin": top.values[:, 0] - top.values[:, 1],
         }
+
+    def measure_spread(self, outputs: Iterable[Output]) -> dict[str, Tensor]:
+        """See `Task.measure_spread`.
+
+        `dropout_disagreement`: the mutual information of class and network in nats, which is the entropy of the mean
+        softmax less the mean entropy of the softmaxes (BALD, Houlsby et al., 2011; Gal et al., ICML 2017).
+        """
+        probabilities = torch.stack([torch.softmax(output.raw.float(), dim=1) for output in outputs])
+        entropy_of_mean = torch.special.entr(probabilities.mean(dim=0)).sum(dim=1)
+        mean_entropy = torch.special.entr(probabilities).sum(dim=2).mean(dim=0)
+        # Roundings would leave values below 0 where all passes agree.
+        return {"dropout_disagreement": (entropy_of_mean - mean_entropy).clamp(min=0)}
 
     def compute_quality(self, predictions: Mapping[str, Tensor], batch: Batch) -> Tensor:
         """1 for the right class, 0 for a wrong one; NaN without a class."""
