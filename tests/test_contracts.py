@@ -19,9 +19,11 @@ from omegaconf import OmegaConf
 from torchmetrics import Metric
 
 from llpp.acquisition.base import NEEDS, Acquisition
+from llpp.auxiliaries.base import Auxiliary
 from llpp.backbones.base import Backbone
 from llpp.config import build, instantiate
 from llpp.config.compose import conf_dir
+from llpp.config.instantiate import get_auxiliary_columns
 from llpp.data.augmentation import Augmentation
 from llpp.data.crop_dataset import CropDataset, CropKey, CropPipeline, Mode, to_tensors
 from llpp.data.image_preparation import ImagePreparation
@@ -128,6 +130,24 @@ def test_heads_give_one_finite_number_per_image(compose, head, backbone):
     assert any(p.grad is not None and p.grad.any() for p in loss_head.parameters())
 
 
+@every("auxiliary")
+def test_auxiliaries_learn_from_a_batch_and_give_their_columns_for_each_image(compose, auxiliary, samples):
+    sample = samples("pose")
+    cfg = compose(f"auxiliary={auxiliary}", f"crop.size={sample.batch['image'].shape[1]}")
+    part = instantiate.make_auxiliary(cfg, sample.backbone, sample.task.dataset.records.labels)
+    assert isinstance(part, Auxiliary) and part.columns and not part.columns & (NEEDS | sample.task.columns)
+    part.compute_loss(sample.output.features, sample.batch).backward()
+    assert all(p.grad.isfinite().all() for p in part.parameters()) and any(p.grad.any() for p in part.parameters())
+    predictions = sample.predict()
+    with torch.no_grad():
+        columns = part.compute_columns(sample.output.features, predictions)
+        alone = part.compute_columns(sample.output.take_first(1).features, take(predictions, slice(1)))
+    assert set(columns) == part.columns == get_auxiliary_columns(cfg)
+    for name, values in columns.items():
+        assert len(values) == len(KEYS) and values.isfinite().all()
+        torch.testing.assert_close(alone[name], values[:1], msg="images do not mix")
+
+
 @every("objective")
 def test_objectives_are_finite_scalars(compose, objective):
     function = build.make(compose(f"objective={objective}").objective)
@@ -179,6 +199,8 @@ def offered_shapes(samples):
             **samples(name).measure_spread(),
         }.items():
             shapes[column] = shapes[f"labelled_{column}"] = shapes[f"target_{column}"] = values.shape[1:]
+    for name in options("auxiliary"):
+        shapes |= dict.fromkeys(get_auxiliary_columns(composed(f"auxiliary={name}")), ())
     return shapes
 
 
@@ -311,6 +333,7 @@ class Sample:
     output: Output
     others: list[ImageDataset]  # small datasets of another kind
     strangers: list[Backbone]  # backbones of another kind
+    backbone: Backbone  # that it is the output of
 
     def predict(self):
         """Predictions as a scoring pass makes them."""
@@ -386,7 +409,7 @@ def build_sample(name, datasets):
     batch = to_tensors(crops.__getitems__(KEYS))
     with torch.no_grad():
         output = smallest(smallest.normalise(ImagePreparation(side).prepare(batch, training=False)))
-    return Sample(task, batch, output, others, strangers)
+    return Sample(task, batch, output, others, strangers, smallest)
 
 
 def take(values, rows):

@@ -14,13 +14,16 @@ from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning.callbacks import ProgressBar
 
 from llpp.acquisition.base import LABELLED, NEEDS, TARGET, Acquisition
+from llpp.auxiliaries.base import Auxiliary
 from llpp.backbones.base import Backbone
 from llpp.config import accelerator, build_crop_cache, fingerprint, read_settings, trainer_arguments
 from llpp.config.instantiate import (
     check_kind,
+    get_auxiliary_columns,
     hydra_errors_as_config_errors,
     instantiate_dataset,
     make,
+    make_auxiliary,
     make_dataset,
     make_head,
     make_task,
@@ -90,7 +93,7 @@ def build_run(cfg: DictConfig, gpu: int | None = None, dataset: AnyDataset | Non
     check_kind(acquisition, Acquisition, "acquisition")
     oracle: Oracle = make(cfg.oracle)(dataset=dataset)
     check_kind(oracle, Oracle, "oracle")
-    _check_needs(acquisition, cfg.acquisition, task, oracle)
+    _check_needs(acquisition, cfg.acquisition, task, oracle, get_auxiliary_columns(cfg))
     target = None if acquisition.target_file is None else read_target(acquisition.target_file, dataset)
     make_module = partial(build_module, cfg, dataset, task, images, dropout_passes=acquisition.dropout_passes)
     module, trainer = _check_training(cfg, make_module, task, gpu)
@@ -173,10 +176,14 @@ def build_module(
     task.check_backbone(backbone)
     backbone.check_size(cfg.crop.size)
     head = None
+    auxiliary = None
     if part.phase != "backbone":
         with hydra_errors_as_config_errors():
             head = make_head(cfg, backbone, outputs)
+            auxiliary = make_auxiliary(cfg, backbone, dataset.records.labels)
         check_kind(head, LossHead, "head")
+        if auxiliary is not None:
+            check_kind(auxiliary, Auxiliary, "auxiliary")
     objective = make(cfg.objective)
     check_kind(objective, Objective, "objective")
     compiled = _build_compilation(cfg)
@@ -193,6 +200,7 @@ def build_module(
         part=part,
         compilation=compiled,
         dropout=DropoutPasses(dropout_passes, cfg.seed),
+        auxiliary=auxiliary,
     )
 
 
@@ -211,8 +219,13 @@ def _set_up_process(cfg: DictConfig) -> Performance:
     return performance
 
 
-def _check_needs(acquisition: Acquisition, settings: DictConfig, task: Task, oracle: Oracle) -> None:
-    """Raise ConfigError if an acquisition with these settings needs what is not predicted, or not known."""
+def _check_needs(
+    acquisition: Acquisition, settings: DictConfig, task: Task, oracle: Oracle, others: frozenset[str]
+) -> None:
+    """Raise ConfigError if an acquisition with these settings needs what is not predicted, or not known.
+
+    `others` are the columns that are neither of all runs nor of the task.
+    """
     if not isinstance(acquisition.needs, frozenset | set):
         raise ConfigError(
             f"acquisition {type(acquisition).__name__} has needs={acquisition.needs!r}, expected a set of names, as "
@@ -230,19 +243,22 @@ def _check_needs(acquisition: Acquisition, settings: DictConfig, task: Task, ora
             f"acquisition {type(acquisition).__name__} needs {of_target[0]} and has no file that says of which "
             "images; set its target_file to one with their ids, or leave that column out of its needs"
         )
-    of_others = {prefix + name for name in task.columns for prefix in (LABELLED, TARGET)}
+    predicted = task.columns | others
+    predicted |= {prefix + name for name in predicted for prefix in (LABELLED, TARGET)}
     of_passes = {prefix + name for name in task.dropout_columns for prefix in ("", LABELLED, TARGET)}
     if acquisition.needs & of_passes and acquisition.dropout_passes < 2:
         raise ConfigError(
             f"acquisition {type(acquisition).__name__} needs {min(acquisition.needs & of_passes)}, and its "
             f"dropout_passes is {acquisition.dropout_passes}; set that to 2 or more"
         )
-    missing = sorted(acquisition.needs - NEEDS - task.columns - of_others)
+    missing = sorted(acquisition.needs - NEEDS - predicted)
     if missing:
         remedy = "choose another acquisition or task"
         if "pose" in missing and "space" in settings:
             remedy = f"set acquisition.space=embedding, or {remedy}"
-        offered = ", ".join(sorted(NEEDS | task.columns))
+        if "link_log_likelihood" in missing and task.name == "pose":
+            remedy = f"set auxiliary=link_lengths, which learns it, or {remedy}"
+        offered = ", ".join(sorted(NEEDS | task.columns | others))
         raise ConfigError(
             f"acquisition {type(acquisition).__name__} needs {', '.join(missing)}, which task={task.name} does not "
             f"predict (it offers {offered}); {remedy}"

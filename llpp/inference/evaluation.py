@@ -122,7 +122,7 @@ def evaluate(
     own_rows = rows[compute_rank_positions(len(rows), batch_size, collectives.get_rank())]
     collector = ScoreCollector(own_rows, keep, module.task, folder)
     trainer.callbacks.append(collector)  # type: ignore[attr-defined]  # the stub lacks it
-    module.extra_columns = keep & (module.task.extra_columns | module.task.dropout_columns)
+    module.extra_columns = keep & module.optional_columns
     try:
         trainer.predict(module, dataloaders=data.make_rows_loader(rows), return_predictions=False)
         collector.finish()

@@ -17,6 +17,7 @@ from pytorch_lightning.accelerators import CPUAccelerator
 from torch import Tensor
 
 from llpp.acquisition.base import LABELLED, PROGRESS, TARGET, Acquisition
+from llpp.auxiliaries.base import Auxiliary
 from llpp.backbones.base import Backbone
 from llpp.data.crop_dataset import to_tensors
 from llpp.data.person_crop import PersonCrop
@@ -67,6 +68,8 @@ def check_network(module: LearningLossModule, trainer: pl.Trainer, crop: PersonC
             _check_objective(module.objective, predicted, losses)
             if module.head.learns_from_turned:
                 _check_turning(module.task, output, batch, crop.size)
+        if module.auxiliary is not None:
+            shapes |= _check_auxiliary(module.auxiliary, output, module.task.predict(output, output), batch)
     shapes |= {"predicted_loss": (), "true_loss": (), "embedding": (module.backbone.penultimate_channels,)}
     prefixed = {prefix + name: shape for name, shape in shapes.items() for prefix in (LABELLED, TARGET)}
     return shapes | prefixed
@@ -193,6 +196,27 @@ def _check_head(head: LossHead, output: Output) -> Tensor:
         single = head.eval()(output.take_first(1).features)
     call.expect_shape(single, (1,), meaning="one predicted loss for a batch of one image")
     return predicted.detach()
+
+
+def _check_auxiliary(
+    auxiliary: Auxiliary, output: Output, predictions: Mapping[str, Tensor], batch: Batch
+) -> dict[str, Shape]:
+    """Return the shape of each of its columns of one image."""
+    call = _Call("auxiliary", auxiliary, "compute_loss")
+    with call.explain_failure():
+        loss = auxiliary.compute_loss(output.features, batch)
+    call.expect_shape(loss, (), meaning="a scalar")
+    if not loss.requires_grad:
+        raise call.refuse("a scalar without gradient", "one that its weights can learn from")
+    call = _Call("auxiliary", auxiliary, "compute_columns")
+    with torch.no_grad(), call.explain_failure():
+        columns = auxiliary.compute_columns(output.features, predictions)
+    if set(columns) != auxiliary.columns:
+        raise call.refuse(f"{sorted(columns)}", f"{sorted(auxiliary.columns)}, its columns")
+    for name, values in columns.items():
+        size = tuple(values.shape[1:]) if isinstance(values, Tensor) else ()
+        call.expect_shape(values, (IMAGES, *size), name)
+    return {name: tuple(values.shape[1:]) for name, values in columns.items()}
 
 
 @torch.no_grad()

@@ -29,7 +29,7 @@ from llpp.training.step_count import check_steps_taken
 
 SELECTION_SETTINGS = ("acquisition", "budget", "audit", "audit_tilt", "scoring.subset", "oracle")
 HEAD_SETTINGS = (
-    "head", "objective", "training.head_weight", "training.detach_from_epoch", "training.pairs",
+    "head", "objective", "auxiliary", "training.head_weight", "training.detach_from_epoch", "training.pairs",
 )  # fmt: skip
 Weights = dict[str, torch.Tensor]
 Prepare = Callable[[LearningLossModule], Any]  # puts weights into a fresh module

@@ -15,6 +15,7 @@ from llpp.acquisition.multi_peak_entropy import MultiPeakEntropyAcquisition
 from llpp.acquisition.reducible_loss import ReducibleLossAcquisition
 from llpp.acquisition.stratified_power import StratifiedPowerAcquisition
 from llpp.acquisition.typiclust import TypiclustAcquisition
+from llpp.acquisition.vl4pose import VL4PoseAcquisition
 from llpp.errors import ConfigError
 from llpp.types import Candidates
 
@@ -43,6 +44,10 @@ def test_the_highest_come_first_and_hopeless_images_may_be_left_out(acquisition,
     assert select(acquisition(trim=0.25, trim_unfound=True), budget=1, **scores, **found) == ["id-2"]
 
 
+def test_the_least_likely_poses_come_first():
+    assert select(VL4PoseAcquisition(), link_log_likelihood=[-1.0, 3.0, -20.0]) == ["id-2", "id-0"]
+
+
 def test_peaks_are_read_in_two_ways():
     columns = {"top_peak_entropy": [0, 1, 2], "found_peak_entropy": [2, 1, 0]}
     assert select(MultiPeakEntropyAcquisition("top"), 1, **columns) == ["id-2"]
@@ -63,7 +68,7 @@ def test_joints_of_unequal_confidence_are_another_reading():
 ALL = [
     FlipDistanceAcquisition, HeatmapEntropyAcquisition, HerdedLossAcquisition, LeastConfidenceAcquisition,
     LossThenDiverseAcquisition, MultiPeakEntropyAcquisition, ReducibleLossAcquisition, StratifiedPowerAcquisition,
-    TypiclustAcquisition, EnsembleAcquisition, MCDropoutAcquisition,
+    TypiclustAcquisition, EnsembleAcquisition, MCDropoutAcquisition, VL4PoseAcquisition,
 ]  # fmt: skip
 
 

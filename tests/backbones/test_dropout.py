@@ -2,6 +2,8 @@
 
 import pytest
 import torch
+from helpers.experiments import tiny
+from helpers.interruptions import stopped
 from torch import nn
 
 from llpp.acquisition.ensemble import EnsembleAcquisition
@@ -10,6 +12,8 @@ from llpp.backbones.dropout import choose_kept, dropping_units, find_dropout_lay
 from llpp.backbones.hourglass import StackedHourglass
 from llpp.backbones.resnet import ResNet18
 from llpp.errors import ConfigError
+from llpp.rounds import loop
+from llpp.run_dir import layout
 from llpp.training.dropout_passes import DropoutPasses
 
 
@@ -87,3 +91,14 @@ def test_backbones_that_cannot_disagree_with_themselves_are_refused_with_what_to
     EnsembleAcquisition().check_backbone(hourglass(stacks=2))
     with pytest.raises(ConfigError, match=r"backbone\.dropout=1 is invalid; expected a share, 0 to less than 1"):
         hourglass(dropout=1)
+
+
+@pytest.mark.slow
+def test_a_round_that_was_interrupted_drops_what_it_would_have_dropped(tmp_path, monkeypatch):
+    overrides = ("rounds=1", "trainer.max_epochs=3", "backbone.dropout=0.3", "acquisition=random")
+    loop.run_rounds(tiny(tmp_path / "undisturbed", *overrides))
+    stopped(monkeypatch, tmp_path / "stopped", 0, 1, *overrides)
+    loop.run_rounds(tiny(tmp_path / "stopped", *overrides))
+    expected = layout.read_weights(tmp_path / "undisturbed/round_00/last.ckpt")
+    found = layout.read_weights(tmp_path / "stopped/round_00/last.ckpt")
+    assert [name for name, value in expected.items() if not torch.equal(value, found[name])] == []

@@ -77,7 +77,10 @@ def test_two_ranks_with_half_a_batch_have_the_gradient_of_one_with_all_of_it(obj
 
 def test_two_ranks_turn_the_images_that_one_would_for_the_head(tmp_path):
     # An untrained network's maps are flat, and teach the head too little to be compared.
-    overrides = (*GRADIENT, "objective=kl", "head=heatmap_conv", "training.head_weight=1e6")
+    overrides = (
+        *GRADIENT, "objective=kl", "head=heatmap_conv", "training.head_weight=1e6", "auxiliary=link_lengths",
+        "auxiliary.trains_backbone=true",
+    )  # fmt: skip
     alone = rank_work.first_gradients(tmp_path / "one", *overrides)
     assert max(np.abs(gradient).max() for name, gradient in alone.items() if name.startswith("head.")) > 0.01
     for found in on_ranks(2, rank_work.first_gradients, tmp_path / "two", *overrides, "trainer.devices=2"):
