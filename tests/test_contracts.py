@@ -18,7 +18,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import OmegaConf
 from torchmetrics import Metric
 
-from llpp.acquisition.base import NEEDS, Acquisition
+from llpp.acquisition.base import GRADIENT_LENGTH, NEEDS, Acquisition
 from llpp.auxiliaries.base import Auxiliary
 from llpp.backbones.base import Backbone
 from llpp.config import build, instantiate
@@ -201,6 +201,7 @@ def offered_shapes(samples):
             shapes[column] = shapes[f"labelled_{column}"] = shapes[f"target_{column}"] = values.shape[1:]
     for name in options("auxiliary"):
         shapes |= dict.fromkeys(get_auxiliary_columns(composed(f"auxiliary={name}")), ())
+    shapes[GRADIENT_LENGTH] = ()
     return shapes
 
 

@@ -14,6 +14,7 @@ from llpp.types import Candidates, Progress
 PROGRESS = "progress"
 LABELLED = "labelled_"  # what columns of the labelled images begin with
 TARGET = "target_"  # of the images in `Acquisition.target_file`
+GRADIENT_LENGTH = "gradient_length"  # a column that compares candidates with the labelled images
 GENERAL = ("predicted_loss", "true_loss", "embedding")
 OF_LABELLED = ("labelled_embedding", "labelled_true_loss")
 OF_TARGET = ("target_embedding", "target_predicted_loss")

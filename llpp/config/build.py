@@ -13,7 +13,7 @@ from lightning_fabric.utilities.exceptions import MisconfigurationException
 from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning.callbacks import ProgressBar
 
-from llpp.acquisition.base import LABELLED, NEEDS, TARGET, Acquisition
+from llpp.acquisition.base import GRADIENT_LENGTH, LABELLED, NEEDS, TARGET, Acquisition
 from llpp.auxiliaries.base import Auxiliary
 from llpp.backbones.base import Backbone
 from llpp.config import accelerator, build_crop_cache, fingerprint, read_settings, trainer_arguments
@@ -251,14 +251,14 @@ def _check_needs(
             f"acquisition {type(acquisition).__name__} needs {min(acquisition.needs & of_passes)}, and its "
             f"dropout_passes is {acquisition.dropout_passes}; set that to 2 or more"
         )
-    missing = sorted(acquisition.needs - NEEDS - predicted)
+    missing = sorted(acquisition.needs - NEEDS - predicted - {GRADIENT_LENGTH})
     if missing:
         remedy = "choose another acquisition or task"
         if "pose" in missing and "space" in settings:
             remedy = f"set acquisition.space=embedding, or {remedy}"
         if "link_log_likelihood" in missing and task.name == "pose":
             remedy = f"set auxiliary=link_lengths, which learns it, or {remedy}"
-        offered = ", ".join(sorted(NEEDS | task.columns | others))
+        offered = ", ".join(sorted(NEEDS | task.columns | others | {GRADIENT_LENGTH}))
         raise ConfigError(
             f"acquisition {type(acquisition).__name__} needs {', '.join(missing)}, which task={task.name} does not "
             f"predict (it offers {offered}); {remedy}"

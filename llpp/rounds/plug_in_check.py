@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from pytorch_lightning.accelerators import CPUAccelerator
 from torch import Tensor
 
-from llpp.acquisition.base import LABELLED, PROGRESS, TARGET, Acquisition
+from llpp.acquisition.base import GRADIENT_LENGTH, LABELLED, PROGRESS, TARGET, Acquisition
 from llpp.auxiliaries.base import Auxiliary
 from llpp.backbones.base import Backbone
 from llpp.data.crop_dataset import to_tensors
@@ -70,7 +70,12 @@ def check_network(module: LearningLossModule, trainer: pl.Trainer, crop: PersonC
                 _check_turning(module.task, output, batch, crop.size)
         if module.auxiliary is not None:
             shapes |= _check_auxiliary(module.auxiliary, output, module.task.predict(output, output), batch)
-    shapes |= {"predicted_loss": (), "true_loss": (), "embedding": (module.backbone.penultimate_channels,)}
+    shapes |= {
+        GRADIENT_LENGTH: (),
+        "predicted_loss": (),
+        "true_loss": (),
+        "embedding": (module.backbone.penultimate_channels,),
+    }
     prefixed = {prefix + name: shape for name, shape in shapes.items() for prefix in (LABELLED, TARGET)}
     return shapes | prefixed
 

@@ -1,5 +1,6 @@
 """The second half of a round: score the unlabelled pool, select from it, measure what was selected."""
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -7,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from llpp.acquisition.base import LABELLED, NEEDS, PROGRESS, TARGET, Acquisition
+from llpp.acquisition.base import GRADIENT_LENGTH, LABELLED, NEEDS, PROGRESS, TARGET, Acquisition
 from llpp.distributed import collectives
 from llpp.errors import ConfigError
 from llpp.ids import Ids
@@ -20,7 +21,10 @@ from llpp.rounds.stopwatch import Stopwatch
 from llpp.seeds import Stream, make_rng
 from llpp.settings import Settings
 from llpp.tasks.base import Task
+from llpp.training.gradient_lengths import NEIGHBOURS
 from llpp.types import Candidates, Progress
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -63,7 +67,15 @@ def select_from_pool(
     is_tilted = settings.audit > 0 and settings.audit_tilt > 0
     pool_scores = None
     if len(rows) and (needs[""] or evaluates_pool or is_tilted):
-        pool_scores = scorer.score(rows, needs[""].difference(PER_IMAGE))
+        labelled = None
+        if GRADIENT_LENGTH in needs[""]:
+            log.info(
+                "round %d: comparing each of %d candidates with %d labelled images, which takes a while; "
+                "scoring.subset=… would compare so many only",
+                number, len(rows), min(NEIGHBOURS, len(pool.labelled)),
+            )  # fmt: skip
+            labelled = scorer.find_labelled(pool.labelled)
+        pool_scores = scorer.score(rows, needs[""].difference(PER_IMAGE), labelled)
     scores_of_others = {}
     for prefix, other_rows in ((LABELLED, pool.labelled), (TARGET, target)):
         if needs[prefix] and other_rows is not None:

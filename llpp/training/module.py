@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
+from llpp.acquisition.base import GRADIENT_LENGTH
 from llpp.auxiliaries.base import Auxiliary
 from llpp.backbones.base import Backbone
 from llpp.backbones.dropout import find_dropout_layers
@@ -26,6 +27,7 @@ from llpp.tasks.base import Task
 from llpp.training.compilation import EAGER, Compilation
 from llpp.training.divergence import NonFiniteLossMonitor, check_weights
 from llpp.training.dropout_passes import NO_PASSES, DropoutPasses
+from llpp.training.gradient_lengths import LabelledImages, compute_gradient_lengths
 from llpp.training.masked_mean import MaskedMean
 from llpp.training.step_count import hint_at_few_steps
 from llpp.training.turning import choose_quarters, in_evaluation, turn_images
@@ -91,6 +93,7 @@ class LearningLossModule(pl.LightningModule):
         self.plateau: ReduceLROnPlateau | None = None
         self._plateau_state: dict[str, Any] | None = None
         self.extra_columns: frozenset[str] = frozenset()  # of `optional_columns`, for the pass that is under way
+        self.labelled: LabelledImages | None = None  # that images are compared with, for the pass that is under way
         if self.phase == "head":
             self.backbone.requires_grad_(False)
 
@@ -98,7 +101,7 @@ class LearningLossModule(pl.LightningModule):
     def optional_columns(self) -> frozenset[str]:
         """What a scoring pass computes only where it is asked for."""
         own = frozenset() if self.auxiliary is None else self.auxiliary.columns
-        return self.task.extra_columns | self.task.dropout_columns | own
+        return self.task.extra_columns | self.task.dropout_columns | own | {GRADIENT_LENGTH}
 
     def prepare_images(self, batch: Batch) -> Tensor:
         """The backbone's input: (B, 3, H, W) float32, normalised."""
@@ -270,8 +273,8 @@ class LearningLossModule(pl.LightningModule):
 
         Returns:
             `row` (B,); `predicted_loss` (B,); `true_loss` (B,), NaN where nothing can be compared; `quality` (B,),
-            NaN where it is unknown; `embedding` (B, C), the penultimate map averaged over its cells; the task's
-            predictions (B, …), and what this module's `extra_columns` name.
+            NaN where it is unknown; `embedding` (B, C), the penultimate map averaged over its cells; `matrix`
+            (B, 3, 3), that of the batch; the task's predictions (B, …), and what this module's `extra_columns` name.
         """
         if self.head is None:
             raise TrainingError("a module without a head cannot score images; train its head first")
@@ -287,13 +290,17 @@ class LearningLossModule(pl.LightningModule):
         if self.extra_columns & self.task.dropout_columns:
             passes = self.dropout.run(self.backbone, image, batch["row"], self.round_number)
             columns |= self.task.measure_spread(passes)
+        embedding = average_pool(output.features.penultimate).float()
+        if self.labelled is not None and GRADIENT_LENGTH in self.extra_columns:
+            columns[GRADIENT_LENGTH] = compute_gradient_lengths(self.task, output, embedding, self.labelled)
         if self.auxiliary is not None and self.extra_columns & self.auxiliary.columns:
             columns |= self.auxiliary.compute_columns(output.features, predictions)
         return {
             "row": batch["row"],
             "predicted_loss": self.head(output.features).float(),
             "true_loss": losses.float().where(has_target, torch.nan),
-            "embedding": average_pool(output.features.penultimate).float(),
+            "embedding": embedding,
+            "matrix": batch["matrix"],
             "quality": self.task.compute_quality(predictions, batch),
             **predictions,
             **columns,

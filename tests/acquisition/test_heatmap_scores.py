@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from llpp.acquisition.egl import EGLAcquisition
 from llpp.acquisition.ensemble import EnsembleAcquisition
 from llpp.acquisition.flip_distance import FlipDistanceAcquisition
 from llpp.acquisition.heatmap_entropy import HeatmapEntropyAcquisition
@@ -33,6 +34,7 @@ def select(acquisition, budget=2, **columns):
         (HeatmapEntropyAcquisition, "heatmap_entropy"),
         (FlipDistanceAcquisition, "flip_distance"),
         (MultiPeakEntropyAcquisition, "top_peak_entropy"),
+        (EGLAcquisition, "gradient_length"),
         (EnsembleAcquisition, "stack_disagreement"),
         (MCDropoutAcquisition, "dropout_disagreement"),
     ],
@@ -68,7 +70,7 @@ def test_joints_of_unequal_confidence_are_another_reading():
 ALL = [
     FlipDistanceAcquisition, HeatmapEntropyAcquisition, HerdedLossAcquisition, LeastConfidenceAcquisition,
     LossThenDiverseAcquisition, MultiPeakEntropyAcquisition, ReducibleLossAcquisition, StratifiedPowerAcquisition,
-    TypiclustAcquisition, EnsembleAcquisition, MCDropoutAcquisition, VL4PoseAcquisition,
+    TypiclustAcquisition, EnsembleAcquisition, MCDropoutAcquisition, VL4PoseAcquisition, EGLAcquisition,
 ]  # fmt: skip
 
 

@@ -109,7 +109,7 @@ def test_scores_are_those_of_one_process_bit_by_bit(tmp_path):
 
 ACQUISITIONS = (
     "predicted_loss", "random", "core_set", "loss_proportional", "true_loss", "stratified_power", "herded_loss",
-    "reducible_loss", "flip_distance", "adaptive",
+    "reducible_loss", "flip_distance", "adaptive", "egl",
 )  # fmt: skip
 
 

@@ -353,6 +353,7 @@ def test_the_check_leaves_torchs_generator_as_it_was_and_says_what_candidates_ha
         "found_peak_entropy": (), "top_peak_entropy": (), "flip_distance": (),
         "stack_disagreement": (), "dropout_disagreement": (),
     }  # fmt: skip
+    expected["gradient_length"] = ()
     of_others = {f"{images}_{name}": shape for name, shape in expected.items() for images in ("labelled", "target")}
     assert shapes == expected | of_others
 
