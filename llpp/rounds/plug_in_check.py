@@ -69,7 +69,7 @@ def check_network(module: LearningLossModule, trainer: pl.Trainer, crop: PersonC
             if module.head.learns_from_turned:
                 _check_turning(module.task, output, batch, crop.size)
         if module.auxiliary is not None:
-            shapes |= _check_auxiliary(module.auxiliary, output, module.task.predict(output, output), batch)
+            shapes |= _check_auxiliary(module.auxiliary, module.task, output, batch)
     shapes |= {
         GRADIENT_LENGTH: (),
         "predicted_loss": (),
@@ -203,9 +203,7 @@ def _check_head(head: LossHead, output: Output) -> Tensor:
     return predicted.detach()
 
 
-def _check_auxiliary(
-    auxiliary: Auxiliary, output: Output, predictions: Mapping[str, Tensor], batch: Batch
-) -> dict[str, Shape]:
+def _check_auxiliary(auxiliary: Auxiliary, task: Task, output: Output, batch: Batch) -> dict[str, Shape]:
     """Return the shape of each of its columns of one image."""
     call = _Call("auxiliary", auxiliary, "compute_loss")
     with call.explain_failure():
@@ -214,13 +212,18 @@ def _check_auxiliary(
     if not loss.requires_grad:
         raise call.refuse("a scalar without gradient", "one that its weights can learn from")
     call = _Call("auxiliary", auxiliary, "compute_columns")
+    predictions = task.predict(output, output if task.uses_mirrored_images else None)
+    single = {name: values[:1] for name, values in predictions.items()}
     with torch.no_grad(), call.explain_failure():
         columns = auxiliary.compute_columns(output.features, predictions)
+        # The last batch of a scoring pass may have one image.
+        of_one = auxiliary.compute_columns(output.take_first(1).features, single)
     if set(columns) != auxiliary.columns:
         raise call.refuse(f"{sorted(columns)}", f"{sorted(auxiliary.columns)}, its columns")
     for name, values in columns.items():
         size = tuple(values.shape[1:]) if isinstance(values, Tensor) else ()
         call.expect_shape(values, (IMAGES, *size), name)
+        call.expect_shape(of_one[name], (1, *size), f"{name} of one image")
     return {name: tuple(values.shape[1:]) for name, values in columns.items()}
 
 

@@ -1,5 +1,6 @@
 """A plug-in that breaks its contract is named before training, with what it gave and what was expected."""
 
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -8,6 +9,8 @@ import torch
 from helpers.experiments import FIGURES, config
 
 from llpp.acquisition.base import Acquisition
+from llpp.acquisition.random import RandomAcquisition
+from llpp.auxiliaries.link_lengths import LinkLengthsAuxiliary
 from llpp.backbones.hourglass import StackedHourglass
 from llpp.config import build
 from llpp.data.person_crop import PersonCrop
@@ -328,6 +331,51 @@ def test_the_line_of_the_users_file_is_given_where_a_plug_in_fails(tmp_path):
     line = FailingHead.forward.__code__.co_firstlineno + 1
     assert f"({__file__}, line {line}); set HYDRA_FULL_ERROR=1" in str(refused.value)
     assert isinstance(refused.value.__cause__, RuntimeError)
+
+
+class Scaleless(LinkLengthsAuxiliary):
+    def compute_loss(self, features, batch):
+        return super().compute_loss(features, batch).detach()
+
+
+class Unnamed(LinkLengthsAuxiliary):
+    columns = frozenset({"doubt"})
+
+
+@pytest.mark.parametrize(
+    ("auxiliary", "sentence"),
+    [
+        (Scaleless, "returned a scalar without gradient, expected one that its weights can learn from; fix its comp"),
+        (Unnamed, "returned ['link_log_likelihood'], expected ['doubt'], its columns; fix its compute_columns()"),
+    ],
+)
+def test_an_auxiliary_that_breaks_its_contract_is_named(auxiliary, sentence, tmp_path):
+    cfg = config(tmp_path, "auxiliary=link_lengths", "acquisition=random", dataset=FIGURES)
+    cfg.auxiliary._target_ = f"{__name__}.{auxiliary.__name__}"
+    with pytest.raises(ConfigError, match=re.escape(sentence)) as refused:
+        build.build_run(cfg)
+    assert auxiliary.__name__ in str(refused.value)
+
+
+class PassLess(RandomAcquisition):
+    needs = frozenset({"dropout_disagreement"})
+
+
+@pytest.mark.parametrize(
+    ("overrides", "sentence"),
+    [
+        (["acquisition=mc_dropout"], "has no layer that does; set backbone.dropout=0.2"),
+        (["acquisition=ensemble"], "has 1; set backbone.stacks=2"),
+        (["acquisition=vl4pose"], "set auxiliary=link_lengths, which learns it, or choose another acquisition"),
+        (["backbone.dropout=0.1"], "needs dropout_disagreement, and its dropout_passes is 0; set that to 2 or more"),
+    ],
+)
+def test_acquisitions_that_need_more_say_what_to_set(overrides, sentence, tmp_path):
+    cfg = config(tmp_path, *overrides, dataset=FIGURES)
+    if "acquisition" not in overrides[0]:
+        cfg.acquisition = {"_target_": f"{__name__}.PassLess"}
+    with pytest.raises(ConfigError, match=re.escape(sentence)):
+        build.build_run(cfg)
 
 
 class NoisyBackbone(StackedHourglass):

@@ -18,6 +18,7 @@ from llpp.rounds import loop
 from llpp.tasks.pose.task import PoseTask
 from llpp.training.divergence import NonFiniteLossMonitor, check_weights
 from llpp.training.dropout_passes import DropoutPasses
+from llpp.training.gradient_lengths import LabelledImages
 from llpp.training.masked_mean import MaskedMean
 from llpp.training.module import RoundPart
 
@@ -77,6 +78,8 @@ def test_no_step_waits_for_the_device(made, tmp_path, variant):
     batch = next(iter(data.train_dataloader()))
     module.dropout = DropoutPasses(2)
     module.extra_columns = module.optional_columns
+    labels = {name: batch[name] for name in ("joints", "visible", "normaliser")}
+    module.labelled = LabelledImages(torch.rand(len(batch["row"]), module.backbone.penultimate_channels), labels)
     optimizer = torch.optim.Adam(module.parameters(), fused=True)
     low = torch.autocast("cpu", torch.bfloat16, enabled="bf16" in variant)
     with low:
