@@ -42,8 +42,10 @@ class PoolScorer:
         embedding, matrices = collectives.on_rank_zero(
             lambda: (scores.columns["embedding"], scores.columns["matrix"])
         )
-        no = np.zeros(len(rows), dtype=np.bool_)
-        labels = to_tensors(self.module.task.crop_labels(PlacedCrops(rows, matrices.astype(np.float64), no, no)))
+        # Crops as they are scored: neither mirrored nor left out.
+        nothing = np.zeros(len(rows), dtype=np.bool_)
+        crops = PlacedCrops(rows, matrices.astype(np.float64), flipped=nothing, idle=nothing)
+        labels = to_tensors(self.module.task.crop_labels(crops))
         device = self.trainer.strategy.root_device
         moved = {name: values.to(device) for name, values in labels.items()}
         return LabelledImages(torch.from_numpy(embedding).to(device), moved)

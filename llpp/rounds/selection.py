@@ -70,8 +70,8 @@ def select_from_pool(
         labelled = None
         if GRADIENT_LENGTH in needs[""]:
             log.info(
-                "round %d: comparing each of %d candidates with %d labelled images, which takes a while; "
-                "scoring.subset=… would compare so many only",
+                "round %d: each of %d candidates is compared with %d labelled images, which takes about as long "
+                "as the network or longer; scoring.subset=… compares so many only",
                 number, len(rows), min(NEIGHBOURS, len(pool.labelled)),
             )  # fmt: skip
             labelled = scorer.find_labelled(pool.labelled)
