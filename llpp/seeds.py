@@ -16,7 +16,7 @@ class Stream(IntEnum):
     SELECT = 5  # ties and draws of an acquisition
     MISTAKE = 6  # mistakes that are made on purpose in labels
     AUDIT = 7  # images that are drawn to measure the pool
-    DROP = 8  # units that a network drops
+    DROP = 9  # units that a network drops
 
 
 def make_rng(stream: Stream, seed: int, *place: int) -> np.random.Generator:
