@@ -17,6 +17,7 @@ class Stream(IntEnum):
     MISTAKE = 6  # mistakes that are made on purpose in labels
     AUDIT = 7  # images that are drawn to measure the pool
     PIXELS = 8  # pixel augmentation of one sample
+    DROP = 9  # units that a network drops
 
 
 def make_rng(stream: Stream, seed: int, *place: int) -> np.random.Generator:

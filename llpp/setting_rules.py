@@ -69,6 +69,7 @@ RULES: Mapping[str, Rule] = {  # of single values, wherever they come from
         "auto, head, or what the task offers, such as confidence",
     ),
     "optimizer.lr": (_make_minimum(0.0), "a number, 0 or more"),
+    "backbone.dropout": (lambda value: is_number(value) and 0 <= value < 1, "a share, 0 to less than 1"),
     "training.head_weight": (_make_minimum(0.0), "0 or more"),
     "training.detach_from_epoch": _make_optional_rule(
         (lambda value: type(value) is int and value >= 0, "an epoch, 0 or more")

@@ -19,10 +19,12 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import OmegaConf
 from torchmetrics import Metric
 
-from llpp.acquisition.base import NEEDS, Acquisition
+from llpp.acquisition.base import GRADIENT_LENGTH, NEEDS, Acquisition
+from llpp.auxiliaries.base import Auxiliary
 from llpp.backbones.base import Backbone
 from llpp.config import build, instantiate
 from llpp.config.compose import conf_dir
+from llpp.config.instantiate import get_auxiliary_columns
 from llpp.data.augmentation import Augmentation
 from llpp.data.crop_dataset import CropDataset, CropKey, CropPipeline, Mode, to_tensors
 from llpp.data.image_preparation import ImagePreparation
@@ -130,6 +132,24 @@ def test_heads_give_one_finite_number_per_image(compose, head, backbone):
     assert any(p.grad is not None and p.grad.any() for p in loss_head.parameters())
 
 
+@every("auxiliary")
+def test_auxiliaries_learn_from_a_batch_and_give_their_columns_for_each_image(compose, auxiliary, samples):
+    sample = samples("pose")
+    cfg = compose(f"auxiliary={auxiliary}", f"crop.size={sample.batch['image'].shape[1]}")
+    part = instantiate.make_auxiliary(cfg, sample.backbone, sample.task.dataset.records.labels)
+    assert isinstance(part, Auxiliary) and part.columns and not part.columns & (NEEDS | sample.task.columns)
+    part.compute_loss(sample.output.features, sample.batch).backward()
+    assert all(p.grad.isfinite().all() for p in part.parameters()) and any(p.grad.any() for p in part.parameters())
+    predictions = sample.predict()
+    with torch.no_grad():
+        columns = part.compute_columns(sample.output.features, predictions)
+        alone = part.compute_columns(sample.output.take_first(1).features, take(predictions, slice(1)))
+    assert set(columns) == part.columns == get_auxiliary_columns(cfg)
+    for name, values in columns.items():
+        assert len(values) == len(KEYS) and values.isfinite().all()
+        torch.testing.assert_close(alone[name], values[:1], msg="images do not mix")
+
+
 @every("objective")
 def test_objectives_are_finite_scalars(compose, objective):
     function = build.make(compose(f"objective={objective}").objective)
@@ -175,8 +195,15 @@ def offered_shapes(samples):
     """What the tasks of conf/task predict: name → shape of one image's prediction."""
     shapes = {}
     for name in options("task"):
-        for column, values in {**samples(name).predict(), **samples(name).compute_columns()}.items():
+        for column, values in {
+            **samples(name).predict(),
+            **samples(name).compute_columns(),
+            **samples(name).measure_spread(),
+        }.items():
             shapes[column] = shapes[f"labelled_{column}"] = shapes[f"target_{column}"] = values.shape[1:]
+    for name in options("auxiliary"):
+        shapes |= dict.fromkeys(get_auxiliary_columns(composed(f"auxiliary={name}")), ())
+    shapes[GRADIENT_LENGTH] = ()
     return shapes
 
 
@@ -309,6 +336,7 @@ class Sample:
     output: Output
     others: list[ImageDataset]  # small datasets of another kind
     strangers: list[Backbone]  # backbones of another kind
+    backbone: Backbone  # that it is the output of
 
     def predict(self):
         """Predictions as a scoring pass makes them."""
@@ -322,6 +350,10 @@ class Sample:
         """The outputs for all views of the first crops: here they are those of the crops themselves."""
         names = self.task.extra_columns
         return {view: self.output.raw[:count] for view in self.task.list_views(names)}
+
+    def measure_spread(self):
+        """What it says about several passes."""
+        return self.task.measure_spread([self.output, self.output])
 
 
 @pytest.fixture(scope="module")
@@ -385,7 +417,7 @@ def build_sample(name, datasets):
     batch = to_tensors(crops.__getitems__(KEYS))
     with torch.no_grad():
         output = smallest(smallest.normalise(ImagePreparation(side).prepare(batch, training=False)))
-    return Sample(task, batch, output, others, strangers)
+    return Sample(task, batch, output, others, strangers, smallest)
 
 
 def take(values, rows):
@@ -499,6 +531,18 @@ def test_columns_that_an_acquisition_asks_for_are_one_finite_value_or_more_per_i
         assert len(values) == len(KEYS) and values.isfinite().all()
         torch.testing.assert_close(alone, values[:2], msg="images do not mix, nor do columns")
     assert made.compute_columns(frozenset(), output) == {}
+
+
+@every("task")
+def test_passes_that_agree_have_no_spread(task, samples):
+    made, output = samples(task).task, samples(task).output
+    spread = samples(task).measure_spread()
+    assert set(spread) == made.dropout_columns and not made.dropout_columns & (made.extra_columns | made.offers)
+    others = dataclasses.replace(output, raw=output.raw.flip(0))
+    disagreeing = made.measure_spread(iter([output, others]))
+    for name, values in spread.items():
+        assert values.shape == (len(KEYS),) and values.tolist() == pytest.approx([0] * len(KEYS), abs=1e-5)
+        assert (disagreeing[name] >= 0).all() and disagreeing[name].sum() > 0
 
 
 @every("task")

@@ -17,12 +17,13 @@ FOLDERS = (
     "ground",
     "reliability",
     "pages",
-    "objectives heads backbones acquisition",
+    "objectives heads backbones",
+    "acquisition",
     "distributed",
     "run_dir",
     "journal",
     "datasets",
-    "tasks",
+    "tasks auxiliaries",
     "data",
     "training",
     "inference",
@@ -38,7 +39,7 @@ FOLDERS = (
     "launch",
     "cli",
 )
-PLUG_INS = ("objectives", "heads", "backbones", "acquisition", "datasets")
+PLUG_INS = ("objectives", "heads", "backbones", "acquisition", "datasets", "auxiliaries")
 # Maths and data are free of the training framework; only what reads or builds a config knows Hydra and OmegaConf.
 WITHOUT_LIGHTNING = ("ground", "reliability", "journal", *PLUG_INS, "prediction", "tasks", "oracles", "labelling")
 WITH_HYDRA = ("config", "launch", "cli")
@@ -95,7 +96,7 @@ def offenders(wrong):
 
 def plug_ins():
     """(YAML, module) of every plug-in that conf/ names."""
-    for group in ("backbone", "head", "objective", "acquisition", "dataset"):
+    for group in ("backbone", "head", "objective", "auxiliary", "acquisition", "dataset"):
         for path in (conf_dir() / group).glob("*.yaml"):
             yield path.stem, OmegaConf.load(path)._target_.rpartition(".")[0]
 

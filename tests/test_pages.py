@@ -62,7 +62,7 @@ def test_every_setting_that_a_page_names_exists():
     for overrides in ([], ["task=classification", "dataset=digits", "backbone=resnet18"], ["dataset=mpii"],
                       ["logger=wandb"], ["dataset=coco"], ["dataset=cifar10"], ["pose_loss=mse"],
                       ["acquisition=stratified_power"], ["acquisition=herded_loss"], ["acquisition=adaptive"],
-                      ["head=heatmap_conv"],
+                      ["head=heatmap_conv"], ["acquisition=mc_dropout", "auxiliary=link_lengths"],
                       ["dataset=project", "dataset.root=mice", "+label=default"]):  # fmt: skip
         pending = [("", compose_config(overrides))]
         while pending:

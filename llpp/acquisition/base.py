@@ -8,11 +8,13 @@ from abc import ABC, abstractmethod
 import numpy as np
 from numpy.typing import NDArray
 
+from llpp.backbones.base import Backbone
 from llpp.types import Candidates, Progress
 
 PROGRESS = "progress"
 LABELLED = "labelled_"  # what columns of the labelled images begin with
 TARGET = "target_"  # of the images in `Acquisition.target_file`
+GRADIENT_LENGTH = "gradient_length"  # a column that compares candidates with the labelled images
 GENERAL = ("predicted_loss", "true_loss", "embedding")
 OF_LABELLED = ("labelled_embedding", "labelled_true_loss")
 OF_TARGET = ("target_embedding", "target_predicted_loss")
@@ -25,11 +27,16 @@ class Acquisition(ABC):
     # What of Candidates to fill: of NEEDS, or columns of the task, with `labelled_` or `target_` before them
     # those of the labelled images or of the target.
     needs: frozenset[str] = frozenset()
+    dropout_passes: int = 0  # over each image, in which the network drops units, for a task's `dropout_columns`
     target_file: str | None = None  # ids, one a line, of images of the dataset on which the model is to be good
 
     @abstractmethod
     def select(self, candidates: Candidates, budget: int, rng: np.random.Generator) -> list[str]:
         """Return `budget` distinct ids, first the one to label first; all of them if the pool is smaller."""
+
+    def check_backbone(self, backbone: Backbone) -> None:
+        """Raise ConfigError if this backbone does not give what the needed columns are computed from."""
+        return
 
     def compute_beta(self, progress: Progress | None) -> float | None:
         """Return the β that a selection at this progress leans to high losses with; None where it has none.

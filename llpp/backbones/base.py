@@ -28,6 +28,7 @@ class Backbone(nn.Module, ABC):
     feature_channels: Mapping[int, int]  # stride (input pixels per cell) → channels of that pyramid map
     penultimate_channels: int
     heatmap_stride: int | None = None  # input pixels per cell of its heatmaps; None: it gives one vector per image
+    stacks: int = 1  # poses that it predicts one after the other, each from the one before; `raw` holds all of them
     size_multiple: int  # the input's sides must be multiples of this
     mean: tuple[float, float, float] = (0.5, 0.5, 0.5)  # of RGB in 0 … 1, subtracted from the input
     std: tuple[float, float, float] = (0.5, 0.5, 0.5)  # that it is divided by

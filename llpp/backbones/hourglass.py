@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from llpp.backbones.base import Backbone, Chain
 from llpp.errors import expect
+from llpp.setting_rules import check_setting
 from llpp.types import Features, Output
 
 
@@ -83,7 +84,9 @@ def _build_feature_layers(channels: int, bias: bool) -> Chain:
 class StackedHourglass(Backbone):
     """`stacks` hourglasses of `channels` maps at stride 4, with `depth` halvings below that.
 
-    The input's sides must be multiples of 4 · 2^depth: 64 as published, 32 with depth 3.
+    The input's sides must be multiples of 4 · 2^depth: 64 as published, 32 with depth 3. `dropout` is the share of
+    the penultimate maps that each stack's heatmaps do without in training, whole maps at a time (SpatialDropout,
+    Tompson et al., CVPR 2015); features are those without it.
     """
 
     def __init__(
@@ -93,12 +96,15 @@ class StackedHourglass(Backbone):
         channels: int = 256,
         depth: int = 4,
         published_biases: bool = False,
+        dropout: float = 0.0,
     ) -> None:
         super().__init__()
         expect(stacks >= 1, "backbone.stacks", stacks, "1 or more")
         expect(depth >= 1, "backbone.depth", depth, "1 or more")
         expect(channels >= 4 and channels % 4 == 0, "backbone.channels", channels, "a multiple of 4")
+        check_setting("backbone.dropout", dropout)
         bias = published_biases
+        self.stacks = stacks
         self.heatmap_stride = 4
         self.size_multiple = 4 * 2**depth
         self.feature_channels = {4 * 2**level: channels for level in range(depth + 1)}
@@ -117,6 +123,8 @@ class StackedHourglass(Backbone):
         self.hourglasses = nn.ModuleList(Hourglass(depth, channels, bias) for _ in range(stacks))
         self.features = nn.ModuleList(_build_feature_layers(channels, bias) for _ in range(stacks))
         self.heatmaps = nn.ModuleList(nn.Conv2d(channels, outputs, 1) for _ in range(stacks))
+        # Without dropout the layers are those of networks that were made before there was any.
+        self.drop = nn.Dropout2d(dropout) if dropout else nn.Identity()
         self.merge_features = nn.ModuleList(nn.Conv2d(channels, channels, 1) for _ in range(stacks - 1))
         self.merge_heatmaps = nn.ModuleList(nn.Conv2d(outputs, channels, 1) for _ in range(stacks - 1))
 
@@ -131,7 +139,7 @@ class StackedHourglass(Backbone):
         for stack, hourglass in enumerate(self.hourglasses):
             decoded, below = hourglass(x)
             penultimate = self.features[stack](decoded)
-            heatmaps.append(self.heatmaps[stack](penultimate))
+            heatmaps.append(self.heatmaps[stack](self.drop(penultimate)))
             if stack < len(self.hourglasses) - 1:
                 merged = self.merge_features[stack](penultimate)
                 x = merged.add_(x).add_(self.merge_heatmaps[stack](heatmaps[-1]))

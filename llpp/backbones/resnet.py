@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from llpp.backbones.base import Backbone, Chain
 from llpp.errors import expect
+from llpp.setting_rules import check_setting
 from llpp.types import Features, Output
 
 BLOCKS_PER_GROUP = 2
@@ -50,6 +51,7 @@ class ResNet18(Backbone):
         width: channels of the first group; 64 as published, which gives 11.17 M parameters for ten classes.
         mean: of RGB in 0 … 1, subtracted from the input.
         std: that it is divided by.
+        dropout: share of the averaged penultimate maps that the classifier does without in training.
     """
 
     def __init__(
@@ -58,9 +60,11 @@ class ResNet18(Backbone):
         width: int = 64,
         mean: Sequence[float] = (0.5, 0.5, 0.5),
         std: Sequence[float] = (0.5, 0.5, 0.5),
+        dropout: float = 0.0,
     ) -> None:
         super().__init__()
         expect(type(width) is int and width >= 1, "backbone.width", width, "a number of channels, 1 or more")
+        check_setting("backbone.dropout", dropout)
         for name, values in (("mean", mean), ("std", std)):
             fits = len(values) == 3 and (name == "mean" or min(values) > 0)
             expect(fits, f"backbone.{name}", list(values), "three numbers, for red, green and blue")
@@ -84,6 +88,7 @@ class ResNet18(Backbone):
             others = [BasicBlock(channels, channels, 1) for _ in range(BLOCKS_PER_GROUP - 1)]
             self.groups.append(Chain(first, *others))
             inputs = channels
+        self.drop = nn.Dropout(dropout) if dropout else nn.Identity()
         self.classifier = nn.Linear(inputs, outputs)
 
     def list_regions(self) -> Sequence[nn.Module]:
@@ -98,5 +103,5 @@ class ResNet18(Backbone):
             x = group(x)
             maps.append(x)
         pyramid = dict(zip(self.feature_channels, maps, strict=True))
-        logits: Tensor = self.classifier(x.mean(dim=(2, 3)))
+        logits: Tensor = self.classifier(self.drop(x.mean(dim=(2, 3))))
         return Output(logits, Features(pyramid, penultimate=x))

@@ -13,14 +13,17 @@ from lightning_fabric.utilities.exceptions import MisconfigurationException
 from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning.callbacks import ProgressBar
 
-from llpp.acquisition.base import LABELLED, NEEDS, TARGET, Acquisition
+from llpp.acquisition.base import GRADIENT_LENGTH, LABELLED, NEEDS, TARGET, Acquisition
+from llpp.auxiliaries.base import Auxiliary
 from llpp.backbones.base import Backbone
 from llpp.config import accelerator, build_crop_cache, fingerprint, read_settings, trainer_arguments
 from llpp.config.instantiate import (
     check_kind,
+    get_auxiliary_columns,
     hydra_errors_as_config_errors,
     instantiate_dataset,
     make,
+    make_auxiliary,
     make_dataset,
     make_head,
     make_task,
@@ -55,6 +58,7 @@ from llpp.tasks.base import Task
 from llpp.training import compilation, trainer_setup
 from llpp.training.base_models import BaseModels
 from llpp.training.checkpoint_callbacks import BestBy, build_checkpoint_callbacks
+from llpp.training.dropout_passes import DropoutPasses
 from llpp.training.module import LearningLossModule, RoundPart
 from llpp.training.round_trainer import RoundTrainer
 
@@ -92,10 +96,11 @@ def build_run(cfg: DictConfig, gpu: int | None = None, dataset: AnyDataset | Non
     check_kind(acquisition, Acquisition, "acquisition")
     oracle: Oracle = make(cfg.oracle)(dataset=dataset)
     check_kind(oracle, Oracle, "oracle")
-    _check_needs(acquisition, cfg.acquisition, task, oracle)
+    _check_needs(acquisition, cfg.acquisition, task, oracle, get_auxiliary_columns(cfg))
     target = None if acquisition.target_file is None else read_target(acquisition.target_file, dataset)
-    make_module = partial(build_module, cfg, dataset, task, images)
+    make_module = partial(build_module, cfg, dataset, task, images, dropout_passes=acquisition.dropout_passes)
     module, trainer = _check_training(cfg, make_module, task, gpu)
+    acquisition.check_backbone(module.backbone)
     check_first_image(dataset)
     shapes = plug_in_check.check_network(module, trainer, PersonCrop(cfg.crop.size, cfg.crop.padding))
     plug_in_check.check_acquisition(make(cfg.acquisition), dataset, settings, shapes)
@@ -157,7 +162,12 @@ def build_inspected(cfg: DictConfig) -> tuple[Task, PersonCrop]:
 
 
 def build_module(
-    cfg: DictConfig, dataset: AnyDataset, task: Task, images: ImagePreparation, part: RoundPart
+    cfg: DictConfig,
+    dataset: AnyDataset,
+    task: Task,
+    images: ImagePreparation,
+    part: RoundPart,
+    dropout_passes: int = 0,
 ) -> LearningLossModule:
     """A fresh module; the backbone is made first, so one seed gives it the same weights under any head."""
     outputs = dataset.records.labels.outputs
@@ -169,10 +179,14 @@ def build_module(
     task.check_backbone(backbone)
     backbone.check_size(cfg.crop.size)
     head = None
+    auxiliary = None
     if part.phase != "backbone":
         with hydra_errors_as_config_errors():
             head = make_head(cfg, backbone, outputs)
+            auxiliary = make_auxiliary(cfg, backbone, dataset.records.labels)
         check_kind(head, LossHead, "head")
+        if auxiliary is not None:
+            check_kind(auxiliary, Auxiliary, "auxiliary")
     objective = make(cfg.objective)
     check_kind(objective, Objective, "objective")
     compiled = _build_compilation(cfg)
@@ -188,6 +202,8 @@ def build_module(
         head_training=read_settings.read_head_training(cfg),
         part=part,
         compilation=compiled,
+        dropout=DropoutPasses(dropout_passes, cfg.seed),
+        auxiliary=auxiliary,
     )
 
 
@@ -215,8 +231,13 @@ def _check_ranker(ranker: str, task: Task) -> None:
         )
 
 
-def _check_needs(acquisition: Acquisition, settings: DictConfig, task: Task, oracle: Oracle) -> None:
-    """Raise ConfigError if an acquisition with these settings needs what is not predicted, or not known."""
+def _check_needs(
+    acquisition: Acquisition, settings: DictConfig, task: Task, oracle: Oracle, others: frozenset[str]
+) -> None:
+    """Raise ConfigError if an acquisition with these settings needs what is not predicted, or not known.
+
+    `others` are the columns that are neither of all runs nor of the task.
+    """
     if not isinstance(acquisition.needs, frozenset | set):
         raise ConfigError(
             f"acquisition {type(acquisition).__name__} has needs={acquisition.needs!r}, expected a set of names, as "
@@ -234,13 +255,22 @@ def _check_needs(acquisition: Acquisition, settings: DictConfig, task: Task, ora
             f"acquisition {type(acquisition).__name__} needs {of_target[0]} and has no file that says of which "
             "images; set its target_file to one with their ids, or leave that column out of its needs"
         )
-    of_others = {prefix + name for name in task.columns for prefix in (LABELLED, TARGET)}
-    missing = sorted(acquisition.needs - NEEDS - task.columns - of_others)
+    predicted = task.columns | others
+    predicted |= {prefix + name for name in predicted for prefix in (LABELLED, TARGET)}
+    of_passes = {prefix + name for name in task.dropout_columns for prefix in ("", LABELLED, TARGET)}
+    if acquisition.needs & of_passes and acquisition.dropout_passes < 2:
+        raise ConfigError(
+            f"acquisition {type(acquisition).__name__} needs {min(acquisition.needs & of_passes)}, and its "
+            f"dropout_passes is {acquisition.dropout_passes}; set that to 2 or more"
+        )
+    missing = sorted(acquisition.needs - NEEDS - predicted - {GRADIENT_LENGTH})
     if missing:
         remedy = "choose another acquisition or task"
         if "pose" in missing and "space" in settings:
             remedy = f"set acquisition.space=embedding, or {remedy}"
-        offered = ", ".join(sorted(NEEDS | task.columns))
+        if "link_log_likelihood" in missing and task.name == "pose":
+            remedy = f"set auxiliary=link_lengths, which learns it, or {remedy}"
+        offered = ", ".join(sorted(NEEDS | task.columns | others | {GRADIENT_LENGTH}))
         raise ConfigError(
             f"acquisition {type(acquisition).__name__} needs {', '.join(missing)}, which task={task.name} does not "
             f"predict (it offers {offered}); {remedy}"

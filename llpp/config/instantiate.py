@@ -274,3 +274,23 @@ def make_head(cfg: DictConfig, backbone: "Backbone", outputs: int) -> "LossHead"
     spec = FeatureSpec(backbone.feature_channels, backbone.penultimate_channels, cfg.crop.size, heatmaps)
     head: LossHead = make(cfg.head)(spec=spec)
     return head
+
+
+def make_auxiliary(cfg: DictConfig, backbone: "Backbone", labels: Any) -> Any:
+    """Build what is learned from the features of a backbone as well; None where a config has no such part."""
+    from llpp.heads.base import FeatureSpec
+
+    if not cfg.get("auxiliary"):
+        return None
+    heatmaps = 0 if backbone.heatmap_stride is None else labels.outputs
+    spec = FeatureSpec(backbone.feature_channels, backbone.penultimate_channels, cfg.crop.size, heatmaps)
+    return make(cfg.auxiliary)(spec=spec, labels=labels)
+
+
+def get_auxiliary_columns(cfg: DictConfig) -> frozenset[str]:
+    """The columns that the auxiliary of a config gives; none where it has no such part."""
+    if not cfg.get("auxiliary"):
+        return frozenset()
+    part = make(cfg.auxiliary)
+    columns: frozenset[str] = getattr(getattr(part, "func", None), "columns", frozenset())
+    return columns

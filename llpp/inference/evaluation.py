@@ -19,6 +19,7 @@ from llpp.data.samplers import compute_rank_positions
 from llpp.distributed import collectives, interruption
 from llpp.inference.device_to_host import AsyncHostCopy
 from llpp.tasks.base import Task
+from llpp.training.gradient_lengths import LabelledImages
 from llpp.training.module import LearningLossModule
 
 Column = NDArray[np.float32]
@@ -116,10 +117,12 @@ def evaluate(
     data: PoolDataModule,
     rows: Rows,
     keep: frozenset[str] = frozenset(),
+    labelled: LabelledImages | None = None,
 ) -> Evaluation:
     """Pass over `rows`.
 
-    `keep` adds `embedding` or columns of the task, which computes some only then. All ranks call it together.
+    `keep` adds `embedding`, `matrix` or columns, some of which are computed only then; `labelled` are what those that
+    compare images compare with. All ranks call it together.
     """
     if not len(rows):
         return Evaluation({name: np.zeros(0, dtype=np.float32) for name in PER_IMAGE}, {})
@@ -128,13 +131,15 @@ def evaluate(
     own_rows = rows[compute_rank_positions(len(rows), batch_size, collectives.get_rank())]
     collector = ScoreCollector(own_rows, keep, module.task, folder)
     trainer.callbacks.append(collector)  # type: ignore[attr-defined]  # the stub lacks it
-    module.extra_columns = keep & module.task.extra_columns
+    module.extra_columns = keep & module.optional_columns
+    module.labelled = labelled
     try:
         loader = data.make_rows_loader(rows, trainer.strategy.root_device)
         trainer.predict(module, dataloaders=loader, return_predictions=False)
         collector.finish()
     finally:
         module.extra_columns = frozenset()
+        module.labelled = None
         trainer.callbacks.remove(collector)  # type: ignore[attr-defined]  # likewise
     if not (collector.visits == 1).all():
         missed = int((collector.visits != 1).sum())

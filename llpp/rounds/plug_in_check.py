@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from pytorch_lightning.accelerators import CPUAccelerator
 from torch import Tensor
 
-from llpp.acquisition.base import LABELLED, PROGRESS, TARGET, Acquisition
+from llpp.acquisition.base import GRADIENT_LENGTH, LABELLED, PROGRESS, TARGET, Acquisition
+from llpp.auxiliaries.base import Auxiliary
 from llpp.backbones.base import Backbone
 from llpp.data.person_crop import PersonCrop
 from llpp.datasets.base import AnyDataset
@@ -65,7 +66,14 @@ def check_network(module: LearningLossModule, trainer: pl.Trainer, crop: PersonC
             _check_objective(module.objective, predicted, losses)
             if module.head.learns_from_turned:
                 _check_turning(module.task, output, batch, crop.size)
-    shapes |= {"predicted_loss": (), "true_loss": (), "embedding": (module.backbone.penultimate_channels,)}
+        if module.auxiliary is not None:
+            shapes |= _check_auxiliary(module.auxiliary, module.task, output, batch)
+    shapes |= {
+        GRADIENT_LENGTH: (),
+        "predicted_loss": (),
+        "true_loss": (),
+        "embedding": (module.backbone.penultimate_channels,),
+    }
     prefixed = {prefix + name: shape for name, shape in shapes.items() for prefix in (LABELLED, TARGET)}
     return shapes | prefixed
 
@@ -164,6 +172,14 @@ def _check_task(task: Task, output: Output, batch: Batch) -> tuple[Tensor, dict[
         size = tuple(values.shape[1:]) if isinstance(values, Tensor) else ()
         call.expect_shape(values, (IMAGES, *size), name)
 
+    call = _Call("task", task, "measure_spread")
+    with call.explain_failure():
+        spread = task.measure_spread([output, output])
+    if set(spread) != task.dropout_columns:
+        raise call.refuse(f"{sorted(spread)}", f"{sorted(task.dropout_columns)}, its dropout_columns")
+    for name, values in spread.items():
+        call.expect_shape(values, (IMAGES,), name)
+
     call = _Call("task", task, "compute_quality")
     with call.explain_failure():
         quality = task.compute_quality(predictions, batch)
@@ -176,7 +192,7 @@ def _check_task(task: Task, output: Output, batch: Batch) -> tuple[Tensor, dict[
         summary = task.summarise_metric(metric)
     if task.metric_name not in summary:
         raise call.refuse(f"{sorted(summary)}", f"{task.metric_name}, its metric_name")
-    columns = {name: predictions[name] for name in task.offers} | extra
+    columns = {name: predictions[name] for name in task.offers} | extra | spread
     return losses, {name: tuple(values.shape[1:]) for name, values in columns.items()}
 
 
@@ -194,6 +210,30 @@ def _check_head(head: LossHead, output: Output) -> Tensor:
         single = head.eval()(output.take_first(1).features)
     call.expect_shape(single, (1,), meaning="one predicted loss for a batch of one image")
     return predicted.detach()
+
+
+def _check_auxiliary(auxiliary: Auxiliary, task: Task, output: Output, batch: Batch) -> dict[str, Shape]:
+    """Return the shape of each of its columns of one image."""
+    call = _Call("auxiliary", auxiliary, "compute_loss")
+    with call.explain_failure():
+        loss = auxiliary.compute_loss(output.features, batch)
+    call.expect_shape(loss, (), meaning="a scalar")
+    if not loss.requires_grad:
+        raise call.refuse("a scalar without gradient", "one that its weights can learn from")
+    call = _Call("auxiliary", auxiliary, "compute_columns")
+    predictions = task.predict(output, {view: output.raw for view in task.views})
+    single = {name: values[:1] for name, values in predictions.items()}
+    with torch.no_grad(), call.explain_failure():
+        columns = auxiliary.compute_columns(output.features, predictions)
+        # The last batch of a scoring pass may have one image.
+        of_one = auxiliary.compute_columns(output.take_first(1).features, single)
+    if set(columns) != auxiliary.columns:
+        raise call.refuse(f"{sorted(columns)}", f"{sorted(auxiliary.columns)}, its columns")
+    for name, values in columns.items():
+        size = tuple(values.shape[1:]) if isinstance(values, Tensor) else ()
+        call.expect_shape(values, (IMAGES, *size), name)
+        call.expect_shape(of_one[name], (1, *size), f"{name} of one image")
+    return {name: tuple(values.shape[1:]) for name, values in columns.items()}
 
 
 @torch.no_grad()

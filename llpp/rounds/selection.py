@@ -1,5 +1,6 @@
 """The second half of a round: score the unlabelled pool, select from it, measure what was selected."""
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -7,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from llpp.acquisition.base import LABELLED, NEEDS, PROGRESS, TARGET, Acquisition
+from llpp.acquisition.base import GRADIENT_LENGTH, LABELLED, NEEDS, PROGRESS, TARGET, Acquisition
 from llpp.distributed import collectives
 from llpp.errors import ConfigError
 from llpp.ids import Ids
@@ -22,7 +23,10 @@ from llpp.rounds.stopwatch import Stopwatch
 from llpp.seeds import Stream, make_rng
 from llpp.settings import Settings
 from llpp.tasks.base import Task
+from llpp.training.gradient_lengths import NEIGHBOURS, LabelledImages
 from llpp.types import Candidates, Progress
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -66,12 +70,23 @@ def select_from_pool(
     is_tilted = settings.audit > 0 and settings.audit_tilt > 0
     ranked_by = list_ranker_columns(ranker)
 
-    def score(scored_rows: NDArray[np.int64], names: frozenset[str]) -> Evaluation:
-        return add_failure_scores(scorer.score(scored_rows, names.difference(PER_IMAGE) | ranked_by), ranker)
+    def score(
+        scored_rows: NDArray[np.int64], names: frozenset[str], labelled: LabelledImages | None = None
+    ) -> Evaluation:
+        wanted = names.difference(PER_IMAGE) | ranked_by
+        return add_failure_scores(scorer.score(scored_rows, wanted, labelled), ranker)
 
     pool_scores = None
     if len(rows) and (needs[""] or evaluates_pool or is_tilted):
-        pool_scores = score(rows, needs[""])
+        labelled = None
+        if GRADIENT_LENGTH in needs[""]:
+            log.info(
+                "round %d: each of %d candidates is compared with %d labelled images, which takes about as long "
+                "as the network or longer; scoring.subset=… compares so many only",
+                number, len(rows), min(NEIGHBOURS, len(pool.labelled)),
+            )  # fmt: skip
+            labelled = scorer.find_labelled(pool.labelled)
+        pool_scores = score(rows, needs[""], labelled)
     scores_of_others = {}
     for prefix, other_rows in ((LABELLED, pool.labelled), (TARGET, target)):
         if needs[prefix] and other_rows is not None:

@@ -94,6 +94,11 @@ ADDED_RUN_SETTINGS: Mapping[str, Any] = {"ranker": "head"}
 # Until there were more views than the mirrored image, tasks of poses had a setting of their own, and others had none.
 FLIP_TEST = "task.flip_test"
 VIEWS = "scoring.views"
+# The same of backbones, later still.
+ADDED_BACKBONE_SETTINGS: Mapping[str, Mapping[str, Any]] = {
+    "llpp.backbones.hourglass.StackedHourglass": {"dropout": 0.0},
+    "llpp.backbones.resnet.ResNet18": {"dropout": 0.0},
+}
 OLDER_WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[^\W\d_A-Z]+|\d+")
 
 
@@ -144,9 +149,9 @@ def update_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def add_dataset_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Recorded result settings, flat, with those that their datasets and head had not got yet when the run began."""
+    """Recorded result settings, flat, with those that its parts had not got yet when the run began."""
     added = dict(settings)
-    for table in (ADDED_DATASET_SETTINGS, ADDED_HEAD_SETTINGS):
+    for table in (ADDED_DATASET_SETTINGS, ADDED_HEAD_SETTINGS, ADDED_BACKBONE_SETTINGS):
         for name, value in list(_list_added_settings(settings, table)):
             added.setdefault(name, value)
     return added
@@ -174,12 +179,21 @@ def restore_flip_test(settings: Mapping[str, Any]) -> dict[str, Any]:
     return restored
 
 
+def drop_backbone_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Result settings as runs recorded them before backbones had `dropout` and runs had views."""
+    return _drop_added_settings(restore_flip_test(settings), ADDED_BACKBONE_SETTINGS)
+
+
 def drop_head_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Result settings as runs recorded them before heads had `evidence`."""
-    dropped = restore_flip_test(settings)
-    for name, earlier in _list_added_settings(settings, ADDED_HEAD_SETTINGS):
+    """Result settings as runs recorded them before heads had `evidence`, which was before backbones had `dropout`."""
+    return _drop_added_settings(drop_backbone_settings(settings), ADDED_HEAD_SETTINGS)
+
+
+def _drop_added_settings(settings: Mapping[str, Any], table: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    dropped = dict(settings)
+    for name, earlier in _list_added_settings(settings, table):
         # A run with another value cannot be an older one.
-        if settings.get(name) == earlier:
+        if name in settings and settings[name] == earlier:
             del dropped[name]
     return dropped
 

@@ -5,7 +5,7 @@ acquisitions, rounds and reports see nothing else of it. B images of a batch, N 
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -94,6 +94,7 @@ class Task(ABC):
     free_rankers: tuple[str, ...] = ()  # of these, (B,) what finds failures without a head; low for one
     extra_columns: frozenset[str] = frozenset()  # what `compute_columns` gives where an acquisition needs it
     column_views: Mapping[str, tuple[View, ...]] = {}  # of these, the views of an image that they need
+    dropout_columns: frozenset[str] = frozenset()  # what `measure_spread` gives where an acquisition needs it
     constant_title: str = "one prediction for all images"  # what `evaluate_constant` tries
     metric_setting: str = ""  # another choice of the metric, as one types it: pck=box; empty where there is none
     known_views: tuple[str, ...] = ("none",)  # what `scoring.views` may be
@@ -102,7 +103,7 @@ class Task(ABC):
     @property
     def columns(self) -> frozenset[str]:
         """All columns that an acquisition may need of this task."""
-        return self.offers | self.extra_columns
+        return self.offers | self.extra_columns | self.dropout_columns
 
     @property
     def views(self) -> tuple[View, ...]:
@@ -226,6 +227,13 @@ class Task(ABC):
 
     def compute_columns(self, names: frozenset[str], output: Output, views: Views = NO_VIEWS) -> dict[str, Tensor]:
         """(B, …) of those of `extra_columns` that are named; what `list_views` names is given."""
+        return {}
+
+    def measure_spread(self, outputs: Iterable[Output]) -> dict[str, Tensor]:
+        """(B,) by the names of `dropout_columns`: how far outputs for the same images disagree.
+
+        The outputs are made one after the other, each by a network that has dropped other units.
+        """
         return {}
 
     @abstractmethod

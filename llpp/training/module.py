@@ -12,17 +12,23 @@ from torch import Tensor
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
+from llpp.acquisition.base import GRADIENT_LENGTH
+from llpp.auxiliaries.base import Auxiliary
 from llpp.backbones.base import Backbone
+from llpp.backbones.dropout import find_dropout_layers
 from llpp.data.image_preparation import ImagePreparation
 from llpp.distributed import collectives, interruption
 from llpp.errors import TrainingError
 from llpp.heads.base import LossHead, average_pool
 from llpp.objectives.base import Objective
+from llpp.seeds import Stream, make_rng
 from llpp.settings import HeadTraining
 from llpp.tasks.base import Task
 from llpp.tasks.views import View, Views, see_views
 from llpp.training.compilation import EAGER, Compilation
 from llpp.training.divergence import NonFiniteLossMonitor, check_weights
+from llpp.training.dropout_passes import NO_PASSES, DropoutPasses
+from llpp.training.gradient_lengths import LabelledImages, compute_gradient_lengths
 from llpp.training.masked_mean import MaskedMean
 from llpp.training.step_count import hint_at_few_steps
 from llpp.training.turning import choose_quarters, in_evaluation, turn_images
@@ -61,11 +67,14 @@ class LearningLossModule(pl.LightningModule):
         head_training: HeadTraining,
         part: RoundPart,
         compilation: Compilation = EAGER,
+        dropout: DropoutPasses = NO_PASSES,
+        auxiliary: Auxiliary | None = None,
     ) -> None:
         super().__init__()
         self.allow_zero_length_dataloader_with_multiple_devices = True  # pools may be tiny
         self.backbone = backbone
         self.head = head
+        self.auxiliary = auxiliary
         # Images arrive as (H, W, 3): in this layout they need no copy, and convolutions are faster on CPU and GPU.
         self.to(memory_format=torch.channels_last)
         self.objective = objective
@@ -77,14 +86,23 @@ class LearningLossModule(pl.LightningModule):
         self.round_number = part.number
         self.phase = part.phase
         self.compilation = compilation
+        self.dropout = dropout
+        self.drops_units = bool(find_dropout_layers(backbone))
         self.val_metric = task.make_metric()
         self.val_loss = MaskedMean()
         self.loss_monitor = NonFiniteLossMonitor(part.number)
         self.plateau: ReduceLROnPlateau | None = None
         self._plateau_state: dict[str, Any] | None = None
-        self.extra_columns: frozenset[str] = frozenset()  # of the task, for the scoring pass that is under way
+        self.extra_columns: frozenset[str] = frozenset()  # of `optional_columns`, for the pass that is under way
+        self.labelled: LabelledImages | None = None  # that images are compared with, for the pass that is under way
         if self.phase == "head":
             self.backbone.requires_grad_(False)
+
+    @property
+    def optional_columns(self) -> frozenset[str]:
+        """What a scoring pass computes only where it is asked for."""
+        own = frozenset() if self.auxiliary is None else self.auxiliary.columns
+        return self.task.extra_columns | self.task.dropout_columns | own | {GRADIENT_LENGTH}
 
     def prepare_images(self, batch: Batch) -> Tensor:
         """The backbone's input: (B, 3, H, W) float32, normalised."""
@@ -113,11 +131,15 @@ class LearningLossModule(pl.LightningModule):
             self.backbone.eval()
 
     def on_train_batch_start(self, batch: Batch, batch_index: int) -> None:
-        """Stop here if a signal had no effect where it came."""
+        """Stop here if a signal had no effect where it came; let dropout depend on nothing but the step."""
         interruption.check()
+        if self.drops_units:
+            # Dropout draws from torch's generator, which a resumed round would find in another state.
+            place = (self.round_number, self.current_epoch, batch_index, collectives.get_rank())
+            torch.manual_seed(int(make_rng(Stream.DROP, self.dropout.seed, *place).integers(2**63)))
 
     def training_step(self, batch: Batch, batch_index: int) -> Tensor:
-        """Task loss + head_weight × objective; the head's targets are the detached task losses.
+        """Task loss + head_weight × objective + the auxiliary's; the head's targets are the detached task losses.
 
         It reads nothing from the device, so that the host can queue many steps ahead.
         """
@@ -144,6 +166,11 @@ class LearningLossModule(pl.LightningModule):
             objective = self._compute_objective(predicted, targets, targets_all_ranks)
             values["train/objective"] = objective.detach()
             loss = loss + self.head_training.head_weight * objective
+        if self.auxiliary is not None:
+            features = output.features if self.auxiliary.trains_backbone else output.features.detach()
+            auxiliary_loss = self.auxiliary.compute_loss(features, batch)
+            values["train/auxiliary"] = auxiliary_loss.detach()
+            loss = loss + self.auxiliary.weight * auxiliary_loss
         # A loss of another rank that is not finite stops this one too.
         decisive = loss.detach() + checked
         self.loss_monitor.add(self.current_epoch, batch_index, decisive, values)
@@ -245,8 +272,8 @@ class LearningLossModule(pl.LightningModule):
 
         Returns:
             `row` (B,); `predicted_loss` (B,); `true_loss` (B,), NaN where nothing can be compared; `quality` (B,),
-            NaN where it is unknown; `embedding` (B, C), the penultimate map averaged over its cells; the task's
-            predictions (B, …), and those of its `extra_columns` that this module's name.
+            NaN where it is unknown; `embedding` (B, C), the penultimate map averaged over its cells; `matrix`
+            (B, 3, 3), that of the batch; the task's predictions (B, …), and what this module's `extra_columns` name.
         """
         if self.head is None:
             raise TrainingError("a module without a head cannot score images; train its head first")
@@ -256,18 +283,28 @@ class LearningLossModule(pl.LightningModule):
         losses, has_target = self.task.compute_losses(output, batch)
         views = self._see_views(image, self.task.list_views(self.extra_columns))
         predictions = self.task.predict(output, views)
+        columns = self.task.compute_columns(self.extra_columns & self.task.extra_columns, output, views)
+        if self.extra_columns & self.task.dropout_columns:
+            passes = self.dropout.run(self.backbone, image, batch["row"], self.round_number)
+            columns |= self.task.measure_spread(passes)
+        embedding = average_pool(output.features.penultimate).float()
+        if self.labelled is not None and GRADIENT_LENGTH in self.extra_columns:
+            columns[GRADIENT_LENGTH] = compute_gradient_lengths(self.task, output, embedding, self.labelled)
+        if self.auxiliary is not None and self.extra_columns & self.auxiliary.columns:
+            columns |= self.auxiliary.compute_columns(output.features, predictions)
         return {
             "row": batch["row"],
             "predicted_loss": self.head(output.features).float(),
             "true_loss": losses.float().where(has_target, torch.nan),
-            "embedding": average_pool(output.features.penultimate).float(),
+            "embedding": embedding,
+            "matrix": batch["matrix"],
             "quality": self.task.compute_quality(predictions, batch),
             **predictions,
-            **self.task.compute_columns(self.extra_columns, output, views),
+            **columns,
         }
 
     def configure_optimizers(self) -> Any:
-        """One optimiser with two groups, backbone and head.
+        """One optimiser with a group each for the backbone, the head and an auxiliary.
 
         A schedule advances with every step, or with every validation if it watches for a plateau; the validation
         says nothing about a head on a frozen backbone.
@@ -275,6 +312,8 @@ class LearningLossModule(pl.LightningModule):
         groups = [{"params": list(self.backbone.parameters())}]
         if self.head is not None:
             groups.append({"params": list(self.head.parameters())})
+        if self.auxiliary is not None:
+            groups.append({"params": list(self.auxiliary.parameters())})
         optimizer = self.optimizer_factory(groups)
         if self.trainer.gradient_clip_val is not None:
             # A fused optimiser undoes the scaling of mixed precision in its step: too late for clipping.

@@ -18,8 +18,7 @@ import torch
 from llpp.data.datamodule import PoolDataModule
 from llpp.distributed import collectives, sync_batchnorm
 from llpp.hashing import hash_json
-from llpp.run_dir import layout
-from llpp.run_dir.older_runs import drop_dataset_settings, drop_head_settings, restore_flip_test, restore_settings
+from llpp.run_dir import layout, older_runs
 from llpp.run_dir.round_dir import get_round_dir
 from llpp.seeds import Stream, make_rng
 from llpp.settings import Settings
@@ -30,7 +29,7 @@ from llpp.training.step_count import check_steps_taken
 
 SELECTION_SETTINGS = ("acquisition", "budget", "audit", "audit_tilt", "ranker", "scoring.subset", "oracle")
 HEAD_SETTINGS = (
-    "head", "objective", "training.head_weight", "training.detach_from_epoch", "training.pairs",
+    "head", "objective", "auxiliary", "training.head_weight", "training.detach_from_epoch", "training.pairs",
 )  # fmt: skip
 Weights = dict[str, torch.Tensor]
 Prepare = Callable[[LearningLossModule], Any]  # puts weights into a fresh module
@@ -142,11 +141,13 @@ class RoundTrainer:
     def compute_older_keys(self, number: int, labelled: Sequence[str]) -> list[str]:
         """The keys that the checkpoints of this round have if they were written by older versions of llpp."""
         deciding = self._list_deciding_settings(SELECTION_SETTINGS)
-        keys = []
-        for restore in (restore_flip_test, drop_head_settings, drop_dataset_settings, restore_settings):
-            older = restore(deciding)
-            keys.append(hash_json([older, number, list(labelled)]))
-        return keys
+        forms = (
+            older_runs.drop_backbone_settings(deciding),
+            older_runs.drop_head_settings(deciding),
+            older_runs.drop_dataset_settings(deciding),
+            older_runs.restore_settings(deciding),
+        )
+        return [hash_json([form, number, list(labelled)]) for form in forms]
 
     def _list_deciding_settings(self, without: Sequence[str]) -> dict[str, Any]:
         deciding = {}

@@ -3,17 +3,21 @@
 import numpy as np
 import pytest
 
+from llpp.acquisition.egl import EGLAcquisition
+from llpp.acquisition.ensemble import EnsembleAcquisition
 from llpp.acquisition.flip_distance import FlipDistanceAcquisition
 from llpp.acquisition.heatmap_entropy import HeatmapEntropyAcquisition
 from llpp.acquisition.herded_loss import HerdedLossAcquisition
 from llpp.acquisition.least_confidence import LeastConfidenceAcquisition
 from llpp.acquisition.loss_proportional import LossProportionalAcquisition
 from llpp.acquisition.loss_then_diverse import LossThenDiverseAcquisition
+from llpp.acquisition.mc_dropout import MCDropoutAcquisition
 from llpp.acquisition.multi_peak_entropy import MultiPeakEntropyAcquisition
 from llpp.acquisition.reducible_loss import ReducibleLossAcquisition
 from llpp.acquisition.stratified_power import StratifiedPowerAcquisition
 from llpp.acquisition.typiclust import TypiclustAcquisition
 from llpp.acquisition.view_disagreement import ViewDisagreementAcquisition
+from llpp.acquisition.vl4pose import VL4PoseAcquisition
 from llpp.errors import ConfigError
 from llpp.types import Candidates
 
@@ -32,6 +36,9 @@ def select(acquisition, budget=2, **columns):
         (FlipDistanceAcquisition, "flip_distance"),
         (ViewDisagreementAcquisition, "view_distance"),
         (MultiPeakEntropyAcquisition, "top_peak_entropy"),
+        (EGLAcquisition, "gradient_length"),
+        (EnsembleAcquisition, "stack_disagreement"),
+        (MCDropoutAcquisition, "dropout_disagreement"),
     ],
 )
 def test_the_highest_come_first_and_hopeless_images_may_be_left_out(acquisition, column):
@@ -39,6 +46,10 @@ def test_the_highest_come_first_and_hopeless_images_may_be_left_out(acquisition,
     assert select(acquisition(), **scores) == ["id-1", "id-3"]
     found = {"joints_found": [3, 3, 3, 0]}
     assert select(acquisition(trim=0.25, trim_unfound=True), budget=1, **scores, **found) == ["id-2"]
+
+
+def test_the_least_likely_poses_come_first():
+    assert select(VL4PoseAcquisition(), link_log_likelihood=[-1.0, 3.0, -20.0]) == ["id-2", "id-0"]
 
 
 def test_peaks_are_read_in_two_ways():
@@ -61,7 +72,8 @@ def test_joints_of_unequal_confidence_are_another_reading():
 ALL = [
     FlipDistanceAcquisition, HeatmapEntropyAcquisition, HerdedLossAcquisition, LeastConfidenceAcquisition,
     LossThenDiverseAcquisition, MultiPeakEntropyAcquisition, ReducibleLossAcquisition, StratifiedPowerAcquisition,
-    TypiclustAcquisition, ViewDisagreementAcquisition,
+    TypiclustAcquisition, ViewDisagreementAcquisition, EnsembleAcquisition, MCDropoutAcquisition, VL4PoseAcquisition,
+    EGLAcquisition,
 ]  # fmt: skip
 
 
@@ -84,6 +96,10 @@ def test_columns_that_are_missing_are_named(acquisition):
         (lambda: HerdedLossAcquisition(anchors=0), "acquisition.anchors=0 is invalid; expected a whole number, 1"),
         (lambda: LossThenDiverseAcquisition(0.5), "acquisition.factor=0.5 is invalid; expected a number, 1"),
         (lambda: LossThenDiverseAcquisition(float("inf")), "acquisition.factor=inf is invalid; expected a number, 1"),
+        (
+            lambda: MCDropoutAcquisition(passes=1),
+            "acquisition.passes=1 is invalid; expected a whole number, 2 or more",
+        ),
         (lambda: LossProportionalAcquisition("a"), "acquisition.temperature='a' is invalid; expected a number, 0"),
         (lambda: StratifiedPowerAcquisition(trim="a"), "acquisition.trim='a' is invalid; expected a share, 0 to"),
         (lambda: StratifiedPowerAcquisition(beta_last=None), "acquisition.beta_last=None is invalid; expected a "),

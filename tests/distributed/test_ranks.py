@@ -77,7 +77,10 @@ def test_two_ranks_with_half_a_batch_have_the_gradient_of_one_with_all_of_it(obj
 
 def test_two_ranks_turn_the_images_that_one_would_for_the_head(tmp_path):
     # An untrained network's maps are flat, and teach the head too little to be compared.
-    overrides = (*GRADIENT, "objective=kl", "head=heatmap_conv", "training.head_weight=1e6")
+    overrides = (
+        *GRADIENT, "objective=kl", "head=heatmap_conv", "training.head_weight=1e6", "auxiliary=link_lengths",
+        "auxiliary.trains_backbone=true",
+    )  # fmt: skip
     alone = rank_work.first_gradients(tmp_path / "one", *overrides)
     assert max(np.abs(gradient).max() for name, gradient in alone.items() if name.startswith("head.")) > 0.01
     for found in on_ranks(2, rank_work.first_gradients, tmp_path / "two", *overrides, "trainer.devices=2"):
@@ -88,7 +91,10 @@ POOLS = ([], [3], list(range(7)), list(range(5, 30)))
 
 
 def test_scores_are_those_of_one_process_bit_by_bit(tmp_path):
-    overrides = ("data.batch_size=6", "data.eval_batch_size=4", "scoring.views=six")
+    overrides = (
+        "data.batch_size=6", "data.eval_batch_size=4", "scoring.views=six",
+        "acquisition=mc_dropout", "backbone.dropout=0.3",
+    )  # fmt: skip
     alone = rank_work.scored(tmp_path / "one", POOLS, *overrides)
     for count in (2, 3):
         found = on_ranks(
@@ -106,7 +112,7 @@ def test_scores_are_those_of_one_process_bit_by_bit(tmp_path):
 
 ACQUISITIONS = (
     "predicted_loss", "random", "core_set", "loss_proportional", "true_loss", "stratified_power", "herded_loss",
-    "reducible_loss", "flip_distance", "adaptive",
+    "reducible_loss", "flip_distance", "adaptive", "egl",
 )  # fmt: skip
 
 

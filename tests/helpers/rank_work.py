@@ -116,7 +116,10 @@ def scored(run_dir, pools, *overrides):
     torch.manual_seed(0)
     module = experiment.trainer.make_module(RoundPart(0))
     trainer = experiment.trainer.make_trainer(run_dir, "key", False)
-    kept = frozenset({"embedding", "pose", "joint_confidence", "flip_distance", "view_distance", "top_peak_entropy"})
+    columns = (
+        "pose", "joint_confidence", "flip_distance", "view_distance", "top_peak_entropy", "dropout_disagreement"
+    )  # fmt: skip
+    kept = frozenset({"embedding", *columns})
     found = [evaluate(trainer, module, data, np.array(rows, dtype=int), kept) for rows in pools]
     return [({name: np.asarray(column) for name, column in f.columns.items()}, f.metric) for f in found]
 

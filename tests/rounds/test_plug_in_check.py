@@ -1,5 +1,6 @@
 """A plug-in that breaks its contract is named before training, with what it gave and what was expected."""
 
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -8,6 +9,8 @@ import torch
 from helpers.experiments import FIGURES, config
 
 from llpp.acquisition.base import Acquisition
+from llpp.acquisition.random import RandomAcquisition
+from llpp.auxiliaries.link_lengths import LinkLengthsAuxiliary
 from llpp.backbones.hourglass import StackedHourglass
 from llpp.config import build
 from llpp.data.person_crop import PersonCrop
@@ -264,12 +267,18 @@ class ArrayLabels(PoseTask):
         return {**labels, "joints": labels["joints"].numpy()}
 
 
+class Spreadless(PoseTask):
+    def measure_spread(self, outputs):
+        return {}
+
+
 TASKS = {
     ArrayLabels: "returned joints as an array of float32 (3, 14, 2), expected a tensor (3, …) on the device of the "
     "crops; fix its crop_labels()",
     Columnless: "returned [], expected ['flip_distance', 'found_peak_entropy', 'heatmap_entropy', "
-    "'joint_confidence', 'joints_found', 'pose', 'top_peak_entropy', 'view_distance'], its extra_columns; fix its "
-    "compute_columns()",
+    "'joint_confidence', 'joints_found', 'pose', 'stack_disagreement', 'top_peak_entropy', 'view_distance'], its "
+    "extra_columns; fix its compute_columns()",
+    Spreadless: "returned [], expected ['dropout_disagreement'], its dropout_columns; fix its measure_spread()",
     MeanLoss: "returned losses (), expected (3,); fix its compute_losses()",
     Unoffered: "returned ['confidence', 'distinctness', 'joints'], expected depth too, as in its offers; fix its "
     "predict()",
@@ -339,6 +348,51 @@ def test_the_line_of_the_users_file_is_given_where_a_plug_in_fails(tmp_path):
     assert isinstance(refused.value.__cause__, RuntimeError)
 
 
+class Scaleless(LinkLengthsAuxiliary):
+    def compute_loss(self, features, batch):
+        return super().compute_loss(features, batch).detach()
+
+
+class Unnamed(LinkLengthsAuxiliary):
+    columns = frozenset({"doubt"})
+
+
+@pytest.mark.parametrize(
+    ("auxiliary", "sentence"),
+    [
+        (Scaleless, "returned a scalar without gradient, expected one that its weights can learn from; fix its comp"),
+        (Unnamed, "returned ['link_log_likelihood'], expected ['doubt'], its columns; fix its compute_columns()"),
+    ],
+)
+def test_an_auxiliary_that_breaks_its_contract_is_named(auxiliary, sentence, tmp_path):
+    cfg = config(tmp_path, "auxiliary=link_lengths", "acquisition=random", dataset=FIGURES)
+    cfg.auxiliary._target_ = f"{__name__}.{auxiliary.__name__}"
+    with pytest.raises(ConfigError, match=re.escape(sentence)) as refused:
+        build.build_run(cfg)
+    assert auxiliary.__name__ in str(refused.value)
+
+
+class PassLess(RandomAcquisition):
+    needs = frozenset({"dropout_disagreement"})
+
+
+@pytest.mark.parametrize(
+    ("overrides", "sentence"),
+    [
+        (["acquisition=mc_dropout"], "has no layer that does; set backbone.dropout=0.2"),
+        (["acquisition=ensemble"], "has 1; set backbone.stacks=2"),
+        (["acquisition=vl4pose"], "set auxiliary=link_lengths, which learns it, or choose another acquisition"),
+        (["backbone.dropout=0.1"], "needs dropout_disagreement, and its dropout_passes is 0; set that to 2 or more"),
+    ],
+)
+def test_acquisitions_that_need_more_say_what_to_set(overrides, sentence, tmp_path):
+    cfg = config(tmp_path, *overrides, dataset=FIGURES)
+    if "acquisition" not in overrides[0]:
+        cfg.acquisition = {"_target_": f"{__name__}.PassLess"}
+    with pytest.raises(ConfigError, match=re.escape(sentence)):
+        build.build_run(cfg)
+
+
 class NoisyBackbone(StackedHourglass):
     """Draws random numbers, as dropout does."""
 
@@ -360,7 +414,9 @@ def test_the_check_leaves_torchs_generator_as_it_was_and_says_what_candidates_ha
         "predicted_loss": (), "true_loss": (), "embedding": (8,), "joints": (14, 2), "confidence": (),
         "distinctness": (), "pose": (14, 2), "joint_confidence": (14,), "joints_found": (), "heatmap_entropy": (),
         "found_peak_entropy": (), "top_peak_entropy": (), "flip_distance": (), "view_distance": (),
+        "stack_disagreement": (), "dropout_disagreement": (),
     }  # fmt: skip
+    expected["gradient_length"] = ()
     of_others = {f"{images}_{name}": shape for name, shape in expected.items() for images in ("labelled", "target")}
     assert shapes == expected | of_others
 

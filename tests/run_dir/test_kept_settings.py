@@ -23,6 +23,7 @@ from llpp.run_dir.config_file import read_config
 from llpp.run_dir.older_runs import (
     add_dataset_settings,
     add_views,
+    drop_backbone_settings,
     drop_dataset_settings,
     drop_head_settings,
     restore_flip_test,
@@ -163,6 +164,20 @@ def test_older_tasks_without_a_flip_test_saw_images_once():
     flipped = {**added, "scoring.views": "flip"}
     assert restore_flip_test(flipped) == flipped
     assert add_views({"task._target_": "mine.Task", "task.flip_test": True})["task.flip_test"] is True
+
+
+def test_a_backbone_without_dropout_is_that_of_an_older_run():
+    """Heads have got their settings earlier, so there are runs with those alone."""
+    parts = {
+        "backbone._target_": "llpp.backbones.hourglass.StackedHourglass",
+        "head._target_": "llpp.heads.gap_fc.GapFCHead",
+    }
+    added = add_dataset_settings(parts)
+    assert added == {**parts, "backbone.dropout": 0.0, "head.evidence": "none"}
+    assert drop_backbone_settings(added) == {**parts, "head.evidence": "none"}
+    assert drop_head_settings(added) == drop_dataset_settings(added) == parts
+    another = {**added, "backbone.dropout": 0.1}
+    assert drop_backbone_settings(another) == another, "no older run can be meant"
 
 
 def test_the_recorded_run_is_what_the_earlier_program_wrote():

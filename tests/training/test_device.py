@@ -17,6 +17,8 @@ from llpp.inference.evaluation import evaluate
 from llpp.rounds import loop
 from llpp.tasks.pose.task import PoseTask
 from llpp.training.divergence import NonFiniteLossMonitor, check_weights
+from llpp.training.dropout_passes import DropoutPasses
+from llpp.training.gradient_lengths import LabelledImages
 from llpp.training.masked_mean import MaskedMean
 from llpp.training.module import RoundPart
 
@@ -56,7 +58,7 @@ def loaders_and_module(cfg, dataset, labelled):
 
 
 VARIANTS = [
-    *(f"{group}={name}" for group in ("head", "objective", "pose_loss") for name in options(group)),
+    *(f"{group}={name}" for group in ("head", "objective", "pose_loss", "auxiliary") for name in options(group)),
     "objective.pairs=all",
     "scoring.views=flip",
     "scoring.views=six",
@@ -64,6 +66,7 @@ VARIANTS = [
     "pck.exclude=[neck]",
     "pck.curve=[0.1,0.3]",
     "training.detach_from_epoch=0",
+    "backbone.dropout=0.3",
     "trainer.precision=bf16-mixed",
 ]
 
@@ -74,6 +77,10 @@ VARIANTS = [
 def test_no_step_waits_for_the_device(made, tmp_path, variant):
     data, module = loaders_and_module(config(tmp_path, variant), made.data.dataset, list(range(8)))
     batch = next(iter(data.train_dataloader()))
+    module.dropout = DropoutPasses(2)
+    module.extra_columns = module.optional_columns
+    labels = {name: batch[name] for name in ("joints", "visible", "normaliser")}
+    module.labelled = LabelledImages(torch.rand(len(batch["row"]), module.backbone.penultimate_channels), labels)
     optimizer = torch.optim.Adam(module.parameters(), fused=True)
     low = torch.autocast("cpu", torch.bfloat16, enabled="bf16" in variant)
     with low:

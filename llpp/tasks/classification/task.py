@@ -4,7 +4,7 @@ B images, C classes.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, cast
 
 import numpy as np
@@ -48,6 +48,7 @@ class ClassificationTask(Task):
     shown = frozenset({"predicted_class", CONFIDENCE})
     free_rankers = (CONFIDENCE,)
     known_views = ("none", "flip")  # turned and scaled images, with their filled borders, are not what it learns from
+    dropout_columns = frozenset({"dropout_disagreement"})
 
     def __init__(self, dataset: AnyDataset) -> None:
         labels = dataset.records.labels
@@ -134,6 +135,18 @@ class ClassificationTask(Task):
             "entropy": -(probabilities * log_probabilities).sum(dim=1),
             "margin": top.values[:, 0] - top.values[:, 1],
         }
+
+    def measure_spread(self, outputs: Iterable[Output]) -> dict[str, Tensor]:
+        """See `Task.measure_spread`.
+
+        `dropout_disagreement`: the mutual information of class and network in nats, which is the entropy of the mean
+        softmax less the mean entropy of the softmaxes (BALD, Houlsby et al., 2011; Gal et al., ICML 2017).
+        """
+        probabilities = torch.stack([torch.softmax(output.raw.float(), dim=1) for output in outputs])
+        entropy_of_mean = torch.special.entr(probabilities.mean(dim=0)).sum(dim=1)
+        mean_entropy = torch.special.entr(probabilities).sum(dim=2).mean(dim=0)
+        # Roundings would leave values below 0 where all passes agree.
+        return {"dropout_disagreement": (entropy_of_mean - mean_entropy).clamp(min=0)}
 
     def compute_quality(self, predictions: Mapping[str, Tensor], batch: Batch) -> Tensor:
         """1 for the right class, 0 for a wrong one; NaN without a class."""

@@ -34,11 +34,14 @@ def count_found_joints(heights: Tensor, full_height: float) -> Tensor:
     return (heights >= FOUND * full_height).sum(dim=1).float()
 
 
-def compute_spread(joints: Tensor) -> Tensor:
-    """Mean distance of V findings of each joint to their mean, over joints: (V, B, K, 2) → (B,)."""
-    mean = joints.mean(dim=0, keepdim=True)
-    distances: Tensor = torch.linalg.vector_norm(joints - mean, dim=3)
-    return distances.mean(dim=(0, 2))
+def compute_joint_spread(joints: Tensor) -> Tensor:
+    """How far M predictions of the same joints are apart: (M, B, K, 2) → (B,), in the unit of the joints.
+
+    The mean, over joints and predictions, of the distance to the mean of the predictions.
+    """
+    distances = torch.linalg.vector_norm(joints - joints.mean(dim=0), dim=3)
+    spread: Tensor = distances.mean(dim=(0, 2))
+    return spread
 
 
 def compute_entropy_of_found_peaks(maps: Tensor, full_height: float) -> Tensor:

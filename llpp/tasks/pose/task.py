@@ -4,7 +4,7 @@ B images, K joints, S stacks, h × w heatmap cells.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property, partial
 from typing import Any, cast
@@ -46,7 +46,7 @@ from llpp.tasks.pose.heatmap_columns import (
     compute_entropy_of_found_peaks,
     compute_entropy_of_top_peaks,
     compute_heatmap_entropy,
-    compute_spread,
+    compute_joint_spread,
     count_found_joints,
 )
 from llpp.tasks.pose.heatmaps import HeatmapCodec
@@ -95,10 +95,12 @@ class PoseTask(Task):
             "top_peak_entropy",
             "flip_distance",
             "view_distance",
+            "stack_disagreement",
         }
     )
     column_views: Mapping[str, tuple[View, ...]] = {"flip_distance": (MIRRORED,), "view_distance": SIX}
     known_views = ("none", "flip", "six")
+    dropout_columns = frozenset({"dropout_disagreement"})
 
     def __init__(
         self,
@@ -319,8 +321,9 @@ class PoseTask(Task):
             times `crop.padding`. `joint_confidence` (B, K): the height of each joint's map, whose mean is the
             confidence. `joints_found` (B,), `heatmap_entropy` (B,), `found_peak_entropy` (B,) and
             `top_peak_entropy` (B,): see `heatmap_columns`. `flip_distance` (B,): the mean distance between the joints
-            of the image and those of its mirror image, as a share of the crop's side. `view_distance` (B,): the mean
-            distance of the joints of the image and of its views `SIX` to their mean, likewise.
+            of the image and those of its mirror image, as a share of the crop's side. `view_distance` (B,): the
+            spread of the joints of the image and of its views `SIX`, see `compute_joint_spread`, likewise.
+            `stack_disagreement` (B,): the same of all stacks, of the image alone; 0 for a single stack.
         """
         columns: dict[str, Tensor] = {}
         if not names:
@@ -348,8 +351,26 @@ class PoseTask(Task):
         if "view_distance" in names:
             own, _ = codec.decode(self._compute_maps(output))
             found = torch.stack([own, *(self._find_joints(codec, view, views) for view in SIX)])
-            columns["view_distance"] = compute_spread(found) / side
+            columns["view_distance"] = compute_joint_spread(found) / side
+        if "stack_disagreement" in names:
+            stacks = self.loss.to_heatmaps(output.raw).float().unbind(1)
+            joints = torch.stack([codec.decode(maps)[0] for maps in stacks])
+            columns["stack_disagreement"] = compute_joint_spread(joints) / side
         return {name: columns[name] for name in names}
+
+    def measure_spread(self, outputs: Iterable[Output]) -> dict[str, Tensor]:
+        """See `Task.measure_spread`.
+
+        `dropout_disagreement`: the spread of the last stack's joints, see `compute_joint_spread`, as a share of the
+        crop's side.
+        """
+        joints = []
+        side = 1
+        for output in outputs:
+            codec = self._get_codec(output)
+            side = output.raw.shape[-1] * codec.stride
+            joints.append(codec.decode(self._compute_maps(output))[0])
+        return {"dropout_disagreement": compute_joint_spread(torch.stack(joints)) / side}
 
     def _compute_maps(self, output: Output, views: Views = NO_VIEWS) -> Tensor:
         """(B, K, h, w) heatmaps of the last stack, averaged with those of `self.views` that are given."""

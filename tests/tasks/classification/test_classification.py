@@ -128,6 +128,16 @@ def test_a_picture_says_truth_and_prediction():
     assert task.describe(3, right) == "unknown → cat (90%)"
 
 
+def test_passes_disagree_by_the_mutual_information_of_class_and_network():
+    """Two passes sure of different classes: ln 2 less 0. Two that are equally unsure: ln 3 less ln 3."""
+    sure = torch.tensor([[100.0, 0, 0], [0, 0, 0]])
+    other = torch.tensor([[0, 100.0, 0], [0, 0, 0]])
+    maps = torch.zeros(2, 1, 1, 1)
+    passes = [Output(logits, Features({1: maps}, maps)) for logits in (sure, other)]
+    (found,) = ClassificationTask(Squares()).measure_spread(passes).values()
+    assert found.tolist() == pytest.approx([np.log(2), 0], abs=1e-6)
+
+
 @pytest.mark.parametrize(
     ("overrides", "sentence"),
     [
@@ -137,7 +147,8 @@ def test_a_picture_says_truth_and_prediction():
         (["backbone=resnet18"], "task=pose needs a backbone that gives heatmaps"),
         (
             ["acquisition=entropy"],
-            "needs entropy, which task=pose does not predict (it offers confidence, distinctness, embedding,",
+            "needs entropy, which task=pose does not predict (it offers confidence, distinctness, "
+            "dropout_disagreement,",
         ),
         (
             ["experiment=digits", "acquisition=stratified_power", "acquisition.space=pose"],

@@ -12,6 +12,7 @@ from llpp.tasks.pose.heatmap_columns import (
     compute_entropy_of_found_peaks,
     compute_entropy_of_top_peaks,
     compute_heatmap_entropy,
+    compute_joint_spread,
     count_found_joints,
     find_peaks,
 )
@@ -129,3 +130,26 @@ def test_the_flip_distance_is_how_far_joints_move_when_the_image_is_mirrored():
     turned[:, 1, :, 2, 2] = 1.0
     assert compute({"flip_distance"}, raw, None, turned)["flip_distance"].item() == pytest.approx(0)
     assert compute({"flip_distance"}, raw, None, raw)["flip_distance"].item() == pytest.approx(0.25)
+
+
+def test_the_spread_of_joints_is_their_mean_distance_to_their_mean():
+    """Two joints in three passes: 3, 4 and 5 px to the right of 0, and always at one place.
+
+    Distances to their mean are 1, 0 and 1 px, and 0 for the other joint: (2/3 + 0) / 2.
+    """
+    joints = torch.zeros(3, 1, 2, 2)
+    joints[:, 0, 0, 0] = torch.tensor([3.0, 4.0, 5.0])
+    assert compute_joint_spread(joints).tolist() == pytest.approx([1 / 3])
+
+
+def test_stacks_and_passes_disagree_by_shares_of_the_side():
+    """Cell 1 and cell 2 of four are a quarter of the side apart, and each an eighth from their mean."""
+    raw = make_maps(1.0)
+    raw[:, 0] = 0.0
+    raw[:, 0, :, 2, 2] = 1.0
+    assert compute({"stack_disagreement"}, raw)["stack_disagreement"].tolist() == pytest.approx([1 / 8])
+    assert compute({"stack_disagreement"}, raw[:, 1:])["stack_disagreement"].tolist() == [0], "a single stack"
+    task = PoseTask(Grey(), HeatmapMSE(), pck={}, heatmap={"sigma": 1.0, "peak": 1.0})
+    passes = [make_output(raw), make_output(raw.flip(1))]
+    assert task.measure_spread(passes)["dropout_disagreement"].tolist() == pytest.approx([1 / 8])
+    assert task.measure_spread(passes[:1] * 2)["dropout_disagreement"].tolist() == [0]

@@ -1,0 +1,1 @@
+"""Auxiliary plug-ins: one file here and one YAML in conf/."""
