@@ -9,7 +9,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
 
 RESAMPLES = 500  # of a band
 TAIL = 0.025  # that a 95 % interval leaves out on either side
@@ -107,6 +106,8 @@ def compute_auroc(score: Numbers, failed: NDArray[np.bool_]) -> float:
 
     NaN without at least one of each.
     """
+    from scipy import stats  # here: it takes time to import
+
     failures = int(failed.sum())
     others = len(failed) - failures
     if failures == 0 or others == 0:

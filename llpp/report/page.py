@@ -54,8 +54,8 @@ FIGURES = {
         "How many of the test images fail that the last round's model seems sure of, if only the surest are accepted "
         "(first seed; the band is the 95 % interval of a bootstrap over images). A lower line finds failures better. "
         "The network's own confidence is the mean maximum of its heatmaps, or the probability of the class that it "
-        "chose; its distinctness is how unlike the heatmaps of its joints are: neither needs a loss head. The true "
-        "loss is what nobody has without labels.",
+        "chose; its distinctness is how unlike each other its heatmaps are: neither needs a loss head. The true loss "
+        "is what nobody has without labels.",
     ),
     "reliability": (
         figures.plot_reliability,

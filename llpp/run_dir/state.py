@@ -15,7 +15,6 @@ from typing import Any
 from llpp.errors import OccupiedError, StateError
 from llpp.files import read_text, replace_text
 from llpp.hashing import hash_json
-from llpp.reliability.rankers import HEAD, Ranker
 from llpp.run_dir.lock import MAX_NAME_LENGTH
 from llpp.run_dir.older_runs import mark_other_draws, update_datasets, update_state
 
@@ -29,6 +28,7 @@ COUNTS = (
     "devices", "labelled", "validation_labels", "test_undefined", "steps", "selected", "pool", "label_count",
     "audited", "audit_round", "audit_measured", "audit_open",
 )  # fmt: skip
+HEAD = "head"  # what ranks where nothing was chosen
 CHOSEN = ("validation", "setting", "fallback")  # by what a round's ranker was chosen
 Row = dict[str, float | int | None]
 
@@ -207,6 +207,8 @@ def _parse_round(number: int, entry: Any) -> Round:
 
 def _check_ranker(entry: Any) -> None:
     """Raise ValueError, KeyError or TypeError unless `Ranker.from_plain` reads it as a ranker with finite numbers."""
+    from llpp.reliability.rankers import Ranker  # here: NumPy takes a tenth of a second to import
+
     _require_type(entry, dict)
     _require(entry["chosen"] in CHOSEN)
     ranker = Ranker.from_plain(entry)
