@@ -17,6 +17,7 @@ from llpp.config.labelling import load_tools
 from llpp.config.trusted_targets import check_targets
 from llpp.errors import ConfigError, StateError
 from llpp.oracles.tool import LabellingTool
+from llpp.reliability.rankers import HEAD
 from llpp.run_dir.config_file import read_config
 from llpp.run_dir.state import RunState, load_state
 
@@ -123,7 +124,8 @@ def _prepare_config(config: dict[str, Any], out: Path, device: str | None) -> Di
     content["acquisition"] = OmegaConf.to_container(OmegaConf.load(conf_dir() / "acquisition" / "random.yaml"))
     content["oracle"] = OmegaConf.to_container(OmegaConf.load(conf_dir() / "oracle" / "simulated.yaml"))
     content["logger"] = {}
-    content["rounds"] = 1
+    # What only a selection reads; runs of older versions lack some of it.
+    content |= {"rounds": 1, "audit": 0.0, "audit_tilt": 0.0, "ranker": HEAD}
     content["training"]["base_models"] = None
     content["paths"] = {**content["paths"], "run_dir": str(out)}
     content["trainer"] = {**content["trainer"], "devices": 1, "num_nodes": 1}

@@ -6,6 +6,7 @@ import shutil
 
 import numpy as np
 import pytest
+import yaml
 from helpers.cli import llpp
 from helpers.experiments import tiny
 from helpers.label_projects import TINY, Discs
@@ -108,6 +109,19 @@ def test_a_round_whose_weights_are_damaged_is_named_and_an_earlier_one_judges(ru
     check(damaged, tmp_path / "out", 0)
     judges = {row["judge"] for row in read_table(tmp_path / "out/labels.csv")}
     assert judges == {"round 0"} and "weights of round 1 are missing or damaged" in caplog.text
+
+
+@pytest.mark.slow
+def test_the_labels_of_a_run_from_before_audits_rankers_and_views_are_judged(run_dir, tmp_path):
+    older = tmp_path / "run"
+    shutil.copytree(run_dir, older)
+    config = yaml.safe_load((older / "config.yaml").read_text())
+    for name in ("audit", "audit_tilt", "ranker"):
+        config.pop(name)
+    del config["scoring"]["views"]
+    del config["pool"]["space"]
+    (older / "config.yaml").write_text(yaml.safe_dump(config))
+    assert "18 labels judged" in check(older, tmp_path / "out", 0).lines[0]
 
 
 @pytest.mark.slow
