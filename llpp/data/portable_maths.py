@@ -1,7 +1,7 @@
 """Sine, cosine and exponential by sums and products alone, which every device and library rounds alike.
 
-Their own functions differ in the last bit: between devices, and on a CPU between places of one array. Then a crop
-would depend on its place in a batch, and on where its matrix is computed.
+Libraries' own functions differ in the last bit between devices, and powers even between places of one array on a CPU.
+Then a crop would depend on where its matrix is computed, and on its place in a batch.
 """
 
 import math
@@ -9,6 +9,7 @@ import math
 import torch
 from torch import Tensor
 
+DEGREE = 1 / 360  # of a turn; a factor, because GPUs divide by a number by multiplying with its reciprocal
 HALVINGS = 2  # of an angle of half a turn at most, until the series is short
 SQUARINGS = 6  # the same of an exponent
 SINE = tuple((-1) ** n / math.factorial(2 * n + 1) for n in range(8))
@@ -17,7 +18,7 @@ EXPONENTIAL = tuple(1 / math.factorial(n) for n in range(9))
 
 def compute_sine_and_cosine(degrees: Tensor) -> tuple[Tensor, Tensor]:
     """Of float64 angles; correct to 1e-12."""
-    within_half_turn = degrees - (degrees / 360.0).round() * 360.0
+    within_half_turn = degrees - (degrees * DEGREE).round() * 360.0
     angle = within_half_turn * (math.pi / 180.0 / 2**HALVINGS)
     both = torch.stack([angle, angle * 0.5])
     sine, half_sine = (both * _sum_series(both * both, SINE)).unbind()

@@ -44,7 +44,11 @@ class ResidentLoader:
                 yield {name: values[first : first + size] for name, values in made.items()}
 
     def _make(self, host_rows: NDArray[np.int64]) -> Batch:
-        rows = torch.from_numpy(host_rows).to(self.device)
+        rows = torch.from_numpy(host_rows)
+        if self.device.type == "cuda":
+            # Out of other memory, the host would wait here until the device has done all that it was given before.
+            rows = rows.pin_memory()
+        rows = rows.to(self.device, non_blocking=True)
         records = self.records.take(rows)
         mode = self.sampler.mode
         turns = keep_upright(rows)

@@ -162,7 +162,7 @@ def open_run(run: Run, held: ExitStack) -> RunState:
     if not is_finished:
         if stored is not None:
             log_notices(run.data.task, run.acquisition.needs)
-            log_other_draws(stored, run.directory)
+            log_other_draws(resumed, run.directory)
         run.data.open_crops()
     return resumed
 
@@ -231,6 +231,9 @@ def drop_round_to_redo(run: Run, state: RunState) -> RunState:
     damaged = find_damaged_start_weights(run, state)
     if damaged:
         log.warning("%s is missing or damaged; round %d is done again", damaged, len(shortened.rounds))
+        if shortened.redrawn is not None:
+            # It is trained again, by this program.
+            shortened = replace(shortened, redrawn=min(shortened.redrawn, len(shortened.rounds)))
     elif state.rounds[-1].selected:
         return state
     damaged = find_damaged_start_weights(run, shortened)

@@ -48,12 +48,13 @@ def describe_views(task: Task, needs: frozenset[str]) -> list[str]:
 
 
 def log_other_draws(state: RunState, run_dir: Path) -> None:
-    """Say that a run continues with other augmentation than it began with, before its first round that does."""
-    if state.redrawn != len(state.rounds) or collectives.get_rank() != 0:
+    """Say that a run continues with other augmentation than it began with, until a round that does is done."""
+    first = state.redrawn
+    if first is None or first < len(state.rounds) or collectives.get_rank() != 0:
         return
     log.warning(
         "%s: an older llpp began this run and drew other numbers for its augmentation; from round %d on they have "
         "the same ranges, but results are not those that it would have reached",
         run_dir,
-        state.redrawn,
+        first,
     )

@@ -11,7 +11,7 @@ from llpp.analysis import measured
 from llpp.errors import StateError
 from llpp.report import figures, gallery, page
 from llpp.report.collect import collect
-from llpp.rounds import loop
+from llpp.rounds import loop, notices
 from llpp.run_dir import checkpoints, layout, state
 
 SHORT = ("trainer.max_epochs=1",)
@@ -150,6 +150,18 @@ def test_a_round_is_done_again_if_the_next_one_starts_from_its_damaged_weights(
     assert f"{second} is missing or damaged; round 1 is done again" in warnings(caplog)
     assert rows(tmp_path) == rows(fine_tuned)
     assert same(tmp_path / "round_02/last.ckpt", fine_tuned / "round_02/last.ckpt")
+
+
+def test_an_older_programs_round_that_is_trained_again_has_the_augmentation_of_present_ones(tmp_path, caplog):
+    """Two rounds were that program's; the second one's weights are gone."""
+    row = {"labelled": 12}
+    first = state.Round(0, row, ("a",))
+    second = state.Round(1, row, ("b",), {"last.ckpt": "its digest"})
+    older = state.RunState({}, ("c",), {}, (first, second), redrawn=2)
+    again = loop.drop_round_to_redo(tiny(tmp_path, *PREVIOUS), older)
+    assert again.rounds == (first,) and again.redrawn == 1
+    notices.log_other_draws(again, tmp_path)
+    assert "round 1 is done again" in warnings(caplog)[0] and "from round 1 on" in warnings(caplog)[1]
 
 
 @pytest.mark.slow
