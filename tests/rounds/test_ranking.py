@@ -14,6 +14,8 @@ from helpers.run_dirs import class_task, pose_task
 from omegaconf import OmegaConf
 from torch import nn
 
+from llpp.acquisition.predicted_loss import PredictedLossAcquisition
+from llpp.acquisition.reducible_loss import ReducibleLossAcquisition
 from llpp.config.kept_settings import keep_decided_settings
 from llpp.errors import ConfigError, OccupiedError, StateError
 from llpp.heads.base import LossHead
@@ -71,10 +73,13 @@ def test_auto_takes_what_finds_failures_best_on_the_validation_images():
     assert head.ranker == HEAD_RANKER and describe_ranker(head, ()) is None
 
 
-def test_images_without_a_label_are_not_compared():
+def test_images_without_a_label_or_without_a_finite_prediction_are_not_compared():
     quality = TEN_FAIL.copy()
     quality[:15] = NAN
     assert choose(validated=scores(quality=quality)).comparison.images == 25
+    predicted = USELESS.copy()
+    predicted[15] = np.inf
+    assert choose(validated=scores(quality=quality, predicted=predicted)).chosen == "fallback"
     quality[15] = NAN
     assert choose(validated=scores(quality=quality)).chosen == "fallback"
 
@@ -147,6 +152,26 @@ def test_what_is_selected_is_what_the_ranker_finds(tmp_path):
     tested = pq.read_table(tmp_path / "ranked/round_00/test.parquet").to_pydict()
     arrays = {name: np.float32(tested[name]) for name in ("predicted_loss", "confidence")}
     assert Ranker.from_plain(committed.ranker).compute_scores(arrays).tolist() == tested["failure_score"]
+
+
+class LossOfTheHead(PredictedLossAcquisition):
+    """Compares predicted with true losses, say."""
+
+    takes_failure_scores = False
+
+
+@pytest.mark.slow
+def test_an_acquisition_that_takes_no_failure_scores_has_the_predicted_losses(tmp_path):
+    own = "acquisition._target_=test_ranking.LossOfTheHead"
+    experiment = tiny(tmp_path, own, "ranker=confidence", "rounds=2", "trainer.max_epochs=1")
+    selected = loop.run_rounds(experiment).rounds[0].selected
+    table = pq.read_table(tmp_path / "round_00/scores.parquet").to_pydict()
+
+    def list_highest(name):
+        return [one for _, one in sorted(zip(table[name], table["id"], strict=True), reverse=True)][: len(selected)]
+
+    assert list(selected) == list_highest("predicted_loss") != list_highest("failure_score")
+    assert not ReducibleLossAcquisition.takes_failure_scores
 
 
 @pytest.fixture(scope="module")
