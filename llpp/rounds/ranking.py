@@ -115,7 +115,7 @@ def describe_ranker(chosen: RoundRanker | None, earlier: Sequence[Round]) -> str
     name = chosen.ranker.name
     if chosen.comparison is not None:
         augrc = chosen.comparison.augrc
-        chance = ", which may be chance" if augrc[HEAD] < augrc[name] else ""
+        chance = ", a difference that may be chance" if augrc[HEAD] < augrc[name] else ""
         return (
             f"failures are ranked by {name}: AUGRC {augrc[name]:.3f} against {augrc[HEAD]:.3f} of the head on "
             f"{chosen.comparison.images} validation images{chance}"
