@@ -16,6 +16,7 @@ from torch import nn
 
 from llpp.acquisition.predicted_loss import PredictedLossAcquisition
 from llpp.acquisition.reducible_loss import ReducibleLossAcquisition
+from llpp.config.instantiate import rebuild_run_task
 from llpp.config.kept_settings import keep_decided_settings
 from llpp.errors import ConfigError, OccupiedError, StateError
 from llpp.heads.base import LossHead
@@ -23,6 +24,7 @@ from llpp.inference.evaluation import Evaluation
 from llpp.reliability.rankers import HEAD_RANKER, Ranker
 from llpp.report.collect import collect
 from llpp.report.failure_scores import build_failure_grids
+from llpp.report.gallery import TileBudget, build_gallery
 from llpp.report.summary import summarise_section
 from llpp.rounds import loop
 from llpp.rounds.ranking import choose_round_ranker, describe_ranker
@@ -223,6 +225,9 @@ def test_rounds_and_report_say_what_ranks_and_what_it_reaches(chosen):
     reached = float(written[1]["ranker_augrc"])
     text = summarise_section(section)
     assert "With 72 labelled images, failures are ranked by " in text and f": AUGRC {reached:.3f}, against " in text
+    gallery = build_gallery(section, rebuild_run_task(chosen), TileBudget(8, 4000), "selected")
+    # The eight that were selected are those with the highest scores.
+    assert sorted(picture.numbers["rank"] for picture in gallery.viewer.pictures) == list(range(1, 9))
 
 
 @pytest.mark.slow
