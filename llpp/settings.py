@@ -17,7 +17,7 @@ class Settings:
     initial: int  # ids labelled before round 0
     budget: int  # ids selected per round
     audit: float = 0.0  # share of each budget that is drawn by chance
-    audit_tilt: float = 0.0  # how much more likely large predicted losses are drawn
+    audit_tilt: float = 0.0  # how much more likely images are drawn that fail likelier
     ranker: str = "auto"  # what ranks images by how likely they are failures: auto, head, or one of the task's own
     init: Literal["fresh", "previous"] = "fresh"  # weights a round starts from
     weights: Literal["last", "best"] = "last"  # weights that test and score: after the last epoch, or the best one

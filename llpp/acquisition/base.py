@@ -27,6 +27,7 @@ class Acquisition(ABC):
     # What of Candidates to fill: of NEEDS, or columns of the task, with `labelled_` or `target_` before them
     # those of the labelled images or of the target.
     needs: frozenset[str] = frozenset()
+    takes_failure_scores: bool = True  # as predicted losses, where another than the head ranks; False: the head's
     dropout_passes: int = 0  # over each image, in which the network drops units, for a task's `dropout_columns`
     target_file: str | None = None  # ids, one a line, of images of the dataset on which the model is to be good
 

@@ -24,8 +24,11 @@ class ReducibleLossAcquisition(Acquisition):
 
     r̂ is a ridge regression of ln l on the embeddings z of the labelled images, l their true losses by the model that
     was trained on them. s has to be a logarithm as well, which it is with objective=kl, up to a constant that ranks
-    do not see. Where training has driven the losses of the labelled images to 0, r̂ says nothing of use.
+    do not see; so it is the head's, whatever ranks. Where training has driven the losses of the labelled images to 0,
+    r̂ says nothing of use.
     """
+
+    takes_failure_scores = False
 
     def __init__(
         self,

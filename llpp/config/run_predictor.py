@@ -32,11 +32,10 @@ class RunPredictor:
     def predict(self, crops: NDArray[np.uint8]) -> CropPredictions:
         """See `llpp.prediction.predictor.Predictor`."""
         output, views, losses = self.run.run_network(crops)
-        joints, confidence = self.task.decode(output, views)
-        predictions = self.task.predict(output, views)
+        predictions, heights = self.task.predict_with_heights(output, views)
         return CropPredictions(
-            joints=joints.cpu().numpy(),
-            confidence=confidence.cpu().numpy(),
+            joints=predictions["joints"].cpu().numpy(),
+            confidence=heights.cpu().numpy(),
             predicted_loss=losses,
             failure_score=self.run.score_failures(predictions, losses),
         )

@@ -36,12 +36,10 @@ class PoseNetwork(nn.Module):
         image = image.to(next(self.backbone.parameters()).dtype)
         output = self.backbone(image)
         views = see_views(self.backbone, image, self.task.views)
-        joints, heights = self.task.decode(output, views)
+        predictions, heights = self.task.predict_with_heights(output, views)
         losses = self.head(output.features).float()
-        columns = {LOSS_COLUMN: losses}
-        if self.ranker != HEAD_RANKER:
-            columns |= self.task.predict(output, views)
-        return joints, heights, losses, self._compute_scores(columns)
+        scores = self._compute_scores({LOSS_COLUMN: losses, **predictions})
+        return predictions["joints"], heights, losses, scores
 
     def _compute_scores(self, columns: Mapping[str, Tensor]) -> Tensor:
         """What `Ranker.compute_scores` computes, in float32: few runtimes have double precision."""

@@ -4,7 +4,7 @@ N images. A ranker is a weighted sum of columns that a pass over images gives, o
 losses: what expects those can take its scores instead.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,6 +18,8 @@ HEAD = "head"
 LOSS_COLUMN = "predicted_loss"
 FAILURE_SCORE = "failure_score"  # column of score tables where another than the head ranks
 LEAST_SPREAD = 1e-3  # of scores, as a share of their mean
+ROUNDING = 1e-7  # of single precision: a column that varies less, as a share of its mean, is the same for all
+SMALLEST_SPREAD = 1e-20  # of a column, whose inverse is its weight
 MIN_IMAGES = 25  # to choose by
 MIN_OF_EACH = 5  # failures, and others, among these
 NORMAL_90 = 1.2816  # standard deviations below which a normal number is in 90 % of all cases
@@ -132,30 +134,53 @@ def build_ranker(free_columns: Sequence[str], with_head: bool, columns: Columns)
 
     Returns:
         A ranker whose scores have, over these images, the mean and standard deviation of the predicted losses. A
-        column that is the same for all of them is left out of the sum. Where a head predicts almost the same for all,
-        scores vary by a thousandth of the mean all the same: their order would be lost in single precision.
+        column that is the same for all of them is left out of the sum, unless all columns are: a single image says
+        nothing about scales, and others may still differ. Where a head predicts almost the same for all, scores vary
+        by a thousandth of the mean all the same: their order would be lost in single precision. Images of which a
+        column is not finite do not count.
     """
-    losses = columns[LOSS_COLUMN].astype(np.float64)
     names = ([LOSS_COLUMN] if with_head else []) + list(free_columns)
+    finite = find_finite(columns, {LOSS_COLUMN, *names})
+    values = {name: columns[name][finite].astype(np.float64) for name in {LOSS_COLUMN, *names}}
+    spreads = {name: _compute_spread(values[name]) for name in names}
+    varies = any(spread > 0 for spread in spreads.values())
     terms = []
-    total = np.zeros(len(losses))
+    total = np.zeros(int(finite.sum()))
     for name in names:
-        values = columns[name].astype(np.float64)
-        mean, spread = _compute_moments(values)
-        sign = 1.0 if name == LOSS_COLUMN else -1.0
-        weight = sign / spread if spread > 0 else 0.0
-        terms.append(Term(name, mean, weight))
-        total += weight * (values - mean)
-    mean_loss, loss_spread = _compute_moments(losses)
-    _, spread = _compute_moments(total)
-    wanted = max(loss_spread, LEAST_SPREAD * abs(mean_loss)) or 1.0
-    scale = wanted / spread if spread > 0 else 1.0
+        centre = _compute_mean(values[name])
+        weight = 1.0 if name == LOSS_COLUMN else -1.0
+        if varies:
+            weight = weight / spreads[name] if spreads[name] > 0 else 0.0
+        terms.append(Term(name, centre, weight))
+        total += weight * (values[name] - centre)
+    mean_loss = _compute_mean(values[LOSS_COLUMN])
+    spread = _compute_spread(total)
+    scale = 1.0
+    # Two columns that say the opposite leave nothing but rounding.
+    if varies and spread > ROUNDING:
+        loss_spread = _compute_spread(values[LOSS_COLUMN])
+        wanted = max(loss_spread, LEAST_SPREAD * abs(mean_loss)) or 1.0
+        scale = wanted / spread
     scaled = tuple(Term(term.column, term.centre, term.weight * scale) for term in terms)
     return Ranker("+".join([HEAD] * with_head + list(free_columns)), scaled, mean_loss)
 
 
-def _compute_moments(values: NDArray[np.float64]) -> tuple[float, float]:
-    """Mean and standard deviation; without any value 0 and 1, which leave everything as it is."""
+def find_finite(columns: Columns, names: Collection[str]) -> NDArray[np.bool_]:
+    """(N,) whether all of these columns are finite."""
+    finite = np.ones(len(columns[LOSS_COLUMN]), dtype=np.bool_)
+    for name in names:
+        finite &= np.isfinite(columns[name])
+    return finite
+
+
+def _compute_mean(values: NDArray[np.float64]) -> float:
+    """The mean; 0 without any value."""
+    return float(values.mean()) if len(values) else 0.0
+
+
+def _compute_spread(values: NDArray[np.float64]) -> float:
+    """The standard deviation; 0 where values differ by rounding alone, or there are none."""
     if not len(values):
-        return 0.0, 1.0
-    return float(values.mean()), float(values.std())
+        return 0.0
+    spread = float(values.std())
+    return spread if spread > max(ROUNDING * abs(float(values.mean())), SMALLEST_SPREAD) else 0.0

@@ -1,22 +1,24 @@
 """The selected images with truth and prediction, in a viewer: of all rounds and methods of a section together."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from llpp.errors import LlppError
+from llpp.ids import Ids
 from llpp.pages.picture_encoding import MOST_PICTURES, encode_image, share_budget
 from llpp.pages.viewer import Number, Picture, Viewer, Word
+from llpp.reliability.rankers import FAILURE_SCORE, HEAD, LOSS_COLUMN
 from llpp.report.collect import Collection, Run, Section
 from llpp.report.metric import IMAGE_METRIC, SELECTED_METRIC
 from llpp.tasks.base import Task
 
 MIN_TILES = 4  # per selection; with fewer, the gallery is left out
 NOTE = (
-    "The first seed's selections, worst true loss first. The rank is by predicted loss among all candidates: 1 is "
-    "the image that was expected to be worst."
+    "The first seed's selections, worst true loss first. The rank among all candidates is by what ranks failures in "
+    "that round, the predicted loss or another score: 1 is the image that was expected to be worst."
 )
 PREDICTIONS = "predictions.parquet"
 
@@ -103,7 +105,7 @@ def build_gallery(section: Section, task: Task, budget: TileBudget, key: str) ->
             Number("predicted_loss", "predicted loss"),
             Number("true_loss", "true loss"),
             Number("quality", section.metric_title, worse="low" if section.higher_is_better else "high", decimals=2),
-            Number("rank", "rank of predicted loss", worse="low", decimals=0, is_in_caption=False),
+            Number("rank", "rank among candidates", worse="low", decimals=0, is_in_caption=False),
         ),
         words=(
             Word("round", "selection"),
@@ -138,28 +140,34 @@ def _describe_selection(selection: Selection, section: Section, shown: int) -> s
 def _build_selection(selection: Selection, task: Task, budget: TileBudget) -> tuple[list[Picture], str | None]:
     """Build the pictures of a selection, highest true loss first, and the first reason why some are missing."""
     run = selection.run
-    names = ("id", "predicted_loss", "true_loss", IMAGE_METRIC, *sorted(task.shown))
-    predictions = run.read_round_columns(selection.round, PREDICTIONS, names)
+    committed = run.state.rounds[selection.round]
+    ranked_by = LOSS_COLUMN if committed.ranker_name == HEAD else FAILURE_SCORE
+    names = {"id", LOSS_COLUMN, "true_loss", IMAGE_METRIC, ranked_by, *task.shown}
+    predictions = run.read_round_columns(selection.round, PREDICTIONS, tuple(sorted(names)))
     if predictions is None:
         return [], f"{PREDICTIONS} of this round is missing or damaged."
     # Without scores of the pool, only the selected images were scored, and these have the losses, too.
     scores: Mapping[str, Any] | None = predictions
     if run.has_round_file(selection.round, "scores.parquet"):
-        scores = run.read_round_columns(selection.round, "scores.parquet", ("predicted_loss",))
+        scores = run.read_round_columns(selection.round, "scores.parquet", ("id", ranked_by))
     if scores is None:
         return [], "scores.parquet of this round is missing or damaged."
-    return _build_pictures(selection, predictions, scores["predicted_loss"], task, budget)
+    ordered = np.sort(scores[ranked_by])
+    # The scores of another pass may differ in their last digits, and so would the ranks.
+    places = Ids(scores["id"].tolist()).find_rows(predictions["id"].tolist())
+    higher = len(ordered) - np.searchsorted(ordered, scores[ranked_by][places], side="right")
+    return _build_pictures(selection, predictions, (1 + higher).tolist(), task, budget)
 
 
 def _build_pictures(
-    selection: Selection, predictions: Mapping[str, Any], predicted_losses: Any, task: Task, budget: TileBudget
+    selection: Selection, predictions: Mapping[str, Any], ranks: Sequence[int], task: Task, budget: TileBudget
 ) -> tuple[list[Picture], str | None]:
     """Build the pictures of the images with the highest true loss.
 
     Args:
         selection: whose images they are.
         predictions: columns of predictions.parquet, (N, …).
-        predicted_losses: (M,) of all images among which the selected ones are ranked.
+        ranks: (N,) among all candidates, or among the selected ones where only these have scores.
         task: gives images and truth.
         budget: how many pictures there may be, and how large.
 
@@ -181,7 +189,6 @@ def _build_pictures(
         except LlppError as error:
             problem = problem or str(error)
             continue
-        predicted_loss = float(predictions["predicted_loss"][index])
         picture = Picture(
             # Two methods may have selected the same image.
             id=f"{name} · {selection.title}",
@@ -190,10 +197,10 @@ def _build_pictures(
             layers=shown.layers,
             joint_values=shown.joint_values,
             numbers={
-                "predicted_loss": predicted_loss,
+                "predicted_loss": float(predictions[LOSS_COLUMN][index]),
                 "true_loss": float(predictions["true_loss"][index]),
                 "quality": float(predictions[IMAGE_METRIC][index]),
-                "rank": 1 + int((predicted_losses > predicted_loss).sum()),
+                "rank": ranks[index],
             },
             words={
                 "round": str(selection.round + 1),

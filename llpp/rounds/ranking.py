@@ -24,12 +24,12 @@ from llpp.reliability.rankers import (
     Ranker,
     build_ranker,
     choose_ranker,
+    find_finite,
 )
 from llpp.run_dir.state import Round
 from llpp.tasks.base import Task
 
 AUTO = "auto"
-Columns = dict[str, NDArray[np.float32]]
 
 
 @dataclass(frozen=True)
@@ -67,9 +67,10 @@ def choose_round_ranker(
         return RoundRanker(_build_free_ranker(setting, tested, validated), "setting")
     comparison = None
     if validated is not None:
+        names = (LOSS_COLUMN, *task.free_rankers)
         quality = validated.columns["quality"]
-        known = np.isfinite(quality)
-        columns = _get_columns(task, validated, known)
+        known = np.isfinite(quality) & find_finite(validated.columns, names)
+        columns = {name: validated.columns[name][known] for name in names}
         comparison = choose_ranker(columns, quality[known] < FAILURE_QUALITY, task.free_rankers)
     if comparison is None:
         return RoundRanker(_build_free_ranker(task.free_rankers[0], tested, validated), "fallback")
@@ -85,10 +86,6 @@ def _build_free_ranker(column: str, tested: Evaluation, validated: Evaluation | 
     # A pass over no image has no column of the task.
     values = images.columns.get(column, np.zeros(0, dtype=np.float32))
     return build_ranker([column], False, {LOSS_COLUMN: losses, column: values})
-
-
-def _get_columns(task: Task, scores: Evaluation, kept: NDArray[np.bool_]) -> Columns:
-    return {name: scores.columns[name][kept] for name in (LOSS_COLUMN, *task.free_rankers)}
 
 
 def list_ranker_columns(ranker: Ranker) -> frozenset[str]:
@@ -118,7 +115,7 @@ def describe_ranker(chosen: RoundRanker | None, earlier: Sequence[Round]) -> str
     name = chosen.ranker.name
     if chosen.comparison is not None:
         augrc = chosen.comparison.augrc
-        chance = ", which may be chance" if augrc[HEAD] < augrc[name] else ""
+        chance = ", a difference that may be chance" if augrc[HEAD] < augrc[name] else ""
         return (
             f"failures are ranked by {name}: AUGRC {augrc[name]:.3f} against {augrc[HEAD]:.3f} of the head on "
             f"{chosen.comparison.images} validation images{chance}"

@@ -57,8 +57,8 @@ def select_from_pool(
 ) -> Selection:
     """Score the unlabelled pool, select from it, ask for labels, and measure the selected images.
 
-    `progress` and the rows of the `target` are for acquisitions that need them; they see the scores of the `ranker`
-    as predicted losses. All ranks call it together; the choice is rank 0's.
+    `progress` and the rows of the `target` are for acquisitions that need them; those that take them see the scores
+    of the `ranker` as predicted losses. All ranks call it together; the choice is rank 0's.
     """
     rng = make_rng(Stream.SELECT, settings.seed, number)
     rows = _draw_subset(pool.unlabelled, settings.subset, rng)
@@ -113,7 +113,7 @@ def select_from_pool(
                 if scored is None:
                     continue
                 columns |= {prefix + name: scored.columns[name] for name in needs[prefix]}
-                if LOSS_COLUMN in needs[prefix]:
+                if acquisition.takes_failure_scores and LOSS_COLUMN in needs[prefix]:
                     columns[prefix + LOSS_COLUMN] = get_failure_scores(scored)
             candidates = make_candidates(ids, columns, progress)
             # The acquisition sees all candidates, and so many more are asked for that enough others are left.

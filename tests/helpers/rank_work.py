@@ -151,6 +151,13 @@ def half_precision(run_dir, *overrides):
     return scaler.get_scale(), int(adam[0]["step"]) if adam else 0, row["test_loss"]
 
 
+def make_acquisition(name):
+    """One with the settings of its file, some of which are a run's."""
+    settings = OmegaConf.load(conf_dir() / f"acquisition/{name}.yaml")
+    cfg = OmegaConf.create({"acquisition": settings, "pool": {"space": "pose"}})
+    return build.make(cfg.acquisition)
+
+
 def selections(run_dir, acquisitions, *overrides):
     """What each of some acquisitions selects after round 0, and the row of that round up to there."""
     experiment = tiny(run_dir, *overrides)
@@ -163,7 +170,7 @@ def selections(run_dir, acquisitions, *overrides):
     scorer = PoolScorer(trained.trainer, trained.module, data)
     found = {}
     for name in acquisitions:
-        acquisition = build.make(OmegaConf.load(conf_dir() / f"acquisition/{name}.yaml"))
+        acquisition = make_acquisition(name)
         progress = measure_progress(experiment.settings, task, pool, begun, validation, None, scorer)
         selection = select_from_pool(
             acquisition, experiment.oracle, task, experiment.settings, pool, 0, scorer, Stopwatch(), progress
@@ -174,7 +181,7 @@ def selections(run_dir, acquisitions, *overrides):
     tested = scorer.score(experiment.data.select_rows("test", begun), free_columns)
     validated = scorer.score(validation, free_columns)
     chosen = collectives.on_rank_zero(lambda: choose_round_ranker("auto", task, tested, validated))
-    acquisition = build.make(OmegaConf.load(conf_dir() / "acquisition/predicted_loss.yaml"))
+    acquisition = make_acquisition("predicted_loss")
     selection = select_from_pool(
         acquisition, experiment.oracle, task, experiment.settings, pool, 0, scorer, Stopwatch(), ranker=chosen.ranker
     )

@@ -56,6 +56,25 @@ def test_without_any_image_a_free_ranker_still_ranks():
     assert ranker.compute_scores(COLUMNS).tolist() == (-SURE).tolist()
 
 
+def test_a_single_image_says_nothing_about_scales_and_others_are_ranked_all_the_same():
+    one = {name: values[:1] for name, values in COLUMNS.items()}
+    scores = build_ranker(["confidence"], False, one).compute_scores(COLUMNS)
+    assert scores == pytest.approx(1 - (SURE - 0.9))
+
+
+def test_what_is_not_finite_or_differs_by_rounding_alone_has_no_part_in_the_scale():
+    """Of a column around 0.1 whose values differ by single precision's last bit, a weight of its own would be 10⁸."""
+    losses = np.array([1.0, 2.0, 3.0, np.inf], dtype=np.float32)
+    ranker = build_ranker(["confidence"], False, {"predicted_loss": losses, "confidence": SURE})
+    finite = build_ranker(["confidence"], False, {"predicted_loss": losses[:3], "confidence": SURE[:3]})
+    assert ranker == finite
+    same = np.full(4, 0.1, dtype=np.float32)
+    same[0] = np.nextafter(same[0], np.float32(1))
+    columns = {"predicted_loss": LOSS, "distinctness": same}
+    scores = build_ranker(["distinctness"], True, columns).compute_scores({**columns, "distinctness": SURE})
+    assert scores == pytest.approx(LOSS)
+
+
 FAILED = np.arange(40) < 10
 RIGHT = np.where(FAILED, 2.0, 1.0).astype(np.float32)  # as predicted losses
 BLIND = np.tile([1.0, 2.0], 20).astype(np.float32)  # half of the failures and half of the others have each

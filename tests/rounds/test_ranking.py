@@ -14,6 +14,9 @@ from helpers.run_dirs import class_task, pose_task
 from omegaconf import OmegaConf
 from torch import nn
 
+from llpp.acquisition.predicted_loss import PredictedLossAcquisition
+from llpp.acquisition.reducible_loss import ReducibleLossAcquisition
+from llpp.config.instantiate import rebuild_run_task
 from llpp.config.kept_settings import keep_decided_settings
 from llpp.errors import ConfigError, OccupiedError, StateError
 from llpp.heads.base import LossHead
@@ -21,6 +24,7 @@ from llpp.inference.evaluation import Evaluation
 from llpp.reliability.rankers import HEAD_RANKER, Ranker
 from llpp.report.collect import collect
 from llpp.report.failure_scores import build_failure_grids
+from llpp.report.gallery import TileBudget, build_gallery
 from llpp.report.summary import summarise_section
 from llpp.rounds import loop
 from llpp.rounds.ranking import choose_round_ranker, describe_ranker
@@ -71,10 +75,13 @@ def test_auto_takes_what_finds_failures_best_on_the_validation_images():
     assert head.ranker == HEAD_RANKER and describe_ranker(head, ()) is None
 
 
-def test_images_without_a_label_are_not_compared():
+def test_images_without_a_label_or_without_a_finite_prediction_are_not_compared():
     quality = TEN_FAIL.copy()
     quality[:15] = NAN
     assert choose(validated=scores(quality=quality)).comparison.images == 25
+    predicted = USELESS.copy()
+    predicted[15] = np.inf
+    assert choose(validated=scores(quality=quality, predicted=predicted)).chosen == "fallback"
     quality[15] = NAN
     assert choose(validated=scores(quality=quality)).chosen == "fallback"
 
@@ -149,6 +156,26 @@ def test_what_is_selected_is_what_the_ranker_finds(tmp_path):
     assert Ranker.from_plain(committed.ranker).compute_scores(arrays).tolist() == tested["failure_score"]
 
 
+class LossOfTheHead(PredictedLossAcquisition):
+    """Compares predicted with true losses, say."""
+
+    takes_failure_scores = False
+
+
+@pytest.mark.slow
+def test_an_acquisition_that_takes_no_failure_scores_has_the_predicted_losses(tmp_path):
+    own = "acquisition._target_=test_ranking.LossOfTheHead"
+    experiment = tiny(tmp_path, own, "ranker=confidence", "rounds=2", "trainer.max_epochs=1")
+    selected = loop.run_rounds(experiment).rounds[0].selected
+    table = pq.read_table(tmp_path / "round_00/scores.parquet").to_pydict()
+
+    def list_highest(name):
+        return [one for _, one in sorted(zip(table[name], table["id"], strict=True), reverse=True)][: len(selected)]
+
+    assert list(selected) == list_highest("predicted_loss") != list_highest("failure_score")
+    assert not ReducibleLossAcquisition.takes_failure_scores
+
+
 @pytest.fixture(scope="module")
 def chosen(tmp_path_factory):
     """A run whose head knows nothing, with validation images to see that by."""
@@ -198,6 +225,9 @@ def test_rounds_and_report_say_what_ranks_and_what_it_reaches(chosen):
     reached = float(written[1]["ranker_augrc"])
     text = summarise_section(section)
     assert "With 72 labelled images, failures are ranked by " in text and f": AUGRC {reached:.3f}, against " in text
+    gallery = build_gallery(section, rebuild_run_task(chosen), TileBudget(8, 4000), "selected")
+    # The eight that were selected are those with the highest scores.
+    assert sorted(picture.numbers["rank"] for picture in gallery.viewer.pictures) == list(range(1, 9))
 
 
 @pytest.mark.slow

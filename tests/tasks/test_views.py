@@ -16,7 +16,7 @@ from llpp.datasets.pose import LSP_SKELETON
 from llpp.errors import ConfigError
 from llpp.rounds.notices import describe_views
 from llpp.tasks.classification.task import ClassificationTask
-from llpp.tasks.pose.heatmap_columns import compute_spread
+from llpp.tasks.pose.heatmap_columns import compute_joint_spread
 from llpp.tasks.pose.losses import HeatmapMSE, SpatialCrossEntropy
 from llpp.tasks.pose.task import PoseTask
 from llpp.tasks.views import CHOICES, MIRRORED, SIX, View, average_views, make_view, map_back, see_views
@@ -153,7 +153,8 @@ def test_views_that_agree_have_no_distance_and_others_their_share_of_the_crop(jo
 def test_the_spread_of_joints_is_their_mean_distance_to_their_mean():
     found = torch.zeros(6, 1, 2, 2)
     found[5, 0, 0] = torch.tensor([18.0, 24.0])  # 30 away: the mean is 5 away from five of them, 25 from this
-    assert compute_spread(found).tolist() == pytest.approx([(5 * 5 + 25) / 6 / 2]), "the second joint does not move"
+    by_hand = (5 * 5 + 25) / 6 / 2
+    assert compute_joint_spread(found).tolist() == pytest.approx([by_hand]), "the second joint does not move"
 
 
 def test_of_views_only_the_raw_output_is_kept():

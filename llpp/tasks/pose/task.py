@@ -271,21 +271,16 @@ class PoseTask(Task):
         The confidence is the mean over joints of the maximum of their maps: 0 or more, and of maps that are shares of
         cells, as with cross-entropy, at most 1. The distinctness is that of `measure_distinctness`, 0 to 1.
         """
+        predictions, _ = self.predict_with_heights(output, views)
+        return predictions
+
+    def predict_with_heights(self, output: Output, views: Views = NO_VIEWS) -> tuple[dict[str, Tensor], Tensor]:
+        """What `predict` gives, and (B, K) the height of each joint's heatmap at the joint, or 0."""
         maps = self._compute_maps(output, views)
-        joints, heights = self._decode_maps(output, maps)
-        distinctness = measure_distinctness(self._compute_log_shares(maps))
-        return {"joints": joints, CONFIDENCE: heights.mean(dim=1), DISTINCTNESS: distinctness}
-
-    def decode(self, output: Output, views: Views = NO_VIEWS) -> tuple[Tensor, Tensor]:
-        """Joints (B, K, 2), crop pixels, from the last stack's heatmaps, and (B, K) their height there, or 0.
-
-        The heatmaps are averaged with those of the views of `self.views` that are given.
-        """
-        return self._decode_maps(output, self._compute_maps(output, views))
-
-    def _decode_maps(self, output: Output, maps: Tensor) -> tuple[Tensor, Tensor]:
         joints, heights = self._get_codec(output).decode(maps)
-        return joints, heights.clamp(min=0)
+        heights = heights.clamp(min=0)
+        distinctness = measure_distinctness(self._compute_log_shares(maps))
+        return {"joints": joints, CONFIDENCE: heights.mean(dim=1), DISTINCTNESS: distinctness}, heights
 
     def _compute_log_shares(self, maps: Tensor) -> Tensor:
         """(B, K, h, w) logarithms of the cells' shares; heights become shares by a softmax, as heads read them."""
@@ -305,8 +300,9 @@ class PoseTask(Task):
         order = self._flip_order.tolist()
         joints = batch["joints"]
         visible = batch["visible"]
-        _, heights = self.decode(output)
-        evidence = {"joint_heights": heights, **compute_label_evidence(maps, codec, joints, visible, order)}
+        _, heights = codec.decode(maps)
+        evidence = {"joint_heights": heights.clamp(min=0)}
+        evidence |= compute_label_evidence(maps, codec, joints, visible, order)
         for kind in KINDS:
             labels = make_mistakes(kind, joints, visible, order, batch["row"])
             for name, values in compute_label_evidence(maps, codec, *labels, order).items():
@@ -314,7 +310,7 @@ class PoseTask(Task):
         return evidence
 
     def compute_columns(self, names: frozenset[str], output: Output, views: Views = NO_VIEWS) -> dict[str, Tensor]:
-        """See `Task.compute_columns`; of heatmaps that are averaged as in `decode`.
+        """See `Task.compute_columns`; of heatmaps that are averaged as in `predict`.
 
         Returns:
             `pose` (B, K, 2): the joints around their mean, as shares of the crop's side, which is that of the box
