@@ -163,7 +163,9 @@ def selections(run_dir, acquisitions, *overrides):
     scorer = PoolScorer(trained.trainer, trained.module, data)
     found = {}
     for name in acquisitions:
-        acquisition = build.make(OmegaConf.load(conf_dir() / f"acquisition/{name}.yaml"))
+        # Some of them ask the pool for its space, which the task chooses.
+        group = {"pool": {"space": "pose"}, name: OmegaConf.load(conf_dir() / f"acquisition/{name}.yaml")}
+        acquisition = build.make(OmegaConf.create(group)[name])
         progress = measure_progress(experiment.settings, task, pool, begun, validation, None, scorer)
         selection = select_from_pool(
             acquisition, experiment.oracle, task, experiment.settings, pool, 0, scorer, Stopwatch(), progress
