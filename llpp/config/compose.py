@@ -314,6 +314,8 @@ def _explain_absent_group(error: Exception, group: str) -> str:
 def explain_unknown_setting(name: str, names: Sequence[str] = ()) -> str:
     """Return one sentence about a setting that does not exist; `names` are settings that do."""
     new_name = older_runs.find_present_name(name)
+    if new_name != name and new_name == older_runs.VIEWS:
+        return f"{name} is now {new_name}; set {new_name}=flip in place of true, and none in place of false"
     if new_name != name:
         return f"{name} is now {new_name}"
     if name.startswith("trainer."):

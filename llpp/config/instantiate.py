@@ -32,7 +32,7 @@ from llpp.setting_rules import check_setting
 if TYPE_CHECKING:
     # These import torch, which takes seconds.
     from llpp.backbones.base import Backbone
-    from llpp.heads.base import LossHead
+    from llpp.heads.base import FeatureSpec, LossHead
     from llpp.tasks.base import Task
 
 HYDRA = Path(hydra.__file__).parent
@@ -268,23 +268,22 @@ def make_task(cfg: DictConfig, dataset: AnyDataset) -> "Task":
 
 def make_head(cfg: DictConfig, backbone: "Backbone", outputs: int) -> "LossHead":
     """Build the head of a config for the features of a backbone with so many outputs."""
-    from llpp.heads.base import FeatureSpec
-
-    heatmaps = 0 if backbone.heatmap_stride is None else outputs
-    spec = FeatureSpec(backbone.feature_channels, backbone.penultimate_channels, cfg.crop.size, heatmaps)
-    head: LossHead = make(cfg.head)(spec=spec)
+    head: LossHead = make(cfg.head)(spec=_describe_features(cfg, backbone, outputs))
     return head
 
 
 def make_auxiliary(cfg: DictConfig, backbone: "Backbone", labels: Any) -> Any:
     """Build what is learned from the features of a backbone as well; None where a config has no such part."""
-    from llpp.heads.base import FeatureSpec
-
     if not cfg.get("auxiliary"):
         return None
-    heatmaps = 0 if backbone.heatmap_stride is None else labels.outputs
-    spec = FeatureSpec(backbone.feature_channels, backbone.penultimate_channels, cfg.crop.size, heatmaps)
-    return make(cfg.auxiliary)(spec=spec, labels=labels)
+    return make(cfg.auxiliary)(spec=_describe_features(cfg, backbone, labels.outputs), labels=labels)
+
+
+def _describe_features(cfg: DictConfig, backbone: "Backbone", outputs: int) -> "FeatureSpec":
+    from llpp.heads.base import FeatureSpec
+
+    heatmaps = 0 if backbone.heatmap_stride is None else outputs
+    return FeatureSpec(backbone.feature_channels, backbone.penultimate_channels, cfg.crop.size, heatmaps)
 
 
 def get_auxiliary_columns(cfg: DictConfig) -> frozenset[str]:

@@ -132,7 +132,7 @@ def open_run(run: Run, held: ExitStack) -> RunState:
     records_changed = stored is None
     if stored is None:
         # What they say is left out may be why there is too little for a run.
-        log_notices(run.data.task, run.acquisition.needs)
+        log_notices(run.data.task, run.acquisition)
         resumed = create_initial_state(run.settings, run.result_settings, run.data)
         opened = resumed
     else:
@@ -161,7 +161,7 @@ def open_run(run: Run, held: ExitStack) -> RunState:
     run.publisher.show(resumed, run.data.task)
     if not is_finished:
         if stored is not None:
-            log_notices(run.data.task, run.acquisition.needs)
+            log_notices(run.data.task, run.acquisition)
             log_other_draws(resumed, run.directory)
         run.data.open_crops()
     return resumed
@@ -180,7 +180,7 @@ def _open_live_run(run: Run, stored: RunState | None) -> RunState:
             f"{count} images are labelled for training, and a round needs {MIN_LABELLED} at least: label some of "
             "them, then run the same command again"
         )
-    log_notices(run.data.task, run.acquisition.needs)
+    log_notices(run.data.task, run.acquisition)
     if stored is None:
         opened = create_live_state(run.result_settings, known, run.data.dataset.records.ids)
     else:

@@ -3,19 +3,20 @@
 import logging
 from pathlib import Path
 
-from llpp.acquisition.base import LABELLED, TARGET
+from llpp.acquisition.base import GRADIENT_LENGTH, LABELLED, TARGET, Acquisition
 from llpp.distributed import collectives
 from llpp.run_dir.state import RunState
 from llpp.tasks.base import Task
 from llpp.tasks.measurability import find_undefined_metric
+from llpp.training.gradient_lengths import NEIGHBOURS
 
 log = logging.getLogger(__name__)
 
 
-def log_notices(task: Task, needs: frozenset[str]) -> None:
-    """Log the dataset's notes, what cannot be measured, and what views cost, a line each.
+def log_notices(task: Task, acquisition: Acquisition) -> None:
+    """Log the dataset's notes, what cannot be measured, and what takes more than a pass, a line each.
 
-    `needs` are those of the acquisition. Only rank 0 says anything.
+    Only rank 0 says anything.
     """
     if collectives.get_rank() != 0:
         return
@@ -27,12 +28,12 @@ def log_notices(task: Task, needs: frozenset[str]) -> None:
         log.warning("%s: %s", dataset.name, undefined)
     if not len(dataset.records.select_rows("test")):
         log.warning("%s: without test images, the test results of all rounds are empty", dataset.name)
-    for cost in describe_views(task, needs):
+    for cost in describe_costs(task, acquisition):
         log.info("%s", cost)
 
 
-def describe_views(task: Task, needs: frozenset[str]) -> list[str]:
-    """Say how many views of an image are scored, where it is more than one: of all images, and to select."""
+def describe_costs(task: Task, acquisition: Acquisition) -> list[str]:
+    """Say what takes more than a pass of the network over each image: of all images, and to select."""
     lines = []
     always = 1 + len(task.views)
     if always > 1:
@@ -40,10 +41,20 @@ def describe_views(task: Task, needs: frozenset[str]) -> list[str]:
             f"scoring.views={task.chosen_views} scores {always} views of each image of validation, test and pool: "
             f"about {always} times the time of one"
         )
-    columns = frozenset(name.removeprefix(LABELLED).removeprefix(TARGET) for name in needs)
+    columns = frozenset(name.removeprefix(LABELLED).removeprefix(TARGET) for name in acquisition.needs)
     needed = 1 + len(task.list_views(columns))
     if needed > always:
         lines.append(f"the acquisition scores {needed} views of each candidate: about {needed} times the time of one")
+    if columns & task.dropout_columns:
+        lines.append(
+            f"the acquisition scores each candidate {acquisition.dropout_passes} times more, with dropout; each time "
+            "takes about as long as one view"
+        )
+    if GRADIENT_LENGTH in columns:
+        lines.append(
+            f"the acquisition compares each candidate with up to {NEIGHBOURS} labelled images, which takes about as "
+            "long as the network or several times longer; set scoring.subset=… to compare so many candidates alone"
+        )
     return lines
 
 

@@ -1,6 +1,5 @@
 """The second half of a round: score the unlabelled pool, select from it, measure what was selected."""
 
-import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -23,10 +22,8 @@ from llpp.rounds.stopwatch import Stopwatch
 from llpp.seeds import Stream, make_rng
 from llpp.settings import Settings
 from llpp.tasks.base import Task
-from llpp.training.gradient_lengths import NEIGHBOURS, LabelledImages
+from llpp.training.gradient_lengths import LabelledImages
 from llpp.types import Candidates, Progress
-
-log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -80,11 +77,6 @@ def select_from_pool(
     if len(rows) and (needs[""] or evaluates_pool or is_tilted):
         labelled = None
         if GRADIENT_LENGTH in needs[""]:
-            log.info(
-                "round %d: each of %d candidates is compared with %d labelled images, which takes about as long "
-                "as the network or longer; scoring.subset=… compares so many only",
-                number, len(rows), min(NEIGHBOURS, len(pool.labelled)),
-            )  # fmt: skip
             labelled = scorer.find_labelled(pool.labelled)
         pool_scores = score(rows, needs[""], labelled)
     scores_of_others = {}

@@ -87,7 +87,7 @@ class LearningLossModule(pl.LightningModule):
         self.phase = part.phase
         self.compilation = compilation
         self.dropout = dropout
-        self.drops_units = bool(find_dropout_layers(backbone))
+        self.drops_units = bool(find_dropout_layers(self))
         self.val_metric = task.make_metric()
         self.val_loss = MaskedMean()
         self.loss_monitor = NonFiniteLossMonitor(part.number)

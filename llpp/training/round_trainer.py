@@ -121,16 +121,20 @@ class RoundTrainer:
             return replace(trained, reused=reused)
 
         # The backbone first, which all heads and objectives share, then the head on it.
-        backbone_key = self.compute_key(0, labelled, (*SELECTION_SETTINGS, *HEAD_SETTINGS))
+        without = (*SELECTION_SETTINGS, *HEAD_SETTINGS)
+        backbone_key = self.compute_key(0, labelled, without)
+        older_backbone_keys = self.compute_older_keys(0, labelled, without)
         with self.base_models.share(directory / "backbone", backbone_key, files) as reused:
-            first = self._fit(RoundPart(0, "backbone"), directory / "backbone", backbone_key, data)
+            first = self._fit(
+                RoundPart(0, "backbone"), directory / "backbone", backbone_key, data, older_keys=older_backbone_keys
+            )
         weights = first.module.backbone.state_dict()
 
         def load_backbone(module: LearningLossModule) -> None:
             module.backbone.load_state_dict(weights)
 
         with self.base_models.share(directory, key, files):
-            trained = self._fit(RoundPart(0, "head"), directory, key, data, load_backbone, first.steps)
+            trained = self._fit(RoundPart(0, "head"), directory, key, data, load_backbone, first.steps, older_keys)
         return replace(trained, reused=reused, steered=first.steered)
 
     def compute_key(self, number: int, labelled: Sequence[str], without: Sequence[str] = SELECTION_SETTINGS) -> str:
@@ -138,9 +142,11 @@ class RoundTrainer:
         deciding = self._list_deciding_settings(without)
         return hash_json([deciding, number, list(labelled)])
 
-    def compute_older_keys(self, number: int, labelled: Sequence[str]) -> list[str]:
-        """The keys that the checkpoints of this round have if they were written by older versions of llpp."""
-        deciding = self._list_deciding_settings(SELECTION_SETTINGS)
+    def compute_older_keys(
+        self, number: int, labelled: Sequence[str], without: Sequence[str] = SELECTION_SETTINGS
+    ) -> list[str]:
+        """The keys that checkpoints have in place of `compute_key`'s if older versions of llpp have written them."""
+        deciding = self._list_deciding_settings(without)
         forms = (
             older_runs.drop_backbone_settings(deciding),
             older_runs.drop_head_settings(deciding),

@@ -52,7 +52,8 @@ MISTAKES = {  # command line → what it begins with, after the names of the mod
     "run crop.margin=0.5": "hydra | llpp: crop.margin=0.5 is invalid",
     "run augmentation.flip=2": "hydra | llpp: augmentation.flip=2 is invalid",
     "run scoring.views=seven": "hydra | llpp: scoring.views='seven' is not known; use none, flip or six",
-    "run task.flip_test=true": "hydra | llpp: task.flip_test is now scoring.views",
+    "run task.flip_test=true": "hydra | llpp: task.flip_test is now scoring.views; set scoring.views=flip in place "
+    "of true, and none in place of false",
     "run pck.threshold=0": "hydra | llpp: pck.threshold=0 is invalid",
     "run budget": "hydra | llpp: 'budget' is invalid",
     "data dataset=nope": "hydra | llpp: Could not find 'dataset/nope'",

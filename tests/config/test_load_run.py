@@ -74,8 +74,9 @@ def test_files_are_read_the_way_up_that_the_run_has_learned(tmp_path, orientatio
     expected, other = by_upright_pixels, by_stored_pixels
     if not is_upright:
         expected, other = other, expected
-    # A JPEG has not quite the pixels that were encoded.
-    assert np.abs(by_path.joints - expected.joints).max() < np.abs(by_path.joints - other.joints).max()
+    # A JPEG has not quite the pixels that were encoded, and the flat maps of such a network let single joints jump.
+    distance = np.median(np.abs(by_path.joints - expected.joints))
+    assert distance < np.median(np.abs(by_path.joints - other.joints))
 
 
 def test_new_files_are_read_as_those_of_a_merged_datasets_first_part(tmp_path):

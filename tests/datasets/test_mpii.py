@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 import pytest
 import scipy.io
-from helpers.crops import cut_person
+from helpers.crops import Warp, cut_person
 from helpers.mpii_folders import NOTHING, crowd, form_a, form_b, people, person, rectangle, structs, write
 
 from llpp.data.person_crop import PersonCrop
@@ -20,7 +20,7 @@ from llpp.datasets.mpii.dataset import MpiiHumanPose
 from llpp.datasets.mpii.mat_format import read_official
 from llpp.datasets.mpii.persons import build_persons
 from llpp.errors import ConfigError, DataError
-from llpp.geometry import Warp, compute_scale
+from llpp.geometry import compute_scale
 
 pytestmark = pytest.mark.slow  # large files
 

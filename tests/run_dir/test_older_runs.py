@@ -16,6 +16,7 @@ from llpp.report.collect import collect
 from llpp.report.gallery import TileBudget, build_gallery
 from llpp.rounds import loop
 from llpp.run_dir.state import load_state
+from llpp.training.round_trainer import RoundTrainer
 
 
 @pytest.fixture
@@ -40,6 +41,28 @@ def test_an_older_run_keeps_its_rounds_and_says_from_which_on_augmentation_is_dr
     assert (old / "round_01/last.ckpt").read_bytes() == left_by_older_program
     assert json.loads((old / "state.json").read_text())["llpp_state"] == 3
     check_recorded(old, OLD.with_suffix(".json"))
+
+
+@pytest.mark.slow
+def test_neither_a_backbone_of_an_older_run_nor_the_head_on_it_is_trained_again(tmp_path, monkeypatch):
+    """As older programs keyed them: before backbones had `dropout`, and runs had `scoring.views`."""
+    overrides = ("training.base=backbone", "trainer.max_epochs=1")
+
+    def train():
+        run = tiny(tmp_path / "run", *overrides)
+        run.trainer.train(0, ("a", "b"), run.data.make_loaders([0, 1], [0, 1], 0), 0, "")
+        return [(tmp_path / "run/round_00" / name).read_bytes() for name in ("backbone/last.ckpt", "last.ckpt")]
+
+    def list_older(trainer, without):
+        kept = list_present(trainer, without)
+        del kept["backbone.dropout"], kept["scoring.views"]
+        return {**kept, "task.flip_test": False}
+
+    list_present = RoundTrainer._list_deciding_settings
+    with monkeypatch.context() as older:
+        older.setattr(RoundTrainer, "_list_deciding_settings", list_older)
+        left_by_older_program = train()
+    assert train() == left_by_older_program
 
 
 def test_an_older_run_refuses_other_settings_by_name(old):

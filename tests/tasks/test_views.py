@@ -10,11 +10,12 @@ from helpers.run_dirs import JOINTS, Grey, GreyClasses
 from torch.nn import functional
 
 from llpp import setting_rules
+from llpp.acquisition.random import RandomAcquisition
 from llpp.backbones.base import Backbone
 from llpp.config.instantiate import make_task
 from llpp.datasets.pose import LSP_SKELETON
 from llpp.errors import ConfigError
-from llpp.rounds.notices import describe_views
+from llpp.rounds.notices import describe_costs
 from llpp.tasks.classification.task import ClassificationTask
 from llpp.tasks.pose.heatmap_columns import compute_joint_spread
 from llpp.tasks.pose.losses import HeatmapMSE, SpatialCrossEntropy
@@ -216,13 +217,22 @@ def test_views_that_a_task_cannot_average_are_refused_with_what_to_set(tmp_path)
         make_task(cfg, Grey())
 
 
-def test_what_views_cost_is_said_before_they_are_scored():
-    needs = frozenset({"view_distance"})
-    assert describe_views(make_pose_task(), frozenset({"joints"})) == []
-    (line,) = describe_views(make_pose_task("six"), needs)
+class Needing(RandomAcquisition):
+    dropout_passes = 7
+
+    def __init__(self, *needs):
+        self.needs = frozenset(needs)
+
+
+def test_what_takes_more_than_a_pass_is_said_before_images_are_scored():
+    assert describe_costs(make_pose_task(), Needing("joints")) == []
+    (line,) = describe_costs(make_pose_task("six"), Needing("view_distance"))
     assert line.startswith("scoring.views=six scores 6 views of each image") and line.endswith(
         "6 times the time of one"
     )
-    both = describe_views(make_pose_task("flip"), frozenset({"labelled_view_distance"}))
+    both = describe_costs(make_pose_task("flip"), Needing("labelled_view_distance"))
     assert both[0].endswith("about 2 times the time of one")
     assert both[1] == "the acquisition scores 6 views of each candidate: about 6 times the time of one"
+    passes, gradients = describe_costs(make_pose_task(), Needing("dropout_disagreement", "gradient_length"))
+    assert passes.startswith("the acquisition scores each candidate 7 times more, with dropout")
+    assert "with up to 30 labelled images" in gradients and "set scoring.subset=" in gradients
