@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from llpp.auxiliaries.base import Auxiliary
 from llpp.datasets.pose import PoseLabels
-from llpp.errors import ConfigError
+from llpp.errors import ConfigError, expect
 from llpp.heads.base import FeatureSpec, FullPrecision, average_pool
 from llpp.types import Batch, Features
 
@@ -44,6 +44,7 @@ class LinkLengthsAuxiliary(Auxiliary):
         self, spec: FeatureSpec, labels: Any, width: int = 128, weight: float = 1.0, trains_backbone: bool = False
     ) -> None:
         super().__init__(weight, trains_backbone)
+        expect(type(width) is int and width >= 1, "auxiliary.width", width, "a whole number, 1 or more")
         if not isinstance(labels, PoseLabels):
             raise ConfigError("auxiliary=link_lengths needs joints; leave it out, or use task=pose")
         links = find_tree(labels.skeleton.edges)

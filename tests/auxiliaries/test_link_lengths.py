@@ -106,6 +106,8 @@ def test_what_it_cannot_learn_from_is_one_sentence():
         make(edges=())
     with pytest.raises(ConfigError, match=r"auxiliary\.weight=-1 is invalid; expected a number, 0 or more"):
         make(weight=-1)
+    with pytest.raises(ConfigError, match=r"auxiliary\.width=0 is invalid; expected a whole number, 1 or more"):
+        make(width=0)
 
 
 @pytest.mark.slow
