@@ -112,6 +112,7 @@ def test_backbones_give_what_they_publish(compose, backbone):
         assert found.features.pyramid[stride].shape == (2, channels, side // stride, side // stride)
 
 
+@pytest.mark.slow
 @every("backbone")
 @every("head")
 def test_heads_give_one_finite_number_per_image(compose, head, backbone):
@@ -247,6 +248,7 @@ def test_acquisitions_choose_distinct_known_ids_and_touch_nothing(compose, acqui
         assert all(np.array_equal(values, before[name]) for name, values in filled.items())
 
 
+@pytest.mark.slow
 @every("dataset")
 def test_datasets_are_stable_tables_of_records(compose, dataset):
     cfg = compose(f"dataset={dataset}", *FEW.get(dataset, ()))
@@ -656,6 +658,7 @@ def make_asked_project(folder):
     return ProjectDataset(str(root), str(labelling_folder(root).path), snapshot=str(snapshot))
 
 
+@pytest.mark.slow
 @every("oracle")
 def test_oracles_are_asked_and_say_what_they_know(compose, oracle, datasets, tmp_path):
     cfg = compose(f"oracle={oracle}")

@@ -52,11 +52,13 @@ def list_commands():
     return commands
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("settings", list_commands())
 def test_every_command_composes(settings):
     assert compose_config(settings).rounds >= 1
 
 
+@pytest.mark.slow
 def test_every_setting_that_a_page_names_exists():
     known = set()
     for overrides in ([], ["task=classification", "dataset=digits", "backbone=resnet18"], ["dataset=mpii"],

@@ -58,6 +58,7 @@ def test_a_round_leaves_its_scores_selection_and_checkpoint(finished):
     assert (finished / "round_02/last.ckpt").exists() and not (finished / "round_02/scores.parquet").exists()
 
 
+@pytest.mark.slow
 def test_tested_images_have_what_the_network_says_of_itself_and_their_group(finished):
     """Drawn figures are groups of their own; the maxima of a map whose cells add up to 1 are above 1 / cells."""
     tested = pq.read_table(finished / "round_02/test.parquet").to_pydict()

@@ -220,6 +220,7 @@ def test_a_damaged_table_is_left_out_of_the_report_by_name(name, undisturbed, tm
         path.write_bytes(held)
 
 
+@pytest.mark.slow
 def test_a_damaged_table_is_not_analysed(undisturbed):
     path, held = undisturbed / "round_00/test.parquet", (undisturbed / "round_00/test.parquet").read_bytes()
     try:
