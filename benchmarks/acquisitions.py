@@ -53,7 +53,9 @@ def make_pool(acquisition: Acquisition, count: int) -> Candidates:
 
 def measure(name: str, count: int, budget: int) -> tuple[float, float]:
     """Return the seconds of one selection, and the MiB that the process has held at most."""
-    acquisition: Acquisition = make(OmegaConf.load(conf_dir() / f"acquisition/{name}.yaml"))
+    settings = OmegaConf.load(conf_dir() / f"acquisition/{name}.yaml")
+    run = OmegaConf.create({"acquisition": settings, "pool": {"space": "pose"}})
+    acquisition: Acquisition = make(run.acquisition)
     candidates = make_pool(acquisition, count)
     start = time.perf_counter()
     chosen = acquisition.select(candidates, budget, np.random.default_rng(1))
