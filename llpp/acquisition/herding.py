@@ -40,7 +40,7 @@ class Coverage:
             np.minimum(nearest, squared.min(axis=1), out=nearest)
         width = float(np.sqrt(np.median(nearest)))
         if width**2 < np.finfo(np.float32).tiny:
-            # Most anchors are labelled points themselves: any width tells the others from them.
+            # Most anchors are labelled points themselves: any width keeps the others apart from them.
             width = 1.0
         covered = np.exp(nearest / np.float32(-(width**2)))
         if not len(labelled):
