@@ -159,18 +159,14 @@ def _check_task(task: Task, output: Output, batch: Batch) -> tuple[Tensor, dict[
         found = predictions.get(name)
         if not isinstance(found, Tensor) or found.shape != (IMAGES,):
             raise call.refuse(f"{name} {_describe(found)}", f"({IMAGES},), one number per image of its free_rankers")
-    for name, values in predictions.items():
-        size = tuple(values.shape[1:]) if isinstance(values, Tensor) else ()
-        call.expect_shape(values, (IMAGES, *size), name)
+    call.expect_columns(predictions)
 
     call = _Call("task", task, "compute_columns")
     with call.explain_failure():
         extra = task.compute_columns(task.extra_columns, output, views)
     if set(extra) != task.extra_columns:
         raise call.refuse(f"{sorted(extra)}", f"{sorted(task.extra_columns)}, its extra_columns")
-    for name, values in extra.items():
-        size = tuple(values.shape[1:]) if isinstance(values, Tensor) else ()
-        call.expect_shape(values, (IMAGES, *size), name)
+    call.expect_columns(extra)
 
     call = _Call("task", task, "measure_spread")
     with call.explain_failure():
@@ -360,6 +356,12 @@ class _Call:
             return
         found = f"{what} {_describe(value)}" if what else _describe(value)
         raise self.refuse(found, f"{expected} ({meaning})" if meaning else f"{expected}")
+
+    def expect_columns(self, columns: Mapping[str, object]) -> None:
+        """Refuse columns that have not one row for each image."""
+        for name, values in columns.items():
+            size = tuple(values.shape[1:]) if isinstance(values, Tensor) else ()
+            self.expect_shape(values, (IMAGES, *size), name)
 
 
 def _describe(value: object) -> str:
