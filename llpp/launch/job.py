@@ -216,6 +216,7 @@ def install_signal_handlers() -> None:
         return
     for name in launcher.STOP_SIGNALS:
         signal.signal(getattr(signal, name), interruption.stop)
+    signals.hide_lost_endings()
     if launcher.is_worker():
         grace = GRACE_SECONDS_RANK_ZERO if os.environ["RANK"] == "0" else GRACE_SECONDS
         signals.exit_after_grace(launcher.STOP_SIGNALS, grace)

@@ -8,6 +8,8 @@ import sys
 import threading
 import time
 
+from llpp.errors import Interrupted
+
 PR_SET_PDEATHSIG = 1  # prctl of Linux: the signal that a process gets when its parent ends
 POLL_INTERVAL = 0.5  # seconds between looks at whether the parent lives
 
@@ -23,6 +25,25 @@ def die_with_parent(parent: int) -> None:
     # A parent that ended before the call above sends no signal.
     if os.getppid() != parent:
         sys.exit(1)
+
+
+@functools.cache
+def hide_lost_endings() -> None:
+    """Print no traceback of an exception by which a signal's handler ends things, where it cannot be raised.
+
+    A handler runs between any two instructions, in a destructor too: there Python prints the exception as ignored, and
+    continues. Nothing is lost with it: a signal to stop is remembered (`llpp.distributed.interruption`), and the end
+    of a process that loads images is noticed when its next batch is due.
+    """
+    print_traceback = sys.unraisablehook
+
+    def print_others(unraisable: "sys.UnraisableHookArgs") -> None:
+        error = unraisable.exc_value
+        is_dead_loader = isinstance(error, RuntimeError) and "DataLoader worker" in str(error)
+        if not is_dead_loader and not isinstance(error, Interrupted):
+            print_traceback(unraisable)
+
+    sys.unraisablehook = print_others
 
 
 def stop_with_parent(parent: int, grace: float) -> None:
