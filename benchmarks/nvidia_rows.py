@@ -196,7 +196,7 @@ def measure_scoring(sizes: Sizes, variant: str) -> None:
         reset_peak(sizes)
         module = make_module(sizes, VARIANTS[variant], batch).eval()
         if variant == "folded":
-            module.backbone = fuse_batchnorm.fuse_batchnorm(module.backbone, sizes.size)
+            module.backbone = fuse_batchnorm.fuse_batchnorm(module.backbone, sizes.size, sizes.device.type)
         step = make_scoring_step(module, crops, sizes)
         first_seconds, _ = time_first_call(step, sizes)
         difference = (_predict_losses(module, crops, sizes) - expected).abs().max() / expected.abs().max()

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from llpp.backbones.base import Backbone, Chain
+from llpp.backbones.pointwise import PointwiseConv
 from llpp.errors import expect
 from llpp.setting_rules import check_setting
 from llpp.types import Features, Output
@@ -25,15 +26,15 @@ class Residual(nn.Module):
         self.body = nn.Sequential(
             nn.BatchNorm2d(inputs),
             nn.ReLU(inplace=True),
-            nn.Conv2d(inputs, middle, 1, bias=bias),
+            PointwiseConv(inputs, middle, bias),
             nn.BatchNorm2d(middle),
             nn.ReLU(inplace=True),
             nn.Conv2d(middle, middle, 3, padding=1, bias=bias),
             nn.BatchNorm2d(middle),
             nn.ReLU(inplace=True),
-            nn.Conv2d(middle, outputs, 1),
+            PointwiseConv(middle, outputs),
         )
-        self.skip = nn.Identity() if inputs == outputs else nn.Conv2d(inputs, outputs, 1)
+        self.skip = nn.Identity() if inputs == outputs else PointwiseConv(inputs, outputs)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (B, inputs, h, w) to (B, outputs, h, w)."""
@@ -66,16 +67,22 @@ class Hourglass(nn.Module):
         else:
             low = self.inner(low)
         low = self.out(low)
-        enlarged = nn.functional.interpolate(low, scale_factor=2.0, mode="nearest")
         up: Tensor = self.up(x)
-        return up.add_(enlarged), [low, *coarser]
+        return up.add_(_enlarge(low)), [low, *coarser]
+
+
+def _enlarge(x: Tensor) -> Tensor:
+    """(B, C, h, w) → (B, C, 2h, 2w), each cell four times, in the same precision."""
+    # On GPUs autocast would have float32 here: twice the bytes, in this map and in the addition, of the same values.
+    with torch.autocast(x.device.type, enabled=False):
+        return nn.functional.interpolate(x, scale_factor=2.0, mode="nearest")
 
 
 def _build_feature_layers(channels: int, bias: bool) -> Chain:
     """Build the layers between a stack's hourglass and its heatmaps."""
     return Chain(
         Residual(channels, channels, bias),
-        nn.Conv2d(channels, channels, 1, bias=bias),
+        PointwiseConv(channels, channels, bias),
         nn.BatchNorm2d(channels),
         nn.ReLU(inplace=True),
     )
@@ -122,11 +129,11 @@ class StackedHourglass(Backbone):
         )
         self.hourglasses = nn.ModuleList(Hourglass(depth, channels, bias) for _ in range(stacks))
         self.features = nn.ModuleList(_build_feature_layers(channels, bias) for _ in range(stacks))
-        self.heatmaps = nn.ModuleList(nn.Conv2d(channels, outputs, 1) for _ in range(stacks))
+        self.heatmaps = nn.ModuleList(PointwiseConv(channels, outputs) for _ in range(stacks))
         # Without dropout the layers are those of networks that were made before there was any.
         self.drop = nn.Dropout2d(dropout) if dropout else nn.Identity()
-        self.merge_features = nn.ModuleList(nn.Conv2d(channels, channels, 1) for _ in range(stacks - 1))
-        self.merge_heatmaps = nn.ModuleList(nn.Conv2d(outputs, channels, 1) for _ in range(stacks - 1))
+        self.merge_features = nn.ModuleList(PointwiseConv(channels, channels) for _ in range(stacks - 1))
+        self.merge_heatmaps = nn.ModuleList(PointwiseConv(outputs, channels) for _ in range(stacks - 1))
 
     def list_regions(self) -> Sequence[nn.Module]:
         """See `Backbone.list_regions`: the stem, and two regions per stack."""

@@ -19,6 +19,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from llpp.backbones.base import Backbone, Chain
+from llpp.backbones.pointwise import PointwiseConv
 from llpp.distributed import collectives
 from llpp.training.module import LearningLossModule
 from llpp.types import Output
@@ -28,17 +29,21 @@ MAX_MESSAGE_LENGTH = 200  # characters of a compiler's error message
 FUSION_TOLERANCE = 1e-3  # of the largest output value, between a network and its fused copy
 
 
-def fuse_batchnorm(backbone: Backbone, size: int) -> Backbone:
+def fuse_batchnorm(backbone: Backbone, size: int, device_type: str = "cpu") -> Backbone:
     """Return a copy for evaluation in which BatchNorms are part of the convolutions that they follow.
 
-    A BatchNorm is fused if it follows its convolution in an `nn.Sequential`. Returns the backbone itself if a part of
-    it has been compiled, or if its copy gives another output for an image of `size` × `size` pixels: then it does not
-    call its layers in the order of the sequence.
+    A BatchNorm is fused if it follows its convolution in an `nn.Sequential`; for evaluation on a GPU (`device_type`
+    cuda) only into a `PointwiseConv`. Returns the backbone itself if a part of it has been compiled, or if its copy
+    gives another output for an image of `size` × `size` pixels: then it does not call its layers in the order of the
+    sequence.
     """
     # A copy of a compiled backbone would be compiled again.
     if is_compiled(backbone):
         return backbone
     fused = copy.deepcopy(backbone).eval()
+    # Fusing gives a convolution a bias. On GPUs that is a pass of its own, and slower than BatchNorm's, except in a
+    # product of matrices.
+    kinds = (PointwiseConv,) if device_type == "cuda" else (PointwiseConv, nn.Conv2d)
     uses = Counter(id(module) for _, module in fused.named_modules(remove_duplicate=False))
     for module in list(fused.modules()):
         # Other subclasses of nn.Sequential may call their layers in another way.
@@ -46,18 +51,18 @@ def fuse_batchnorm(backbone: Backbone, size: int) -> Backbone:
             continue
         # A module that is used in a second place must stay as it is.
         if uses[id(module)] == 1:
-            _fuse_in_sequence(module, uses)
+            _fuse_in_sequence(module, uses, kinds)
     if not _has_same_output(backbone, fused, size):
         log.warning("cannot fuse BatchNorm in this backbone; it is evaluated as it is, which takes longer")
         return backbone
     return fused
 
 
-def _fuse_in_sequence(sequence: nn.Sequential, uses: Counter[int]) -> None:
-    """Fuse every convolution of the sequence with the BatchNorm after it; `uses` counts modules by their id."""
+def _fuse_in_sequence(sequence: nn.Sequential, uses: Counter[int], kinds: tuple[type[nn.Conv2d], ...]) -> None:
+    """Fuse every convolution of these kinds with the BatchNorm after it; `uses` counts modules by their id."""
     pairs = list(pairwise(sequence))
     for index, (conv, norm) in enumerate(pairs):
-        if type(conv) is not nn.Conv2d or not isinstance(norm, _BatchNorm):
+        if not isinstance(conv, nn.Conv2d) or type(conv) not in kinds or not isinstance(norm, _BatchNorm):
             continue
         if uses[id(conv)] != 1 or uses[id(norm)] != 1 or _has_forward_hooks(conv) or _has_forward_hooks(norm):
             continue

@@ -28,7 +28,9 @@ class PoolScorer:
     performance: Performance = field(default_factory=Performance)
 
     def __post_init__(self) -> None:
-        self.module.backbone = fuse_batchnorm.fuse_batchnorm(self.module.backbone, self.module.images.size)
+        device_type = self.trainer.strategy.root_device.type
+        size = self.module.images.size
+        self.module.backbone = fuse_batchnorm.fuse_batchnorm(self.module.backbone, size, device_type)
 
     @cached_property
     def conv_outputs_per_image(self) -> int:

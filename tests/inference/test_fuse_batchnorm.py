@@ -49,6 +49,18 @@ def test_a_folded_hourglass_finds_the_same_with_fewer_layers_and_the_original_st
     assert torch.allclose(found.features.penultimate, expected.features.penultimate, atol=1e-4)
 
 
+def test_for_a_gpu_only_products_of_matrices_take_a_batchnorm_in():
+    """Elsewhere the bias that comes with it costs another pass over the map."""
+    backbone = trained(StackedHourglass(outputs=5, stacks=1, channels=16, depth=2))
+    folded = fuse_batchnorm.fuse_batchnorm(backbone, 32, "cuda")
+    # Of 11 residual blocks the first 1×1 convolution each, and that of the features: not 3×3 and 7×7.
+    assert (norms(backbone), norms(folded)) == (3 * 11 + 2, 3 * 11 + 2 - 12)
+    images = torch.randn(2, 3, 32, 32)
+    with torch.no_grad():
+        expected, found = backbone.eval()(images), folded(images)
+    assert torch.allclose(found.raw, expected.raw, atol=1e-4)
+
+
 class Strange(Backbone):
     """Its layers stand in a sequence, but it calls them one by one, and takes the map between them."""
 
