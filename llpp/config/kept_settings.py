@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, open_dict
 
 from llpp.errors import StateError
@@ -18,6 +19,8 @@ from llpp.run_dir.older_runs import ADDED_DATASET_SETTINGS, ADDED_RUN_SETTINGS
 from llpp.run_dir.state import load_state
 
 log = logging.getLogger(__name__)
+DEFAULT_ACQUISITION = "llpp.acquisition.adaptive.AdaptiveAcquisition"
+OLDER_DEFAULT_ACQUISITION = "llpp.acquisition.predicted_loss.PredictedLossAcquisition"
 
 
 def keep_decided_settings(cfg: DictConfig) -> None:
@@ -25,7 +28,7 @@ def keep_decided_settings(cfg: DictConfig) -> None:
 
     Nothing changes for a run that is yet to begin. StateError if its state cannot be read.
     """
-    _keep_older_ranker(cfg)
+    keep_older_choices(cfg)
     open_settings = []
     for prefix, node in _walk(cfg.dataset, "dataset"):
         for name in ADDED_DATASET_SETTINGS.get(str(node.get("_target_")), ()):
@@ -44,23 +47,49 @@ def keep_decided_settings(cfg: DictConfig) -> None:
                 node[name] = recorded
 
 
-def _keep_older_ranker(cfg: DictConfig) -> None:
-    """Let the head rank on in a run that began with it, where `ranker` is left at its default.
+def keep_older_choices(cfg: DictConfig) -> None:
+    """Let a run that began when a default was another one keep that choice, unless this command makes its own.
 
-    Runs that began before there was a choice are such; their commands have no ranker, and still have to resume them.
+    The commands of such runs do not name it, and still have to resume them.
     """
-    if cfg.get("ranker") != "auto":
-        return
     run_dir = Path(cfg.paths.run_dir)
     try:
         config, _ = read_config(run_dir)
     except StateError:
         # There is no run yet, or this start replaces a damaged config.yaml.
         return
+    _keep_older_ranker(cfg, config, run_dir)
+    _keep_older_acquisition(cfg, config, run_dir)
+
+
+def _keep_older_ranker(cfg: DictConfig, config: Mapping[str, Any], run_dir: Path) -> None:
+    """Let the head rank on, where `ranker` is left at its default: runs without one began before there was a choice."""
     earlier = ADDED_RUN_SETTINGS["ranker"]
-    if config.get("ranker", earlier) == earlier:
+    if cfg.get("ranker") == "auto" and config.get("ranker", earlier) == earlier:
         log.info("%s: ranker=%s, as when this run began", run_dir, earlier)
         cfg.ranker = earlier
+
+
+def _keep_older_acquisition(cfg: DictConfig, config: Mapping[str, Any], run_dir: Path) -> None:
+    """Let an acquisition that was the default select on, where the command names none."""
+    recorded = config.get("acquisition")
+    if not isinstance(recorded, dict) or recorded.get("_target_") != OLDER_DEFAULT_ACQUISITION:
+        return
+    if cfg.acquisition._target_ != DEFAULT_ACQUISITION or _is_named_in_command("acquisition"):
+        return
+    log.info("%s: acquisition=predicted_loss, as when this run began", run_dir)
+    cfg.acquisition = recorded
+
+
+def _is_named_in_command(group: str) -> bool:
+    """Whether the command line sets a group or a setting in it; also where no command line is known.
+
+    The ranks of a job do not know it; what started them has asked.
+    """
+    if not HydraConfig.initialized():
+        return True
+    words = [word.lstrip("+~") for word in HydraConfig.get().overrides.task]
+    return any(word.startswith((f"{group}=", f"{group}.", f"{group}@")) for word in words)
 
 
 def _walk(node: Any, prefix: str) -> Iterator[tuple[str, DictConfig]]:

@@ -8,6 +8,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from llpp.config.compose import conf_dir
 from llpp.config.instantiate import check_kind, make
+from llpp.config.kept_settings import keep_older_choices
 from llpp.datasets.project.open_project import ProjectOptions
 from llpp.errors import ConfigError, expect
 from llpp.journal.folder import find_labelling_folder
@@ -27,6 +28,7 @@ def build_labelling(cfg: DictConfig, command: str) -> Labelling:
             "dataset.root=FOLDER, or use llpp label FOLDER"
         )
     expect(cfg.rounds is None, "rounds", cfg.rounds, "null: a start trains one round, and asks for the next labels")
+    keep_older_choices(cfg)
     root = Path(cfg.dataset.root)
     if not root.is_dir():
         raise ConfigError(f"there is no folder {root}; set dataset.root=… to the folder of your images or films")

@@ -156,6 +156,11 @@ def run_rounds_job(cfg: DictConfig, gpus: list[int] | None = None) -> str:
         gpu = gpus[0] if gpus else None
         return run_in_process(cfg, gpu)
     check_before_data(cfg)
+    # This module imports NumPy, which takes longer than the report of a wrong setting should.
+    from llpp.config.kept_settings import keep_older_choices
+
+    # The ranks do not know what the command says.
+    keep_older_choices(cfg)
     launcher.launch_workers(cfg, gpus)
     return "done"
 

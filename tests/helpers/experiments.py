@@ -20,6 +20,7 @@ TINY = (
     "backbone.channels=8",
     "initial=12",
     "budget=6",
+    "acquisition=predicted_loss",
     "ranker=head",
     "rounds=3",
     "trainer.max_epochs=2",
