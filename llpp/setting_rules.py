@@ -108,7 +108,7 @@ RULES: Mapping[str, Rule] = {  # of single values, wherever they come from
     "crop.resident": (lambda value: value in (None, "device"), "null or device"),
     "data.batch_size": _make_integer_rule(2),
     "data.eval_batch_size": _make_integer_rule(1),
-    "data.workers": _make_integer_rule(0),
+    "data.workers": _make_optional_rule(_make_integer_rule(0)),
     "trainer.max_epochs": (lambda value: type(value) is int and value >= 1, "1 or more"),
     "trainer.min_epochs": _make_optional_rule(_make_integer_rule(0)),
     "trainer.min_steps": _make_optional_rule(_make_integer_rule(0)),

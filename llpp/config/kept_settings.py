@@ -63,7 +63,7 @@ def keep_older_choices(cfg: DictConfig) -> None:
 
 
 def _keep_older_ranker(cfg: DictConfig, config: Mapping[str, Any], run_dir: Path) -> None:
-    """Let the head rank on, where `ranker` is left at its default: runs without one began before there was a choice."""
+    """Let the head rank on, where `ranker` is left at its default: older runs had no choice."""
     earlier = ADDED_RUN_SETTINGS["ranker"]
     if cfg.get("ranker") == "auto" and config.get("ranker", earlier) == earlier:
         log.info("%s: ranker=%s, as when this run began", run_dir, earlier)

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from llpp.config.loader_workers import choose_workers
 from llpp.config.trainer_arguments import check_trainer
 from llpp.errors import ConfigError, expect
 from llpp.setting_rules import CHOICES, RULES, check_setting
@@ -75,6 +76,9 @@ def read_loader_settings(cfg: Any) -> LoaderSettings:
             raise ConfigError(f"data.{name} is not known; use {', '.join(known)}")
     if values.get("pin_memory") is None:
         values["pin_memory"] = cfg.trainer.accelerator in ("gpu", "cuda")
+    check_setting("data.workers", values.get("workers"))
+    if values.get("workers") is None:
+        values["workers"] = choose_workers(cfg)
     return LoaderSettings(**values)
 
 

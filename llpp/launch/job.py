@@ -1,5 +1,6 @@
 """Running one composed config, from its objects to the report: as a single run, or as a job of a sweep."""
 
+import dataclasses
 import logging
 import os
 import signal
@@ -169,7 +170,7 @@ def check_before_data(cfg: DictConfig) -> None:
     """Raise LlppError about settings and storage that can be judged without data and torch."""
     expect(isinstance(cfg.report, DictConfig), "report", cfg.report, "report.write=true or report.write=false")
     read_settings.read_settings(cfg)
-    storage.check_shared_memory(cfg.data.workers)
+    storage.check_shared_memory(read_settings.read_loader_settings(cfg).workers)
     # Only rank 0 writes, and other machines may not see its storage.
     if not launcher.is_worker() or os.environ.get("RANK", "0") == "0":
         check_writable(Path(cfg.paths.run_dir))
@@ -203,7 +204,8 @@ def run_in_process(cfg: DictConfig, gpu: int | None = None) -> str:
     if not is_rank_zero:
         # Rank 0 reports the progress of all.
         logging.getLogger().setLevel(logging.WARNING)
-    with out_of_memory.explain_resource_errors(cfg.data, cfg.crop.size):
+    loading = dataclasses.asdict(read_settings.read_loader_settings(cfg))
+    with out_of_memory.explain_resource_errors(loading, cfg.crop.size):
         run = build.build_run(cfg, gpu, data)
         state = loop.run_rounds(run)
     count = len(state.rounds)

@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 import pytest
 from helpers.coco_folders import annotation, content, folder
-from helpers.experiments import config, rows, tiny
+from helpers.experiments import TINY, config, rows, tiny
 
 from llpp.config.instantiate import rebuild_run_task
 from llpp.config.kept_settings import add_decided_settings, keep_decided_settings
@@ -111,6 +111,21 @@ def test_a_range_that_was_found_at_the_start_stays_when_images_are_added(tmp_pat
     assert (cfg.dataset.ids, cfg.dataset.white, cfg.dataset.background) == ("file", 1023, [0, 0, 0])
     with pytest.raises(OccupiedError, match=r"different config \(dataset.white: 1023 → 4095\)"):
         loop.run_rounds(tiny("run", *SETTINGS, *split, "dataset.white=4095", "pool.grow=true", dataset=()))
+
+
+def test_a_run_that_began_with_predicted_loss_keeps_it_unless_the_command_names_another(old):
+    """It was the default; a project's command has never named it."""
+    unnamed = [word for word in TINY if not word.startswith("acquisition=")]
+
+    def find_acquisition(run_dir, *overrides):
+        cfg = config(run_dir, *SETTINGS, *overrides, base=unnamed, dataset=())
+        keep_decided_settings(cfg)
+        return cfg.acquisition._target_.rpartition(".")[2]
+
+    assert find_acquisition("run") == "PredictedLossAcquisition"
+    assert find_acquisition("run", "acquisition=adaptive") == "AdaptiveAcquisition"
+    assert find_acquisition("run", "acquisition=core_set") == "CoreSetAcquisition"
+    assert find_acquisition("another") == "AdaptiveAcquisition"
 
 
 def test_settings_of_parts_are_added_and_dropped_by_their_own_names():
