@@ -35,6 +35,8 @@ def test_a_gpu_gets_them_and_a_cpu_or_crops_on_the_device_do_not(tmp_path, monke
     unset = ("data.workers=null", "trainer=gpu")
     assert read_loader_settings(config(tmp_path, *unset)).workers == 3
     assert read_loader_settings(config(tmp_path, "data.workers=null")).workers == 0
+    side_by_side = ("hydra/launcher=joblib", "hydra.launcher.n_jobs=2")
+    assert read_loader_settings(config(tmp_path, *unset, *side_by_side)).workers == 1
     resident = ("crop.cache=true", "crop.resident=device")
     assert read_loader_settings(config(tmp_path, *unset, *resident)).workers == 0
     assert read_loader_settings(config(tmp_path, "trainer=gpu", "data.workers=2")).workers == 2

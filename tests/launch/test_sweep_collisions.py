@@ -9,7 +9,7 @@ from helpers.sweeps import dry_sweep
 
 pytestmark = pytest.mark.slow
 
-NAME = "synthetic-hourglass_small-multiscale_conv-kl-predicted_loss"
+NAME = "synthetic-hourglass_small-multiscale_conv-kl-adaptive"
 
 
 @pytest.fixture(autouse=True)
