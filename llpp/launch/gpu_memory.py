@@ -1,8 +1,6 @@
-"""The memory of the visible GPUs, read by another process.
+"""The memory of the visible GPUs: what is free, and what a job has left behind."""
 
-One that asks CUDA keeps some of every GPU's memory until it ends, and the process of a sweep waits for its last job.
-"""
-
+import gc
 import json
 import os
 import subprocess
@@ -21,7 +19,11 @@ class GpuMemory:
 
 
 def read_gpu_memory() -> list[GpuMemory] | None:
-    """Return the memory of each visible GPU; None if it cannot be read, for a reason that the jobs will explain."""
+    """Return the memory of each visible GPU; None if it cannot be read, for a reason that the jobs will explain.
+
+    Another process reads it: one that asks CUDA keeps some of every GPU's memory until it ends, and the process of a
+    sweep waits for the last job.
+    """
     import_paths = [path for path in sys.path if path]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(import_paths)}
     command = [sys.executable, "-m", "llpp.launch.gpu_memory"]
@@ -32,6 +34,16 @@ def read_gpu_memory() -> list[GpuMemory] | None:
         return [GpuMemory(**gpu) for gpu in json.loads(done.stdout)]
     except (OSError, subprocess.SubprocessError, ValueError):
         return None
+
+
+def free_cached_memory() -> None:
+    """Give back what torch keeps of the memory of a job that has ended, because the next one may get another GPU."""
+    torch = sys.modules.get("torch")
+    if torch is None or not torch.cuda.is_initialized():
+        return
+    # Networks and trainers refer to each other in circles.
+    gc.collect()
+    torch.cuda.empty_cache()
 
 
 def main() -> None:

@@ -31,6 +31,17 @@ class Demand:
     resident_bytes: int  # of the largest job's crops in the GPU's memory
 
 
+def read_jobs_per_gpu(cfg: DictConfig) -> int | None:
+    """Return how many jobs may share a GPU; None if that is not set. ConfigError if it is no such number."""
+    section = cfg.get("launch")
+    if not isinstance(section, DictConfig):
+        # The run itself will explain it.
+        return None
+    number: int | None = section.get("jobs_per_gpu")
+    check_setting(SETTING, number)
+    return number
+
+
 def check_job(cfg: DictConfig) -> None:
     """Raise ConfigError if a run, or a job of a sweep, that Hydra has begun cannot share its GPU as it asks."""
     hydra = HydraConfig.get()
@@ -45,8 +56,7 @@ def check_sharing(cfg: DictConfig, launcher_class: str) -> None:
         cfg: the job's config.
         launcher_class: of Hydra, which starts the jobs of the sweep; empty for a single run.
     """
-    number = cfg.launch.jobs_per_gpu
-    check_setting(SETTING, number)
+    number = read_jobs_per_gpu(cfg)
     if number is None or number == 1:
         return
     accelerator = cfg.trainer.accelerator
@@ -144,7 +154,7 @@ def describe_sharing(demand: Demand, at_once: int, gpus: Sequence[GpuMemory]) ->
 
 def name_sharing_setting(cfg: DictConfig, visible_gpus: int) -> str | None:
     """Return the setting by which a job shares its GPU with others, with its value; None if it has it to itself."""
-    number = cfg.launch.jobs_per_gpu
+    number = read_jobs_per_gpu(cfg)
     if number is not None:
         return f"{SETTING}={number}" if number > 1 else None
     plan = sweep_progress.read_plan()
@@ -157,7 +167,7 @@ def name_sharing_setting(cfg: DictConfig, visible_gpus: int) -> str | None:
 
 def _may_share(config: DictConfig, jobs: Sequence[Job]) -> bool:
     """Whether any job may set the number; finding out composes all of them, which takes time."""
-    if config.launch.jobs_per_gpu is not None:
+    if read_jobs_per_gpu(config) is not None:
         return True
     for job in jobs:
         for word in job:
@@ -175,10 +185,11 @@ def _collect_demand(config: DictConfig, jobs: Sequence[Job] | None) -> Demand | 
         try:
             for cfg in [config] if jobs is None else compose_jobs(config, jobs):
                 check_sharing(cfg, launcher_class)
+                number = read_jobs_per_gpu(cfg)
                 on_one_gpu = cfg.trainer.accelerator in NVIDIA and cfg.trainer.devices == 1
-                if cfg.launch.jobs_per_gpu is None or not on_one_gpu or "joblib" not in launcher_class:
+                if number is None or not on_one_gpu or "joblib" not in launcher_class:
                     continue
-                numbers.append(int(cfg.launch.jobs_per_gpu))
+                numbers.append(number)
                 parts: Any = OmegaConf.to_container(OmegaConf.masked_copy(cfg, ["crop", "dataset"]), resolve=True)
                 if str(parts) not in sizes:
                     sizes[str(parts)] = _measure_resident_crops(cfg)

@@ -19,7 +19,7 @@ from llpp.config import accelerator, read_settings
 from llpp.config.read_settings import asks_people
 from llpp.distributed import interruption
 from llpp.errors import LlppError, OccupiedError, expect
-from llpp.launch import gpu_places, gpu_sharing, launcher, signals, sweep
+from llpp.launch import gpu_memory, gpu_places, gpu_sharing, launcher, signals, sweep
 from llpp.launch.fast_imports import gc_paused
 from llpp.run_dir.writable import check_writable
 
@@ -101,6 +101,7 @@ def run_sweep_job(cfg: DictConfig) -> None:
         raise
     else:
         sweep.record_outcome(run_dir, outcome, seconds=time.monotonic() - since)
+    gpu_memory.free_cached_memory()
 
 
 def abort_torchrun_job(run_dir: str, error: Exception) -> None:
@@ -136,7 +137,7 @@ def run_unless_done(cfg: DictConfig) -> str:
         import torch
 
         count = torch.cuda.device_count()
-        jobs_per_gpu = cfg.launch.jobs_per_gpu
+        jobs_per_gpu = gpu_sharing.read_jobs_per_gpu(cfg)
         # The only GPU of a machine is for all jobs, unless a number is set.
         is_placed = count > 1 or (count == 1 and jobs_per_gpu is not None)
         # If the job wants more GPUs than there are, the launcher reports it.

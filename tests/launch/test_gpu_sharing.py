@@ -81,42 +81,59 @@ def test_a_single_run_refuses_a_number_above_one(tmp_path):
         check_job(config(tmp_path, "trainer=gpu", "launch.jobs_per_gpu=0", "hydra.mode=RUN"))
 
 
-# With the memory of two cards that are not there; the jobs only leave a file.
+# A card that is not there: joblib, its workers and the places are real, and a job only notes when it had which GPU.
 SWEEP = """
 import sys
 from pathlib import Path
 from llpp.config import compose
-from llpp.launch import gpu_memory, sweep_progress
+from llpp.launch import gpu_memory
 
-gpu_memory.read_gpu_memory = lambda: [gpu_memory.GpuMemory(int(words[0]), 80 * 2**30)] * 2
+gpu_memory.read_gpu_memory = lambda: [gpu_memory.GpuMemory(int(words[0]), 80 * 2**30)]
 words = sys.argv[1:]
 
-def job(cfg):
-    Path(f"job{cfg.seed}").write_text(str(sweep_progress.read_plan().side_by_side))
+def start(cfg):
+    import time
+    import torch
+    from llpp.launch import job, sweep_progress
 
-compose.run(job, words[1:])
+    def note(cfg, gpus=None):
+        begin = time.time()
+        time.sleep(0.3)
+        side_by_side = sweep_progress.read_plan().side_by_side
+        Path(f"job{cfg.seed}").write_text(f"{gpus} {side_by_side} {begin} {time.time()}")
+        return "done"
+
+    torch.cuda.device_count = lambda: 1
+    job.run_job = note
+    job.run_unless_done(cfg)
+
+compose.run(start, words[1:])
 """
 
 
 def start_sweep(cwd, free, *words):
     command = [sys.executable, "-c", SWEEP, str(free), "-m", *TINY, *FIGURES, "trainer=gpu", JOBLIB, *words]
-    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, env=os.environ, timeout=100, check=False)
+    environment = {**os.environ, "TMPDIR": str(cwd)}
+    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, env=environment, timeout=100, check=False)
 
 
 @pytest.mark.slow
 def test_without_a_number_of_its_own_joblib_runs_as_many_jobs_as_have_a_place(tmp_path):
-    done = start_sweep(tmp_path, 72 * GIB, "seed=0,1,2", "launch.jobs_per_gpu=1")
+    done = start_sweep(tmp_path, 72 * GIB, "seed=0,1,2,3", "launch.jobs_per_gpu=2")
     assert done.returncode == 0, done.stderr
-    assert [(tmp_path / f"job{seed}").read_text() for seed in range(3)] == ["2", "2", "2"]
-    assert "Joblib.Parallel(n_jobs=2," in done.stdout
-    assert "2 jobs at a time on 2 GPUs, at most 1 on each: 72.0 GiB of GPU memory for each" in done.stdout
-    assert "NVIDIA MPS" not in done.stdout, "nothing is shared"
+    assert "2 jobs at a time on 1 GPU, at most 2 on each: 36.0 GiB of GPU memory for each" in done.stdout
+    assert "NVIDIA MPS" in done.stdout and "Joblib.Parallel(n_jobs=2," in done.stdout
+    jobs = [(tmp_path / f"job{seed}").read_text().split() for seed in range(4)]
+    assert {(gpus, side_by_side) for gpus, side_by_side, _, _ in jobs} == {("[0]", "2")}
+    times = [(float(begin), float(end)) for _, _, begin, end in jobs]
+    for moment, _ in times:
+        assert sum(begin <= moment < end for begin, end in times) <= 2
 
 
 @pytest.mark.slow
 def test_the_crops_of_the_dataset_are_counted_for_every_job_on_a_card(tmp_path):
-    # 48 figures of 48 × 48 pixels (32 and a margin of 1.5), three bytes each: 331,776 bytes, two jobs on each card
-    words = ("seed=0,1,2,3", "launch.jobs_per_gpu=4", "crop.cache=true", "crop.resident=device", "crop.margin=1.5")
+    # 48 figures of 48 × 48 pixels (32 and a margin of 1.5), three bytes each: 331,776 bytes
+    words = ("seed=0,1", "launch.jobs_per_gpu=4", "crop.cache=true", "crop.resident=device", "crop.margin=1.5")
     full = start_sweep(tmp_path, 2 * 331_776 - 1, *words)
     assert full.returncode == 2 and not list(tmp_path.glob("job*"))
     assert "2 jobs on one GPU would keep 648.0 KiB of crops there, 324.0 KiB each, and 648.0 KiB are free; set " in (
