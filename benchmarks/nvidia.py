@@ -44,7 +44,7 @@ ROWS: dict[str, tuple[float, Callable[[Sizes], None]]] = {
     "scoring_folded": (50, partial(measure_scoring, variant="folded")),
     "training_graphs": (130, partial(measure_training, variant="graphs")),
     "scoring_graphs": (90, partial(measure_scoring, variant="graphs")),
-    "side_by_side": (300, measure_side_by_side),
+    "side_by_side": (420, measure_side_by_side),
 }
 
 

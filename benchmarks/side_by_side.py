@@ -46,7 +46,7 @@ class Workload:
 
 
 REAL = Workload(
-    64, 40,
+    64, 60,
     ("backbone.channels=128", "crop.size=128", "dataset.size=160", "dataset.initial=1024", "dataset.pool=16",
      "dataset.val=16", "dataset.test=64", "initial=1024", "budget=16", "trainer=gpu"),
 )  # fmt: skip
