@@ -8,7 +8,17 @@ import time
 
 # Together they take less than a quarter of an hour on 2 cores: `make bench`.
 USUAL = ("start", "pck", "codec", "augmentation", "core_set", "data_pipeline", "heads", "scoring", "training_step")
-OTHERS = ("agreement", "peak_memory", "bookkeeping", "demo", "growth", "scaling", "export", "acquisitions")
+OTHERS = (
+    "agreement",
+    "peak_memory",
+    "bookkeeping",
+    "demo",
+    "growth",
+    "scaling",
+    "export",
+    "acquisitions",
+    "side_by_side",
+)
 
 
 def run_script(name: str) -> bool:

@@ -26,6 +26,7 @@ from benchmarks.nvidia_rows import (
     measure_training,
     print_ceilings,
 )
+from benchmarks.side_by_side import measure_side_by_side
 
 MAX_RUN_SECONDS = 465.0  # of all rows together
 MIN_ROW_SECONDS = 10.0  # without which a row is not begun
@@ -43,6 +44,7 @@ ROWS: dict[str, tuple[float, Callable[[Sizes], None]]] = {
     "scoring_folded": (50, partial(measure_scoring, variant="folded")),
     "training_graphs": (130, partial(measure_training, variant="graphs")),
     "scoring_graphs": (90, partial(measure_scoring, variant="graphs")),
+    "side_by_side": (420, measure_side_by_side),
 }
 
 

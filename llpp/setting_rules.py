@@ -75,6 +75,7 @@ RULES: Mapping[str, Rule] = {  # of single values, wherever they come from
         (lambda value: type(value) is int and value >= 0, "an epoch, 0 or more")
     ),
     "launch.threads": _make_optional_rule(_make_integer_rule(1)),
+    "launch.jobs_per_gpu": _make_optional_rule(_make_integer_rule(1)),
     "launch.rank_timeout": (_is_positive, "seconds, above 0"),
     "crop.size": (lambda value: type(value) is int and 8 <= value <= 1024, "8 to 1024 pixels"),
     "crop.padding": (_is_positive, "a factor above 0"),

@@ -5,9 +5,8 @@ import os
 import shutil
 from typing import Any
 
-from hydra.core.hydra_config import HydraConfig
-
 from llpp.errors import expect
+from llpp.loggers.own_terminal import SIDE_BY_SIDE
 from llpp.storage import SHARED_MEMORY
 
 MOST_WORKERS = 8  # each delivers a few hundred photographs or 1,600 cached crops a second
@@ -27,8 +26,7 @@ def choose_workers(cfg: Any) -> int:
     side = math.ceil(cfg.crop.size * (cfg.crop.margin or 1.0))
     images = max(cfg.data.batch_size // devices, cfg.data.eval_batch_size)
     free_bytes = shutil.disk_usage(SHARED_MEMORY).free if SHARED_MEMORY.is_dir() else None
-    cores = _count_cores()
-    return count_workers(cores, devices * _count_jobs(cores), images * side * side * 3, free_bytes)
+    return count_workers(_count_cores(), devices * _count_jobs(), images * side * side * 3, free_bytes)
 
 
 def count_workers(cores: int, processes: int, batch_bytes: int, free_bytes: int | None) -> int:
@@ -47,14 +45,9 @@ def count_workers(cores: int, processes: int, batch_bytes: int, free_bytes: int 
     return max(0, workers)
 
 
-def _count_jobs(cores: int) -> int:
+def _count_jobs() -> int:
     """How many jobs of a sweep train here at the same time."""
-    if not HydraConfig.initialized():
-        return 1
-    asked = HydraConfig.get().launcher.get("n_jobs", 1)
-    # joblib counts from the number of cores downwards: -1 are all, -2 all but one.
-    jobs = asked if asked > 0 else cores + 1 + asked
-    return max(1, jobs)
+    return max(1, int(os.environ.get(SIDE_BY_SIDE, "1")))
 
 
 def _count_cores() -> int:

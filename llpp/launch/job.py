@@ -20,7 +20,7 @@ from llpp.config import accelerator, read_settings
 from llpp.config.read_settings import asks_people
 from llpp.distributed import interruption
 from llpp.errors import LlppError, OccupiedError, expect
-from llpp.launch import launcher, signals, sweep
+from llpp.launch import gpu_memory, gpu_places, gpu_sharing, launcher, signals, sweep
 from llpp.launch.fast_imports import gc_paused
 from llpp.run_dir.writable import check_writable
 
@@ -57,7 +57,12 @@ def run_for_hydra(cfg: DictConfig) -> None:
 
 def run_single_job(cfg: DictConfig) -> None:
     """Run a config; end the process with exit code 2 and one sentence if it fails for a known reason."""
-    run_unless_refused(lambda: run_job(cfg))
+
+    def check_and_run() -> str:
+        gpu_sharing.check_job(cfg)
+        return run_job(cfg)
+
+    run_unless_refused(check_and_run)
     sweep.record_outcome(Path(cfg.paths.run_dir), "done")
 
 
@@ -97,6 +102,7 @@ def run_sweep_job(cfg: DictConfig) -> None:
         raise
     else:
         sweep.record_outcome(run_dir, outcome, seconds=time.monotonic() - since)
+    gpu_memory.free_cached_memory()
 
 
 def abort_torchrun_job(run_dir: str, error: Exception) -> None:
@@ -110,11 +116,12 @@ def abort_torchrun_job(run_dir: str, error: Exception) -> None:
 
 
 def run_unless_done(cfg: DictConfig) -> str:
-    """Run a job of a sweep unless it is done, on GPUs that no other job uses if the machine has several.
+    """Run a job of a sweep unless it is done, on GPUs that other jobs leave to it.
 
     Returns:
         The outcome, `done` or `done before`.
     """
+    gpu_sharing.check_job(cfg)
     wanted = launcher.count_processes(cfg)
     on_gpu = cfg.trainer.accelerator in ("gpu", "cuda")
     if launcher.is_worker():
@@ -131,9 +138,12 @@ def run_unless_done(cfg: DictConfig) -> str:
         import torch
 
         count = torch.cuda.device_count()
+        jobs_per_gpu = gpu_sharing.read_jobs_per_gpu(cfg)
+        # The only GPU of a machine is for all jobs, unless a number is set.
+        is_placed = count > 1 or (count == 1 and jobs_per_gpu is not None)
         # If the job wants more GPUs than there are, the launcher reports it.
-        if count > 1 and wanted <= count:
-            with sweep.reserve_gpus(count, wanted) as numbers:
+        if is_placed and wanted <= count:
+            with gpu_places.reserve_gpus(count, wanted, jobs_per_gpu or 1) as numbers:
                 return run_job(cfg, numbers)
     return run_job(cfg)
 
@@ -192,6 +202,8 @@ def run_in_process(cfg: DictConfig, gpu: int | None = None) -> str:
         kept_settings.keep_decided_settings(cfg)
         data = instantiate.make_dataset(cfg)
     with gc_paused():
+        import torch
+
         from llpp import report
         from llpp.config import build
         from llpp.distributed import collectives
@@ -205,7 +217,8 @@ def run_in_process(cfg: DictConfig, gpu: int | None = None) -> str:
         # Rank 0 reports the progress of all.
         logging.getLogger().setLevel(logging.WARNING)
     loading = dataclasses.asdict(read_settings.read_loader_settings(cfg))
-    with out_of_memory.explain_resource_errors(loading, cfg.crop.size):
+    sharing = gpu_sharing.name_sharing_setting(cfg, torch.cuda.device_count())
+    with out_of_memory.explain_resource_errors(loading, cfg.crop.size, sharing):
         run = build.build_run(cfg, gpu, data)
         state = loop.run_rounds(run)
     count = len(state.rounds)

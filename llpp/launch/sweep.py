@@ -1,4 +1,4 @@
-"""The jobs of a sweep: how each of them ended, summarised at the end, and GPUs that no other job uses."""
+"""The jobs of a sweep: how each of them ended, summarised at the end."""
 
 import datetime
 import json
@@ -6,11 +6,9 @@ import logging
 import os
 import re
 import sys
-import tempfile
-import time
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -20,8 +18,8 @@ from omegaconf.errors import OmegaConfBaseException
 
 from llpp.config.read_settings import check_folder_names
 from llpp.errors import LlppError
-from llpp.files import lock_file, replace_text
-from llpp.launch import launcher, sweep_collisions, sweep_jobs, sweep_progress
+from llpp.files import replace_text
+from llpp.launch import gpu_sharing, launcher, sweep_collisions, sweep_jobs, sweep_progress
 from llpp.redaction import redact, redact_arguments, redact_text
 from llpp.run_dir.state import load_state
 from llpp.run_dir.writable import check_writable
@@ -41,6 +39,10 @@ class SweepJournal(Callback):
         problem = sweep_collisions.find_shared_run_dir(config) or sweep_jobs.explain_asking_jobs(config)
         if problem is not None:
             end_sweep(problem)
+        try:
+            gpu_sharing.prepare_sweep(config)
+        except LlppError as error:
+            end_sweep(str(error))
         folder = Path(config.hydra.sweep.dir).absolute()
         try:
             # What a job cannot resolve, Hydra explains when it begins.
@@ -193,7 +195,11 @@ def is_done(cfg: DictConfig) -> bool:
     try:
         keep_decided_settings(cfg)
         config, _ = read_config(run_dir)
-        if config != redact(OmegaConf.to_container(cfg, resolve=True)):
+        wanted = redact(OmegaConf.to_container(cfg, resolve=True))
+        # How processes are started may change between starts, as after memory has run out.
+        config.pop("launch", None)
+        wanted.pop("launch", None)
+        if config != wanted:
             return False
         state = load_state(run_dir / "state.json")
     except (OSError, ValueError, OmegaConfBaseException, LlppError):
@@ -210,42 +216,3 @@ def is_done(cfg: DictConfig) -> bool:
 def _is_newer(path: Path, other: Path) -> bool:
     """Whether `path` exists and was not written before `other`."""
     return path.exists() and path.stat().st_mtime_ns >= other.stat().st_mtime_ns
-
-
-@contextmanager
-def reserve_gpus(
-    count: int, wanted: int = 1, folder: Path | None = None, patience: float = 1.0
-) -> Iterator[list[int]]:
-    """Wait for GPUs that no other job of this machine has reserved, and reserve them.
-
-    All of them are reserved at once, so that no two jobs wait for each other. The kernel drops the locks when the
-    process ends, however it ends.
-
-    Args:
-        count: number of visible GPUs.
-        wanted: number of GPUs to reserve.
-        folder: for the lock files; by default one per user in the folder for temporary files.
-        patience: seconds between two attempts.
-
-    Yields:
-        The numbers of the reserved GPUs among the visible ones, 0 to count - 1.
-    """
-    folder = folder or Path(tempfile.gettempdir()) / f"llpp-gpus-{os.getuid()}"
-    folder.mkdir(parents=True, exist_ok=True)
-    # Locks are named by the machine's numbering, because jobs may see different GPUs under the same number.
-    names = launcher.list_visible_gpus()
-    if len(names) != count:
-        names = list(map(str, range(count)))
-    while True:
-        # Leaving the stack closes the files, which drops the locks of an attempt that got too few.
-        with ExitStack() as lock_files:
-            numbers: list[int] = []
-            for number, name in enumerate(names):
-                file = lock_files.enter_context((folder / f"{name}.lock").open("a"))
-                with suppress(BlockingIOError):
-                    lock_file(file)
-                    numbers.append(number)
-                if len(numbers) == wanted:
-                    yield numbers
-                    return
-        time.sleep(patience)

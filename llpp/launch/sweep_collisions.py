@@ -28,7 +28,7 @@ def find_shared_run_dir(config: DictConfig) -> str | None:
     jobs = list_jobs(config)
     if jobs is None:
         return None
-    with _hydra_config_restored():
+    with restore_hydra_config():
         try:
             run_dirs = _list_run_dirs(config, jobs)
         except COMPOSE_ERRORS:
@@ -60,12 +60,10 @@ def _name_two_jobs(positions: Sequence[int]) -> str:
 
 def _list_run_dirs(config: DictConfig, jobs: Sequence[Job], names: Sequence[str] | None = None) -> list[str]:
     """Find the run directory of each job, or the one that it would have with another name."""
-    return [os.path.normpath(Path(job.paths.run_dir).absolute()) for job in _compose_jobs(config, jobs, names)]
+    return [os.path.normpath(Path(job.paths.run_dir).absolute()) for job in compose_jobs(config, jobs, names)]
 
 
-def _compose_jobs(
-    config: DictConfig, jobs: Sequence[Job], names: Sequence[str] | None = None
-) -> Iterator[DictConfig]:
+def compose_jobs(config: DictConfig, jobs: Sequence[Job], names: Sequence[str] | None = None) -> Iterator[DictConfig]:
     """Compose each job, with another name if `names` are given; a config is good until the next one is wanted.
 
     Composing takes a sixth of a second, so jobs that differ in single values share one composition: Hydra puts
@@ -107,7 +105,8 @@ def _is_group(setting: str) -> bool:
 
 
 @contextmanager
-def _hydra_config_restored() -> Iterator[None]:
+def restore_hydra_config() -> Iterator[None]:
+    """Put Hydra's config back afterwards; composing jobs replaces it."""
     before = HydraConfig.instance().cfg
     try:
         yield
@@ -140,7 +139,7 @@ def _suggest_name(config: DictConfig, jobs: Sequence[Job], groups: Sequence[Sequ
     swept = _list_differing_settings(jobs)
     names = []
     patterns = []
-    for job in _compose_jobs(config, jobs):
+    for job in compose_jobs(config, jobs):
         names.append(str(job.name))
         unresolved: Any = OmegaConf.to_container(OmegaConf.masked_copy(job, ["name"]), resolve=False)
         patterns.append(str(unresolved["name"]))

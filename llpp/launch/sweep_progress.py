@@ -41,7 +41,13 @@ def start_plan(config: DictConfig) -> None:
     os.environ[PLAN_VARIABLE] = json.dumps(asdict(plan))
     os.environ.pop(SIDE_BY_SIDE, None)
     if plan.side_by_side != 1:
-        os.environ[SIDE_BY_SIDE] = "1"
+        os.environ[SIDE_BY_SIDE] = str(plan.side_by_side or 0)
+
+
+def read_plan() -> Plan | None:
+    """Return the plan of the sweep to which this process belongs; None outside a sweep."""
+    text = os.environ.get(PLAN_VARIABLE)
+    return None if text is None else Plan(**json.loads(text))
 
 
 def end_plan() -> None:
@@ -68,11 +74,10 @@ def describe_job(run_dir: str, journal: Sequence[Mapping[str, Any]]) -> str | No
         run_dir: the job's run directory.
         journal: the jobs that have ended.
     """
-    text = os.environ.get(PLAN_VARIABLE)
+    plan = read_plan()
     job = HydraConfig.get().job
-    if text is None or OmegaConf.is_missing(job, "num"):
+    if plan is None or OmegaConf.is_missing(job, "num"):
         return None
-    plan = Plan(**json.loads(text))
     of = "" if plan.jobs is None else f" of {plan.jobs}"
     seconds = estimate_seconds_left(plan, journal, time.time())
     left = "" if seconds is None else f" · about {format_duration(seconds)} left for all jobs"

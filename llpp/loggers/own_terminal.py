@@ -3,7 +3,8 @@
 import os
 import sys
 
-# Environment variable of a sweep whose jobs run in processes of their own, so that several may write to one terminal.
+# Environment variable of a sweep whose jobs run in processes of their own, so that several may write to one terminal:
+# how many run here at the same time, 0 where a cluster decides.
 SIDE_BY_SIDE = "LLPP_SIDE_BY_SIDE"
 
 

@@ -35,8 +35,15 @@ def test_a_gpu_gets_them_and_a_cpu_or_crops_on_the_device_do_not(tmp_path, monke
     unset = ("data.workers=null", "trainer=gpu")
     assert read_loader_settings(config(tmp_path, *unset)).workers == 3
     assert read_loader_settings(config(tmp_path, "data.workers=null")).workers == 0
-    side_by_side = ("hydra/launcher=joblib", "hydra.launcher.n_jobs=2")
-    assert read_loader_settings(config(tmp_path, *unset, *side_by_side)).workers == 1
     resident = ("crop.cache=true", "crop.resident=device")
     assert read_loader_settings(config(tmp_path, *unset, *resident)).workers == 0
     assert read_loader_settings(config(tmp_path, "trainer=gpu", "data.workers=2")).workers == 2
+
+
+@pytest.mark.parametrize(("jobs", "expected"), [("2", 1), ("4", 0), ("0", 3)])
+def test_jobs_of_a_sweep_share_the_cores_of_this_machine(tmp_path, monkeypatch, jobs, expected):
+    """A cluster's job, of which the sweep knows nothing, has its machine to itself."""
+    monkeypatch.setattr("llpp.config.loader_workers._count_cores", lambda: 4)
+    monkeypatch.setattr("llpp.config.loader_workers.SHARED_MEMORY", tmp_path)
+    monkeypatch.setenv("LLPP_SIDE_BY_SIDE", jobs)
+    assert read_loader_settings(config(tmp_path, "data.workers=null", "trainer=gpu")).workers == expected

@@ -35,7 +35,8 @@ class ResidentCrops:
         if crops.nbytes > free * (1 - RESERVED_SHARE):
             raise ConfigError(
                 f"crop.resident=device needs {format_bytes(crops.nbytes)} for {len(crops):,} crops, but {device} "
-                f"has {format_bytes(free)} free; set crop.resident=null, or lower crop.size or crop.margin"
+                f"has {format_bytes(free)} free; set crop.resident=null, lower crop.size or crop.margin, or run "
+                "fewer jobs on it at the same time"
             )
         pixels = torch.empty(crops.shape, dtype=torch.uint8, device=device)
         for start in range(0, len(crops), CHUNK_SIZE):
