@@ -23,6 +23,7 @@ FIRST_TEST_SHARE = 0.4  # of the first batch: without test images nobody knows h
 LATER_TEST_SHARE = 0.2  # of each later batch
 TEST_REASON = "random, for testing"
 AUDIT_REASON = "drawn by chance, to measure the model"
+RANDOM_YET_REASON = "random: the model is not good enough yet to go by where it fails"
 DIVERSE_REASON = "unlike all others: no model yet"
 Rows = NDArray[np.int64]
 
@@ -87,11 +88,12 @@ def choose_next_batch(
     gap: float,
     audited: Collection[str] = (),
     ranker: str = HEAD,
+    beta: float | None = None,
 ) -> list[Choice]:
     """Return so many random test images, then the training images that a run has selected, most wanted first.
 
     Those in `audited` were drawn by chance, the others chosen by the acquisition function, to which the `ranker` says
-    how likely an image fails.
+    how likely an image fails. How far it leans to likely failures is `beta`, where that changes from batch to batch.
     """
     test = choose_test_images(index, project, taken, test_count, gap)
     choices = [Choice(image, "test", TEST_REASON) for image in test]
@@ -101,12 +103,16 @@ def choose_next_batch(
             choices.append(Choice(image, "train", AUDIT_REASON))
             continue
         rank += 1
-        choices.append(Choice(image, "train", explain_rank(acquisition, rank, ranker)))
+        choices.append(Choice(image, "train", explain_rank(acquisition, rank, ranker, beta)))
     return choices
 
 
-def explain_rank(acquisition: str, rank: int, ranker: str = HEAD) -> str:
+def explain_rank(acquisition: str, rank: int, ranker: str = HEAD, beta: float | None = None) -> str:
     """Say why an acquisition function has chosen an image; rank 1 is the one that it wants most."""
+    if acquisition == "adaptive" and beta == 0:
+        return RANDOM_YET_REASON
+    if acquisition == "adaptive" and beta is not None:
+        return f"drawn, likely failures before others (rank {rank})"
     if acquisition == "predicted_loss" and ranker != HEAD:
         return f"likeliest failure by {ranker} (rank {rank})"
     if acquisition == "predicted_loss":

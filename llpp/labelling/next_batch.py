@@ -77,6 +77,7 @@ class BatchWriter:
             self.settings.gap,
             audited,
             last.ranker_name,
+            last.row.get("beta"),
         )
         self._write(number, choices, predictions, self._suggests(state), audited)
 
