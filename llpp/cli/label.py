@@ -47,7 +47,8 @@ def run_label_command(arguments: list[str]) -> int:
     words.remove(folder)
     _check_words(words)
 
-    from llpp.launch import job, label_job
+    from llpp.labelling.session import Outcome
+    from llpp.launch import gpu_sharing, job, label_job
 
     root = Path(folder)
     typed = translate_words(words)
@@ -64,7 +65,11 @@ def run_label_command(arguments: list[str]) -> int:
     command = shlex.join(["llpp", "label", folder, *labelling])
 
     def start(cfg: "DictConfig") -> None:
-        outcome = job.run_unless_refused(lambda: label_job.run_labelling(cfg, job.run_rounds_job, command, kept))
+        def label() -> Outcome:
+            gpu_sharing.check_job(cfg)
+            return label_job.run_labelling(cfg, job.run_rounds_job, command, kept)
+
+        outcome = job.run_unless_refused(label)
         if as_json:
             print(json.dumps(outcome.to_json()), flush=True)
         else:

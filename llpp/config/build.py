@@ -328,7 +328,7 @@ def _build_loader_factory(
     pipeline = CropPipeline(crop, make(cfg.augmentation), pixel, crops, bool(cfg.crop.resident))
     loading = read_settings.read_loader_settings(cfg)
     if cfg.data.workers is None and loading.workers:
-        log.info("%s: data.workers=%d, by the free cores and shared memory", cfg.paths.run_dir, loading.workers)
+        log.info("%s: data.workers=%d, by cores and shared memory", cfg.paths.run_dir, loading.workers)
 
     def make_loaders(labelled: Sequence[int], validation: Sequence[int], round_number: int) -> PoolDataModule:
         return PoolDataModule(dataset, task, labelled, validation, pipeline, loading, cfg.seed, round_number)

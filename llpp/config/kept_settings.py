@@ -11,15 +11,15 @@ from pathlib import Path
 from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
-from omegaconf import DictConfig, open_dict
+from omegaconf import DictConfig, OmegaConf, open_dict
 
+from llpp.config.compose import conf_dir
 from llpp.errors import StateError
 from llpp.run_dir.config_file import read_config
 from llpp.run_dir.older_runs import ADDED_DATASET_SETTINGS, ADDED_RUN_SETTINGS
 from llpp.run_dir.state import load_state
 
 log = logging.getLogger(__name__)
-DEFAULT_ACQUISITION = "llpp.acquisition.adaptive.AdaptiveAcquisition"
 OLDER_DEFAULT_ACQUISITION = "llpp.acquisition.predicted_loss.PredictedLossAcquisition"
 
 
@@ -75,7 +75,10 @@ def _keep_older_acquisition(cfg: DictConfig, config: Mapping[str, Any], run_dir:
     recorded = config.get("acquisition")
     if not isinstance(recorded, dict) or recorded.get("_target_") != OLDER_DEFAULT_ACQUISITION:
         return
-    if cfg.acquisition._target_ != DEFAULT_ACQUISITION or _is_named_in_command("acquisition"):
+    # A preset with values of its own has chosen, too.
+    default = OmegaConf.load(conf_dir() / "acquisition" / "adaptive.yaml")
+    is_default = OmegaConf.to_container(cfg.acquisition) == OmegaConf.to_container(default)
+    if not is_default or _is_named_in_command("acquisition"):
         return
     log.info("%s: acquisition=predicted_loss, as when this run began", run_dir)
     cfg.acquisition = recorded

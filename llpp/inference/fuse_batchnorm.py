@@ -33,17 +33,14 @@ def fuse_batchnorm(backbone: Backbone, size: int, device_type: str = "cpu") -> B
     """Return a copy for evaluation in which BatchNorms are part of the convolutions that they follow.
 
     A BatchNorm is fused if it follows its convolution in an `nn.Sequential`; for evaluation on a GPU (`device_type`
-    cuda) only into a `PointwiseConv`. Returns the backbone itself if a part of it has been compiled, or if its copy
-    gives another output for an image of `size` × `size` pixels: then it does not call its layers in the order of the
-    sequence.
+    cuda) only into a `PointwiseConv`, or where the convolution has a bias already. Returns the backbone itself if a
+    part of it has been compiled, or if its copy gives another output for an image of `size` × `size` pixels: then it
+    does not call its layers in the order of the sequence.
     """
     # A copy of a compiled backbone would be compiled again.
     if is_compiled(backbone):
         return backbone
     fused = copy.deepcopy(backbone).eval()
-    # Fusing gives a convolution a bias. On GPUs that is a pass of its own, and slower than BatchNorm's, except in a
-    # product of matrices.
-    kinds = (PointwiseConv,) if device_type == "cuda" else (PointwiseConv, nn.Conv2d)
     uses = Counter(id(module) for _, module in fused.named_modules(remove_duplicate=False))
     for module in list(fused.modules()):
         # Other subclasses of nn.Sequential may call their layers in another way.
@@ -51,18 +48,18 @@ def fuse_batchnorm(backbone: Backbone, size: int, device_type: str = "cpu") -> B
             continue
         # A module that is used in a second place must stay as it is.
         if uses[id(module)] == 1:
-            _fuse_in_sequence(module, uses, kinds)
+            _fuse_in_sequence(module, uses, device_type)
     if not _has_same_output(backbone, fused, size):
         log.warning("cannot fuse BatchNorm in this backbone; it is evaluated as it is, which takes longer")
         return backbone
     return fused
 
 
-def _fuse_in_sequence(sequence: nn.Sequential, uses: Counter[int], kinds: tuple[type[nn.Conv2d], ...]) -> None:
-    """Fuse every convolution of these kinds with the BatchNorm after it; `uses` counts modules by their id."""
+def _fuse_in_sequence(sequence: nn.Sequential, uses: Counter[int], device_type: str) -> None:
+    """Fuse the convolutions of the sequence with the BatchNorm after each; `uses` counts modules by their id."""
     pairs = list(pairwise(sequence))
     for index, (conv, norm) in enumerate(pairs):
-        if not isinstance(conv, nn.Conv2d) or type(conv) not in kinds or not isinstance(norm, _BatchNorm):
+        if not isinstance(conv, nn.Conv2d) or not isinstance(norm, _BatchNorm) or not _can_fuse(conv, device_type):
             continue
         if uses[id(conv)] != 1 or uses[id(norm)] != 1 or _has_forward_hooks(conv) or _has_forward_hooks(norm):
             continue
@@ -71,6 +68,16 @@ def _fuse_in_sequence(sequence: nn.Sequential, uses: Counter[int], kinds: tuple[
             continue
         sequence[index] = fuse_conv_bn_eval(conv, norm)
         sequence[index + 1] = nn.Identity()
+
+
+def _can_fuse(conv: nn.Conv2d, device_type: str) -> bool:
+    """Whether a convolution is of a class that computes as torch's does, and gains by a BatchNorm in its weights."""
+    if type(conv) not in (nn.Conv2d, PointwiseConv):
+        return False
+    # A new bias is another pass over the map there, slower than BatchNorm's for batches of 128 images (H200,
+    # benchmarks/RESULTS.md), except in a product of matrices.
+    adds_a_pass = device_type == "cuda" and type(conv) is nn.Conv2d and conv.bias is None
+    return not adds_a_pass
 
 
 def _has_forward_hooks(module: nn.Module) -> bool:

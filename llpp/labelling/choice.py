@@ -23,7 +23,8 @@ FIRST_TEST_SHARE = 0.4  # of the first batch: without test images nobody knows h
 LATER_TEST_SHARE = 0.2  # of each later batch
 TEST_REASON = "random, for testing"
 AUDIT_REASON = "drawn by chance, to measure the model"
-RANDOM_YET_REASON = "random: the model is not good enough yet to go by where it fails"
+WEAK_REASON = "random: the model is not good enough yet to go by where it fails"
+UNKNOWN_REASON = "random: how good the model is has not been measured yet"
 DIVERSE_REASON = "unlike all others: no model yet"
 Rows = NDArray[np.int64]
 
@@ -89,11 +90,13 @@ def choose_next_batch(
     audited: Collection[str] = (),
     ranker: str = HEAD,
     beta: float | None = None,
+    competence: float | None = None,
 ) -> list[Choice]:
     """Return so many random test images, then the training images that a run has selected, most wanted first.
 
     Those in `audited` were drawn by chance, the others chosen by the acquisition function, to which the `ranker` says
-    how likely an image fails. How far it leans to likely failures is `beta`, where that changes from batch to batch.
+    how likely an image fails. How far it leans to likely failures is `beta`, where that changes from batch to batch,
+    with the measured `competence` of the model.
     """
     test = choose_test_images(index, project, taken, test_count, gap)
     choices = [Choice(image, "test", TEST_REASON) for image in test]
@@ -103,14 +106,20 @@ def choose_next_batch(
             choices.append(Choice(image, "train", AUDIT_REASON))
             continue
         rank += 1
-        choices.append(Choice(image, "train", explain_rank(acquisition, rank, ranker, beta)))
+        choices.append(Choice(image, "train", explain_rank(acquisition, rank, ranker, beta, competence)))
     return choices
 
 
-def explain_rank(acquisition: str, rank: int, ranker: str = HEAD, beta: float | None = None) -> str:
+def explain_rank(
+    acquisition: str,
+    rank: int,
+    ranker: str = HEAD,
+    beta: float | None = None,
+    competence: float | None = None,
+) -> str:
     """Say why an acquisition function has chosen an image; rank 1 is the one that it wants most."""
     if acquisition == "adaptive" and beta == 0:
-        return RANDOM_YET_REASON
+        return UNKNOWN_REASON if competence is None else WEAK_REASON
     if acquisition == "adaptive" and beta is not None:
         return f"drawn, likely failures before others (rank {rank})"
     if acquisition == "predicted_loss" and ranker != HEAD:

@@ -78,6 +78,7 @@ class BatchWriter:
             audited,
             last.ranker_name,
             last.row.get("beta"),
+            last.row.get("competence"),
         )
         self._write(number, choices, predictions, self._suggests(state), audited)
 

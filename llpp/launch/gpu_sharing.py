@@ -3,6 +3,7 @@
 import logging
 import math
 import os
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -60,6 +61,10 @@ def check_sharing(cfg: DictConfig, launcher_class: str) -> None:
     if number is None or number == 1:
         return
     accelerator = cfg.trainer.accelerator
+    if sys.platform == "darwin":
+        raise ConfigError(
+            f"{SETTING}={number} places jobs on NVIDIA GPUs, and Apple's machines have none; leave {SETTING} out"
+        )
     if accelerator not in NVIDIA:
         raise ConfigError(
             f"{SETTING}={number} places jobs on NVIDIA GPUs, but trainer.accelerator={accelerator!r}; use "
@@ -81,7 +86,7 @@ def check_sharing(cfg: DictConfig, launcher_class: str) -> None:
 def prepare_sweep(config: DictConfig) -> None:
     """Check that the jobs of a sweep fit on the GPUs as they ask, and log how they share them.
 
-    Without a number of its own, joblib then runs as many jobs as have a place.
+    Where `n_jobs` is left open, joblib then runs as many jobs as have a place.
 
     Args:
         config: the sweep's, with Hydra's part; its `hydra.launcher.n_jobs` may be changed.

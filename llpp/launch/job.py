@@ -102,7 +102,6 @@ def run_sweep_job(cfg: DictConfig) -> None:
         raise
     else:
         sweep.record_outcome(run_dir, outcome, seconds=time.monotonic() - since)
-    gpu_memory.free_cached_memory()
 
 
 def abort_torchrun_job(run_dir: str, error: Exception) -> None:
@@ -144,7 +143,11 @@ def run_unless_done(cfg: DictConfig) -> str:
         # If the job wants more GPUs than there are, the launcher reports it.
         if is_placed and wanted <= count:
             with gpu_places.reserve_gpus(count, wanted, jobs_per_gpu or 1) as numbers:
-                return run_job(cfg, numbers)
+                try:
+                    return run_job(cfg, numbers)
+                finally:
+                    # While the place is still ours: the next job of this process may get another GPU.
+                    gpu_memory.free_cached_memory()
     return run_job(cfg)
 
 

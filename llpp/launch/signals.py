@@ -32,8 +32,8 @@ def hide_lost_endings() -> None:
     """Print no traceback of an exception by which a signal's handler ends things, where it cannot be raised.
 
     A handler runs between any two instructions, in a destructor too: there Python prints the exception as ignored,
-    and continues. Nothing is lost with it: a signal to stop is remembered (`llpp.distributed.interruption`), and the
-    end of a process that loads images is noticed when its next batch is due.
+    and continues. A signal to stop is remembered all the same (`llpp.distributed.interruption`), and the end of a
+    process that loads images is noticed when its next batch is due.
     """
     print_traceback = sys.unraisablehook
 

@@ -196,10 +196,7 @@ def is_done(cfg: DictConfig) -> bool:
         keep_decided_settings(cfg)
         config, _ = read_config(run_dir)
         wanted = redact(OmegaConf.to_container(cfg, resolve=True))
-        # How processes are started may change between starts, as after memory has run out.
-        config.pop("launch", None)
-        wanted.pop("launch", None)
-        if config != wanted:
+        if _drop_process_settings(config) != _drop_process_settings(wanted):
             return False
         state = load_state(run_dir / "state.json")
     except (OSError, ValueError, OmegaConfBaseException, LlppError):
@@ -211,6 +208,15 @@ def is_done(cfg: DictConfig) -> bool:
         return True
     # A job that ended between its last commit and its report has an older report, or none.
     return _is_newer(run_dir / "report.html", run_dir / "state.json")
+
+
+def _drop_process_settings(config: dict[str, Any]) -> dict[str, Any]:
+    """A config without how processes are started, which may change between starts, as after memory has run out."""
+    kept = {name: value for name, value in config.items() if name != "launch"}
+    data = config.get("data")
+    if isinstance(data, dict):
+        kept["data"] = {name: value for name, value in data.items() if name not in ("workers", "pin_memory")}
+    return kept
 
 
 def _is_newer(path: Path, other: Path) -> bool:

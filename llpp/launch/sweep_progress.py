@@ -37,7 +37,10 @@ def start_plan(config: DictConfig) -> None:
     """Leave the plan of a sweep, from its config with Hydra's part, for the processes of its jobs."""
     jobs = list_jobs(config)
     count = None if jobs is None else len(jobs)
-    plan = Plan(count, count_side_by_side(config.hydra.launcher), time.time())
+    at_once = count_side_by_side(config.hydra.launcher)
+    if at_once is not None and count is not None:
+        at_once = max(1, min(at_once, count))
+    plan = Plan(count, at_once, time.time())
     os.environ[PLAN_VARIABLE] = json.dumps(asdict(plan))
     os.environ.pop(SIDE_BY_SIDE, None)
     if plan.side_by_side != 1:

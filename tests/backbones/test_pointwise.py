@@ -48,6 +48,11 @@ def test_a_product_of_matrices_is_the_convolution_and_has_its_gradients():
         assert gradient.stride() == value.stride()
 
 
+def test_an_empty_batch_stays_one():
+    layer = PointwiseConv(3, 5)
+    assert multiply_pointwise(torch.empty(0, 3, 4, 6), layer.weight, layer.bias).shape == (0, 5, 4, 6)
+
+
 def test_a_product_of_matrices_copies_no_map():
     layer = PointwiseConv(3, 5).double().to(memory_format=torch.channels_last)
     with torch.no_grad(), Operations() as operations:

@@ -29,8 +29,7 @@ def test_audited_images_are_measured_by_the_labels_that_come_later(tmp_path):
     assert len(drawn) == round(0.4 * len(trained))
     assert {row["suggested"] for row in drawn} == {"0"}
     others = trained[len(drawn) :]
-    # Nothing has been measured yet.
-    assert {row["reason"] for row in others} == {"random: the model is not good enough yet to go by where it fails"}
+    assert {row["reason"] for row in others} == {"random: how good the model is has not been measured yet"}
     with (discs.run / "rounds.csv").open() as file:
         assert "audit_quality" not in next(csv.DictReader(file)), "their labels are not known yet"
 

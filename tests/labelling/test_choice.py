@@ -104,8 +104,10 @@ def test_a_later_batch_has_its_test_images_and_what_the_run_selected():
     assert batch[3] == Choice(IDS[1], "train", "largest predicted loss (rank 2)")
     ranked = choose_next_batch(index, PROJECT, [], 0, [IDS[3]], "predicted_loss", 1.0, ranker="confidence")
     assert ranked == [Choice(IDS[3], "train", "likeliest failure by confidence (rank 1)")]
-    weak = choose_next_batch(index, PROJECT, [], 0, [IDS[3]], "adaptive", 1.0, beta=0.0)
+    weak = choose_next_batch(index, PROJECT, [], 0, [IDS[3]], "adaptive", 1.0, beta=0.0, competence=0.3)
     assert [choice.reason for choice in weak] == ["random: the model is not good enough yet to go by where it fails"]
+    unknown = choose_next_batch(index, PROJECT, [], 0, [IDS[3]], "adaptive", 1.0, beta=0.0)
+    assert [choice.reason for choice in unknown] == ["random: how good the model is has not been measured yet"]
     good = choose_next_batch(index, PROJECT, [], 0, [IDS[3]], "adaptive", 1.0, beta=1.5)
     assert [choice.reason for choice in good] == ["drawn, likely failures before others (rank 1)"]
     by_core_set = choose_next_batch(index, PROJECT, [], 0, [IDS[3]], "core_set", 1.0)

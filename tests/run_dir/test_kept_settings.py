@@ -124,6 +124,7 @@ def test_a_run_that_began_with_predicted_loss_keeps_it_unless_the_command_names_
 
     assert find_acquisition("run") == "PredictedLossAcquisition"
     assert find_acquisition("run", "acquisition=adaptive") == "AdaptiveAcquisition"
+    assert find_acquisition("run", "acquisition.beta_most=2") == "AdaptiveAcquisition"
     assert find_acquisition("run", "acquisition=core_set") == "CoreSetAcquisition"
     assert find_acquisition("another") == "AdaptiveAcquisition"
 
