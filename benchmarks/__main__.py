@@ -7,7 +7,18 @@ import sys
 import time
 
 # Together they take less than a quarter of an hour on 2 cores: `make bench`.
-USUAL = ("start", "pck", "codec", "augmentation", "core_set", "data_pipeline", "heads", "scoring", "training_step")
+USUAL = (
+    "start",
+    "pck",
+    "codec",
+    "augmentation",
+    "core_set",
+    "data_pipeline",
+    "heads",
+    "scoring",
+    "training_step",
+    "run_step",
+)
 OTHERS = ("agreement", "peak_memory", "bookkeeping", "demo", "growth", "scaling", "export", "acquisitions")
 
 
