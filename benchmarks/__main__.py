@@ -8,17 +8,9 @@ import time
 
 # Together they take less than a quarter of an hour on 2 cores: `make bench`.
 USUAL = (
-    "start",
-    "pck",
-    "codec",
-    "augmentation",
-    "core_set",
-    "data_pipeline",
-    "heads",
-    "scoring",
-    "training_step",
+    "start", "pck", "codec", "augmentation", "core_set", "data_pipeline", "heads", "scoring", "training_step",
     "run_step",
-)
+)  # fmt: skip
 OTHERS = ("agreement", "peak_memory", "bookkeeping", "demo", "growth", "scaling", "export", "acquisitions")
 
 

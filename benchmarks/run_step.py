@@ -49,8 +49,8 @@ CPU_CASES = (
     Case("256px_resident", 256, 64, 2, 2, (*SMALL, "backbone.channels=16", *RESIDENT)),
 )
 GPU_CASES = (
-    Case("128px", 128, 32, 32, 8, (*GPU, *RESIDENT), "cuda"),
-    Case("256px", 256, 64, 16, 8, (*GPU, *RESIDENT), "cuda"),
+    Case("128px", 128, 32, 32, 5, (*GPU, *RESIDENT), "cuda"),
+    Case("256px", 256, 64, 16, 5, (*GPU, *RESIDENT), "cuda"),
 )
 TOY_CASES = (Case("32px", 32, 4, 2, 1, (*SMALL, *RESIDENT)),)
 
