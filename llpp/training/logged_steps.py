@@ -24,6 +24,7 @@ def are_losses_read(trainer: pl.Trainer) -> bool:
     every = settings.log_every_n_steps
     is_logged = every > 0 and (get_logged_step(trainer) + 1) % every == 0
     ends_epoch = trainer.is_last_batch or 0 <= trainer.max_steps <= trainer.global_step
-    # Where validations come within an epoch, callbacks look at the losses then.
-    validates_within = settings.val_check_interval != 1.0
+    # Where validations come within an epoch, callbacks look at the losses then. The whole number 1 is a step.
+    interval = settings.val_check_interval
+    validates_within = not isinstance(interval, float) or interval != 1.0
     return is_logged or ends_epoch or validates_within or trainer.should_stop
