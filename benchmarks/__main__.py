@@ -7,18 +7,13 @@ import sys
 import time
 
 # Together they take less than a quarter of an hour on 2 cores: `make bench`.
-USUAL = ("start", "pck", "codec", "augmentation", "core_set", "data_pipeline", "heads", "scoring", "training_step")
+USUAL = (
+    "start", "pck", "codec", "augmentation", "core_set", "data_pipeline", "heads", "scoring", "training_step",
+    "run_step",
+)  # fmt: skip
 OTHERS = (
-    "agreement",
-    "peak_memory",
-    "bookkeeping",
-    "demo",
-    "growth",
-    "scaling",
-    "export",
-    "acquisitions",
-    "side_by_side",
-)
+    "agreement", "peak_memory", "bookkeeping", "demo", "growth", "scaling", "export", "acquisitions", "side_by_side",
+)  # fmt: skip
 
 
 def run_script(name: str) -> bool:

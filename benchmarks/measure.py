@@ -19,6 +19,7 @@ from typing import Any, TypeVar
 
 ROOT = Path(__file__).resolve().parents[1]
 MAX_SPREAD = 1.2  # median / fastest round above which other jobs have disturbed a measurement
+PRINTED: list[dict[str, Any]] = []  # the results that this process has printed, for a summary of them
 Result = TypeVar("Result")
 
 
@@ -122,7 +123,9 @@ def _print_line(content: Mapping[str, Any]) -> None:
         "commit": describe_commit(),
         "date": datetime.now(UTC).date().isoformat(),
     }
-    print(json.dumps({"command": Path(sys.argv[0]).stem, **content, **source}), flush=True)
+    line = {"command": Path(sys.argv[0]).stem, **content, **source}
+    PRINTED.append(line)
+    print(json.dumps(line), flush=True)
 
 
 def read_lines(path: Path) -> list[dict[str, Any]]:

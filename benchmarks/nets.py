@@ -2,7 +2,7 @@
 
 import logging
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Literal
@@ -47,9 +47,9 @@ def compose_config(*overrides: str) -> DictConfig:
         return hydra.compose("run", overrides=list(overrides))
 
 
-def make_run(*overrides: str) -> Run:
-    """Build everything that a run needs; it writes no log."""
-    return build.build_run(compose_config("name=benchmark", *QUIET, *overrides))
+def make_run(*overrides: str, shown: Sequence[str] = QUIET) -> Run:
+    """Build everything that a run needs; `shown` are the settings of what it logs and shares, by itself nothing."""
+    return build.build_run(compose_config("name=benchmark", *shown, *overrides))
 
 
 def make_module(*overrides: str, size: int) -> LearningLossModule:

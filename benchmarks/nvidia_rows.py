@@ -1,9 +1,15 @@
-"""The rows of a GPU: ceilings, training, scoring and core-set; a CPU can rehearse them at toy size."""
+"""The rows of a GPU: ceilings, training, scoring, runs and core-set; a CPU can rehearse them at toy size."""
 
+import csv
+import subprocess
+import sys
+import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from itertools import pairwise
+from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
@@ -12,7 +18,7 @@ from torch import Tensor
 from torch.nn import functional
 from torch.profiler import ProfilerActivity, profile
 
-from benchmarks import measure, nets
+from benchmarks import measure, nets, run_step
 from benchmarks.core_set import DIMENSIONS
 from benchmarks.measure import Timing
 from llpp.acquisition.core_set_on_device import k_centre_greedy_on_device, pick_centres
@@ -25,13 +31,20 @@ from llpp.training.module import LearningLossModule
 from llpp.types import Batch
 
 # variant → the setting of `compile`
-VARIANTS = {"eager": None, "folded": None, "regional": "regional", "graphs": "reduce-overhead"}
+VARIANTS = {
+    "eager": None,
+    "folded": None,
+    "regional": "regional",
+    "graphs": "reduce-overhead",
+    "cudagraphs": "cudagraphs",  # graphs of the eager kernels, which need no compiler
+}
 # Convolutions of 2 stacks × 256 channels per 256-pixel image.
 GFLOP = {"training": 50.0, "scoring": 16.7}
 # MiB per 256-pixel image that pass through memory, counted on paper (bf16, channels_last): operation by operation,
 # and with everything between two convolutions in one kernel, as compilers do it.
 MIB_EAGER = {"training": 1026.0, "scoring": 355.0}
 MIB_FUSED = {"training": 757.0, "scoring": 163.0}
+LARGE, SMALL = 0, 1  # which of the batches
 SMALL_POOL = 20_000  # points of core-set of which the picks are compared with those of the CPU
 
 
@@ -44,7 +57,7 @@ class Sizes:
     stacks: int
     channels: int
     depth: int
-    batches: tuple[int, ...]  # the first is profiled
+    batches: tuple[int, int]  # the large one, of which kernels are shown, and the small one
     steps: int
     points: int
     labelled: int
@@ -59,6 +72,17 @@ class Sizes:
 
 FULL = Sizes(False, 256, 2, 256, 4, (128, 64), 50, 1_000_000, 2000, 1000, 64)
 TOY = Sizes(True, 32, 1, 8, 1, (4, 2), 2, 500, 20, 20, 4)
+
+
+# The first round of each trains, tests, scores and selects; the second one only trains and tests.
+GPU_ROUND = (
+    *run_step.GPU, *run_step.RESIDENT, "crop.size=128", "dataset.size=128", "dataset.initial=1024",
+    "dataset.pool=2048", "initial=1024", "budget=256", "data.batch_size=32", "trainer.max_epochs=4",
+)  # fmt: skip
+TOY_ROUND = (
+    *run_step.SMALL, *run_step.RESIDENT, "crop.size=32", "dataset.size=48", "dataset.initial=16", "dataset.pool=16",
+    "dataset.val=4", "dataset.test=4", "initial=16", "budget=4", "data.batch_size=8", "trainer.max_epochs=1",
+)  # fmt: skip
 
 
 def print_row(sizes: Sizes, name: str, value: float, unit: str, **detail: Any) -> None:
@@ -171,38 +195,56 @@ def reset_peak(sizes: Sizes) -> None:
         torch.cuda.reset_peak_memory_stats()
 
 
-def measure_training(sizes: Sizes, variant: str) -> None:
+def measure_training(sizes: Sizes, variant: str, size: int = LARGE) -> None:
     """Print images per second of whole training steps: resampling, network, losses, gradients, optimiser."""
     limits = measure_ceilings(sizes)
-    for batch in sizes.batches:
-        reset_peak(sizes)
-        module = make_module(sizes, VARIANTS[variant], batch)
-        autocast = nets.make_autocast(sizes.device.type, bf16=True)
-        step = nets.make_training_step(module, make_batch(sizes, batch), autocast)
-        first_seconds, loss = time_first_call(step, sizes)
-        # All variants have the same first loss, but for roundings.
-        detail = {"first_step_s": first_seconds, "first_loss": float(loss)}
-        print_rate(sizes, "training", variant, batch, step, limits, **detail)
-        module.loss_monitor.check()
-        del module, step  # so that the next batch has the memory
+    batch = sizes.batches[size]
+    reset_peak(sizes)
+    module, step = make_training(sizes, variant, batch)
+    first_seconds, loss = time_first_call(step, sizes)
+    # All variants have the same first loss, but for roundings.
+    detail = {"first_step_s": first_seconds, "first_loss": float(loss)}
+    print_rate(sizes, "training", variant, batch, step, limits, **detail)
+    module.loss_monitor.check()
 
 
-def measure_scoring(sizes: Sizes, variant: str) -> None:
+def make_training(sizes: Sizes, variant: str, batch: int) -> tuple[LearningLossModule, Callable[[], Tensor]]:
+    """Return a network and a step that trains it."""
+    module = make_module(sizes, VARIANTS[variant], batch)
+    autocast = nets.make_autocast(sizes.device.type, bf16=True)
+    return module, nets.make_training_step(module, make_batch(sizes, batch), autocast)
+
+
+def measure_first_step(sizes: Sizes, plans: int) -> None:
+    """Print the seconds of the first training step, if cuDNN times so many plans of a convolution (0: all of them).
+
+    The rate of the steps after it says what that costs. Nothing else may have looked for plans in this process.
+    """
+    if not sizes.rehearsal:
+        torch.backends.cudnn.benchmark_limit = plans
+    batch = sizes.batches[LARGE]
+    _, step = make_training(sizes, "eager", batch)
+    seconds, _ = time_first_call(step, sizes)
+    times = time_steps(step, sizes, steps=sizes.steps // 2)
+    rate = batch / times.seconds
+    print_row(sizes, f"first_step_{plans or 'all'}", seconds, "s", images_per_s=rate, batch=batch, **times.notes)
+
+
+def measure_scoring(sizes: Sizes, variant: str, size: int = LARGE) -> None:
     """Print images per second of a scoring pass, its results on the host."""
     limits = measure_ceilings(sizes)
-    for batch in sizes.batches:
-        crops = make_batch(sizes, batch)
-        expected = _predict_losses(make_module(sizes, None, batch).eval(), crops, sizes)
-        reset_peak(sizes)
-        module = make_module(sizes, VARIANTS[variant], batch).eval()
-        if variant == "folded":
-            module.backbone = fuse_batchnorm.fuse_batchnorm(module.backbone, sizes.size, sizes.device.type)
-        step = make_scoring_step(module, crops, sizes)
-        first_seconds, _ = time_first_call(step, sizes)
-        difference = (_predict_losses(module, crops, sizes) - expected).abs().max() / expected.abs().max()
-        detail = {"first_batch_s": first_seconds, "difference_to_eager": float(difference)}
-        print_rate(sizes, "scoring", variant, batch, step, limits, **detail)
-        del module, step
+    batch = sizes.batches[size]
+    crops = make_batch(sizes, batch)
+    expected = _predict_losses(make_module(sizes, None, batch).eval(), crops, sizes)
+    reset_peak(sizes)
+    module = make_module(sizes, VARIANTS[variant], batch).eval()
+    if variant == "folded":
+        module.backbone = fuse_batchnorm.fuse_batchnorm(module.backbone, sizes.size, sizes.device.type)
+    step = make_scoring_step(module, crops, sizes)
+    first_seconds, _ = time_first_call(step, sizes)
+    difference = (_predict_losses(module, crops, sizes) - expected).abs().max() / expected.abs().max()
+    detail = {"first_batch_s": first_seconds, "difference_to_eager": float(difference)}
+    print_rate(sizes, "scoring", variant, batch, step, limits, **detail)
 
 
 @torch.inference_mode()
@@ -254,7 +296,7 @@ def print_rate(
         sizes, f"{work}_{variant}_{batch}", rate, "images/s", variant=variant, batch=batch, size=sizes.size,
         stacks=sizes.stacks, channels=sizes.channels, peak_gib=read_peak_gib(sizes), **detail, **times.notes,
     )  # fmt: skip
-    if batch == sizes.batches[0]:
+    if batch == sizes.batches[LARGE]:
         print_kernels(sizes, f"{work}_{variant}_{batch}", step)
 
 
@@ -300,6 +342,32 @@ def measure_core_set(sizes: Sizes) -> None:
         sizes, "core_set", times.seconds, "s", points=sizes.points, labelled=sizes.labelled, budget=sizes.budget,
         dimensions=DIMENSIONS, from_host_s=from_host.seconds, compared_with_cpu=min(SMALL_POOL, sizes.points),
         differing_positions=differing, same_set=set(picks) == set(cpu_picks), **times.notes,
+    )  # fmt: skip
+
+
+def measure_run_step(sizes: Sizes) -> None:
+    """Print the rate of a run's epochs over that of its steps, for crops that the device holds."""
+    for case in run_step.TOY_CASES if sizes.rehearsal else run_step.GPU_CASES:
+        run_step.measure_case(case, partial(print_row, sizes))
+
+
+def measure_round(sizes: Sizes) -> None:
+    """Print the seconds of the first round of `llpp run`, by what it does, and of the command with two rounds."""
+    settings = TOY_ROUND if sizes.rehearsal else GPU_ROUND
+    with tempfile.TemporaryDirectory() as folder:
+        paths = [f"paths.run_dir={folder}/run", f"paths.cache_dir={folder}/cache", "training.base_models=null"]
+        command = [sys.executable, "-m", "llpp", "run", "rounds=2", "report.write=false", *settings, *paths]
+        start = time.perf_counter()
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        seconds = time.perf_counter() - start
+        if done.returncode != 0:
+            raise RuntimeError(f"llpp run ended with status {done.returncode}: {done.stderr[-400:]}")
+        with Path(folder, "run/rounds.csv").open(encoding="utf-8") as file:
+            first = next(csv.DictReader(file))
+    parts = {name: float(value) for name, value in first.items() if name.startswith("seconds_") and value}
+    print_row(
+        sizes, "round", sum(parts.values()), "s", **parts, command_s=seconds, steps=int(first["steps"]),
+        settings=" ".join(settings),
     )  # fmt: skip
 
 

@@ -219,6 +219,7 @@ def _set_up_process(cfg: DictConfig) -> Performance:
         torch.set_num_threads(cfg.launch.threads)
     if performance.should_keep_memory(cfg.trainer.accelerator):
         keep_memory()
+    trainer_setup.bound_cudnn_search()
     return performance
 
 

@@ -26,7 +26,7 @@ class NonFiniteLossMonitor:
     def __init__(self, round_number: int) -> None:
         self.round_number = round_number
         self.steps_between_checks = STEPS_BETWEEN_CHECKS
-        self.unchecked: list[tuple[int, int, Tensor]] = []
+        self.unchecked: list[tuple[int, int, list[Tensor]]] = []  # epoch, batch, `decisive` and values of a step
         self.names: tuple[str, ...] = ()
 
     def add(self, epoch: int, batch: int, decisive: Tensor, values: Mapping[str, Tensor]) -> None:
@@ -35,8 +35,7 @@ class NonFiniteLossMonitor:
         After `steps_between_checks` steps they are checked.
         """
         self.names = tuple(values)
-        losses = [value.detach().float() for value in (decisive, *values.values())]
-        self.unchecked.append((epoch, batch, torch.stack(losses)))
+        self.unchecked.append((epoch, batch, [decisive.detach(), *values.values()]))
         if len(self.unchecked) >= self.steps_between_checks:
             self.check()
 
@@ -46,7 +45,8 @@ class NonFiniteLossMonitor:
         self.unchecked = []
         if not steps:
             return
-        known = torch.stack([values for _, _, values in steps]).tolist()
+        losses = [value.detach().float() for _, _, kept in steps for value in kept]
+        known = torch.stack(losses).reshape(len(steps), -1).tolist()
         for (epoch, batch, _), (decisive, *values) in zip(steps, known, strict=True):
             if not math.isfinite(decisive):
                 named = zip(self.names, values, strict=True)

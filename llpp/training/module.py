@@ -29,6 +29,7 @@ from llpp.training.compilation import EAGER, Compilation
 from llpp.training.divergence import NonFiniteLossMonitor, check_weights
 from llpp.training.dropout_passes import NO_PASSES, DropoutPasses
 from llpp.training.gradient_lengths import LabelledImages, compute_gradient_lengths
+from llpp.training.logged_steps import are_losses_read
 from llpp.training.masked_mean import MaskedMean
 from llpp.training.step_count import hint_at_few_steps
 from llpp.training.turning import choose_quarters, in_evaluation, turn_images
@@ -91,6 +92,7 @@ class LearningLossModule(pl.LightningModule):
         self.val_metric = task.make_metric()
         self.val_loss = MaskedMean()
         self.loss_monitor = NonFiniteLossMonitor(part.number)
+        self._step_losses: dict[str, Tensor] = {}  # of the training step that is under way, by their names in logs
         self.plateau: ReduceLROnPlateau | None = None
         self._plateau_state: dict[str, Any] | None = None
         self.extra_columns: frozenset[str] = frozenset()  # of `optional_columns`, for the pass that is under way
@@ -118,10 +120,11 @@ class LearningLossModule(pl.LightningModule):
         return see_views(self.backbone, image, views, self.compilation.evaluate)
 
     def on_train_start(self) -> None:
-        """Losses are checked as often as they are logged."""
+        """Losses are checked when they are logged, so that the host waits for the device once for both."""
         every: int = self.trainer.log_every_n_steps  # type: ignore[attr-defined]  # the stub lacks it
         if every:
-            self.loss_monitor.steps_between_checks = every
+            # One step more, because the monitor would check before the step that is logged has ended.
+            self.loss_monitor.steps_between_checks = every + 1
         if self.round_number == 0 and self.phase != "head":
             hint_at_few_steps(self.trainer)
 
@@ -153,7 +156,7 @@ class LearningLossModule(pl.LightningModule):
         mean_loss = losses_all_ranks.mean()
         values = {f"train/{self.task.loss_name}": mean_loss}
         loss = torch.zeros_like(task_loss) if self.phase == "head" else task_loss
-        checked = losses_all_ranks.sum()
+        checked = mean_loss
         if self.head is not None:
             features = output.features.detach() if self._is_head_detached() else output.features
             targets = losses.detach()
@@ -174,10 +177,17 @@ class LearningLossModule(pl.LightningModule):
         # A loss of another rank that is not finite stops this one too.
         decisive = loss.detach() + checked
         self.loss_monitor.add(self.current_epoch, batch_index, decisive, values)
-        # The number is made on the device, not sent to it.
-        number = torch.full_like(mean_loss, self.round_number)
-        self.log_dict({**values, "round": number}, batch_size=len(losses), prog_bar=False)
+        self._step_losses = values
         return loss
+
+    def on_train_batch_end(self, outputs: Any, batch: Batch, batch_index: int) -> None:
+        """Log the losses of the step, if anything reads them."""
+        if not are_losses_read(self.trainer):
+            return
+        self.loss_monitor.check()
+        # The number is made on the device, not sent to it.
+        number = torch.full((), float(self.round_number), device=self.device)
+        self.log_dict({**self._step_losses, "round": number}, prog_bar=False)
 
     @torch.no_grad()
     def _evaluate_turned(self, image: Tensor, batch: Batch) -> tuple[Features, Tensor]:

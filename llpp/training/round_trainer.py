@@ -24,6 +24,7 @@ from llpp.seeds import Stream, make_rng
 from llpp.settings import Settings
 from llpp.training.base_models import BaseModels, can_resume
 from llpp.training.checkpoint_callbacks import check_best_is_known
+from llpp.training.logged_steps import get_logged_step, set_logged_step
 from llpp.training.module import LearningLossModule, RoundPart
 from llpp.training.step_count import check_steps_taken
 
@@ -62,16 +63,6 @@ def errors_of_loaders_shown() -> Iterator[None]:
         if isinstance(error.__context__, OSError):
             raise error.__context__ from None
         raise
-
-
-def get_logged_step(trainer: pl.Trainer) -> int:
-    """The step at which Lightning logs; it has no public name for it."""
-    return trainer.fit_loop.epoch_loop._batches_that_stepped
-
-
-def set_logged_step(trainer: pl.Trainer, step: int) -> None:
-    """Let a new trainer log from `step` on; its own count from 0 would fold all rounds onto each other."""
-    trainer.fit_loop.epoch_loop._batches_that_stepped = step
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,9 @@ from torch.nn.parallel import DistributedDataParallel
 
 from llpp.errors import ConfigError
 
+# Not measured yet: the rows `first_step_…` of `python -m benchmarks --nvidia` time the first step and those after it.
+CUDNN_PLANS = 4
+
 
 def build_ddp_strategy(timeout: float) -> DDPStrategy:
     """Gradients are averaged; statistics of BatchNorm are equal on all ranks, so they need no broadcast."""
@@ -63,6 +66,15 @@ def disable_signal_handlers(trainer: pl.Trainer) -> None:
 def resume_at_epochs(trainer: pl.Trainer) -> None:
     """Let a training with `max_steps` resume as any other: Lightning would go on with the epoch after the next."""
     trainer.fit_loop._iteration_based_training = lambda: False  # type: ignore[method-assign]
+
+
+def bound_cudnn_search() -> None:
+    """Let trainer.benchmark=true time fewer plans of a convolution than torch's ten; nothing without a GPU.
+
+    The first step waits for all of them. cuDNN lists first what it expects to be fastest.
+    """
+    if torch.backends.cudnn.is_available():  # type: ignore[no-untyped-call]
+        torch.backends.cudnn.benchmark_limit = CUDNN_PLANS
 
 
 def resolve_precision(asked: str, accelerator: str) -> str:
