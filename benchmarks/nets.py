@@ -48,7 +48,7 @@ def compose_config(*overrides: str) -> DictConfig:
 
 
 def make_run(*overrides: str, shown: Sequence[str] = QUIET) -> Run:
-    """Build everything that a run needs; `shown` are the settings of what it logs and shares, by itself nothing."""
+    """Build everything that a run needs; `shown` are the settings of what it logs and shares, nothing by default."""
     return build.build_run(compose_config("name=benchmark", *shown, *overrides))
 
 

@@ -11,7 +11,14 @@ AIMS = {  # name of a row, or its beginning → what was to be reached: must / r
     "first_step_": "3 s",
 }
 # What is said of a row besides its value: key of its details → words around it.
-REMARKS = {"first_step_s": "first step {:.3g} s", "first_batch_s": "first batch {:.3g} s"}
+REMARKS = {
+    "first_step_s": "first step {:.3g} s",
+    "first_batch_s": "first batch {:.3g} s",
+    "difference_to_eager": "{:.1g} from eager losses",
+    "from_host_s": "{:.3g} s from the host",
+    "differing_positions": "{} picks differ from the CPU's",
+    "times_one_run": "{:.3g} times one run",
+}
 SHARES = ("of_conv_ceiling", "of_copy_ceiling_by_counted_traffic")
 HEADER = """\
 | row | value | of the fastest convolution | of the copy rate | aim (must / reach) |

@@ -120,7 +120,8 @@ def measure(sizes: Sizes, counts: Sequence[int], load: Workload, more: Sequence[
             steps, seconds = count_common_steps(times, 2 if sizes.rehearsal else WARM_UP_STEPS)
             if not seconds:
                 print_missing(
-                    f"side_by_side_{jobs}", error="there was no time in which all jobs trained; raise --seconds"
+                    f"nvidia_side_by_side_{jobs}",
+                    error="there was no time in which all jobs trained; raise --seconds",
                 )
                 continue
             rate = sum(steps) * load.batch / seconds

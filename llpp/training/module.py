@@ -29,7 +29,7 @@ from llpp.training.compilation import EAGER, Compilation
 from llpp.training.divergence import NonFiniteLossMonitor, check_weights
 from llpp.training.dropout_passes import NO_PASSES, DropoutPasses
 from llpp.training.gradient_lengths import LabelledImages, compute_gradient_lengths
-from llpp.training.logged_steps import are_losses_read
+from llpp.training.logged_steps import are_losses_read, is_logged
 from llpp.training.masked_mean import MaskedMean
 from llpp.training.step_count import hint_at_few_steps
 from llpp.training.turning import choose_quarters, in_evaluation, turn_images
@@ -92,7 +92,8 @@ class LearningLossModule(pl.LightningModule):
         self.val_metric = task.make_metric()
         self.val_loss = MaskedMean()
         self.loss_monitor = NonFiniteLossMonitor(part.number)
-        self._step_losses: dict[str, Tensor] = {}  # of the training step that is under way, by their names in logs
+        self._logs_step = False  # whether the training step that is under way logs its losses
+        self._step_losses: dict[str, Tensor] = {}  # of that step, by their names in logs
         self.plateau: ReduceLROnPlateau | None = None
         self._plateau_state: dict[str, Any] | None = None
         self.extra_columns: frozenset[str] = frozenset()  # of `optional_columns`, for the pass that is under way
@@ -134,8 +135,12 @@ class LearningLossModule(pl.LightningModule):
             self.backbone.eval()
 
     def on_train_batch_start(self, batch: Batch, batch_index: int) -> None:
-        """Stop here if a signal had no effect where it came; let dropout depend on nothing but the step."""
+        """Stop here if a signal had no effect where it came; let dropout depend on nothing but the step.
+
+        Whether the step logs its losses is known by now, too.
+        """
         interruption.check()
+        self._logs_step = are_losses_read(self.trainer)
         if self.drops_units:
             # Dropout draws from torch's generator, which a resumed round would find in another state.
             place = (self.round_number, self.current_epoch, batch_index, collectives.get_rank())
@@ -178,13 +183,19 @@ class LearningLossModule(pl.LightningModule):
         decisive = loss.detach() + checked
         self.loss_monitor.add(self.current_epoch, batch_index, decisive, values)
         self._step_losses = values
+        if self._logs_step:
+            self._log_losses()
         return loss
 
     def on_train_batch_end(self, outputs: Any, batch: Batch, batch_index: int) -> None:
-        """Log the losses of the step, if anything reads them."""
-        if not are_losses_read(self.trainer):
-            return
-        self.loss_monitor.check()
+        """Check the losses before they are written, and log those of a step after which training stops."""
+        if is_logged(self.trainer):
+            self.loss_monitor.check()
+        if self.trainer.should_stop and not self._logs_step:
+            self._log_losses()
+
+    def _log_losses(self) -> None:
+        """Log the losses of the training step that is under way."""
         # The number is made on the device, not sent to it.
         number = torch.full((), float(self.round_number), device=self.device)
         self.log_dict({**self._step_losses, "round": number}, prog_bar=False)
