@@ -41,6 +41,7 @@ from llpp.distributed import collectives
 from llpp.errors import ConfigError, expect
 from llpp.files import compute_sha256
 from llpp.heads.base import LossHead
+from llpp.inference.fuse_batchnorm import conv_outputs_per_image
 from llpp.inference.performance import Performance, keep_memory
 from llpp.loggers.wandb_logger import WandbRun
 from llpp.objectives.base import Objective
@@ -99,6 +100,7 @@ def build_run(cfg: DictConfig, gpu: int | None = None, dataset: AnyDataset | Non
     _check_needs(acquisition, cfg.acquisition, task, oracle, get_auxiliary_columns(cfg))
     target = None if acquisition.target_file is None else read_target(acquisition.target_file, dataset)
     make_module = partial(build_module, cfg, dataset, task, images, dropout_passes=acquisition.dropout_passes)
+    _choose_compilation(cfg, make_module, len(dataset.records.select_rows("train")))
     module, trainer = _check_training(cfg, make_module, task, gpu)
     acquisition.check_backbone(module.backbone)
     check_first_image(dataset)
@@ -304,6 +306,26 @@ def _collect_decided_settings(cfg: DictConfig, target_file: str | None = None) -
         # What the file says decides results, and not where it is; it has been read by now.
         decided["acquisition"] = {**to_plain(cfg.acquisition), "target": compute_sha256(Path(target_file))}
     return decided
+
+
+def _choose_compilation(cfg: DictConfig, make_module: Callable[[RoundPart], LearningLossModule], pool: int) -> None:
+    """Replace training.compile=auto in the config by what it means for this run, whose pool has so many images."""
+    if cfg.training.compile != compilation.AUTO:
+        return
+    # The work is counted with a network that is not compiled.
+    cfg.training.compile = None
+    backbone = make_module(RoundPart(0)).backbone
+    images = 0
+    for number in range(cfg.rounds or 1):
+        images += cfg.trainer.max_epochs * min(cfg.initial + number * cfg.budget, pool)
+    devices = cfg.trainer.devices * cfg.trainer.get("num_nodes", 1)
+    work = images * conv_outputs_per_image(backbone, cfg.crop.size) / devices
+    accumulated = cfg.trainer.get("accumulate_grad_batches", 1)
+    cfg.training.compile = compilation.choose_setting(work, cfg.trainer.accelerator, accumulated)
+    log.info(
+        "%s: training.compile=%s, because convolutions give %.1e numbers in its training",
+        cfg.paths.run_dir, cfg.training.compile or "null", work,
+    )  # fmt: skip
 
 
 def _build_compilation(cfg: DictConfig) -> compilation.Compilation:

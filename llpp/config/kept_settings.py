@@ -48,9 +48,9 @@ def keep_decided_settings(cfg: DictConfig) -> None:
 
 
 def keep_older_choices(cfg: DictConfig) -> None:
-    """Let a run that began when a default was another one keep that choice, unless this command makes its own.
+    """Let a run keep what it began with: choices that were the default then, unless this command makes its own.
 
-    The commands of such runs do not name it, and still have to resume them.
+    The commands of such runs do not name them, and still have to resume them.
     """
     run_dir = Path(cfg.paths.run_dir)
     try:
@@ -60,6 +60,7 @@ def keep_older_choices(cfg: DictConfig) -> None:
         return
     _keep_older_ranker(cfg, config, run_dir)
     _keep_older_acquisition(cfg, config, run_dir)
+    _keep_compilation(cfg, config)
 
 
 def _keep_older_ranker(cfg: DictConfig, config: Mapping[str, Any], run_dir: Path) -> None:
@@ -82,6 +83,13 @@ def _keep_older_acquisition(cfg: DictConfig, config: Mapping[str, Any], run_dir:
         return
     log.info("%s: acquisition=predicted_loss, as when this run began", run_dir)
     cfg.acquisition = recorded
+
+
+def _keep_compilation(cfg: DictConfig, config: Mapping[str, Any]) -> None:
+    """Let training.compile=auto mean what it has meant so far: more rounds would make it something else."""
+    training = config.get("training")
+    if cfg.training.get("compile") == "auto" and isinstance(training, dict) and "compile" in training:
+        cfg.training.compile = training["compile"]
 
 
 def _is_named_in_command(group: str) -> bool:

@@ -18,6 +18,12 @@ from llpp.types import Output
 MODES = ("default", "reduce-overhead", "max-autotune", "max-autotune-no-cudagraphs")
 GRAPH_MODES = ("reduce-overhead", "max-autotune")  # modes that replay recorded CUDA graphs
 REGIONAL = "regional"  # a word for {regional: true}
+AUTO = "auto"  # by the work of a run; see `choose_setting`
+# Numbers that convolutions give in all training steps of a run, from which on compiling pays. Measured with the
+# published network on an H200 (benchmarks/RESULTS.md): graphs save 7.8 ps for each of them after 91 s more for the
+# first step, regions 2.9 ps after 59 s.
+GRAPHS_BREAK_EVEN = 1.2e13
+REGIONS_BREAK_EVEN = 2.0e13
 
 
 @dataclass(frozen=True)
@@ -85,6 +91,25 @@ class Compilation:
 EAGER = Compilation(backend=None)
 
 
+def choose_setting(conv_outputs: float, accelerator: str, accumulated: int) -> str | None:
+    """What training.compile=auto means for a run: graphs or regions where they gain more than compiling takes.
+
+    On CPUs, of which there is no such measurement, nothing is compiled.
+
+    Args:
+        conv_outputs: numbers that convolutions give in all training steps of the run, on each device.
+        accelerator: the trainer's.
+        accumulated: batches that a step of the optimiser adds up, of which graphs would overwrite the gradients.
+    """
+    if accelerator not in ("gpu", "cuda"):
+        return None
+    if accumulated == 1 and conv_outputs >= GRAPHS_BREAK_EVEN:
+        return "reduce-overhead"
+    if accumulated > 1 and conv_outputs >= REGIONS_BREAK_EVEN:
+        return REGIONAL
+    return None
+
+
 def _list_backends() -> list[str]:
     return torch.compiler.list_backends(None)  # None: those for debugging, too
 
@@ -115,7 +140,7 @@ def _parse_options(setting: object) -> dict[str, Any]:
         if strangers := sorted(str(key) for key in setting if key not in known):
             raise ConfigError(f"training.compile.{strangers[0]} is not known; use {', '.join(known)}")
         return {str(key): value for key, value in setting.items()}
-    expected = f"null, regional, a mode ({', '.join(MODES)}), a backend of torch.compile, or a mapping of these"
+    expected = f"null, auto, regional, a mode ({', '.join(MODES)}), a backend of torch.compile, or a mapping of these"
     expect(setting in (REGIONAL, *MODES, *_list_backends()), "training.compile", setting, expected)
     if setting == REGIONAL:
         return {"regional": True}
