@@ -88,6 +88,7 @@ def test_an_unbuffered_process_writes_at_once(monkeypatch):
     process.communicate(b"\n")
 
 
+@pytest.mark.slow
 def test_a_command_that_only_shows_something_ends_with_its_reader_as_unix_tools_do(tmp_path):
     command = [sys.executable, "-m", "llpp", "data", "cache", "list"]
     process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE)

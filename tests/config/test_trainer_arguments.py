@@ -118,6 +118,7 @@ def test_a_value_that_changes_nothing_is_no_reason_to_refuse_an_older_run(argume
     read_settings(config(tmp_path, f"+trainer.{argument}"))
 
 
+@pytest.mark.slow
 def test_an_epoch_of_round_0_has_the_batches_that_are_asked_for(tmp_path):
     """12 images in batches of 4 are 3 batches: 0.33 of them is none, 0.34 is one."""
     read_settings(config(tmp_path, "+trainer.limit_train_batches=0.34"))
@@ -133,6 +134,7 @@ def test_an_epoch_of_round_0_has_the_batches_that_are_asked_for(tmp_path):
         read_settings(config(tmp_path, *words, "trainer.check_val_every_n_epoch=null"))
 
 
+@pytest.mark.slow
 def test_the_best_epoch_needs_a_validation_in_every_round(tmp_path):
     """The last of three rounds has 12 + 2 · 6 images, 6 batches; two of them make a step if they are added up."""
     best = "training.weights=best"

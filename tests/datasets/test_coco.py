@@ -263,6 +263,7 @@ def places(node):
             yield from places(value)
 
 
+@pytest.mark.slow
 def test_any_value_in_place_of_any_other_is_read_or_refused_in_words(tmp_path):
     read = refused = 0
     for number in range(len(list(places(content(3))))):

@@ -444,6 +444,7 @@ def test_a_damaged_index_is_made_again(tmp_path):
     assert read_index(path).ids == before.ids
 
 
+@pytest.mark.slow
 def test_of_two_commands_at_once_the_second_waits_and_gives_up_at_last(tmp_path, monkeypatch):
     root = tmp_path / "mice"
     make_images(root, 1)

@@ -19,6 +19,7 @@ def test_a_run_on_one_gpu_is_refused(tmp_path):
         check_accelerator(config(tmp_path, "trainer=gpu"))
 
 
+@pytest.mark.slow
 def test_a_run_on_several_gpus_is_not_told_to_use_fewer(tmp_path):
     with pytest.raises(ConfigError, match=SENTENCE):
         launcher.launch_workers(config(tmp_path, "trainer=ddp", "trainer.devices=2"))

@@ -73,6 +73,7 @@ def test_random_selections_are_seldom_taken_for_more_than_chance():
     assert claims <= 20
 
 
+@pytest.mark.slow
 def test_the_same_numbers_give_the_same_interval():
     quality = np.random.default_rng(1).random(200)
     first, second = (compare_with_random_selections(quality, np.arange(200) < 40) for _ in range(2))

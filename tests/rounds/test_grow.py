@@ -75,6 +75,7 @@ def test_what_does_not_only_add_to_the_pool_is_refused_even_if_it_may_grow(overr
     assert difference in found and "a run resumes only with what it began with and more training records" in found
 
 
+@pytest.mark.slow
 def test_settings_beside_the_data_are_told_as_ever(begun):
     assert "different config (dataset.digest: " in refusal(begun, MORE, "training.head_weight=0.5", *GROW)
     assert "pool.grow='maybe' is invalid" in refusal(begun, "pool.grow=maybe")

@@ -231,6 +231,7 @@ def test_a_damaged_table_is_not_analysed(undisturbed):
         path.write_bytes(held)
 
 
+@pytest.mark.slow
 def test_a_bit_of_a_state_is_never_read_as_something_else(undisturbed, tmp_path):
     raw, path = (undisturbed / "state.json").read_bytes(), tmp_path / "state.json"
     for bit in range(0, 8 * len(raw), 131):  # a prime: every bit of a byte has its turn

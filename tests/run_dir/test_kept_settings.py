@@ -57,6 +57,7 @@ def start(*overrides):
     return loop.run_rounds(tiny("run", *SETTINGS, *overrides, dataset=()))
 
 
+@pytest.mark.slow
 def test_an_older_run_goes_on_with_the_ids_that_it_has(old):
     before = load_state(old / "run/state.json")
     after = start()
@@ -95,6 +96,7 @@ def test_a_report_finds_the_records_of_an_older_run(old):
     assert set(load_state(old / "run/state.json").labelled) <= set(records.ids)
 
 
+@pytest.mark.slow
 def test_a_range_that_was_found_at_the_start_stays_when_images_are_added(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     folder(tmp_path / "data", content(12))
@@ -113,6 +115,7 @@ def test_a_range_that_was_found_at_the_start_stays_when_images_are_added(tmp_pat
         loop.run_rounds(tiny("run", *SETTINGS, *split, "dataset.white=4095", "pool.grow=true", dataset=()))
 
 
+@pytest.mark.slow
 def test_a_run_that_began_with_predicted_loss_keeps_it_unless_the_command_names_another(old):
     """It was the default; a project's command has never named it."""
     unnamed = [word for word in TINY if not word.startswith("acquisition=")]

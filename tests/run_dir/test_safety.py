@@ -477,6 +477,7 @@ def matrix(rows, claimed):
     return struct.pack("<II", 14, min(claimed + len(head) + 8, 0xFFFFFFF8)) + head + struct.pack("<II", 9, claimed)
 
 
+@pytest.mark.slow
 def test_a_matlab_bomb_ends_its_reader_only(tmp_path):
     """The reading process may take 4 GiB in all."""
     header = b"MATLAB 5.0 MAT-file".ljust(124) + struct.pack("<HH", 0x0100, 0x4D49)
@@ -486,6 +487,7 @@ def test_a_matlab_bomb_ends_its_reader_only(tmp_path):
     assert "joints.mat was not read: it unpacks to more than 4 GiB" in told
 
 
+@pytest.mark.slow
 def test_a_gzip_bomb_is_left_after_the_first_bytes(tmp_path):
     with gzip.open(tmp_path / "mpii_annotations.json.gz", "wb", compresslevel=1) as file:
         for _ in range(140):
