@@ -216,6 +216,8 @@ def _describe_failure_finding(section: Section) -> str:
     """Say whether the predicted loss finds failures better than what the network gives for nothing."""
     count = section.find_last_common_count(FAILURE_SHARE)
     if count is None:
+        if section.list_label_counts(FAILURE_SHARE):
+            return f"{FAILURE_QUESTION}? That is not known: the methods have no number of labelled images in common."
         # Older versions measured the ranking by predicted loss only.
         if not section.list_label_counts(f"{FAILURE_PREFIX}auroc"):
             return ""

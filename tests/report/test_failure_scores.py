@@ -119,6 +119,15 @@ def test_what_cannot_be_compared_is_said(tmp_path):
     assert answer(tmp_path / "gone").startswith("It is not known whether the difference is more than chance: AUROC")
 
 
+def test_methods_that_never_had_as_many_labels_are_not_compared(tmp_path):
+    measured = {"failure_share": 0.4, "failure_auroc": 0.6, "confidence_augrc": 0.1}
+    run_dir(tmp_path / "few", [row(0, 10, 0.5) | measured], acquisition="learned")
+    run_dir(tmp_path / "many", [row(0, 80, 0.5) | measured], acquisition="random")
+    assert "confidence? That is not known: the methods have no number of labelled images in common." in (
+        summarise_section(get_section(tmp_path))
+    )
+
+
 def test_runs_of_older_versions_say_so_and_do_without(tmp_path):
     run_dir(tmp_path / "older", [row(0, 10, 0.5, failure_auroc=0.7)])
     section = get_section(tmp_path / "older")
