@@ -1,7 +1,6 @@
 """Wall time of `make demo` without the installation: four jobs, two at a time, and the report over them."""
 
 import csv
-import os
 import subprocess
 import sys
 import tempfile
@@ -10,7 +9,7 @@ from pathlib import Path
 from statistics import mean
 from typing import Any
 
-from benchmarks.measure import ROOT, make_parser, print_result, time_rounds
+from benchmarks.measure import make_environment, make_parser, print_result, time_rounds
 
 # As in the Makefile.
 SWEEP = (
@@ -22,7 +21,7 @@ MIN_GAIN = 0.3  # PCK of random selections above that of the highest predicted l
 
 def time_llpp(folder: str, *words: str) -> float:
     """Return the seconds of `llpp WORDS` in a folder; its output goes to standard error."""
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_WAIT_POLICY": "PASSIVE", "OMP_NUM_THREADS": "1"}
+    environment = make_environment(OMP_WAIT_POLICY="PASSIVE", OMP_NUM_THREADS="1")
     command = [sys.executable, "-m", "llpp", *words]
     return time_rounds(lambda: subprocess.run(command, cwd=folder, env=environment, stdout=2, check=True), 1).seconds
 

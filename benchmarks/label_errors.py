@@ -7,7 +7,6 @@ ranking, the share of spoiled labels among the first ones (precision), and the s
 import argparse
 import csv
 import json
-import os
 import subprocess
 import sys
 import tempfile
@@ -20,7 +19,7 @@ import numpy as np
 import scipy.io
 from numpy.typing import NDArray
 
-from benchmarks.measure import ROOT
+from benchmarks.measure import make_environment
 
 KINDS = ("swapped", "moved", "shifted", "exchanged")
 LEAST_JOINTS = 8  # labelled joints of a person whose label is spoiled
@@ -114,8 +113,7 @@ def run_seed(options: argparse.Namespace, seed: int, folder: Path) -> list[dict[
     data = folder / "data"
     spoiled = spoil_labels(options.source, data / "lspet", seed, options.share)
     (folder / "spoiled.json").write_text(json.dumps(spoiled))
-    environment = {**os.environ, "LLPP_DATA": str(data)}
-    environment["PYTHONPATH"] = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
+    environment = make_environment(LLPP_DATA=str(data))
     llpp = [sys.executable, "-m", "llpp"]
     run = [*llpp, "run", *RUN, *options.settings, f"seed={seed}", "name=spoiled", "paths.runs=runs"]
     check = [*llpp, "check", f"runs/spoiled/seed{seed}", "--folds", str(options.folds), "--share", str(options.share)]

@@ -46,6 +46,12 @@ class Timing:
         return {"rounds": len(self.rounds), "best_s": round(self.best, 6), "quiet": quiet}
 
 
+def make_environment(**more: str) -> dict[str, str]:
+    """Return this process's variables, for a command that imports this checkout and what else is imported here."""
+    folders = [str(ROOT), os.environ.get("PYTHONPATH", "")]
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, folders)), **more}
+
+
 def time_variants(variants: Mapping[str, Callable[[], object]], rounds: int, warm_up: int = 1) -> dict[str, Timing]:
     """Time A B C A B C …, so that whatever slows the machine for a while slows all variants."""
     for _ in range(warm_up):

@@ -19,7 +19,7 @@ from typing import Any
 import torch
 from pytorch_lightning import Callback
 
-from benchmarks.measure import ROOT, print_missing
+from benchmarks.measure import make_environment, print_missing
 from benchmarks.nvidia_rows import FULL, TOY, Sizes, print_row
 from llpp.launch.nvidia_mps import find_mps
 
@@ -102,7 +102,7 @@ def run_sweep(folder: Path, jobs: int, load: Workload, on_gpu: bool, more: Seque
         f"paths.runs={folder / 'runs'}", f"paths.cache_dir={folder / 'crops'}", f"name={name}", f"seed={seeds}",
         "hydra/launcher=joblib", f"hydra.launcher.n_jobs={jobs}", *places, *more,
     ]  # fmt: skip
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    environment = make_environment(OMP_NUM_THREADS="1")
     command = [sys.executable, "-m", "llpp", "run", "-m", *words]
     subprocess.run(command, cwd=folder, env=environment, stdout=2, check=True)
     files = sorted((folder / "runs" / name).glob("seed*/steps.json"))

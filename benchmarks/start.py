@@ -1,12 +1,11 @@
 """How long a command takes before it says something, and a run before it can train; fresh processes each time."""
 
-import os
 import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Sequence
 
-from benchmarks.measure import ROOT, make_parser, print_result, time_variants
+from benchmarks.measure import make_environment, make_parser, print_result, time_variants
 
 # What `llpp.launch.job` imports before a run can train, in the same way.
 IMPORTS = (
@@ -34,7 +33,7 @@ def make_starter(name: str, folder: str) -> Callable[[], None]:
         done = subprocess.run(
             [sys.executable, *words],
             cwd=folder,
-            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            env=make_environment(),
             capture_output=True,
             text=True,
             check=False,
