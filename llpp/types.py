@@ -6,6 +6,7 @@ the crop, 0-based, pixel centres at integers.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -64,6 +65,10 @@ class Output:
         return Output(self.raw[:number], self.features.take_first(number), self.stride)
 
 
+# What has measured a model: validation images; these, and the audit does not contradict them; or the audit.
+CompetenceSource = Literal["validation", "both", "audit"]
+
+
 @dataclass(frozen=True)
 class Progress:
     """How far a run has come, for acquisitions that adapt to it."""
@@ -71,8 +76,8 @@ class Progress:
     round: int  # number of the round that selects, from 0
     rounds: int | None  # models that the run trains, all but the last of which select; None where it has no end
     labelled: int  # images that the model was trained on
-    competence: float | None  # 0 to 1, see `measure_progress`; None where nothing could be measured
-    audited: bool = False  # whether an audit of the pool is among what has measured it
+    competence: float | None  # 0 to 1, see `decide_competence`; None where nothing could be measured
+    source: CompetenceSource | None = None
 
 
 @dataclass(frozen=True)

@@ -216,8 +216,16 @@ def measure_selected(number: int, ids: Sequence[str], scores: Evaluation) -> Mea
     return Measured(number, ids, quality, np.ones(len(ids), dtype=np.bool_))
 
 
-def get_competence(rounds: Sequence[Round], answers: Answers | None = None) -> float | None:
-    """How good the last audited model is on the whole pool, 0 to 1; None where no audit has been measured.
+@dataclass(frozen=True)
+class AuditedQuality:
+    """What an audit says of the mean quality of an image of the whole pool, 0 to 1."""
+
+    estimate: float
+    high: float  # the upper end of its 95 % interval
+
+
+def get_audited_quality(rounds: Sequence[Round], answers: Answers | None = None) -> AuditedQuality | None:
+    """How good the last audited model is on the whole pool; None where no audit has been measured.
 
     Args:
         rounds: committed ones.
@@ -227,7 +235,7 @@ def get_competence(rounds: Sequence[Round], answers: Answers | None = None) -> f
     if answers is not None:
         rows.append(answers.row)
     for row in reversed(rows):
-        value = row.get("audit_quality")
-        if value is not None:
-            return min(max(float(value), 0.0), 1.0)
+        estimate, high = row.get("audit_quality"), row.get("audit_high")
+        if estimate is not None and high is not None:
+            return AuditedQuality(min(max(float(estimate), 0.0), 1.0), float(high))
     return None

@@ -19,7 +19,7 @@ from llpp.inference.evaluation import Evaluation
 from llpp.inference.scorer import PoolScorer
 from llpp.reliability.rankers import HEAD_RANKER
 from llpp.rounds import image_files, pool_growth, records
-from llpp.rounds.auditing import Answers, get_competence, measure_answers
+from llpp.rounds.auditing import Answers, get_audited_quality, measure_answers
 from llpp.rounds.image_files import ImageTable
 from llpp.rounds.notices import log_notices, log_other_draws
 from llpp.rounds.pool import Pool
@@ -296,9 +296,9 @@ def run_round(run: Run, state: RunState, number: int) -> RunState:
     answers = collectives.on_rank_zero(lambda: measure_answers(run.directory, state, task, run.oracle))
     if run.settings.rounds is None or number < run.settings.rounds - 1:
         if PROGRESS in run.acquisition.needs:
-            competence = get_competence(state.rounds, answers)
+            audited = get_audited_quality(state.rounds, answers)
             progress = measure_progress(
-                run.settings, task, pool, state, validation, validation_scores, scorer, competence
+                run.settings, task, pool, state, validation, validation_scores, scorer, audited
             )
         selection = select_from_pool(
             run.acquisition,

@@ -287,12 +287,15 @@ def describe_leaning(row: Row, progress: Progress | None) -> str | None:
     start = f"round {row['round']} selects with β = {beta:.2f}"
     if progress.competence is None:
         return f"{start}; its competence is unknown: set audit=0.1, or have validation images"
-    if progress.audited:
-        return f"{start}, by a competence of {progress.competence:.3f}, the lower of audit and validation images"
+    start = f"{start}, by a competence of {progress.competence:.3f}"
+    if progress.source == "audit":
+        return f"{start}, which the audit has measured"
+    if progress.source == "both":
+        return f"{start} on the validation images, with which the audit is in accord"
     remedy = ""
     if progress.round > 0:
         remedy = "; if these are not like the pool, set audit=0.1 to measure it on images of the pool"
-    return f"{start}, by a competence of {progress.competence:.3f} on the validation images{remedy}"
+    return f"{start} on the validation images{remedy}"
 
 
 def describe_audit(task: Task, row: Row) -> str | None:

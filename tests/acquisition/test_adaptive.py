@@ -19,8 +19,8 @@ def rng(seed=0):
     return np.random.default_rng(seed)
 
 
-def make_progress(competence, number=1, audited=True):
-    return Progress(number, 4, 100, competence, audited)
+def make_progress(competence, number=1, source="both"):
+    return Progress(number, 4, 100, competence, source)
 
 
 def make_candidates(competence):
@@ -101,9 +101,13 @@ def test_settings_that_mean_nothing_are_refused(settings, sentence):
 def test_the_log_says_which_beta_and_what_has_measured_the_model():
     row = {"round": 1, "beta": 2.0}
     assert describe_leaning(row, make_progress(0.65)) == (
-        "round 1 selects with β = 2.00, by a competence of 0.650, the lower of audit and validation images"
+        "round 1 selects with β = 2.00, by a competence of 0.650 on the validation images, with which the audit is "
+        "in accord"
     )
-    assert describe_leaning(row, make_progress(0.65, audited=False)) == (
+    assert describe_leaning(row, make_progress(0.65, source="audit")) == (
+        "round 1 selects with β = 2.00, by a competence of 0.650, which the audit has measured"
+    )
+    assert describe_leaning(row, make_progress(0.65, source="validation")) == (
         "round 1 selects with β = 2.00, by a competence of 0.650 on the validation images; if these are not like the "
         "pool, set audit=0.1 to measure it on images of the pool"
     )

@@ -13,11 +13,12 @@ from llpp.oracles.simulated import SimulatedOracle
 from llpp.rounds import loop
 from llpp.rounds.auditing import (
     Audit,
+    AuditedQuality,
     Measured,
     build_audit_row,
     count_audited,
     draw_audit,
-    get_competence,
+    get_audited_quality,
 )
 from llpp.rounds.records import write_selection
 from llpp.rounds.selection import Selection
@@ -84,10 +85,12 @@ def test_one_measured_image_gives_no_estimate_but_is_counted():
     assert (row["audit_measured"], row["audit_open"], row["audit_quality"]) == (1, 2, None)
 
 
-def test_the_competence_is_what_the_last_measured_audit_says():
-    committed = [Round(0, {"labelled": 2, "audit_quality": 0.4}, ()), Round(1, {"labelled": 4}, ())]
-    assert get_competence(committed) == 0.4
-    assert get_competence(committed[1:]) is None
+def test_the_last_measured_audit_says_how_good_a_model_is_on_the_pool():
+    audited = {"labelled": 2, "audit_quality": 1.02, "audit_low": 0.7, "audit_high": 1.0}
+    unmeasured = {"labelled": 4, "audit_quality": None, "audit_low": None, "audit_high": None}
+    committed = [Round(0, audited, ()), Round(1, unmeasured, ())]
+    assert get_audited_quality(committed) == AuditedQuality(1.0, 1.0), "an estimate may be a little above 1 by chance"
+    assert get_audited_quality(committed[1:]) is None
 
 
 def test_draws_that_a_killed_start_has_left_are_none_of_the_round(tmp_path):

@@ -1,5 +1,6 @@
 """What an acquisition gets to know about the run, and about the images that are labelled already."""
 
+import math
 from dataclasses import replace
 
 import numpy as np
@@ -13,6 +14,8 @@ from llpp.datasets.synthetic.dataset import SyntheticFigures
 from llpp.errors import ConfigError, OccupiedError
 from llpp.inference.scorer import PoolScorer
 from llpp.rounds import loop
+from llpp.rounds.auditing import AuditedQuality
+from llpp.rounds.progress import decide_competence
 from llpp.rounds.target import read_target
 
 
@@ -75,6 +78,22 @@ def test_a_target_that_is_none_is_refused(ids, sentence, tmp_path):
     assert str(refused.value).startswith(f"acquisition.target={file} {sentence}")
 
 
+@pytest.mark.parametrize(
+    ("audited", "validated", "decided"),
+    [
+        (None, None, (None, None)),
+        (None, math.nan, (None, None)),
+        (None, 0.7, (0.7, "validation")),
+        (AuditedQuality(0.4, 0.8), None, (0.4, "audit")),
+        (AuditedQuality(0.4, 0.8), 0.7, (0.7, "both")),  # six images say little
+        (AuditedQuality(0.4, 0.5), 0.7, (0.4, "audit")),  # validation images are easier than the pool
+        (AuditedQuality(0.9, 1.0), 0.7, (0.7, "both")),  # and where they are harder, caution
+    ],
+)
+def test_an_audit_overrules_the_validation_images_only_where_they_are_above_its_interval(audited, validated, decided):
+    assert decide_competence(audited, validated) == decided
+
+
 @pytest.mark.slow
 def test_acquisitions_know_the_round_and_how_good_the_model_is_on_validation_images(tmp_path, monkeypatch):
     scored = []
@@ -97,7 +116,7 @@ def test_acquisitions_know_the_round_and_how_good_the_model_is_on_validation_ima
         # All joints of a figure are labelled, so that the metric is the mean over figures as well.
         quality = pq.read_table(tmp_path / f"round_0{number}/validation.parquet")["quality"].to_pylist()
         assert one.competence == pytest.approx(sum(quality) / len(quality), abs=1e-6)
-        assert not one.audited
+        assert one.source == "validation"
     assert [row["competence"] for row in rows(tmp_path)] == [str(one.competence) for one in progress] + [""]
     assert rows(tmp_path)[0]["beta"] == "", "it leans to nothing"
 
@@ -117,8 +136,10 @@ def test_beta_follows_the_audit_of_the_round_before_and_is_the_same_after_an_int
     loop.run_rounds(tiny(tmp_path / "whole", *overrides))
     first, second, last = rows(tmp_path / "whole")
     quality = pq.read_table(tmp_path / "whole/round_01/validation.parquet")["quality"].to_pylist()
-    lower = min(float(first["audit_quality"]), sum(quality) / len(quality))
-    assert float(second["competence"]) == pytest.approx(lower, abs=1e-6)
+    validated = sum(quality) / len(quality)
+    is_contradicted = validated > float(first["audit_high"])
+    expected = float(first["audit_quality"]) if is_contradicted else validated
+    assert float(second["competence"]) == pytest.approx(expected, abs=1e-6)
     for row in (first, second):
         assert float(row["beta"]) == pytest.approx(100 * float(row["competence"]))
     assert last["beta"] == last["competence"] == "", "the last round does not select"
