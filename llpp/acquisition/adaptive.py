@@ -25,7 +25,7 @@ class AdaptiveAcquisition(Acquisition):
 
     def __init__(
         self,
-        competence_low: float = 0.5,
+        competence_low: float = 0.6,
         competence_high: float = 0.8,
         beta_most: float = 4.0,
         strata: int | str = "auto",

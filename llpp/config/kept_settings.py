@@ -20,7 +20,9 @@ from llpp.run_dir.older_runs import ADDED_DATASET_SETTINGS, ADDED_RUN_SETTINGS
 from llpp.run_dir.state import load_state
 
 log = logging.getLogger(__name__)
-OLDER_DEFAULT_ACQUISITION = "llpp.acquisition.predicted_loss.PredictedLossAcquisition"
+PREDICTED_LOSS = "llpp.acquisition.predicted_loss.PredictedLossAcquisition"
+ADAPTIVE = "llpp.acquisition.adaptive.AdaptiveAcquisition"
+OLDER_COMPETENCE_LOW = 0.5  # of adaptive, until measurements spoke for a later start
 
 
 def keep_decided_settings(cfg: DictConfig) -> None:
@@ -72,17 +74,21 @@ def _keep_older_ranker(cfg: DictConfig, config: Mapping[str, Any], run_dir: Path
 
 
 def _keep_older_acquisition(cfg: DictConfig, config: Mapping[str, Any], run_dir: Path) -> None:
-    """Let an acquisition that was the default select on, where the command names none."""
+    """Let an acquisition that was the default select on, where the command does not set what would change it."""
     recorded = config.get("acquisition")
-    if not isinstance(recorded, dict) or recorded.get("_target_") != OLDER_DEFAULT_ACQUISITION:
-        return
     # A preset with values of its own has chosen, too.
     default = OmegaConf.load(conf_dir() / "acquisition" / "adaptive.yaml")
     is_default = OmegaConf.to_container(cfg.acquisition) == OmegaConf.to_container(default)
-    if not is_default or _is_named_in_command("acquisition"):
+    if not is_default or not isinstance(recorded, dict):
         return
-    log.info("%s: acquisition=predicted_loss, as when this run began", run_dir)
-    cfg.acquisition = recorded
+    target, low = recorded.get("_target_"), recorded.get("competence_low")
+    if target == PREDICTED_LOSS and not _is_set_in_command("acquisition"):
+        log.info("%s: acquisition=predicted_loss, as when this run began", run_dir)
+        cfg.acquisition = recorded
+    began_with_older = target == ADAPTIVE and low == OLDER_COMPETENCE_LOW
+    if began_with_older and not _is_set_in_command("acquisition.competence_low"):
+        log.info("%s: acquisition.competence_low=%s, as when this run began", run_dir, low)
+        cfg.acquisition.competence_low = low
 
 
 def _keep_compilation(cfg: DictConfig, config: Mapping[str, Any]) -> None:
@@ -92,15 +98,15 @@ def _keep_compilation(cfg: DictConfig, config: Mapping[str, Any]) -> None:
         cfg.training.compile = training["compile"]
 
 
-def _is_named_in_command(group: str) -> bool:
-    """Whether the command line sets a group or a setting in it; also where no command line is known.
+def _is_set_in_command(name: str) -> bool:
+    """Whether the command line sets a setting, or a group or something in it; also where no command line is known.
 
     The ranks of a job do not know it; what started them has asked.
     """
     if not HydraConfig.initialized():
         return True
     words = [word.lstrip("+~") for word in HydraConfig.get().overrides.task]
-    return any(word.startswith((f"{group}=", f"{group}.", f"{group}@")) for word in words)
+    return any(word.startswith((f"{name}=", f"{name}.", f"{name}@")) for word in words)
 
 
 def _walk(node: Any, prefix: str) -> Iterator[tuple[str, DictConfig]]:

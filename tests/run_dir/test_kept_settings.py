@@ -11,6 +11,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+import yaml
 from helpers.coco_folders import annotation, content, folder
 from helpers.experiments import TINY, config, rows, tiny
 
@@ -130,6 +131,25 @@ def test_a_run_that_began_with_predicted_loss_keeps_it_unless_the_command_names_
     assert find_acquisition("run", "acquisition.beta_most=2") == "AdaptiveAcquisition"
     assert find_acquisition("run", "acquisition=core_set") == "CoreSetAcquisition"
     assert find_acquisition("another") == "AdaptiveAcquisition"
+
+
+@pytest.mark.slow
+def test_a_run_that_began_with_an_earlier_start_of_adaptive_keeps_it_unless_the_command_sets_it(old):
+    """Until it was measured, adaptive leaned to high losses from a competence of 0.5 on."""
+    path = old / "run/config.yaml"
+    recorded = yaml.safe_load(path.read_text())
+    target = "llpp.acquisition.adaptive.AdaptiveAcquisition"
+    recorded["acquisition"] = {"_target_": target, "competence_low": 0.5, "competence_high": 0.8, "beta_most": 4.0}
+    path.write_text(yaml.safe_dump(recorded))
+
+    def find_low(run_dir, *overrides):
+        cfg = config(run_dir, *SETTINGS, "acquisition=adaptive", *overrides, dataset=())
+        keep_decided_settings(cfg)
+        return cfg.acquisition.competence_low
+
+    assert find_low("run") == 0.5
+    assert find_low("run", "++acquisition.competence_low=0.6") == 0.6
+    assert find_low("another") == 0.6
 
 
 def test_settings_of_parts_are_added_and_dropped_by_their_own_names():
