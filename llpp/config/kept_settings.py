@@ -76,17 +76,20 @@ def _keep_older_ranker(cfg: DictConfig, config: Mapping[str, Any], run_dir: Path
 def _keep_older_acquisition(cfg: DictConfig, config: Mapping[str, Any], run_dir: Path) -> None:
     """Let an acquisition that was the default select on, where the command does not set what would change it."""
     recorded = config.get("acquisition")
-    # A preset with values of its own has chosen, too.
-    default = OmegaConf.load(conf_dir() / "acquisition" / "adaptive.yaml")
-    is_default = OmegaConf.to_container(cfg.acquisition) == OmegaConf.to_container(default)
-    if not is_default or not isinstance(recorded, dict):
+    if not isinstance(recorded, dict):
         return
-    target, low = recorded.get("_target_"), recorded.get("competence_low")
-    if target == PREDICTED_LOSS and not _is_set_in_command("acquisition"):
+    default = OmegaConf.load(conf_dir() / "acquisition" / "adaptive.yaml")
+    began_with = recorded.get("_target_")
+    # A preset with values of its own has chosen, too.
+    is_default = OmegaConf.to_container(cfg.acquisition) == OmegaConf.to_container(default)
+    if began_with == PREDICTED_LOSS and is_default and not _is_set_in_command("acquisition"):
         log.info("%s: acquisition=predicted_loss, as when this run began", run_dir)
         cfg.acquisition = recorded
-    began_with_older = target == ADAPTIVE and low == OLDER_COMPETENCE_LOW
-    if began_with_older and not _is_set_in_command("acquisition.competence_low"):
+        return
+    low = recorded.get("competence_low")
+    is_older = began_with == cfg.acquisition._target_ == ADAPTIVE and low == OLDER_COMPETENCE_LOW
+    leaves_default = cfg.acquisition.get("competence_low") == default.competence_low
+    if is_older and leaves_default and not _is_set_in_command("acquisition.competence_low"):
         log.info("%s: acquisition.competence_low=%s, as when this run began", run_dir, low)
         cfg.acquisition.competence_low = low
 

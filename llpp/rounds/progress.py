@@ -45,8 +45,9 @@ def decide_competence(
 
     There are far more validation images than audited ones, but they may be easier than the pool. So they decide,
     unless they are above the whole interval of the audit, which then decides. The lower of both would nearly always
-    be too low: an audit of six images has a standard error of 0.15. The images that were selected last would not do:
-    where a selection finds failures, they make any model look incompetent.
+    be too low: an audit of six images has a standard error of 0.15. In simulations the audit is of the model before,
+    so that after a leap it decides as well, which is a round's delay on the side of caution. The images that were
+    selected last would not do: where a selection finds failures, they make any model look incompetent.
     """
     if validated is not None and not math.isfinite(validated):
         validated = None

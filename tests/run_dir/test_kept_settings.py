@@ -147,8 +147,9 @@ def test_a_run_that_began_with_an_earlier_start_of_adaptive_keeps_it_unless_the_
         keep_decided_settings(cfg)
         return cfg.acquisition.competence_low
 
-    assert find_low("run") == 0.5
+    assert find_low("run") == find_low("run", "acquisition.strata=1") == 0.5
     assert find_low("run", "++acquisition.competence_low=0.6") == 0.6
+    assert find_low("run", "acquisition.competence_low=0.4") == 0.4
     assert find_low("another") == 0.6
 
 
