@@ -69,8 +69,8 @@ def pair_probability_closed(delta: ArrayLike, gamma: Gamma) -> Values:
         special.gammaln(left + 1) - special.gammaln(gamma.alpha) - special.gammaln(gamma.alpha - k) - left * np.log(2)
     )
     terms = np.exp(log_weight) * special.gammainc(k + 1, x[..., None])
-    total: Values = np.asarray(terms.sum(axis=-1))
-    return total
+    # The sum may exceed the limit of a probability by its rounding error.
+    return np.asarray(np.minimum(terms.sum(axis=-1), 1.0))
 
 
 def pair_probability_quadrature(delta: ArrayLike, gamma: Gamma) -> Values:
