@@ -52,7 +52,7 @@ def _are_unique(labels: Sequence[str]) -> bool:
 def _label_by_plug_in(settings: Sequence[FlatSettings]) -> list[str]:
     """Join the names of the plug-ins that differ: `gap_fc + random`."""
     groups = []
-    for key in _find_differing_keys(settings):
+    for key in find_differing_keys(settings):
         if key.endswith(TARGET):
             groups.append(key.removesuffix(TARGET))
     groups.sort(key=_get_label_position)
@@ -80,7 +80,7 @@ def _name_plug_ins(paths: Sequence[str]) -> list[str]:
 
 def _append_settings(names: Sequence[str], settings: Sequence[FlatSettings]) -> list[str]:
     """Add the settings that differ: `lsp (dataset.box=joints)`."""
-    differing = _find_differing_keys(settings)
+    differing = find_differing_keys(settings)
     # Digests mean nothing to a reader, and the plug-ins are usually named already.
     readable = [key for key in differing if not key.endswith((".digest", TARGET))]
     labels = []
@@ -93,7 +93,7 @@ def _append_settings(names: Sequence[str], settings: Sequence[FlatSettings]) -> 
     return labels
 
 
-def _find_differing_keys(settings: Sequence[FlatSettings]) -> list[str]:
+def find_differing_keys(settings: Sequence[FlatSettings]) -> list[str]:
     """Return the keys whose values are not the same everywhere, in order of appearance."""
     keys: dict[str, None] = {}
     for flat in settings:

@@ -8,6 +8,7 @@ from dataclasses import replace
 from llpp.report.collect import Collection, Section
 from llpp.report.differences import NOTE, build_difference_grids, explain_missing_intervals
 from llpp.report.failure_scores import build_failure_grids
+from llpp.report.hidden_differences import list_hidden_differences
 from llpp.report.reference import Reference, compare_with_reference
 from llpp.report.stopping import Limits, build_audit_grids, build_stopping_grids
 from llpp.report.summary import list_learning_warnings
@@ -36,7 +37,7 @@ def format_markdown(collection: Collection, reference: Reference | None = None, 
 
 
 def _format_section(section: Section, reference: Reference | None, limits: Limits | None) -> list[str]:
-    lines = _format_list(list_learning_warnings(section))
+    lines = _format_list([*list_learning_warnings(section), *list_hidden_differences(section)])
     lines += _format_grids(build_main_grids(section))
     difference_grids = build_difference_grids(section)
     missing_intervals = explain_missing_intervals(section)

@@ -15,6 +15,7 @@ from llpp.report.facts import describe_progress, list_box_warnings, list_setting
 from llpp.report.failure_scores import build_failure_grids, read_failure_scores
 from llpp.report.files import write_bytes
 from llpp.report.gallery import Gallery, TileBudget, build_gallery, plan_tiles
+from llpp.report.hidden_differences import list_hidden_differences
 from llpp.report.markdown import format_markdown
 from llpp.report.metric import IMAGE_METRIC, TEST_FILE
 from llpp.report.reference import Comparison, Reference, compare_with_reference
@@ -238,7 +239,12 @@ def _build_part(
         audits=build_audit_grids(section),
         stopping=build_stopping_grids(section, limits),
         settings=list_settings(section, task, len(skipped)),
-        warnings=[*list_learning_warnings(section), *list_box_warnings(dataset), *describe_damage(section)],
+        warnings=[
+            *list_learning_warnings(section),
+            *list_hidden_differences(section),
+            *list_box_warnings(dataset),
+            *describe_damage(section),
+        ],
         gallery=gallery,
         gallery_note=gallery_note,
         times=tabulate_times(section),

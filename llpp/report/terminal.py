@@ -11,6 +11,7 @@ from rich.text import Text
 from llpp.console import TableConsole
 from llpp.report.collect import Section, collect
 from llpp.report.differences import build_difference_grids, explain_missing_intervals
+from llpp.report.hidden_differences import list_hidden_differences
 from llpp.report.reference import Comparison, Reference, compare_with_reference
 from llpp.report.summary import list_learning_warnings
 from llpp.report.tables import Entry, Grid, build_main_grids, describe_missing_seeds
@@ -43,7 +44,7 @@ def _print_section(console: Console, section: Section, comparison: Comparison | 
             console.print(_build_rich_table(grid))
         elif section.rounds:
             console.print(Text(f"{grid.title}: {grid.empty}"))
-    for warning in list_learning_warnings(section):
+    for warning in (*list_learning_warnings(section), *list_hidden_differences(section)):
         console.print(Text(warning, style="yellow"))
     for note in notes:
         if note:
