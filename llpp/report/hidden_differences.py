@@ -3,51 +3,113 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from llpp.report.collect import Method, Section
-from llpp.report.labels import MAX_VALUE_LENGTH, TARGET, find_differing_keys
+from llpp.report.collect import Section
+from llpp.report.labels import MAX_VALUE_LENGTH, TARGET, find_differing_keys, name_plug_ins
 
-# These decide which images are labelled, and train no model in another way.
+# These decide which images are labelled, and train and test no model in another way; validations are as many as
+# the epochs suggest, and would be named along with these every time.
 NOT_OF_TRAINING = (
-    "acquisition", "audit", "audit_tilt", "budget", "initial", "oracle", "pool", "ranker", "scoring", "seed",
+    "acquisition", "audit", "audit_tilt", "budget", "initial", "pool", "ranker", "scoring.subset", "seed",
+    "trainer.check_val_every_n_epoch",
 )  # fmt: skip
+# Recorded where they are set only: otherwise the defaults of Lightning, of torch or of the crop cache hold. Of other
+# settings, those that a run lacks are younger than the run, and unknown.
+RECORDED_WHERE_SET = ("callbacks.", "crop.cache", "optimizer.", "trainer.")
 MAX_SETTINGS = 4  # that the sentence names
+MAX_VALUES = 4  # of one setting
 MAX_LABELS = 3  # of methods with the same value
+LabelledSettings = Mapping[str, Mapping[str, Any]]  # label of a method → its flat settings
 
 
 def list_hidden_differences(section: Section) -> list[str]:
     """Return a sentence about the settings of training that differ without being named in the labels, if any.
 
-    A plug-in that differs is meant to, with settings of its own; a setting that older runs did not record is unknown.
+    Settings of plug-ins are compared where the plug-ins are the same.
     """
-    methods = section.started_methods
-    settings = [method.runs[0].state.result_settings for method in methods]
+    settings = {method.label: method.runs[0].state.result_settings for method in section.started_methods}
     keys = []
-    for key in find_differing_keys(settings):
-        group = key.partition(".")[0]
-        plug_ins = {flat.get(f"{group}{TARGET}") for flat in settings}
-        is_recorded = all(key in flat for flat in settings)
-        is_shown = all(f"{key}=" in method.label for method in methods)
-        if group not in NOT_OF_TRAINING and len(plug_ins) == 1 and is_recorded and not is_shown:
+    for key in find_differing_keys(list(settings.values())):
+        if _is_of_training(key) and _differs_in_a_plug_in(key, settings) and not _is_shown(key, settings):
             keys.append(key)
     if not keys:
         return []
-    parts = [_describe_values(key, methods, settings) for key in keys[:MAX_SETTINGS]]
+    parts = [_describe_values(key, settings) for key in keys[:MAX_SETTINGS]]
     if len(keys) > MAX_SETTINGS:
-        parts.append(f"and {len(keys) - MAX_SETTINGS} more, in the full settings")
+        parts.append(f"and {len(keys) - MAX_SETTINGS} more, in the full settings of report.html")
     return [
-        f"The models of these methods are trained with different settings: {'; '.join(parts)}. A difference between "
-        "the methods may come from that."
+        "Not all of these models were trained and tested with the same settings: "
+        f"{'; '.join(parts)}. Differences between the methods may come from that."
     ]
 
 
-def _describe_values(key: str, methods: Sequence[Method], settings: Sequence[Mapping[str, Any]]) -> str:
+def _is_of_training(key: str) -> bool:
+    return not any(key == name or key.startswith(f"{name}.") for name in NOT_OF_TRAINING)
+
+
+def _differs_in_a_plug_in(key: str, settings: LabelledSettings) -> bool:
+    """Whether methods whose plug-in with this setting is the same have different values of it."""
+    values_by_plug_in: dict[str, set[str]] = {}
+    for flat in settings.values():
+        value = _read_value(key, flat)
+        if value is not None:
+            values_by_plug_in.setdefault(_find_plug_in(key, flat), set()).add(value)
+    return any(len(values) > 1 for values in values_by_plug_in.values())
+
+
+def _read_value(key: str, flat: Mapping[str, Any]) -> str | None:
+    """Return the value of a setting as text; None where it is unknown."""
+    if key in flat:
+        return str(flat[key])
+    is_unset = key.startswith(RECORDED_WHERE_SET)
+    if key.endswith(TARGET) and (is_unset or key.removesuffix(TARGET) in flat):
+        return "none"  # as labels say; scheduler=null is recorded without a class
+    return "not set" if is_unset else None
+
+
+def _find_plug_in(key: str, flat: Mapping[str, Any]) -> str:
+    """Return the class that this is a setting of; nothing where it is a class itself, or of no class."""
+    section = key.removesuffix(TARGET)
+    while "." in section:
+        section = section.rpartition(".")[0]
+        if f"{section}{TARGET}" in flat:
+            return str(flat[f"{section}{TARGET}"])
+    return ""
+
+
+def _is_shown(key: str, settings: LabelledSettings) -> bool:
+    """Whether every label names the setting, or the plug-in."""
+    if not key.endswith(TARGET):
+        return all(f"{key}=" in label for label in settings)
+    names = name_plug_ins([str(_read_value(key, flat)) for flat in settings.values()])
+    return all(name in label for name, label in zip(names, settings, strict=True))
+
+
+def _describe_values(key: str, settings: LabelledSettings) -> str:
     """Return `trainer.max_epochs is 20 (random, core_set) or 3 (predicted_loss)`."""
     labels_by_value: dict[str, list[str]] = {}
-    for method, flat in zip(methods, settings, strict=True):
-        value = str(flat[key])[:MAX_VALUE_LENGTH]
-        labels_by_value.setdefault(value, []).append(method.label)
+    for label, flat in settings.items():
+        value = _read_value(key, flat)
+        if value is not None:
+            labels_by_value.setdefault(value, []).append(label)
+    name = key.removesuffix(TARGET)
+    if len(labels_by_value) > MAX_VALUES:
+        return f"{name} has {len(labels_by_value)} values"
+    shown = list(labels_by_value)
+    if key.endswith(TARGET):
+        shown = name_plug_ins(shown)
     words = []
-    for value, labels in labels_by_value.items():
-        named = ", ".join(labels) if len(labels) <= MAX_LABELS else f"{len(labels)} methods"
-        words.append(f"{value} ({named})")
-    return f"{key} is {' or '.join(words)}"
+    for value, labels in zip(shown, labels_by_value.values(), strict=True):
+        words.append(f"{_shorten(value)} ({_list_labels(labels)})")
+    return f"{name} is {' or '.join(words)}"
+
+
+def _shorten(value: str) -> str:
+    if len(value) <= MAX_VALUE_LENGTH:
+        return value
+    return f"{value[:MAX_VALUE_LENGTH]}…"
+
+
+def _list_labels(labels: Sequence[str]) -> str:
+    if len(labels) > MAX_LABELS:
+        return f"{len(labels)} methods"
+    return ", ".join(labels)

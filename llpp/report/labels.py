@@ -59,7 +59,7 @@ def _label_by_plug_in(settings: Sequence[FlatSettings]) -> list[str]:
     columns = []
     for group in groups or DEFAULT_GROUPS:
         paths = [str(flat.get(f"{group}{TARGET}", "none")) for flat in settings]
-        columns.append(_name_plug_ins(paths))
+        columns.append(name_plug_ins(paths))
     return list(map(" + ".join, zip(*columns, strict=True)))
 
 
@@ -70,7 +70,7 @@ def _get_label_position(group: str) -> int:
     return len(PLUG_INS)
 
 
-def _name_plug_ins(paths: Sequence[str]) -> list[str]:
+def name_plug_ins(paths: Sequence[str]) -> list[str]:
     """Return the names of the modules; where different classes share one module, those of the classes."""
     modules = list(map(get_module_name, paths))
     if len(set(modules)) == 1 and len(set(paths)) > 1:
