@@ -6,15 +6,16 @@ from typing import Any
 from llpp.report.collect import Section
 from llpp.report.labels import MAX_VALUE_LENGTH, TARGET, find_differing_keys, name_plug_ins
 
-# These decide which images are labelled, and train and test no model in another way; validations are as many as
-# the epochs suggest, and would be named along with these every time.
+# These decide which images are labelled, and train and test no model in another way.
 NOT_OF_TRAINING = (
     "acquisition", "audit", "audit_tilt", "budget", "initial", "pool", "ranker", "scoring.subset", "seed",
-    "trainer.check_val_every_n_epoch",
 )  # fmt: skip
+EPOCHS = "trainer.max_epochs"
+VALIDATION = "trainer.check_val_every_n_epoch"  # is set along with the epochs
+NAMED_FIRST = ("trainer.", "optimizer.")
 # Recorded where they are set only: otherwise the defaults of Lightning, of torch or of the crop cache hold. Of other
 # settings, those that a run lacks are younger than the run, and unknown.
-RECORDED_WHERE_SET = ("callbacks.", "crop.cache", "optimizer.", "trainer.")
+RECORDED_WHERE_SET = ("auxiliary.", "callbacks.", "crop.cache", "optimizer.", "trainer.")
 MAX_SETTINGS = 4  # that the sentence names
 MAX_VALUES = 4  # of one setting
 MAX_LABELS = 3  # of methods with the same value
@@ -33,6 +34,9 @@ def list_hidden_differences(section: Section) -> list[str]:
             keys.append(key)
     if not keys:
         return []
+    if EPOCHS in keys and VALIDATION in keys:
+        keys.remove(VALIDATION)
+    keys.sort(key=_comes_later)
     parts = [_describe_values(key, settings) for key in keys[:MAX_SETTINGS]]
     if len(keys) > MAX_SETTINGS:
         parts.append(f"and {len(keys) - MAX_SETTINGS} more, in the full settings of report.html")
@@ -40,6 +44,10 @@ def list_hidden_differences(section: Section) -> list[str]:
         "Not all of these models were trained and tested with the same settings: "
         f"{'; '.join(parts)}. Differences between the methods may come from that."
     ]
+
+
+def _comes_later(key: str) -> bool:
+    return not key.startswith(NAMED_FIRST)
 
 
 def _is_of_training(key: str) -> bool:

@@ -71,11 +71,16 @@ def _get_label_position(group: str) -> int:
 
 
 def name_plug_ins(paths: Sequence[str]) -> list[str]:
-    """Return the names of the modules; where different classes share one module, those of the classes."""
-    modules = list(map(get_module_name, paths))
-    if len(set(modules)) == 1 and len(set(paths)) > 1:
-        return [path.rpartition(".")[2] for path in paths]
-    return modules
+    """Return the name of each class's module; where another class of the same module is there, too, the class's."""
+    classes_by_module: dict[str, set[str]] = {}
+    for path in paths:
+        classes_by_module.setdefault(get_module_name(path), set()).add(path)
+    names = []
+    for path in paths:
+        module = get_module_name(path)
+        is_alone = len(classes_by_module[module]) == 1
+        names.append(module if is_alone else path.rpartition(".")[2])
+    return names
 
 
 def _append_settings(names: Sequence[str], settings: Sequence[FlatSettings]) -> list[str]:

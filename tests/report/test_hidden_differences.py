@@ -35,8 +35,9 @@ def get_warning(folder):
 
 
 def test_a_run_with_fewer_epochs_is_named_wherever_it_is_compared(tmp_path):
-    usual = {"trainer.max_epochs": 20}
-    make_methods(tmp_path, core_set=usual, predicted_loss={"trainer.max_epochs": 3}, random=usual)
+    usual = {"trainer.max_epochs": 20, "trainer.check_val_every_n_epoch": 20}
+    trial = {"trainer.max_epochs": 3, "trainer.check_val_every_n_epoch": 3}
+    make_methods(tmp_path, core_set=usual, predicted_loss=trial, random=usual)
     run_dir(tmp_path / "starting", [], acquisition="entropy", **{"trainer.max_epochs": 1})  # nothing to compare yet
     warning = get_warning(tmp_path)
     assert "same settings: trainer.max_epochs is 20 (core_set, random) or 3 (predicted_loss). Diff" in warning
@@ -50,8 +51,8 @@ def test_a_run_with_fewer_epochs_is_named_wherever_it_is_compared(tmp_path):
 def test_a_sweep_over_plug_ins_and_over_what_selects_is_no_surprise(tmp_path):
     first = {"audit": 0.1, "ranker": "head", "budget": 8, "initial": 5, "scoring.subset": 10, "pool.space": "pose"}
     second = {"audit": 0.2, "ranker": "auto", "budget": 9, "initial": 6, "scoring.subset": 20, "pool.space": "pixel"}
-    first |= {"head.channels": 8, "acquisition.beta": 1, "trainer.check_val_every_n_epoch": 5}
-    second |= HEAD | {"head.channels": 16, "acquisition.beta": 2, "trainer.check_val_every_n_epoch": 9}
+    first |= {"head.channels": 8, "acquisition.beta": 1}
+    second |= HEAD | {"head.channels": 16, "acquisition.beta": 2}
     make_methods(tmp_path, stratified_power=first, adaptive=second)
     assert list_found(tmp_path) == []
 
@@ -100,8 +101,36 @@ def test_settings_are_compared_among_methods_with_the_same_plug_in(tmp_path):
     assert "optimizer is" not in warning  # the labels say so
 
 
+def test_a_network_that_one_method_trains_besides_is_named(tmp_path):
+    lengths = {"auxiliary._target_": "llpp.auxiliary.link_lengths.LinkLengths"}
+    make_methods(tmp_path, random={"training.weights": "last"}, vl4pose={"training.weights": "last", **lengths})
+    run_dir(tmp_path / "best", ROWS, name="best", **{"training.weights": "best"})
+    warning = get_warning(tmp_path)
+    assert "training.weights is best (best) or last (random, vl4pose)" in warning
+    assert "auxiliary is none (best, random) or link_lengths (vl4pose)." in warning
+
+
+def test_more_or_less_validation_is_named_by_itself(tmp_path):
+    """It decides which weights are best, and when a plateau is found."""
+    often = {"trainer.check_val_every_n_epoch": 1}
+    make_methods(tmp_path, random=often, core_set={"trainer.check_val_every_n_epoch": 10})
+    assert "trainer.check_val_every_n_epoch is 10 (core_set) or 1 (random)." in get_warning(tmp_path)
+
+
+def test_classes_of_one_module_have_names_of_their_own(tmp_path):
+    lion = {"optimizer._target_": "my.lion.Lion"}
+    make_methods(tmp_path, random=ADAM, core_set=SGD, entropy=lion)
+    (section,) = collect([tmp_path]).sections
+    labels = [method.label for method in section.methods]
+    assert labels == ["core_set + SGD", "entropy + lion", "random + Adam"]
+    assert list_found(tmp_path) == []
+    run_dir(tmp_path / "slow", ROWS, name="slow", **ADAM, **{"training.init": "last"})
+    assert "optimizer is SGD (core_set) or lion (entropy) or Adam (random, slow)" in get_warning(tmp_path)
+
+
 def test_many_settings_methods_and_values_fit_into_a_sentence(tmp_path):
-    usual = {f"trainer.setting_{number}": 0 for number in range(6)}
+    usual = {"backbone.stacks": 1}
+    usual |= {f"trainer.setting_{number}": 0 for number in range(5)}
     other = {key: "x" * 50 for key in usual}
     make_methods(tmp_path, random=usual, core_set=usual, predicted_loss=usual, entropy=usual, typiclust=other)
     warning = get_warning(tmp_path)
