@@ -6,15 +6,15 @@ from typing import Any
 from llpp.report.collect import Section
 from llpp.report.labels import MAX_VALUE_LENGTH, TARGET, find_differing_keys, name_plug_ins
 
-# These decide which images are labelled, and train and test no model in another way.
+# These decide which images are labelled, not how a model is trained or tested.
 NOT_OF_TRAINING = (
     "acquisition", "audit", "audit_tilt", "budget", "initial", "pool", "ranker", "scoring.subset", "seed",
 )  # fmt: skip
 EPOCHS = "trainer.max_epochs"
-VALIDATION = "trainer.check_val_every_n_epoch"  # is set along with the epochs
+VALIDATION = "trainer.check_val_every_n_epoch"
 NAMED_FIRST = ("trainer.", "optimizer.")
-# Recorded where they are set only: otherwise the defaults of Lightning, of torch or of the crop cache hold. Of other
-# settings, those that a run lacks are younger than the run, and unknown.
+# Recorded only where they are set: otherwise the defaults of Lightning, of torch or of llpp hold. Other settings that
+# a run lacks are younger than the run, and unknown.
 RECORDED_WHERE_SET = ("auxiliary.", "callbacks.", "crop.cache", "optimizer.", "trainer.")
 MAX_SETTINGS = 4  # that the sentence names
 MAX_VALUES = 4  # of one setting
@@ -27,14 +27,16 @@ def list_hidden_differences(section: Section) -> list[str]:
 
     Settings of plug-ins are compared where the plug-ins are the same.
     """
-    settings = {method.label: method.runs[0].state.result_settings for method in section.started_methods}
+    # The labels are made of the settings of all methods, those without a round included.
+    labelled = {method.label: method.runs[0].state.result_settings for method in section.methods}
+    settings = {method.label: labelled[method.label] for method in section.started_methods}
     keys = []
     for key in find_differing_keys(list(settings.values())):
-        if _is_of_training(key) and _differs_in_a_plug_in(key, settings) and not _is_shown(key, settings):
+        if _is_of_training(key) and _differs_in_a_plug_in(key, settings) and not _is_shown(key, labelled):
             keys.append(key)
     if not keys:
         return []
-    if EPOCHS in keys and VALIDATION in keys:
+    if EPOCHS in keys and VALIDATION in keys and _follows_from_epochs(settings):
         keys.remove(VALIDATION)
     keys.sort(key=_comes_later)
     parts = [_describe_values(key, settings) for key in keys[:MAX_SETTINGS]]
@@ -44,6 +46,15 @@ def list_hidden_differences(section: Section) -> list[str]:
         "Not all of these models were trained and tested with the same settings: "
         f"{'; '.join(parts)}. Differences between the methods may come from that."
     ]
+
+
+def _follows_from_epochs(settings: LabelledSettings) -> bool:
+    """Whether methods with as many epochs are validated as often."""
+    validations_by_epochs: dict[str | None, set[str | None]] = {}
+    for flat in settings.values():
+        epochs = _read_value(EPOCHS, flat)
+        validations_by_epochs.setdefault(epochs, set()).add(_read_value(VALIDATION, flat))
+    return all(len(validations) == 1 for validations in validations_by_epochs.values())
 
 
 def _comes_later(key: str) -> bool:
@@ -67,7 +78,10 @@ def _differs_in_a_plug_in(key: str, settings: LabelledSettings) -> bool:
 def _read_value(key: str, flat: Mapping[str, Any]) -> str | None:
     """Return the value of a setting as text; None where it is unknown."""
     if key in flat:
-        return str(flat[key])
+        value = flat[key]
+        if isinstance(value, float) and value.is_integer():
+            value = int(value)  # 0 and 0.0 train alike
+        return str(value)
     is_unset = key.startswith(RECORDED_WHERE_SET)
     if key.endswith(TARGET) and (is_unset or key.removesuffix(TARGET) in flat):
         return "none"  # as labels say; scheduler=null is recorded without a class

@@ -71,7 +71,7 @@ def _get_label_position(group: str) -> int:
 
 
 def name_plug_ins(paths: Sequence[str]) -> list[str]:
-    """Return the name of each class's module; where another class of the same module is there, too, the class's."""
+    """Return the name of each class's module; where there are several classes of a module, those of the classes."""
     classes_by_module: dict[str, set[str]] = {}
     for path in paths:
         classes_by_module.setdefault(get_module_name(path), set()).add(path)

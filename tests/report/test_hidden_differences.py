@@ -117,6 +117,16 @@ def test_more_or_less_validation_is_named_by_itself(tmp_path):
     assert "trainer.check_val_every_n_epoch is 10 (core_set) or 1 (random)." in get_warning(tmp_path)
 
 
+def test_validation_that_the_epochs_do_not_explain_is_named_next_to_them(tmp_path):
+    usual = {"trainer.max_epochs": 20, "trainer.check_val_every_n_epoch": 20}
+    trial = {"trainer.max_epochs": 3, "trainer.check_val_every_n_epoch": 3}
+    often = {"trainer.max_epochs": 20, "trainer.check_val_every_n_epoch": 1}
+    make_methods(tmp_path, core_set=usual, predicted_loss=trial, random=often)
+    warning = get_warning(tmp_path)
+    assert "trainer.max_epochs is 20 (core_set, random) or 3 (predicted_loss)" in warning
+    assert "trainer.check_val_every_n_epoch is 20 (core_set) or 3 (predicted_loss) or 1 (random)" in warning
+
+
 def test_classes_of_one_module_have_names_of_their_own(tmp_path):
     lion = {"optimizer._target_": "my.lion.Lion"}
     make_methods(tmp_path, random=ADAM, core_set=SGD, entropy=lion)
@@ -141,6 +151,19 @@ def test_many_settings_methods_and_values_fit_into_a_sentence(tmp_path):
     for number in range(5):
         run_dir(tmp_path / f"trials/{number}", ROWS, name=f"trial {number}", **{"optimizer.lr": number})
     assert "optimizer.lr has 5 values." in get_warning(tmp_path / "trials")
+
+
+def test_equal_numbers_are_no_difference(tmp_path):
+    make_methods(tmp_path, random={"backbone.dropout": 0}, core_set={"backbone.dropout": 0.0})
+    assert list_found(tmp_path) == []
+
+
+def test_a_method_that_is_starting_has_its_part_in_the_labels(tmp_path):
+    """With it there, the label says Adam, and without it, the module."""
+    lion = {"optimizer._target_": "my.lion.Lion"}
+    make_methods(tmp_path, random=ADAM, core_set=lion)
+    run_dir(tmp_path / "starting", [], acquisition="entropy", **SGD)
+    assert list_found(tmp_path) == []
 
 
 def test_long_values_that_begin_alike_are_two(tmp_path):
